@@ -1,0 +1,13 @@
+//! CastMQ's ground floor: what a message is, how it is stored, and how it travels.
+//!
+//! # Layout
+//!
+//! - [`model`]: the domain types (topic, group, queue, offsets, properties), validated once and trusted afterwards.
+//! - [`record`]: RocketMQ's commit-log record, written and read; the same bytes lie in the log and travel to consumers.
+//! - [`native`]: CastMQ's own wire: preface, length-prefixed frames, bincode headers, raw payloads.
+//!
+//! Nothing here knows sockets, files or actors.
+
+pub mod model;
+pub mod native;
+pub mod record;

@@ -1,0 +1,112 @@
+//! What the broker knows about a topic and about a consumer group, with RocketMQ's fields and defaults.
+
+use std::collections::BTreeMap;
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// Permission bits of a topic (RocketMQ `PermName`).
+pub mod permission {
+    /// Consumers may read.
+    pub const READ: u32 = 4;
+    /// Producers may write.
+    pub const WRITE: u32 = 2;
+    /// New topics may be created after this one.
+    pub const INHERIT: u32 = 1;
+}
+
+/// A topic on one broker.
+///
+/// The name is not part of it: it is the key under which the configuration is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct TopicConfig {
+    /// Queues that consumers read.
+    pub read_queues: u32,
+    /// Queues that producers write.
+    pub write_queues: u32,
+    /// Bits of [`permission`].
+    pub permission: u32,
+    /// Whether producers must keep each queue on its broker.
+    pub order: bool,
+    /// Bit 0 unit, bit 1 unit subscription; kept for RocketMQ's tools.
+    pub system_flag: u32,
+    /// RocketMQ's topic attributes (`message.type`, `cleanup.policy`, …).
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl TopicConfig {
+    /// A readable and writable topic with this many queues.
+    pub fn with_queues(queues: u32) -> Self {
+        Self {
+            read_queues: queues,
+            write_queues: queues,
+            permission: permission::READ | permission::WRITE,
+            order: false,
+            system_flag: 0,
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Whether producers may write.
+    pub fn is_writable(&self) -> bool {
+        self.permission & permission::WRITE != 0
+    }
+
+    /// Whether consumers may read.
+    pub fn is_readable(&self) -> bool {
+        self.permission & permission::READ != 0
+    }
+
+    /// Queues that exist at all: those that can be read and those that can be written.
+    pub fn queues(&self) -> u32 {
+        self.read_queues.max(self.write_queues)
+    }
+}
+
+/// A consumer group on one broker (RocketMQ `SubscriptionGroupConfig`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct GroupConfig {
+    /// Whether the group may consume at all.
+    pub consume_enabled: bool,
+    /// Whether a new group may start at the earliest message.
+    pub consume_from_min_enabled: bool,
+    /// Whether broadcasting is allowed.
+    pub broadcast_enabled: bool,
+    /// Whether the group consumes in order.
+    pub consume_in_order: bool,
+    /// Queues of the retry topic.
+    pub retry_queues: u32,
+    /// Attempts after which a message goes to the dead-letter topic.
+    pub retry_max: u32,
+    /// Broker id that clients read from.
+    pub broker_id: u64,
+    /// Broker id to read from when the master is too far ahead of the reader.
+    pub slow_read_broker_id: u64,
+    /// Whether members are told when others come and go.
+    pub notify_members_changed: bool,
+    /// Minutes after which a message being consumed counts as failed.
+    pub consume_timeout_minutes: u32,
+    /// Kept for RocketMQ's tools.
+    pub system_flag: u32,
+    /// RocketMQ's group attributes.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            consume_enabled: true,
+            consume_from_min_enabled: true,
+            broadcast_enabled: true,
+            consume_in_order: false,
+            retry_queues: 1,
+            retry_max: 16,
+            broker_id: 0,
+            slow_read_broker_id: 1,
+            notify_members_changed: true,
+            consume_timeout_minutes: 15,
+            system_flag: 0,
+            attributes: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Domain types: validated names, queue and log positions, message properties.
+
+mod config;
+mod name;
+mod position;
+mod properties;
+pub mod system_topics;
+mod tag;
+
+pub use config::{GroupConfig, TopicConfig, permission};
+pub use name::{GroupName, NameError, TopicName};
+pub use position::{PhysicalOffset, PositionError, QueueId, QueueOffset};
+pub use properties::{
+    MAX_PROPERTIES_BYTES, Properties, PropertiesError, keys, property_names, property_pairs,
+    property_value,
+};
+pub use tag::{TagsCode, java_string_hash, tags_code};

@@ -1,0 +1,222 @@
+//! Message properties in RocketMQ's text form: `name \x01 value \x02 name \x01 value \x02 …`.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// Longest encoded properties of one message: the record keeps their length in a signed 16-bit field.
+pub const MAX_PROPERTIES_BYTES: usize = i16::MAX as usize;
+
+const NAME_END: u8 = 1;
+const PAIR_END: u8 = 2;
+
+/// Names of properties that the broker or the clients give a meaning to (RocketMQ `MessageConst`).
+pub mod keys {
+    /// Business keys, separated by spaces; the key index finds a message by each.
+    pub const KEYS: &str = "KEYS";
+    /// The tags a consumer can filter by.
+    pub const TAGS: &str = "TAGS";
+    /// `false`: answer without waiting for flush or replicas.
+    pub const WAIT: &str = "WAIT";
+    /// The id a producer gave the message.
+    pub const UNIQ_KEY: &str = "UNIQ_KEY";
+    /// Level of delay, 1-based.
+    pub const DELAY: &str = "DELAY";
+    /// The topic a rewritten message belongs to.
+    pub const REAL_TOPIC: &str = "REAL_TOPIC";
+    /// The queue a rewritten message belongs to.
+    pub const REAL_QID: &str = "REAL_QID";
+    /// Messages with one value of this stay in order.
+    pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// W3C trace context.
+    pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
+}
+
+/// Why properties were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PropertiesError {
+    /// A name or value that the text form cannot carry.
+    #[error("property {name:?} is empty or contains the separator \\x01 or \\x02: remove it")]
+    Unencodable {
+        /// The property's name.
+        name: String,
+    },
+    /// All pairs together are longer than the record's 16-bit length can say.
+    #[error("properties are {length} bytes long, the limit is {MAX_PROPERTIES_BYTES}: send fewer or shorter properties")]
+    TooLong {
+        /// Bytes of the encoded form.
+        length: usize,
+    },
+    /// The bytes are not UTF-8.
+    #[error("properties are not UTF-8")]
+    NotUtf8,
+}
+
+/// Properties of one message, kept in the encoded form in which they are sent and stored.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties {
+    encoded: String,
+}
+
+impl Properties {
+    /// No properties.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the encoded form as it came from a socket or a file.
+    pub fn from_encoded(bytes: &[u8]) -> Result<Self, PropertiesError> {
+        if bytes.len() > MAX_PROPERTIES_BYTES {
+            return Err(PropertiesError::TooLong {
+                length: bytes.len(),
+            });
+        }
+        let encoded = std::str::from_utf8(bytes)
+            .map_err(|_| PropertiesError::NotUtf8)?
+            .to_owned();
+        Ok(Self { encoded })
+    }
+
+    /// Adds a pair, or replaces the value when the name is there already.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), PropertiesError> {
+        let unencodable = |text: &str| {
+            text.is_empty() || text.bytes().any(|b| b == NAME_END || b == PAIR_END)
+        };
+        if unencodable(name) || unencodable(value) {
+            return Err(PropertiesError::Unencodable {
+                name: name.to_owned(),
+            });
+        }
+        let mut next = self.without(name);
+        if !next.is_empty() && !next.ends_with(PAIR_END as char) {
+            next.push(PAIR_END as char);
+        }
+        next.push_str(name);
+        next.push(NAME_END as char);
+        next.push_str(value);
+        next.push(PAIR_END as char);
+        if next.len() > MAX_PROPERTIES_BYTES {
+            return Err(PropertiesError::TooLong { length: next.len() });
+        }
+        self.encoded = next;
+        Ok(())
+    }
+
+    fn without(&self, name: &str) -> String {
+        if self.get(name).is_none() {
+            return self.encoded.clone();
+        }
+        self.iter()
+            .filter(|(other, _)| *other != name)
+            .flat_map(|(name, value)| [name, "\x01", value, "\x02"])
+            .collect()
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// All pairs, in the order in which they were set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        property_pairs(self.encoded.as_bytes()).filter_map(|(name, value)| {
+            Some((
+                std::str::from_utf8(name).ok()?,
+                std::str::from_utf8(value).ok()?,
+            ))
+        })
+    }
+
+    /// The encoded form.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.encoded.as_bytes()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.encoded.is_empty()
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Pairs of encoded properties. Like RocketMQ, drops pairs with an empty name or value and does not need the last
+/// separator.
+pub fn property_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    encoded.split(|b| *b == PAIR_END).filter_map(|pair| {
+        let at = pair.iter().position(|b| *b == NAME_END)?;
+        let (name, value) = (&pair[..at], &pair[at + 1..]);
+        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    })
+}
+
+/// The value of one property in its encoded form.
+pub fn property_value<'a>(encoded: &'a [u8], name: &str) -> Option<&'a str> {
+    property_pairs(encoded)
+        .find(|(n, _)| *n == name.as_bytes())
+        .and_then(|(_, value)| std::str::from_utf8(value).ok())
+}
+
+/// Names of all properties in their encoded form.
+pub fn property_names(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
+    property_pairs(encoded).map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_text_form_is_rocketmqs() {
+        let mut properties = Properties::new();
+        properties.set("TAGS", "TagA").unwrap();
+        properties.set("KEYS", "k1 k2").unwrap();
+        assert_eq!(
+            properties.as_bytes(),
+            b"TAGS\x01TagA\x02KEYS\x01k1 k2\x02"
+        );
+        properties.set("TAGS", "TagB").unwrap();
+        assert_eq!(
+            properties.as_bytes(),
+            b"KEYS\x01k1 k2\x02TAGS\x01TagB\x02"
+        );
+    }
+
+    #[test]
+    fn parsing_forgives_what_rocketmq_forgives() {
+        let pairs: Vec<_> = property_pairs(b"a\x01b\x02\x01x\x02c\x01\x02noseparator\x02d\x01e").collect();
+        assert_eq!(pairs, vec![(&b"a"[..], &b"b"[..]), (b"d", b"e")]);
+    }
+
+    #[test]
+    fn separators_and_excess_are_refused() {
+        let mut properties = Properties::new();
+        assert!(properties.set("a\x01", "b").is_err());
+        assert!(properties.set("a", "").is_err());
+        assert!(matches!(
+            properties.set("a", &"x".repeat(40_000)),
+            Err(PropertiesError::TooLong { .. })
+        ));
+        assert!(properties.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_set_is_found(pairs in prop::collection::btree_map("[a-z]{1,8}", "[^\x01\x02]{1,20}", 0..20)) {
+            let mut properties = Properties::new();
+            for (name, value) in &pairs {
+                properties.set(name, value).unwrap();
+            }
+            let again = Properties::from_encoded(properties.as_bytes()).unwrap();
+            for (name, value) in &pairs {
+                prop_assert_eq!(again.get(name), Some(value.as_str()));
+            }
+            prop_assert_eq!(again.iter().count(), pairs.len());
+        }
+    }
+}

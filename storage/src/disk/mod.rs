@@ -1,0 +1,127 @@
+//! The disk as the store sees it: directories, plain files, log segments.
+//!
+//! Two implementations: the operating system's, and one in memory that loses unsynced bytes, tears writes, flips bits,
+//! fails syncs and runs out of space on demand. Everything the store writes, but for sled, goes through here, so that
+//! crash tests reach all of it.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Whether a read may wait for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Read whatever it takes.
+    ForDisk,
+    /// Fail with [`io::ErrorKind::WouldBlock`] when the bytes are not in memory. A hint: a disk that cannot tell waits.
+    Never,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The last part of its path.
+    pub name: String,
+    /// Its length; 0 for a directory.
+    pub bytes: u64,
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// When its content last changed.
+    pub modified: SystemTime,
+}
+
+/// Room on the partition that holds the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the partition in bytes.
+    pub total_bytes: u64,
+    /// Bytes that the store could still take.
+    pub available_bytes: u64,
+}
+
+impl Space {
+    /// The used part of the partition, 0.0 to 1.0.
+    pub fn used_ratio(self) -> f64 {
+        if self.total_bytes == 0 {
+            return 1.0;
+        }
+        1.0 - self.available_bytes as f64 / self.total_bytes as f64
+    }
+}
+
+/// A place for files.
+pub trait Disk: fmt::Debug + Send + Sync + 'static {
+    /// Names in a directory, sorted; empty when there is no such directory.
+    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>>;
+    /// Makes a directory and those above it.
+    fn create_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Opens a file that is there.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Makes a file of `bytes` zeros, sparse where the disk can; fails when it is there already.
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a segment that is there, readable from its first to its last byte.
+    fn open_segment(&self, path: &Path) -> io::Result<Box<dyn Segment>>;
+    /// Makes a segment of `bytes` zeros with its space reserved, so that no later write can run out of it.
+    fn create_segment(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn Segment>>;
+    /// Removes a file. Readers that hold it open keep their bytes.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory that is empty.
+    fn remove_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Room on the partition of `directory`.
+    fn space(&self, directory: &Path) -> io::Result<Space>;
+}
+
+/// A file read and written at positions.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Length in bytes.
+    fn bytes(&self) -> io::Result<u64>;
+    /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], at: u64, wait: Wait) -> io::Result<usize>;
+    /// Writes all of `bytes`. After an error any part of them may be in the file.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Makes the content durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A fixed-size stretch of the commit log, held in memory by the page cache.
+///
+/// Bytes below [`published`](Segment::published) never change and can be read by anybody; bytes above belong to the
+/// one [`SegmentWriter`].
+pub trait Segment: fmt::Debug + Send + Sync {
+    /// Size in bytes.
+    fn capacity(&self) -> usize;
+    /// Bytes that can be read.
+    fn published(&self) -> usize;
+    /// Readable bytes; `None` when any of the range is not published.
+    fn read(&self, range: Range<usize>) -> Option<&[u8]>;
+    /// Cuts the readable part to `published` bytes and zeroes the rest. Only possible while nobody else holds the
+    /// segment, which is why it takes the only reference there is.
+    fn truncate(&mut self, published: usize) -> io::Result<()>;
+    /// The end of the last byte that may be non-zero: everything from there on is known to read as zeros.
+    fn data_end(&self) -> io::Result<usize>;
+    /// The right to write, given out once.
+    fn writer(self: Arc<Self>) -> Option<Box<dyn SegmentWriter>>;
+    /// Brings pages into memory, ready to be written without a fault. Blocks.
+    fn prepare(&self, range: Range<usize>) -> io::Result<()>;
+    /// Brings pages into memory to be read. Blocks.
+    fn load(&self, range: Range<usize>) -> io::Result<()>;
+    /// Whether reading the range would not wait for the disk.
+    fn is_resident(&self, range: Range<usize>) -> bool;
+    /// Makes a range durable. Blocks.
+    fn sync(&self, range: Range<usize>) -> io::Result<()>;
+}
+
+/// The one writer of a segment.
+pub trait SegmentWriter: Send {
+    /// The bytes after the published part, to be written in place.
+    fn unpublished(&mut self) -> &mut [u8];
+    /// Lets readers see the next `bytes` of them.
+    fn publish(&mut self, bytes: usize);
+}
