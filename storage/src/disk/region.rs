@@ -327,23 +327,23 @@ mod tests {
 
     #[test]
     fn a_segment_reopens_whole_and_truncates_to_zeros() {
-        let (folder, segment) = segment(1 << 24);
+        let (folder, segment) = segment(1 << 26);
         let segment = Arc::new(segment);
         write(&segment, &[7; 9000]);
         segment.sync(0..9000).unwrap();
         drop(segment);
         let mut again = FileSegment::open(&folder.path().join("segment")).unwrap();
-        assert_eq!(again.published(), 1 << 24);
+        assert_eq!(again.published(), 1 << 26);
         let data_end = again.data_end().unwrap();
         assert!(
-            (9000..1 << 23).contains(&data_end),
+            (9000..1 << 25).contains(&data_end),
             "data ends at {data_end}"
         );
         again.truncate(5).unwrap();
         assert_eq!(again.published(), 5);
         let mut again = FileSegment::open(&folder.path().join("segment")).unwrap();
         assert_eq!(again.read(0..6), Some(&[7, 7, 7, 7, 7, 0][..]));
-        assert!(again.read(5..1 << 24).unwrap().iter().all(|b| *b == 0));
+        assert!(again.read(5..1 << 26).unwrap().iter().all(|b| *b == 0));
         again.truncate(0).unwrap();
     }
 
