@@ -8,7 +8,10 @@ pub mod system_topics;
 mod tag;
 
 pub use config::{GroupConfig, TopicConfig, permission};
-pub use name::{GroupName, NameError, TopicName};
+pub use name::{
+    DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,
+    NameError, RETRY_PREFIX, TopicName,
+};
 pub use position::{PhysicalOffset, PositionError, QueueId, QueueOffset};
 pub use properties::{
     MAX_PROPERTIES_BYTES, Properties, PropertiesError, keys, property_names, property_pairs,

@@ -194,10 +194,7 @@ mod tests {
         ));
         assert!(TopicName::new(&format!("%RETRY%{}", "g".repeat(120))).is_ok());
         assert!(GroupName::new(&"g".repeat(121)).is_err());
-        assert!(matches!(
-            TopicName::new(""),
-            Err(NameError::Empty { .. })
-        ));
+        assert!(matches!(TopicName::new(""), Err(NameError::Empty { .. })));
     }
 
     #[test]

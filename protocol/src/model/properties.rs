@@ -42,7 +42,9 @@ pub enum PropertiesError {
         name: String,
     },
     /// All pairs together are longer than the record's 16-bit length can say.
-    #[error("properties are {length} bytes long, the limit is {MAX_PROPERTIES_BYTES}: send fewer or shorter properties")]
+    #[error(
+        "properties are {length} bytes long, the limit is {MAX_PROPERTIES_BYTES}: send fewer or shorter properties"
+    )]
     TooLong {
         /// Bytes of the encoded form.
         length: usize,
@@ -79,9 +81,8 @@ impl Properties {
 
     /// Adds a pair, or replaces the value when the name is there already.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), PropertiesError> {
-        let unencodable = |text: &str| {
-            text.is_empty() || text.bytes().any(|b| b == NAME_END || b == PAIR_END)
-        };
+        let unencodable =
+            |text: &str| text.is_empty() || text.bytes().any(|b| b == NAME_END || b == PAIR_END);
         if unencodable(name) || unencodable(value) {
             return Err(PropertiesError::Unencodable {
                 name: name.to_owned(),
@@ -176,20 +177,15 @@ mod tests {
         let mut properties = Properties::new();
         properties.set("TAGS", "TagA").unwrap();
         properties.set("KEYS", "k1 k2").unwrap();
-        assert_eq!(
-            properties.as_bytes(),
-            b"TAGS\x01TagA\x02KEYS\x01k1 k2\x02"
-        );
+        assert_eq!(properties.as_bytes(), b"TAGS\x01TagA\x02KEYS\x01k1 k2\x02");
         properties.set("TAGS", "TagB").unwrap();
-        assert_eq!(
-            properties.as_bytes(),
-            b"KEYS\x01k1 k2\x02TAGS\x01TagB\x02"
-        );
+        assert_eq!(properties.as_bytes(), b"KEYS\x01k1 k2\x02TAGS\x01TagB\x02");
     }
 
     #[test]
     fn parsing_forgives_what_rocketmq_forgives() {
-        let pairs: Vec<_> = property_pairs(b"a\x01b\x02\x01x\x02c\x01\x02noseparator\x02d\x01e").collect();
+        let pairs: Vec<_> =
+            property_pairs(b"a\x01b\x02\x01x\x02c\x01\x02noseparator\x02d\x01e").collect();
         assert_eq!(pairs, vec![(&b"a"[..], &b"b"[..]), (b"d", b"e")]);
     }
 

@@ -33,10 +33,7 @@ mod tests {
         assert_eq!(java_string_hash("TagA"), 2_598_919);
         assert_eq!(java_string_hash("polygenelubricants"), i32::MIN);
         // U+1F600 is the surrogate pair D83D DE00 in UTF-16.
-        assert_eq!(
-            java_string_hash("\u{1F600}"),
-            0xD83D_i32 * 31 + 0xDE00_i32
-        );
+        assert_eq!(java_string_hash("\u{1F600}"), 0xD83D_i32 * 31 + 0xDE00_i32);
     }
 
     #[test]

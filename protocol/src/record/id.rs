@@ -1,0 +1,107 @@
+//! The id that says where a message lies: the broker's address and the log position (RocketMQ `createMessageId`).
+
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::model::PhysicalOffset;
+
+/// A message id made of the broker that stores the message and where.
+///
+/// Its text is upper-case hexadecimal: 32 characters for an IPv4 broker, 56 for an IPv6 one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MessageId {
+    /// The broker's address.
+    pub store_host: SocketAddr,
+    /// Where the record lies in its log.
+    pub physical_offset: PhysicalOffset,
+}
+
+/// A text that is not a message id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{text:?} is not a message id: it takes 32 or 56 hexadecimal digits")]
+pub struct MessageIdError {
+    text: String,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(56);
+        let mut put = |bytes: &[u8]| bytes.iter().try_for_each(|byte| write!(text, "{byte:02X}"));
+        match self.store_host.ip() {
+            IpAddr::V4(ip) => put(&ip.octets())?,
+            IpAddr::V6(ip) => put(&ip.octets())?,
+        }
+        put(&u32::from(self.store_host.port()).to_be_bytes())?;
+        put(&self.physical_offset.as_i64().to_be_bytes())?;
+        f.write_str(&text)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = MessageIdError;
+
+    fn from_str(text: &str) -> Result<Self, MessageIdError> {
+        parse(text).ok_or_else(|| MessageIdError {
+            text: text.chars().take(64).collect(),
+        })
+    }
+}
+
+fn parse(text: &str) -> Option<MessageId> {
+    if !text.is_ascii() || !matches!(text.len(), 32 | 56) {
+        return None;
+    }
+    let bytes = (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect::<Option<Vec<u8>>>()?;
+    let (ip, rest) = bytes.split_at(bytes.len() - 12);
+    let ip = match ip.len() {
+        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(ip).ok()?)),
+        _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?)),
+    };
+    let (port, offset) = rest.split_at(4);
+    let port = u16::try_from(u32::from_be_bytes(port.try_into().ok()?)).ok()?;
+    let offset = i64::from_be_bytes(offset.try_into().ok()?);
+    Some(MessageId {
+        store_host: SocketAddr::new(ip, port),
+        physical_offset: PhysicalOffset::from_i64(offset).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_rocketmqs() {
+        let id = MessageId {
+            store_host: "192.168.9.230:10911".parse().unwrap(),
+            physical_offset: PhysicalOffset(0x1234),
+        };
+        assert_eq!(id.to_string(), "C0A809E600002A9F0000000000001234");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let v6 = MessageId {
+            store_host: "[::1]:10911".parse().unwrap(),
+            physical_offset: PhysicalOffset(7),
+        };
+        assert_eq!(v6.to_string().len(), 56);
+        assert_eq!(v6.to_string().parse(), Ok(v6));
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "",
+            "C0A8",
+            "C0A809E600002A9F000000000000123Z",
+            "C0A809E6FFFF2A9F0000000000001234",
+            "+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1",
+        ] {
+            assert!(text.parse::<MessageId>().is_err(), "{text}");
+        }
+    }
+}
