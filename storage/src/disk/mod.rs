@@ -4,6 +4,7 @@
 //! fails syncs and runs out of space on demand. Everything the store writes, but for sled, goes through here, so that
 //! crash tests reach all of it.
 
+pub mod fault;
 pub mod os;
 pub mod region;
 
