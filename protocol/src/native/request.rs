@@ -1,0 +1,351 @@
+//! What clients send.
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use super::admin::AdminRequest;
+use super::hello::Hello;
+use super::route::RegisterBroker;
+use crate::model::{QueueId, QueueOffset};
+
+/// The header of a client's frame.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct ClientHeader {
+    /// Chosen by the client; the answer carries it back.
+    pub correlation: u64,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// A number that stands for a topic on one connection, from [`Request::AnnounceTopic`].
+pub type TopicAlias = u32;
+
+/// A number that stands for a group on one connection, from [`Request::AnnounceGroup`].
+pub type GroupAlias = u32;
+
+/// A queue id that leaves the choice to the broker.
+pub const ANY_QUEUE: QueueId = QueueId(u32::MAX);
+
+/// A request. Grows at its end only.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Request {
+    /// Opens the connection; nothing else is taken before.
+    Hello(Hello),
+    /// Keeps the connection alive.
+    Heartbeat,
+    /// Gives a topic a number on this connection, and creates the topic where that is allowed.
+    AnnounceTopic {
+        /// The number; below [`Limits::max_aliases`](super::Limits::max_aliases).
+        alias: TopicAlias,
+        /// The topic's name.
+        topic: String,
+    },
+    /// Gives a group a number on this connection, and creates the group where that is allowed.
+    AnnounceGroup {
+        /// The number; below [`Limits::max_aliases`](super::Limits::max_aliases).
+        alias: GroupAlias,
+        /// The group's name.
+        group: String,
+    },
+    /// Stores one message. Payload: properties, then body.
+    Send(Send),
+    /// Stores several messages of one topic in one queue. Payload: [`record::batch`](crate::record::batch).
+    SendBatch(SendBatch),
+    /// Streams a queue to this connection, within credit.
+    Subscribe(Subscribe),
+    /// Adds credit to a subscription. Not answered.
+    Credit {
+        /// The subscription.
+        subscription: u32,
+        /// More messages.
+        messages: u32,
+        /// More bytes.
+        bytes: u32,
+    },
+    /// Ends a subscription.
+    Unsubscribe {
+        /// The subscription.
+        subscription: u32,
+    },
+    /// Reads from a queue once.
+    Pull(Pull),
+    /// Says how far a group has processed queues.
+    CommitOffsets {
+        /// The group.
+        group: GroupAlias,
+        /// The next offset to process of each queue.
+        offsets: Vec<QueuePosition>,
+    },
+    /// Asks how far a group has processed a queue.
+    QueryOffset {
+        /// The group.
+        group: GroupAlias,
+        /// The topic.
+        topic: TopicAlias,
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Asks for a queue's first and next offset.
+    QueueRange {
+        /// The topic.
+        topic: TopicAlias,
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Asks for the offset of the first message stored at a time or later.
+    OffsetAtTime {
+        /// The topic.
+        topic: TopicAlias,
+        /// The queue.
+        queue: QueueId,
+        /// Milliseconds since the epoch.
+        timestamp_ms: i64,
+    },
+    /// Makes this connection a member of a group.
+    JoinGroup(JoinGroup),
+    /// Ends membership in a group; its queues go to other members at once.
+    LeaveGroup {
+        /// The group.
+        group: GroupAlias,
+    },
+    /// Says that queues which an assignment change took away are no longer processed.
+    ReleaseQueues {
+        /// The group.
+        group: GroupAlias,
+        /// The queues.
+        queues: Vec<TopicQueue>,
+    },
+    /// Asks a name server where a topic is.
+    Route {
+        /// The topic's name.
+        topic: String,
+    },
+    /// Tells a name server that a broker is there and what it has. Payload: see [`RegisterBroker`].
+    RegisterBroker(RegisterBroker),
+    /// Tells a name server that a broker goes.
+    UnregisterBroker {
+        /// The broker's cluster.
+        cluster: String,
+        /// The broker's name.
+        broker: String,
+        /// The broker's id.
+        broker_id: u64,
+    },
+    /// What operators ask.
+    Admin(AdminRequest),
+}
+
+/// Bits of [`Send::flags`] and [`SendBatch::flags`].
+pub mod send_flags {
+    /// Nobody waits for an answer; failures are not reported.
+    pub const ONE_WAY: u8 = 1;
+    /// Answer without waiting for flush or replicas (RocketMQ's `WAIT=false`).
+    pub const NO_WAIT: u8 = 2;
+}
+
+/// Stores one message.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Send {
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The queue, or [`ANY_QUEUE`].
+    pub queue: QueueId,
+    /// Bits of [`send_flags`].
+    pub flags: u8,
+    /// The producer's own flag, stored and not interpreted.
+    pub flag: i32,
+    /// Bits of [`sys_flag`](crate::record::sys_flag): how the body is compressed.
+    pub sys_flag: i32,
+    /// When the producer made it, in milliseconds since the epoch.
+    pub born_timestamp_ms: i64,
+    /// Bytes of the payload that are properties; the rest is the body.
+    pub properties_bytes: u32,
+    /// What most messages do not have.
+    pub extras: Option<Box<SendExtras>>,
+}
+
+/// What most messages do not have. A field that asks for something the broker does not do yet is refused.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub struct SendExtras {
+    /// How often the message was delivered and failed.
+    pub reconsume_times: u32,
+    /// RocketMQ's delay level, 1-based; 0 for none.
+    pub delay_level: u8,
+    /// When to deliver, in milliseconds since the epoch; 0 for at once.
+    pub deliver_at_ms: i64,
+    /// The message's part in a transaction.
+    pub transaction: TransactionPhase,
+    /// The half message's place in the log, for commit and rollback.
+    pub prepared_offset: u64,
+    /// 0 lowest.
+    pub priority: u8,
+    /// Names the producer for [`SendExtras::producer_sequence`]; 0 for none.
+    pub producer_id: u64,
+    /// Grows by one with each of the producer's messages: a repeated one is stored once.
+    pub producer_sequence: u64,
+    /// W3C trace context.
+    pub trace: Option<TraceContext>,
+}
+
+/// A message's part in a transaction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub enum TransactionPhase {
+    /// None.
+    #[default]
+    None,
+    /// A half message.
+    Prepare,
+    /// Makes the half message visible.
+    Commit,
+    /// Drops the half message.
+    Rollback,
+}
+
+/// W3C trace context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct TraceContext {
+    /// The trace.
+    pub trace_id: [u8; 16],
+    /// The sender's span.
+    pub span_id: [u8; 8],
+    /// Bit 0: sampled.
+    pub flags: u8,
+}
+
+/// Stores several messages of one topic in one queue, all or none.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct SendBatch {
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The queue, or [`ANY_QUEUE`].
+    pub queue: QueueId,
+    /// Bits of [`send_flags`].
+    pub flags: u8,
+    /// Bits of [`sys_flag`](crate::record::sys_flag), the same for all.
+    pub sys_flag: i32,
+    /// When the producer made them, in milliseconds since the epoch.
+    pub born_timestamp_ms: i64,
+    /// Messages in the payload.
+    pub messages: u32,
+    /// The batch's place in its producer's sequence.
+    pub extras: Option<Box<SendExtras>>,
+}
+
+/// Which messages of a queue are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// All.
+    #[default]
+    All,
+    /// Those with one of these tags.
+    Tags(Vec<String>),
+    /// Those whose properties satisfy an SQL92 expression.
+    Sql(String),
+}
+
+/// Streams a queue to this connection.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Subscribe {
+    /// The number that deliveries carry; chosen by the client.
+    pub subscription: u32,
+    /// The group on whose behalf, for accounting.
+    pub group: GroupAlias,
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The queue.
+    pub queue: QueueId,
+    /// The first message wanted.
+    pub offset: QueueOffset,
+    /// Which messages.
+    pub filter: Filter,
+    /// Messages that may be delivered before more credit.
+    pub credit_messages: u32,
+    /// Bytes that may be delivered before more credit; one message is always possible.
+    pub credit_bytes: u32,
+}
+
+/// Reads from a queue once.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Pull {
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The queue.
+    pub queue: QueueId,
+    /// The first message wanted.
+    pub offset: QueueOffset,
+    /// At most this many messages.
+    pub max_messages: u32,
+    /// At most this many bytes, but always one message.
+    pub max_bytes: u32,
+    /// How long to wait for a message when there is none, in milliseconds; 0 for not at all.
+    pub wait_ms: u32,
+    /// Which messages.
+    pub filter: Filter,
+}
+
+/// A place in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct QueuePosition {
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The queue.
+    pub queue: QueueId,
+    /// The offset.
+    pub offset: QueueOffset,
+}
+
+/// A queue of a topic by its name.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
+pub struct TopicQueue {
+    /// The topic's name.
+    pub topic: String,
+    /// The queue.
+    pub queue: QueueId,
+}
+
+/// How a group's members share messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupMode {
+    /// Each message goes to one member.
+    Clustering,
+    /// Each message goes to every member; each keeps its own offsets.
+    Broadcasting,
+}
+
+/// Where a group begins in a queue that it has no offset for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[serde(rename_all = "snake_case")]
+pub enum StartFrom {
+    /// At the first message there is.
+    Earliest,
+    /// Behind the last message there is.
+    Latest,
+    /// At the first message stored at this time or later, in milliseconds since the epoch.
+    Timestamp(i64),
+}
+
+/// Makes a connection a member of a group.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct JoinGroup {
+    /// The group.
+    pub group: GroupAlias,
+    /// How members share messages.
+    pub mode: GroupMode,
+    /// Where the group begins in a queue that it has no offset for.
+    pub from: StartFrom,
+    /// The topics, all members the same.
+    pub subscriptions: Vec<TopicSubscription>,
+}
+
+/// A topic that a member of a group wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct TopicSubscription {
+    /// The topic's name.
+    pub topic: String,
+    /// Which messages.
+    pub filter: Filter,
+}

@@ -1,0 +1,122 @@
+//! What name servers are told and asked.
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// The state of a broker's topics; a change makes a greater one (RocketMQ `DataVersion`).
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Encode,
+    Decode,
+)]
+pub struct DataVersion {
+    /// When the broker began to count, in milliseconds since the epoch.
+    pub timestamp_ms: i64,
+    /// Changes since.
+    pub counter: u64,
+}
+
+/// A broker says that it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RegisterBroker {
+    /// The cluster.
+    pub cluster: String,
+    /// The name that a master shares with its slaves.
+    pub broker: String,
+    /// 0 for a master.
+    pub broker_id: u64,
+    /// Where clients reach it.
+    pub address: String,
+    /// Where slaves reach it; empty when it takes none.
+    pub ha_address: String,
+    /// Silence after which the name server forgets it, in milliseconds.
+    pub expiry_ms: u32,
+    /// The state that `topics` leads to.
+    pub version: DataVersion,
+    /// What it has.
+    pub topics: TopicsReport,
+}
+
+/// A broker's topics, whole or as changes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum TopicsReport {
+    /// All of them.
+    Full(Vec<TopicQueues>),
+    /// What changed since a state that the name server has confirmed.
+    Changes {
+        /// That state.
+        since: DataVersion,
+        /// New or changed topics.
+        changed: Vec<TopicQueues>,
+        /// Topics that are gone.
+        removed: Vec<String>,
+    },
+}
+
+/// A topic's queues on one broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct TopicQueues {
+    /// The topic's name.
+    pub topic: String,
+    /// Queues that can be read.
+    pub read_queues: u32,
+    /// Queues that can be written.
+    pub write_queues: u32,
+    /// Bits of [`permission`](crate::model::permission).
+    pub permission: u32,
+    /// Kept for RocketMQ's clients.
+    pub system_flag: u32,
+}
+
+/// A name server has taken note of a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Registered {
+    /// The state that the name server has now; when it is not the broker's, the broker sends all its topics.
+    pub version: DataVersion,
+    /// The address of the broker set's master, for slaves; empty when there is none.
+    pub master_address: String,
+    /// Where slaves reach the master; empty when there is none.
+    pub master_ha_address: String,
+}
+
+/// Where a topic is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct TopicRoute {
+    /// Broker sets that have queues of it.
+    pub brokers: Vec<BrokerSet>,
+    /// Its queues, by broker name.
+    pub queues: Vec<BrokerQueues>,
+}
+
+/// A master and its slaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct BrokerSet {
+    /// The cluster.
+    pub cluster: String,
+    /// The name they share.
+    pub name: String,
+    /// Broker id and address of each that is alive, by id; 0 is the master.
+    pub addresses: Vec<(u64, String)>,
+}
+
+/// A topic's queues in one broker set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct BrokerQueues {
+    /// The broker set's name.
+    pub broker: String,
+    /// Queues that can be read.
+    pub read_queues: u32,
+    /// Queues that can be written.
+    pub write_queues: u32,
+    /// Bits of [`permission`](crate::model::permission).
+    pub permission: u32,
+}
