@@ -1,0 +1,51 @@
+//! `[broker]`
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::declare::{choices, section};
+use crate::key::{Rule, Unit};
+
+choices!(
+    /// What a broker is to the others of its name.
+    Role {
+        /// Takes writes; does not wait for slaves.
+        AsyncMaster = "async_master", "ASYNC_MASTER";
+        /// Takes writes; an acknowledged message is on as many brokers as `replication.in_sync_replicas` says.
+        SyncMaster = "sync_master", "SYNC_MASTER";
+        /// Copies a master.
+        Slave = "slave", "SLAVE";
+    }
+);
+
+section!(
+    /// Who this broker is, where it listens, and which name servers it registers with.
+    BrokerSettings in broker {
+        /// Cluster the broker belongs to.
+        cluster_name: String = "DefaultCluster".to_owned(), Rule::name().rocketmq(&["brokerClusterName"]);
+        /// Name of the broker; a master and its slaves share it. RocketMQ's default is the host name.
+        name: String = "broker-a".to_owned(), Rule::name().rocketmq(&["brokerName"]);
+        /// 0 for the master, 1 and up for its slaves.
+        /// RocketMQ makes a master's id 0 whatever its file says; from a RocketMQ file it is 0 here too, with a warning.
+        id: u32 = 0, Rule::integer(Unit::Count, 0, i32::MAX as i64).rocketmq(&["brokerId"]);
+        /// Address clients connect to. From a RocketMQ file: `bindAddress` (0.0.0.0 when it has none) and `listenPort` (10911).
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)), Rule::socket().rocketmq(&["bindAddress", "listenPort"]);
+        /// Host or IP address under which clients and name servers reach this broker, with the port when it is not that of `broker.listen`.
+        /// Unset: the address of `broker.listen`; where that is 0.0.0.0 or ::, an address of this machine.
+        advertised_address: Option<String> = None, Rule::host().optional().rocketmq(&["brokerIP1"]);
+        /// What clients may do here: 4 read, 2 write, 6 both, 0 nothing.
+        permission: u32 = 6, Rule::integer(Unit::Count, 0, 6).step(2).rocketmq(&["brokerPermission"]);
+        /// Part of the broker in replication.
+        role: Role = Role::AsyncMaster, Rule::choice(Role::CHOICES).rocketmq(&["brokerRole"]);
+        /// Name servers to register with. As text (environment, flags, RocketMQ file): separated by `;` or `,`.
+        name_servers: Vec<String> = Vec::new(), Rule::host_ports().rocketmq(&["namesrvAddr"]);
+        /// Time between two registrations with each name server. RocketMQ keeps it between 10000 and 60000.
+        register_interval_ms: u64 = 30_000, Rule::integer(Unit::Milliseconds, 100, 60_000).rocketmq(&["registerNameServerPeriod"]).rocketmq_clamps(10_000, 60_000);
+        /// Queues of a topic that is created because somebody sent to it.
+        /// RocketMQ's default, 8, belongs to the template topic; its clients ask for 4 and get the smaller of the two.
+        default_topic_queues: u32 = 4, Rule::integer(Unit::Count, 1, 65_536).rocketmq(&["defaultTopicQueueNums"]);
+        /// Whether sending to an unknown topic creates it.
+        auto_create_topics: bool = true, Rule::switch().rocketmq(&["autoCreateTopicEnable"]);
+        /// Whether consuming as an unknown group creates it.
+        auto_create_groups: bool = true, Rule::switch().rocketmq(&["autoCreateSubscriptionGroup"]);
+    }
+);
