@@ -10,6 +10,7 @@
 //!   translate; `value` checks what they found.
 //! - `checks`: rules between several keys. `problem`: what is said when something is wrong. `nearest`: what a misspelled
 //!   key was meant to be.
+//! - [`mod@reference`]: the generated parts of `docs/configuration.md`.
 //!
 //! ```
 //! use castmq_config::{Flag, Loader, Node};
@@ -29,6 +30,7 @@ mod nearest;
 mod origin;
 mod outside;
 mod problem;
+pub mod reference;
 mod rocketmq;
 pub mod settings;
 mod toml_file;
