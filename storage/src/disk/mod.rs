@@ -62,6 +62,23 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn list(&self, directory: &Path) -> io::Result<Vec<Entry>>;
     /// Makes a directory and those above it.
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Makes a directory and those above it, and the names of all of them durable.
+    fn create_directory_durably(&self, directory: &Path) -> io::Result<()> {
+        self.create_directory(directory)?;
+        for above in directory.ancestors().skip(1) {
+            let above = if above.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                above
+            };
+            match self.sync_directory(above) {
+                // A directory that we may pass but not open was there before.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+                result => result?,
+            }
+        }
+        Ok(())
+    }
     /// Makes the names in a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Opens a file that is there.

@@ -1,0 +1,371 @@
+//! The commit log: one sequence of records, cut into segments of one size.
+//!
+//! - [`CommitLog`] is what everybody shares: the segments, how far they are written and flushed, views of records.
+//! - [`LogWriter`] appends; there is one.
+//! - [`recovery`] finds the end of a log after a stop, clean or not.
+//!
+//! A segment's file has RocketMQ's name (its first offset in 20 digits) and layout; a record never spans two segments,
+//! and every segment keeps 8 bytes free for the filler that ends it.
+
+mod error;
+pub mod recovery;
+mod slice;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::record::RecordView;
+use parking_lot::{Mutex, RwLock};
+
+pub use error::{AppendError, LogError};
+pub use slice::LogSlice;
+pub use writer::LogWriter;
+
+use crate::disk::{Disk, Segment};
+
+/// A shared segment.
+pub type SharedSegment = Arc<dyn Segment>;
+
+/// The commit log, shared by its writer, its flusher and its readers.
+#[derive(Debug)]
+pub struct CommitLog {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    segment_bytes: u64,
+    /// In order, without gaps. The last ones may be empty.
+    segments: RwLock<Vec<LoggedSegment>>,
+    /// Removed from the log, but still read by somebody.
+    retired: Mutex<Vec<LoggedSegment>>,
+    appended: AtomicU64,
+    /// Behind the last byte that the writer may have changed: at or beyond `appended`.
+    touched: AtomicU64,
+    flushed: AtomicU64,
+    failure: Mutex<Option<String>>,
+    failed: AtomicBool,
+}
+
+/// A segment and its place.
+#[derive(Debug, Clone)]
+pub struct LoggedSegment {
+    /// The position of its first byte.
+    pub base: PhysicalOffset,
+    /// Its bytes.
+    pub segment: SharedSegment,
+}
+
+/// What retention needs to know of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The position of its first byte.
+    pub base: PhysicalOffset,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was last written.
+    pub modified: SystemTime,
+}
+
+/// RocketMQ's name for a file that begins at `offset`.
+pub fn segment_file_name(offset: u64) -> String {
+    format!("{offset:020}")
+}
+
+impl CommitLog {
+    fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        segment_bytes: u64,
+        segments: Vec<LoggedSegment>,
+        end: PhysicalOffset,
+        flushed: PhysicalOffset,
+    ) -> Self {
+        Self {
+            disk,
+            directory,
+            segment_bytes,
+            segments: RwLock::new(segments),
+            retired: Mutex::default(),
+            appended: AtomicU64::new(end.0),
+            touched: AtomicU64::new(end.0),
+            flushed: AtomicU64::new(flushed.0),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Size of every segment in bytes.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// The folder of the segments.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Longest record that fits a segment, in bytes.
+    pub fn max_record_bytes(&self) -> u64 {
+        self.segment_bytes - castmq_protocol::record::BLANK_BYTES as u64
+    }
+
+    /// The first byte there is.
+    pub fn begin(&self) -> PhysicalOffset {
+        let segments = self.segments.read();
+        segments
+            .first()
+            .map_or_else(|| self.appended(), |first| first.base)
+    }
+
+    /// Behind the last byte that was appended.
+    pub fn appended(&self) -> PhysicalOffset {
+        PhysicalOffset(self.appended.load(Ordering::Acquire))
+    }
+
+    /// Behind the last byte that is durable.
+    pub fn flushed(&self) -> PhysicalOffset {
+        PhysicalOffset(self.flushed.load(Ordering::Acquire))
+    }
+
+    /// Why the log takes no more records; `None` while it does.
+    pub fn failure(&self) -> Option<String> {
+        if !self.failed.load(Ordering::Acquire) {
+            return None;
+        }
+        self.failure.lock().clone()
+    }
+
+    fn poison(&self, reason: String) {
+        tracing::error!(reason, "the commit log takes no more writes");
+        self.failure.lock().get_or_insert(reason);
+        self.failed.store(true, Ordering::Release);
+    }
+
+    fn set_appended(&self, end: PhysicalOffset) {
+        debug_assert!(end >= self.appended(), "the log only grows");
+        self.appended.store(end.0, Ordering::Release);
+    }
+
+    fn touched(&self) -> PhysicalOffset {
+        PhysicalOffset(self.touched.load(Ordering::Relaxed))
+    }
+
+    fn set_touched(&self, end: PhysicalOffset) {
+        self.touched.store(end.0, Ordering::Relaxed);
+    }
+
+    /// The segment that holds a position, and the position inside it.
+    pub fn locate(&self, offset: PhysicalOffset) -> Option<(LoggedSegment, usize)> {
+        let segments = self.segments.read();
+        let first = segments.first()?.base;
+        let index = usize::try_from(offset.0.checked_sub(first.0)? / self.segment_bytes).ok()?;
+        let logged = segments.get(index)?.clone();
+        let within = usize::try_from(offset.0 - logged.base.0).ok()?;
+        Some((logged, within))
+    }
+
+    /// A view of `bytes` bytes from `offset` on; `None` when they are not all in one segment, or not there (any more).
+    pub fn slice(&self, offset: PhysicalOffset, bytes: usize) -> Option<LogSlice> {
+        let (logged, within) = self.locate(offset)?;
+        LogSlice::new(logged.segment, within..within.checked_add(bytes)?)
+    }
+
+    /// A view of everything appended from `offset` to the end of its segment.
+    pub fn rest_of_segment(&self, offset: PhysicalOffset) -> Option<LogSlice> {
+        let (logged, within) = self.locate(offset)?;
+        let end = logged.segment.published();
+        LogSlice::new(logged.segment, within..end)
+    }
+
+    /// The record at `offset`, when one begins there.
+    pub fn record(&self, offset: PhysicalOffset) -> Option<LogSlice> {
+        let rest = self.rest_of_segment(offset)?;
+        let bytes = {
+            let view = RecordView::parse(rest.as_ref()).ok()?;
+            view.verify_place(offset).ok()?;
+            view.total_bytes()
+        };
+        rest.prefix(bytes)
+    }
+
+    /// When the message at `offset` was stored, in milliseconds since the epoch.
+    pub fn store_timestamp_ms(&self, offset: PhysicalOffset) -> Option<i64> {
+        let record = self.record(offset)?;
+        let view = RecordView::parse(record.as_ref()).ok()?;
+        Some(view.store_timestamp_ms())
+    }
+
+    /// Makes everything below `end` durable. Blocks; only one caller at a time.
+    ///
+    /// A sync that fails poisons the log: what the disk did with the bytes is not known, and asking again would be
+    /// answered with a lie.
+    pub fn sync(&self, end: PhysicalOffset) -> Result<PhysicalOffset, LogError> {
+        let mut from = self.flushed();
+        let end = end.min(self.appended());
+        while from < end {
+            if let Some(reason) = self.failure() {
+                return Err(LogError::Failed { reason });
+            }
+            let (logged, within) = self
+                .locate(from)
+                .ok_or(LogError::Missing { offset: from })?;
+            let to = (logged.base + self.segment_bytes).min(end);
+            let bytes = usize::try_from(to.0 - from.0).unwrap_or(usize::MAX);
+            if let Err(source) = logged.segment.sync(within..within + bytes) {
+                let path = self.path_of(logged.base);
+                self.poison(format!(
+                    "syncing {} bytes at {within} of {} failed: {source}",
+                    bytes,
+                    path.display()
+                ));
+                return Err(LogError::Io {
+                    action: "sync",
+                    path,
+                    source,
+                });
+            }
+            self.flushed.store(to.0, Ordering::Release);
+            from = to;
+        }
+        Ok(from)
+    }
+
+    fn path_of(&self, base: PhysicalOffset) -> PathBuf {
+        self.directory.join(segment_file_name(base.0))
+    }
+
+    /// Whether there is a segment behind the one that is written.
+    pub fn has_next_segment(&self) -> bool {
+        let segments = self.segments.read();
+        segments
+            .last()
+            .is_some_and(|last| last.base > self.appended())
+    }
+
+    /// Makes the segment behind the last one, with its space reserved. Blocks; only one caller at a time.
+    pub fn add_segment(&self) -> Result<LoggedSegment, LogError> {
+        let base = self
+            .segments
+            .read()
+            .last()
+            .map_or(PhysicalOffset(self.appended().0), |last| {
+                last.base + self.segment_bytes
+            });
+        let path = self.path_of(base);
+        let io = |action| {
+            let path = path.clone();
+            move |source| LogError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        let segment = self
+            .disk
+            .create_segment(&path, self.segment_bytes)
+            .map_err(io("reserve"))?;
+        // Length first, name second: a file of another length would keep the log from opening.
+        segment.sync(0..1).map_err(io("sync"))?;
+        self.disk
+            .sync_directory(&self.directory)
+            .map_err(io("sync the folder of"))?;
+        let logged = LoggedSegment {
+            base,
+            segment: Arc::from(segment),
+        };
+        self.segments.write().push(logged.clone());
+        Ok(logged)
+    }
+
+    /// Brings the pages of `bytes` bytes from `from` on into memory, ready to be written. Blocks. Stops at the end of
+    /// what is reserved and returns how far it came.
+    pub fn prepare(&self, from: PhysicalOffset, bytes: u64) -> Result<PhysicalOffset, LogError> {
+        let end = from + bytes;
+        let mut at = from;
+        while at < end {
+            let Some((logged, within)) = self.locate(at) else {
+                break;
+            };
+            let to = (logged.base + self.segment_bytes).min(end);
+            let length = usize::try_from(to.0 - at.0).unwrap_or(usize::MAX);
+            logged
+                .segment
+                .prepare(within..within + length)
+                .map_err(|source| LogError::Io {
+                    action: "prepare",
+                    path: self.path_of(logged.base),
+                    source,
+                })?;
+            at = to;
+        }
+        Ok(at)
+    }
+
+    /// Segments that retention may decide about, oldest first; those that nothing was written to are left out.
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>, LogError> {
+        let entries = self
+            .disk
+            .list(&self.directory)
+            .map_err(|source| LogError::Io {
+                action: "list",
+                path: self.directory.clone(),
+                source,
+            })?;
+        let segments = self.segments.read();
+        let written = segments
+            .iter()
+            .filter(|logged| logged.segment.published() > 0);
+        Ok(written
+            .filter_map(|logged| {
+                let name = segment_file_name(logged.base.0);
+                let entry = entries.iter().find(|entry| entry.name == name)?;
+                Some(SegmentInfo {
+                    base: logged.base,
+                    bytes: self.segment_bytes,
+                    modified: entry.modified,
+                })
+            })
+            .collect())
+    }
+
+    /// Takes the oldest segment out of the log. Its file goes when its last reader has: see
+    /// [`CommitLog::remove_retired`]. Refuses to touch the one that is written, and anything but the oldest.
+    pub fn retire(&self, base: PhysicalOffset) -> bool {
+        let mut segments = self.segments.write();
+        let is_oldest = segments.first().is_some_and(|first| first.base == base);
+        if !is_oldest || base + self.segment_bytes > self.appended() {
+            return false;
+        }
+        let retired = segments.remove(0);
+        self.retired.lock().push(retired);
+        true
+    }
+
+    /// Removes the files of retired segments that nobody reads any more, and with `force` those of all. Blocks.
+    /// Returns how many segments still wait.
+    ///
+    /// They go in order, each removal durable before the next: a power cut never leaves a gap.
+    pub fn remove_retired(&self, force: bool) -> Result<usize, LogError> {
+        let mut retired = self.retired.lock();
+        while let Some(oldest) = retired.first() {
+            if !force && Arc::strong_count(&oldest.segment) > 1 {
+                break;
+            }
+            let path = self.path_of(oldest.base);
+            self.disk
+                .remove(&path)
+                .and_then(|()| self.disk.sync_directory(&self.directory))
+                .map_err(|source| LogError::Io {
+                    action: "remove",
+                    path,
+                    source,
+                })?;
+            retired.remove(0);
+        }
+        Ok(retired.len())
+    }
+}

@@ -1,0 +1,536 @@
+//! Finding the end of a log.
+//!
+//! Records are walked from a place below which everything is known to be durable and dispatched. The walk ends at the
+//! first place that holds no valid record. What that place means depends on what lies around it:
+//!
+//! - Nothing valid follows, and nothing below was missing: the end of the log, torn or not.
+//! - It lies below the durable watermark: bytes that were safe are damaged. The log is refused with a [`Damage`]
+//!   report; only `castmq store repair --yes` cuts it, and keeps what it cuts.
+//! - It lies above the watermark, but valid records follow: pages of an unsynced tail reached the disk out of order.
+//!   The tail is cut, as its policy allows, and what is cut is kept aside and named in the report.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::record::{BLANK_BYTES, RecordError, RecordView, Step, step};
+
+use super::{CommitLog, LogError, LoggedSegment, SharedSegment, segment_file_name};
+use crate::disk::{Disk, Segment};
+
+/// The least size of a segment: room for the longest record of RocketMQ's smallest settings.
+pub const MIN_SEGMENT_BYTES: u64 = 4096;
+
+/// What is known before the walk.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// Everything below is durable; damage there is refused. `None` when nobody kept note.
+    pub durable: Option<PhysicalOffset>,
+    /// Where the walk begins.
+    pub start: Start,
+    /// Whether bodies are compared with their check sums.
+    pub verify_bodies: bool,
+    /// Whether the last stop was clean: then nothing is searched behind the end.
+    pub clean: bool,
+    /// Cut the log at damage even where it was durable.
+    pub repair: bool,
+}
+
+/// Where the walk begins.
+#[derive(Debug, Clone, Copy)]
+pub enum Start {
+    /// At a record's start, or the log's end.
+    At(PhysicalOffset),
+    /// At the newest segment whose first record was stored at this time or earlier (milliseconds since the epoch), as
+    /// RocketMQ does.
+    StoredBefore(i64),
+    /// At the log's first byte.
+    Beginning,
+}
+
+/// Durable bytes that are not valid records any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The damaged file.
+    pub path: PathBuf,
+    /// Where in the file, in bytes.
+    pub position: u64,
+    /// Where in the log.
+    pub offset: PhysicalOffset,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Where valid records go on, when they do.
+    pub next_valid: Option<PhysicalOffset>,
+    /// How far the log was known to be durable.
+    pub durable: Option<PhysicalOffset>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the commit log is damaged at {} of {} (log position {}): {}",
+            self.position,
+            self.path.display(),
+            self.offset,
+            self.reason
+        )?;
+        if let Some(next) = self.next_valid {
+            write!(f, "; valid records go on at log position {next}")?;
+        }
+        if let Some(durable) = self.durable {
+            write!(f, "; the log was durable up to {durable}")?;
+        }
+        write!(
+            f,
+            "; nothing was changed: restore the file from a backup or a replica, look with `castmq store check`, or cut \
+             the log here with `castmq store repair --yes`, which keeps what it cuts"
+        )
+    }
+}
+
+impl std::error::Error for Damage {}
+
+/// How a log was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Where the walk began.
+    pub start: PhysicalOffset,
+    /// Behind the last valid record.
+    pub end: PhysicalOffset,
+    /// Records walked.
+    pub records: u64,
+    /// The last record's store timestamp, in milliseconds since the epoch; 0 when none was walked.
+    pub last_store_timestamp_ms: i64,
+    /// Where an unsynced tail with valid records in it was kept, when one was cut.
+    pub cut: Option<Cut>,
+}
+
+/// A tail that was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Where in the log.
+    pub from: PhysicalOffset,
+    /// How many bytes were kept aside.
+    pub bytes: u64,
+    /// The file that has them.
+    pub kept_in: PathBuf,
+    /// What ended the walk.
+    pub reason: String,
+}
+
+/// Opens the segments of a folder and finds the log's end.
+pub fn open(
+    disk: Arc<dyn Disk>,
+    directory: &Path,
+    segment_bytes: u64,
+    known: Known,
+) -> Result<(Arc<CommitLog>, Recovered), LogError> {
+    if segment_bytes < MIN_SEGMENT_BYTES {
+        return Err(LogError::SegmentTooSmall {
+            segment_bytes,
+            minimum: MIN_SEGMENT_BYTES,
+        });
+    }
+    let segments = open_segments(&*disk, directory, segment_bytes)?;
+    let mut walk = Walk {
+        disk: &*disk,
+        directory,
+        segment_bytes,
+        segments,
+    };
+    let start = walk.start(known.start);
+    let mut recovered = walk.find_end(start, known.verify_bodies);
+    let end = recovered.end;
+    let tail = if known.clean && !recovered.is_damaged() {
+        None
+    } else {
+        walk.valid_record_after(end)?
+    };
+    let is_damaged = known.durable.is_some_and(|durable| end < durable);
+    if (is_damaged || (tail.is_some() && known.durable.is_none())) && !known.repair {
+        return Err(Box::new(walk.damage(&recovered, tail, known.durable)).into());
+    }
+    let cut = match tail {
+        Some(_) => Some(walk.keep_tail(end, recovered.reason())?),
+        None if is_damaged => Some(walk.keep_tail(end, recovered.reason())?),
+        None => None,
+    };
+    walk.truncate(end)?;
+    recovered.report.cut = cut;
+    // What was only found, and not known to be durable, may still be in memory alone: the first sync takes it along.
+    let flushed = known.durable.unwrap_or_else(|| walk.begin()).min(end);
+    let segments = walk.segments.into_iter().map(Found::share).collect();
+    let log = CommitLog::new(
+        disk,
+        directory.to_owned(),
+        segment_bytes,
+        segments,
+        end,
+        flushed,
+    );
+    if log.segments.read().is_empty() || log.locate(end).is_none() {
+        log.add_segment()?;
+    }
+    Ok((Arc::new(log), recovered.report))
+}
+
+/// A segment that nobody shares yet.
+struct Found {
+    base: PhysicalOffset,
+    segment: Box<dyn Segment>,
+}
+
+impl Found {
+    fn share(self) -> LoggedSegment {
+        LoggedSegment {
+            base: self.base,
+            segment: SharedSegment::from(self.segment),
+        }
+    }
+
+    /// All bytes from `within` on.
+    fn rest(&self, within: usize) -> &[u8] {
+        self.segment
+            .read(within..self.segment.capacity())
+            .unwrap_or_default()
+    }
+}
+
+fn open_segments(
+    disk: &dyn Disk,
+    directory: &Path,
+    segment_bytes: u64,
+) -> Result<Vec<Found>, LogError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| LogError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    disk.create_directory_durably(directory)
+        .map_err(io("create", directory))?;
+    let entries = disk.list(directory).map_err(io("list", directory))?;
+    let count = entries.len();
+    let mut segments: Vec<Found> = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let path = directory.join(&entry.name);
+        let base = match entry.name.parse::<u64>() {
+            Ok(base) if entry.name.len() == 20 && !entry.is_directory => base,
+            _ => return Err(LogError::Foreign { path }),
+        };
+        if entry.bytes == 0 && index + 1 == count {
+            disk.remove(&path).map_err(io("remove", &path))?;
+            continue;
+        }
+        if entry.bytes != segment_bytes || base % segment_bytes != 0 {
+            return Err(LogError::SegmentSize {
+                path,
+                actual: entry.bytes,
+                expected: segment_bytes,
+            });
+        }
+        if let Some(before) = segments.last() {
+            let expected = before.base + segment_bytes;
+            if base != expected.0 {
+                return Err(LogError::Gap {
+                    path: directory.join(segment_file_name(expected.0)),
+                });
+            }
+        }
+        let segment = disk.open_segment(&path).map_err(io("map", &path))?;
+        segments.push(Found {
+            base: PhysicalOffset(base),
+            segment,
+        });
+    }
+    Ok(segments)
+}
+
+struct Walk<'a> {
+    disk: &'a dyn Disk,
+    directory: &'a Path,
+    segment_bytes: u64,
+    segments: Vec<Found>,
+}
+
+/// How the walk ended.
+struct WalkEnd {
+    report: Recovered,
+    end: PhysicalOffset,
+    error: Option<RecordError>,
+}
+
+impl WalkEnd {
+    fn is_damaged(&self) -> bool {
+        self.error.is_some()
+    }
+
+    fn reason(&self) -> String {
+        self.error.map_or_else(
+            || "zeros where a record should be".to_owned(),
+            |error| error.to_string(),
+        )
+    }
+}
+
+impl Walk<'_> {
+    fn begin(&self) -> PhysicalOffset {
+        self.segments
+            .first()
+            .map_or(PhysicalOffset::ZERO, |s| s.base)
+    }
+
+    fn log_end(&self) -> PhysicalOffset {
+        self.segments
+            .last()
+            .map_or(PhysicalOffset::ZERO, |s| s.base + self.segment_bytes)
+    }
+
+    fn at(&self, offset: PhysicalOffset) -> Option<(&Found, usize)> {
+        let distance = offset.0.checked_sub(self.begin().0)?;
+        let index = usize::try_from(distance / self.segment_bytes).ok()?;
+        let within = usize::try_from(distance % self.segment_bytes).ok()?;
+        Some((self.segments.get(index)?, within))
+    }
+
+    fn start(&self, start: Start) -> PhysicalOffset {
+        match start {
+            Start::Beginning => self.begin(),
+            // A place outside the log was noted for another one: everything has to be walked.
+            Start::At(offset) if offset < self.begin() || offset > self.log_end() => self.begin(),
+            Start::At(offset) => offset,
+            Start::StoredBefore(timestamp_ms) => {
+                let stored_before = |found: &&Found| {
+                    matches!(step(found.rest(0)), Ok(Step::Record(record))
+                        if (1..=timestamp_ms).contains(&record.store_timestamp_ms()))
+                };
+                let newest = self.segments.iter().rev().find(stored_before);
+                newest.map_or_else(|| self.begin(), |found| found.base)
+            }
+        }
+    }
+
+    fn find_end(&self, start: PhysicalOffset, verify_bodies: bool) -> WalkEnd {
+        let mut at = start;
+        let mut records = 0;
+        let mut last_store_timestamp_ms = 0;
+        let error = loop {
+            let Some((found, within)) = self.at(at) else {
+                break None;
+            };
+            match valid_step(found.rest(within), at, verify_bodies) {
+                Ok(Step::Record(record)) => {
+                    records += 1;
+                    last_store_timestamp_ms = record.store_timestamp_ms();
+                    at = at + record.total_bytes() as u64;
+                }
+                Ok(Step::Blank) => at = found.base + self.segment_bytes,
+                Ok(Step::Unwritten) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        WalkEnd {
+            report: Recovered {
+                start,
+                end: at,
+                records,
+                last_store_timestamp_ms,
+                cut: None,
+            },
+            end: at,
+            error,
+        }
+    }
+
+    /// The first valid record behind `end` that is not where the walk would look: it says itself where it lies, and
+    /// its body has its check sum, so nothing else is taken for one.
+    fn valid_record_after(&self, end: PhysicalOffset) -> Result<Option<PhysicalOffset>, LogError> {
+        for found in &self.segments {
+            if found.base + self.segment_bytes <= end {
+                continue;
+            }
+            let from = usize::try_from(end.distance_from(found.base)).unwrap_or(usize::MAX);
+            let data_end = found.segment.data_end().map_err(|source| LogError::Io {
+                action: "find the data in",
+                path: self.path(found.base),
+                source,
+            })?;
+            if let Some(within) = find_record(found, from, data_end) {
+                return Ok(Some(found.base + within as u64));
+            }
+        }
+        Ok(None)
+    }
+
+    fn path(&self, base: PhysicalOffset) -> PathBuf {
+        self.directory.join(segment_file_name(base.0))
+    }
+
+    fn damage(
+        &self,
+        walked: &WalkEnd,
+        next_valid: Option<PhysicalOffset>,
+        durable: Option<PhysicalOffset>,
+    ) -> Damage {
+        let (base, position) = self
+            .at(walked.end)
+            .map_or((self.log_end(), 0), |(found, within)| {
+                (found.base, within as u64)
+            });
+        Damage {
+            path: self.path(base),
+            position,
+            offset: walked.end,
+            reason: walked.reason(),
+            next_valid,
+            durable,
+        }
+    }
+
+    /// Copies everything from `end` to the last byte that may be data into a file beside the log.
+    fn keep_tail(&self, end: PhysicalOffset, reason: String) -> Result<Cut, LogError> {
+        let mut path = self.directory.to_owned();
+        path.set_extension("cut");
+        let kept_in = path.join(segment_file_name(end.0));
+        let io = |action| {
+            let path = kept_in.clone();
+            move |source| LogError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        self.disk
+            .create_directory(&path)
+            .map_err(io("create the folder of"))?;
+        if self.disk.open(&kept_in).is_ok() {
+            self.disk.remove(&kept_in).map_err(io("replace"))?;
+        }
+        let file = self.disk.create(&kept_in, 0).map_err(io("create"))?;
+        let mut bytes = 0;
+        for found in &self.segments {
+            if found.base + self.segment_bytes <= end {
+                continue;
+            }
+            let from = usize::try_from(end.distance_from(found.base)).unwrap_or(usize::MAX);
+            let data_end = found.segment.data_end().map_err(io("fill"))?;
+            let tail = found
+                .segment
+                .read(from..data_end.max(from))
+                .unwrap_or_default();
+            let place = (found.base + from as u64).distance_from(end);
+            file.write_at(tail, place).map_err(io("write"))?;
+            bytes = place + tail.len() as u64;
+        }
+        file.sync().map_err(io("sync"))?;
+        self.disk
+            .sync_directory(&path)
+            .map_err(io("sync the folder of"))?;
+        Ok(Cut {
+            from: end,
+            bytes,
+            kept_in,
+            reason,
+        })
+    }
+
+    /// Ends the log at `end`: zeros behind it in its segment, no segment behind that.
+    fn truncate(&mut self, end: PhysicalOffset) -> Result<(), LogError> {
+        let io = |action, path: PathBuf| {
+            move |source| LogError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        while let Some(last) = self.segments.last() {
+            let (base, path) = (last.base, self.path(last.base));
+            // An empty segment right behind the end was made ready before the stop: it stays.
+            let is_spare = base == end || base == segment_end(end, self.segment_bytes);
+            if base < end || (is_spare && last.segment.data_end().is_ok_and(|end| end == 0)) {
+                break;
+            }
+            if base == end && self.segments.len() == 1 {
+                break;
+            }
+            self.segments.pop();
+            // One by one, each durable: a power cut in between must not leave a gap.
+            self.disk
+                .remove(&path)
+                .and_then(|()| self.disk.sync_directory(self.directory))
+                .map_err(io("remove", path))?;
+        }
+        for index in 0..self.segments.len() {
+            let Some(found) = self.segments.get_mut(index) else {
+                break;
+            };
+            let base = found.base;
+            let within = usize::try_from(end.distance_from(base)).unwrap_or(usize::MAX);
+            if within < found.segment.capacity() {
+                let path = self.directory.join(segment_file_name(base.0));
+                found
+                    .segment
+                    .truncate(within)
+                    .map_err(io("truncate", path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The end of the segment in which `offset` lies.
+fn segment_end(offset: PhysicalOffset, segment_bytes: u64) -> PhysicalOffset {
+    PhysicalOffset((offset.0 / segment_bytes + 1) * segment_bytes)
+}
+
+fn valid_step(
+    rest: &[u8],
+    at: PhysicalOffset,
+    verify_bodies: bool,
+) -> Result<Step<'_>, RecordError> {
+    let found = step(rest)?;
+    if let Step::Record(record) = &found {
+        record.verify_place(at)?;
+        record.queue()?;
+        record.queue_offset()?;
+        record.topic()?;
+        if record.total_bytes() + BLANK_BYTES > rest.len() {
+            return Err(RecordError::Length {
+                length: record.total_bytes() as i64,
+                available: rest.len().saturating_sub(BLANK_BYTES),
+            });
+        }
+        if verify_bodies {
+            record.verify_body()?;
+        }
+    }
+    Ok(found)
+}
+
+/// Looks at every byte of `from..data_end` for the start of a record that says it lies right there.
+fn find_record(found: &Found, from: usize, data_end: usize) -> Option<usize> {
+    // The first three bytes of both magic numbers; the record begins 4 bytes before.
+    const MAGIC: [u8; 3] = [0xDA, 0xA3, 0x20];
+    const MAGIC_AT: usize = 4;
+    let bytes = found.segment.read(0..data_end)?;
+    let mut at = from;
+    while let Some(hit) = memchr::memmem::find(bytes.get(at..)?, &MAGIC) {
+        let magic_at = at + hit;
+        if let Some(start) = magic_at.checked_sub(MAGIC_AT)
+            && start >= from
+            && let Ok(record) = RecordView::parse(found.rest(start))
+            && record
+                .verify_place(found.base + start as u64)
+                .and_then(|()| record.verify_body())
+                .is_ok()
+        {
+            return Some(start);
+        }
+        at = magic_at + 1;
+    }
+    None
+}

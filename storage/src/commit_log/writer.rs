@@ -1,0 +1,126 @@
+//! The one that appends.
+
+use std::sync::Arc;
+
+use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::record::{BLANK_BYTES, Record, encode_blank};
+
+use super::{AppendError, CommitLog, LoggedSegment};
+use crate::disk::SegmentWriter;
+
+/// Appends records. What it has written becomes visible with [`LogWriter::publish`], all at once.
+pub struct LogWriter {
+    log: Arc<CommitLog>,
+    current: LoggedSegment,
+    writer: Box<dyn SegmentWriter>,
+    /// Bytes written behind the published ones.
+    pending: usize,
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogWriter")
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogWriter {
+    /// Takes up writing at the end of the log. Clears what an earlier writer left behind unpublished, so that it can
+    /// never be taken for records.
+    pub fn resume(log: Arc<CommitLog>) -> Result<Self, AppendError> {
+        let (current, _) = log
+            .locate(log.appended())
+            .ok_or(AppendError::SegmentNotReady)?;
+        let mut writer = current
+            .segment
+            .clone()
+            .writer()
+            .ok_or(AppendError::WriterTaken)?;
+        let dirty = log.touched().distance_from(log.appended());
+        let leftover = writer.unpublished();
+        let bytes = leftover
+            .len()
+            .min(usize::try_from(dirty).unwrap_or(usize::MAX));
+        leftover[..bytes].fill(0);
+        Ok(Self {
+            log,
+            current,
+            writer,
+            pending: 0,
+        })
+    }
+
+    /// Where the next record begins, as far as this segment goes.
+    pub fn position(&self) -> PhysicalOffset {
+        self.current.base + (self.current.segment.published() + self.pending) as u64
+    }
+
+    /// Makes room for `bytes` bytes in one segment, ending the current one when they do not fit it, and returns where
+    /// the first of them will lie.
+    pub fn reserve(&mut self, bytes: usize) -> Result<PhysicalOffset, AppendError> {
+        if let Some(reason) = self.log.failure() {
+            return Err(AppendError::Failed { reason });
+        }
+        let free =
+            self.current.segment.capacity() - self.current.segment.published() - self.pending;
+        if bytes + BLANK_BYTES > free {
+            self.roll(bytes)?;
+        }
+        let position = self.position();
+        self.log.set_touched(position + bytes as u64);
+        Ok(position)
+    }
+
+    /// Ends the current segment and goes on in the next.
+    fn roll(&mut self, bytes: usize) -> Result<(), AppendError> {
+        let limit = self.log.max_record_bytes();
+        if bytes as u64 > limit {
+            return Err(AppendError::TooLong {
+                bytes: bytes as u64,
+                limit,
+            });
+        }
+        let next_base = self.current.base + self.log.segment_bytes();
+        let (next, _) = self
+            .log
+            .locate(next_base)
+            .ok_or(AppendError::SegmentNotReady)?;
+        let writer = next
+            .segment
+            .clone()
+            .writer()
+            .ok_or(AppendError::WriterTaken)?;
+        self.publish();
+        let rest = self.writer.unpublished();
+        let bytes = rest.len();
+        encode_blank(rest);
+        self.writer.publish(bytes);
+        self.log.set_appended(next_base);
+        self.current = next;
+        self.writer = writer;
+        Ok(())
+    }
+
+    /// Writes a record behind the last one. [`LogWriter::reserve`] must have made room for it and told its place.
+    pub fn append(&mut self, record: &Record<'_>) {
+        debug_assert_eq!(record.physical_offset, self.position());
+        let room = self.writer.unpublished();
+        self.pending += record.encode(&mut room[self.pending..]);
+    }
+
+    /// Lets readers see what was appended, and returns the end of the log.
+    pub fn publish(&mut self) -> PhysicalOffset {
+        self.writer.publish(std::mem::take(&mut self.pending));
+        let end = self.position();
+        if end > self.log.appended() {
+            self.log.set_appended(end);
+        }
+        end
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Arc<CommitLog> {
+        &self.log
+    }
+}
