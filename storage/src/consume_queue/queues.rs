@@ -1,0 +1,298 @@
+//! All consume queues of a store.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use castmq_protocol::model::{PhysicalOffset, QueueId, TopicName};
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+
+use super::error::{ConsumeQueueError, During};
+use super::files::Files;
+use super::load::load;
+use super::queue::{ConsumeQueue, State};
+use super::truncate::Leftovers;
+use super::unit::UNIT;
+use crate::disk::Disk;
+
+/// What all queues share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) files: Files,
+    /// Queues with units that are not written or not synced, each once.
+    dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
+    pending_units: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn add_pending(&self, units: u64) {
+        self.pending_units.fetch_add(units, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_pending(&self, units: u64) {
+        self.pending_units.fetch_sub(units, Ordering::Relaxed);
+    }
+
+    /// Called without the lock of the queue, which is taken while this list is locked.
+    pub(super) fn add_dirty(&self, queue: &Arc<ConsumeQueue>) {
+        self.dirty.lock().push(queue.clone());
+    }
+}
+
+/// Queues of one topic, in the order of their numbers.
+type Queues = Vec<Arc<ConsumeQueue>>;
+
+/// All consume queues of a store.
+#[derive(Debug)]
+pub struct ConsumeQueues {
+    shared: Arc<Shared>,
+    topics: RwLock<HashMap<TopicName, Queues>>,
+    next_number: AtomicU64,
+}
+
+impl ConsumeQueues {
+    /// Opens the queues in `folder`, which is made when it is missing. `file_bytes` is the length of all their files.
+    ///
+    /// After a stop that was not clean nothing of it can be trusted before [`truncate`](Self::truncate).
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumeQueueError::UnevenLength`], [`ConsumeQueueError::FileLength`], [`ConsumeQueueError::Damaged`], I/O errors.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        folder: impl Into<PathBuf>,
+        file_bytes: u64,
+    ) -> Result<Self, ConsumeQueueError> {
+        if file_bytes == 0 || !file_bytes.is_multiple_of(UNIT) {
+            return Err(ConsumeQueueError::UnevenLength { bytes: file_bytes });
+        }
+        let folder = folder.into();
+        disk.create_directory(&folder)
+            .during("create the folder", &folder)?;
+        let files = Files::new(disk, folder, file_bytes);
+        if let Some(above) = files.root().parent() {
+            files.sync_directory(above)?;
+        }
+        let queues = Self {
+            shared: Arc::new(Shared {
+                files,
+                dirty: Mutex::default(),
+                pending_units: AtomicU64::new(0),
+            }),
+            topics: RwLock::default(),
+            next_number: AtomicU64::new(0),
+        };
+        queues.load_all()?;
+        Ok(queues)
+    }
+
+    fn load_all(&self) -> Result<(), ConsumeQueueError> {
+        let files = &self.shared.files;
+        for entry in files.disk.list(files.root()).during("list", files.root())? {
+            let Ok(topic) = TopicName::new(&entry.name) else {
+                tracing::warn!(folder = %files.root().display(), name = entry.name, "ignoring what is no topic");
+                continue;
+            };
+            let folder = files.topic_folder(&topic);
+            for entry in files.disk.list(&folder).during("list", &folder)? {
+                match entry.name.parse() {
+                    Ok(id) if entry.is_directory && id <= i32::MAX as u32 => {
+                        let id = QueueId(id);
+                        self.insert(&topic, id, load(files, &topic, id)?);
+                    }
+                    _ => {
+                        tracing::warn!(folder = %folder.display(), name = entry.name, "ignoring what is no queue");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&self, topic: &TopicName, id: QueueId, state: State) -> Arc<ConsumeQueue> {
+        let mut topics = self.topics.write();
+        let (topic, queues) = match topics.get_key_value(topic.as_str()) {
+            Some((name, _)) => (name.clone(), topics.get_mut(topic.as_str())),
+            None => (topic.clone(), None),
+        };
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let queue = ConsumeQueue::new(self.shared.clone(), number, topic.clone(), id, state);
+        let queue = Arc::new(queue);
+        match queues {
+            None => {
+                topics.insert(topic, vec![queue.clone()]);
+            }
+            Some(queues) => match position(queues, id) {
+                Ok(at) => return queues.get(at).cloned().unwrap_or(queue),
+                Err(at) => queues.insert(at, queue.clone()),
+            },
+        }
+        queue
+    }
+
+    /// The queue of this topic and number, made when there is none. Has no file before its first write-back.
+    pub fn queue(&self, topic: &TopicName, id: QueueId) -> Arc<ConsumeQueue> {
+        match self.find(topic.as_str(), id) {
+            Some(queue) => queue,
+            None => self.insert(topic, id, State::empty()),
+        }
+    }
+
+    /// The queue of this topic and number.
+    pub fn find(&self, topic: &str, id: QueueId) -> Option<Arc<ConsumeQueue>> {
+        let topics = self.topics.read();
+        let queues = topics.get(topic)?;
+        queues.get(position(queues, id).ok()?).cloned()
+    }
+
+    /// All queues as of now, those of a topic together and in order.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<ConsumeQueue>> + use<> {
+        let queues: Vec<_> = self.topics.read().values().flatten().cloned().collect();
+        queues.into_iter()
+    }
+
+    /// Units of all queues that are in memory only: 20 bytes each.
+    pub fn pending_units(&self) -> u64 {
+        self.shared.pending_units.load(Ordering::Relaxed)
+    }
+
+    /// The end of the last record that any queue knows; 0 when there is none.
+    pub fn max_physical(&self) -> PhysicalOffset {
+        let topics = self.topics.read();
+        let ends = topics.values().flatten().map(|queue| queue.max_physical());
+        ends.max().unwrap_or_default()
+    }
+
+    /// Writes what is in memory to files, of all queues that have something. To be called every second, and sooner when
+    /// [`pending_units`](Self::pending_units) grows.
+    ///
+    /// # Errors
+    ///
+    /// The first error; the other queues are written nevertheless, and what could not be is tried again next time.
+    pub fn write_back_all(&self) -> Result<(), ConsumeQueueError> {
+        let dirty = self.shared.dirty.lock().clone();
+        dirty
+            .iter()
+            .map(|queue| queue.write_back())
+            .fold(Ok(()), Result::and)
+    }
+
+    /// Makes durable what was written back, of all queues that have something.
+    ///
+    /// # Errors
+    ///
+    /// The first error. A sync that fails is final: see [`ConsumeQueueError::Poisoned`].
+    pub fn sync_all(&self) -> Result<(), ConsumeQueueError> {
+        let dirty = self.shared.dirty.lock().clone();
+        let result = dirty.iter().try_for_each(|queue| queue.sync());
+        self.shared.dirty.lock().retain(|queue| !queue.settle());
+        result
+    }
+
+    /// Up to where a power cut loses no unit, given that every record below `dispatched` has been appended.
+    ///
+    /// `dispatched` has to be read before this is called.
+    pub fn durable_physical(&self, dispatched: PhysicalOffset) -> PhysicalOffset {
+        let dirty = self.shared.dirty.lock();
+        let unsynced = dirty.iter().filter_map(|queue| queue.first_unsynced());
+        unsynced
+            .min()
+            .map_or(dispatched, |first| first.min(dispatched))
+    }
+
+    /// Forgets units of records at or beyond `physical`. Nobody else may use the queues meanwhile.
+    ///
+    /// The contract with recovery: units of records below `physical` are in the files, durable and undamaged; of all
+    /// others nothing is trusted. So `physical` is the end of the log after a clean stop, and a position that
+    /// [`durable_physical`](Self::durable_physical) reported after any other, from which on the log is then dispatched
+    /// again. Damage that it meets below is an error; what it does not meet it does not look for.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors. What was cut until then stays cut, and it can be called again.
+    pub fn truncate(
+        &self,
+        physical: PhysicalOffset,
+        leftovers: Leftovers,
+    ) -> Result<(), ConsumeQueueError> {
+        self.iter()
+            .try_for_each(|queue| queue.truncate(physical, leftovers))
+    }
+
+    /// Forgets units of records below `physical`, the first record of the log, and removes files that hold nothing else.
+    /// To be called after opening, too, since files do not say where the log begins.
+    ///
+    /// # Errors
+    ///
+    /// The first error; the other queues are attended to nevertheless.
+    pub fn remove_below(&self, physical: PhysicalOffset) -> Result<(), ConsumeQueueError> {
+        self.iter()
+            .map(|queue| queue.remove_below(physical))
+            .fold(Ok(()), Result::and)
+    }
+
+    /// Removes all queues of a topic with their files. Whoever still holds one gets
+    /// [`ConsumeQueueError::Deleted`] from it.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors. The queues are unusable then, and it can be called again.
+    pub fn delete_topic(&self, topic: &TopicName) -> Result<(), ConsumeQueueError> {
+        let queues = self.topics.read().get(topic.as_str()).cloned();
+        for queue in queues.into_iter().flatten() {
+            queue.mark_deleted();
+        }
+        let files = &self.shared.files;
+        let folder = files.topic_folder(topic);
+        for queue in files.disk.list(&folder).during("list", &folder)? {
+            if queue.is_directory {
+                remove_folder(files, &folder.join(&queue.name))?;
+            }
+        }
+        remove_folder(files, &folder)?;
+        files.sync_directory(files.root())?;
+        self.topics.write().remove(topic.as_str());
+        self.shared.dirty.lock().retain(|queue| !queue.settle());
+        Ok(())
+    }
+}
+
+impl Drop for ConsumeQueues {
+    fn drop(&mut self) {
+        // Queues hold what they share, which must not hold them any longer.
+        self.shared.dirty.lock().clear();
+    }
+}
+
+fn position(queues: &Queues, id: QueueId) -> Result<usize, usize> {
+    queues.binary_search_by_key(&id, |queue| queue.id())
+}
+
+/// Removes a folder and the files in it.
+fn remove_folder(files: &Files, folder: &Path) -> Result<(), ConsumeQueueError> {
+    let entries = files.disk.list(folder).during("list", folder)?;
+    for file in entries.iter().rev().filter(|entry| !entry.is_directory) {
+        let path = folder.join(&file.name);
+        files.disk.remove(&path).during("remove", &path)?;
+    }
+    match files.disk.remove_directory(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.during("remove the folder", folder),
+    }
+}
+
+impl ConsumeQueue {
+    fn mark_deleted(&self) {
+        let _files_lock = self.files_lock.lock();
+        let mut state = self.state.lock();
+        self.shared.remove_pending(state.max() - state.written);
+        *state = State {
+            is_deleted: true,
+            is_dirty: state.is_dirty,
+            ..State::empty()
+        };
+        self.shared.files.forget(self.number);
+    }
+}
