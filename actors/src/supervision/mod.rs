@@ -1,0 +1,72 @@
+//! Supervision in the OTP sense over actix, and the one place that knows actix.
+//!
+//! An actor is a plain struct ([`Cast`]) that a factory builds. A panic, an error exit and a refusal to start are all
+//! failures; after one the actor is dropped and built again, and its mailbox, with all references to it and all messages
+//! but the one in hand, lives on. A supervisor decides whom to restart, when, and when to fail itself; the failure of
+//! the root is a reason for the process to end.
+//!
+//! # Layout
+//!
+//! What actors see:
+//!
+//! - `actor`: the traits of an actor, its messages and its questions.
+//! - `context`: what an actor can do beside handling a message: futures, timers, sockets, stopping, failing.
+//! - `reference`: references to actors, and mailboxes of unknown owners.
+//! - `reply`: an answer that is owed, and that tells when it is lost.
+//! - `failure`: why an actor is no longer running; panics as reasons.
+//!
+//! What builds a tree of them:
+//!
+//! - `child`: a name, a factory and terms.
+//! - `plan`: the children of a supervisor, and how it treats them.
+//! - `supervisor`: the actor that keeps others alive, and how to add children to it.
+//! - `policy`: strategies, restart policies, intensity and back-off. Pure.
+//! - `stage`: arbiters that can be replaced.
+//! - `tree`: the whole: start, stop, exit, names, live snapshot.
+//! - `watchdog`: finds arbiters that hang.
+//!
+//! What makes it work:
+//!
+//! - `engine`, `slots`: what a supervisor decides. Pure.
+//! - `roster`: a supervisor's children themselves, and how its orders reach them.
+//! - `shell`: the actix actor around ours. All of actix's traps are listed there.
+//! - `seat`: a mailbox, and the task that serves it with one actor after the other.
+//! - `record`: what any thread may know of a child, and its supervisor's orders.
+//! - `house`: what a whole tree shares.
+
+mod actor;
+mod child;
+mod context;
+mod engine;
+mod failure;
+mod house;
+mod plan;
+mod policy;
+mod record;
+mod reference;
+mod reply;
+mod roster;
+mod seat;
+mod shell;
+mod slots;
+mod stage;
+mod supervisor;
+mod tree;
+mod watchdog;
+
+#[cfg(test)]
+mod tests;
+
+pub use actor::{Answer, Cast, Receive};
+pub use child::{Child, DEFAULT_STOP_WITHIN, OnceFactory};
+pub use context::{Ctx, Hold, Task};
+pub use failure::{Cause, Failure, capture_panics};
+pub use plan::{Plan, SupervisorFactory};
+pub use policy::{Backoff, Departure, FailureWindow, Intensity, Restart, Strategy, Verdict};
+pub use record::{LastFailure, Status};
+pub use reference::{ActorRef, AskError, Mailbox};
+pub use reply::{Lost, Reply};
+pub use stage::Stage;
+pub use supervisor::{StartError, Supervisor, SupervisorState};
+pub use tree::{Exit, Kind, SNAPSHOT_PATIENCE, Tree, TreeNode};
+pub use watchdog::{OnHang, Watchdog, WatchdogSettings};
