@@ -43,22 +43,34 @@ pub(super) fn load(
                 is_ragged,
                 ..State::empty()
             },
-            _ => return Err(reader.damaged(end.units.saturating_sub(1))),
+            _ => return Err(reader.damaged(end.units)),
         };
-        let max = number * files.units_per_file() + end.units;
+        let per_file = files.units_per_file();
         state.has_start = true;
+        state.first_file = number - index as u64;
+        state.end_file = number + 1;
+        let start = match index {
+            0 => reader.find_start(end.units)?,
+            _ => Reader::open(files, folder.join(files.file_name(state.first_file)))?
+                .find_start(per_file)?,
+        };
+        state.min = state.first_file * per_file + start.units;
+        let max = match start.physical {
+            Some(physical) => {
+                state.min_physical = physical;
+                number * per_file + end.units
+            }
+            // Nothing that follows a hole behind the fillers can be trusted.
+            None if index == 0 => {
+                state.max_physical = 0;
+                state.is_ragged = true;
+                state.min
+            }
+            None => return Err(reader.damaged(start.units)),
+        };
         state.written = max;
         state.synced = max;
         state.tail = Tail::starting_at(max);
-        state.end_file = number + 1;
-        state.first_file = number - index as u64;
-        let first = match index {
-            0 => reader.find_start(end.units)?,
-            _ => Reader::open(files, folder.join(files.file_name(state.first_file)))?
-                .find_start(files.units_per_file())?,
-        };
-        state.min = state.first_file * files.units_per_file() + first.0;
-        state.min_physical = first.1;
         return Ok(state);
     }
     Ok(State::empty())
@@ -123,6 +135,14 @@ struct End {
     is_ragged: bool,
 }
 
+/// Where the units of a file start.
+struct Start {
+    /// Fillers before them.
+    units: u64,
+    /// Start of the first record; `None` when there is something else.
+    physical: Option<u64>,
+}
+
 /// One file, looked at once.
 struct Reader<'a> {
     files: &'a Files,
@@ -163,8 +183,17 @@ impl<'a> Reader<'a> {
         if !fills_block || block == per_file {
             return Ok(head);
         }
-        let end = self.first_nothing(block, per_file)?;
-        self.end_in_block(end - block, (end + 1).min(per_file) - (end - block))
+        let mut to = per_file;
+        loop {
+            let end = self.first_nothing(block, to)?;
+            let from = end - block;
+            let found = self.end_in_block(from, (end + 1).min(per_file) - from)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            // Probing jumped over zeros that a power cut left: the end is before them.
+            to = from;
+        }
     }
 
     /// A unit that is none and follows one, at `from` or behind; `to` when there is none. `from - 1` is a unit.
@@ -217,22 +246,30 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// The first unit behind the fillers, and where its record starts.
-    fn find_start(&self, units: u64) -> Result<(u64, u64), ConsumeQueueError> {
+    /// What comes behind the fillers, of which there are fewer than `units`.
+    fn find_start(&self, units: u64) -> Result<Start, ConsumeQueueError> {
         let (mut low, mut high) = (0, units);
-        if let Stored::Unit(first) = self.unit(0)? {
-            return Ok((0, first.physical.0));
+        let mut first = self.unit(0)?;
+        if first != Stored::Filler {
+            high = 0;
         }
         while low < high {
             let middle = low + (high - low) / 2;
             match self.unit(middle)? {
                 Stored::Filler => low = middle + 1,
-                Stored::Unit(_) | Stored::Nothing => high = middle,
+                behind => {
+                    first = behind;
+                    high = middle;
+                }
             }
         }
-        match self.unit(low.min(units.saturating_sub(1)))? {
-            Stored::Unit(first) => Ok((low, first.physical.0)),
-            Stored::Filler | Stored::Nothing => Err(self.damaged(low)),
-        }
+        let physical = match first {
+            Stored::Unit(unit) => Some(unit.physical.0),
+            Stored::Filler | Stored::Nothing => None,
+        };
+        Ok(Start {
+            units: low,
+            physical,
+        })
     }
 }

@@ -287,6 +287,48 @@ fn units_behind_a_hole_are_found_and_removed() {
     }
 }
 
+/// Found by the model: probing for the end landed behind the hole, and the file counted as empty.
+#[test]
+fn a_hole_right_before_the_probed_end_ends_the_queue() {
+    let disk = disk();
+    let queues = open_with(&disk, 6_000_000);
+    fill(&queues.queue(&topic("T"), QueueId(0)), 0..1700);
+    save(&queues);
+    let path = Path::new("/store/cq/T/0/00000000000000000000");
+    let file = disk.open(path).unwrap();
+    file.write_at(&[0; 5000], 1690 * 20 - 5000).unwrap();
+    let queue = open_with(&disk, 6_000_000).find("T", QueueId(0)).unwrap();
+    assert_eq!(queue.max_offset(), QueueOffset(1440));
+}
+
+/// Found by the model: such a queue could not be opened, although truncation would have dealt with it.
+#[test]
+fn a_hole_right_behind_the_fillers_is_no_start() {
+    let disk = disk();
+    let queues = open_with(&disk, 6_000_000);
+    fill(&queues.queue(&topic("T"), QueueId(0)), 500..900);
+    save(&queues);
+    let path = Path::new("/store/cq/T/0/00000000000000000000");
+    disk.open(path)
+        .unwrap()
+        .write_at(&[0; 20], 500 * 20)
+        .unwrap();
+    let queues = open_with(&disk, 6_000_000);
+    let queue = queues.find("T", QueueId(0)).unwrap();
+    assert_eq!(queue.min_offset(), queue.max_offset());
+    let clean = queues.truncate(PhysicalOffset(90_000), Leftovers::Nothing);
+    assert!(matches!(
+        clean,
+        Err(ConsumeQueueError::Damaged { at: 10_000, .. })
+    ));
+    queues
+        .truncate(PhysicalOffset(50_000), Leftovers::Near)
+        .unwrap();
+    fill(&queue, 500..600);
+    save(&queues);
+    assert_eq!(read(&queue, 500, 99), (500..599).collect::<Vec<_>>());
+}
+
 #[test]
 fn retention_moves_the_start_and_keeps_the_last_file() {
     let disk = disk();
@@ -527,7 +569,6 @@ fn what_is_no_queue_is_left_alone() {
 /// A power cut can keep the second sector of a unit and lose the first, or the other way round.
 #[test]
 fn a_torn_unit_that_looks_like_an_older_one_is_replaced() {
-    // Unit 25 starts at 500 and has 12 bytes in the first sector; 76 at 1520 (16), 51 at 1020 (4), 128 at 2560 (0).
     for (torn, border) in [(51_u64, 4_usize), (102, 8)] {
         let disk = disk();
         let queues = open_with(&disk, 6_000_000);

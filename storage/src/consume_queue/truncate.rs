@@ -57,6 +57,9 @@ impl ConsumeQueue {
         }
         let last = self.last_kept(keep)?;
         let Stored::Unit(last) = last else {
+            if keep == max && leftovers == Leftovers::Nothing {
+                return Err(self.damaged(keep));
+            }
             return self.forget_everything();
         };
         self.cut_files(keep, leftovers)?;

@@ -74,14 +74,6 @@ impl Stored {
         }
     }
 
-    /// What lies at unit `index` of these bytes; nothing when they end before.
-    pub(super) fn at(bytes: &[u8], index: usize) -> Self {
-        let chunk = bytes
-            .get(index * UNIT_BYTES..)
-            .and_then(<[u8]>::first_chunk);
-        chunk.map_or(Self::Nothing, Self::from_bytes)
-    }
-
     /// All units of these bytes.
     pub(super) fn all(bytes: &[u8]) -> impl ExactSizeIterator<Item = Self> {
         bytes.as_chunks().0.iter().map(Self::from_bytes)
@@ -121,7 +113,7 @@ mod tests {
         assert_eq!(Stored::from_bytes(&[0; 20]), Stored::Nothing);
         assert_eq!(Stored::from_bytes(&[0xFF; 20]), Stored::Nothing);
         assert_eq!(Stored::from_bytes(&FILLER), Stored::Filler);
-        assert_eq!(Stored::at(&[1; 39], 1), Stored::Nothing);
+        assert_eq!(Stored::all(&[1; 39]).len(), 1);
         let unit = |physical, size| ConsumeUnit {
             physical: PhysicalOffset(physical),
             size,

@@ -112,9 +112,6 @@ impl ConsumeQueue {
             file.write_at(&FILLER.repeat(count), from * UNIT)
                 .during("write", &path)?;
         }
-        if fillers > 0 {
-            files.poison_on_error(file.sync().during("sync", &path))?;
-        }
         let mut state = self.state.lock();
         if is_first {
             state.first_file = number;
