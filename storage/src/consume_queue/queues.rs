@@ -1,9 +1,11 @@
 //! All consume queues of a store.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, TopicName};
 use hashbrown::HashMap;
@@ -16,6 +18,11 @@ use super::queue::{ConsumeQueue, State};
 use super::truncate::Leftovers;
 use super::unit::UNIT;
 use crate::disk::Disk;
+
+/// Threads that look at queues when the store opens: more than cores, since they wait for the disk.
+const PARALLEL_THREADS: usize = 16;
+/// Queues that a thread takes at once.
+const PARALLEL_CHUNK: usize = 64;
 
 /// What all queues share.
 #[derive(Debug)]
@@ -89,7 +96,17 @@ impl ConsumeQueues {
     }
 
     fn load_all(&self) -> Result<(), ConsumeQueueError> {
+        let found = self.find_folders()?;
+        in_parallel(&found, |(topic, id)| {
+            self.insert(topic, *id, load(&self.shared.files, topic, *id)?);
+            Ok(())
+        })
+    }
+
+    /// The queues that have a folder.
+    fn find_folders(&self) -> Result<Vec<(TopicName, QueueId)>, ConsumeQueueError> {
         let files = &self.shared.files;
+        let mut found = Vec::new();
         for entry in files.disk.list(files.root()).during("list", files.root())? {
             let Ok(topic) = TopicName::new(&entry.name) else {
                 tracing::warn!(folder = %files.root().display(), name = entry.name, "ignoring what is no topic");
@@ -99,8 +116,7 @@ impl ConsumeQueues {
             for entry in files.disk.list(&folder).during("list", &folder)? {
                 match entry.name.parse() {
                     Ok(id) if entry.is_directory && id <= i32::MAX as u32 => {
-                        let id = QueueId(id);
-                        self.insert(&topic, id, load(files, &topic, id)?);
+                        found.push((topic.clone(), QueueId(id)));
                     }
                     _ => {
                         tracing::warn!(folder = %folder.display(), name = entry.name, "ignoring what is no queue");
@@ -108,7 +124,7 @@ impl ConsumeQueues {
                 }
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     fn insert(&self, topic: &TopicName, id: QueueId, state: State) -> Arc<ConsumeQueue> {
@@ -186,9 +202,28 @@ impl ConsumeQueues {
     /// The first error. A sync that fails is final: see [`ConsumeQueueError::Poisoned`].
     pub fn sync_all(&self) -> Result<(), ConsumeQueueError> {
         let dirty = self.shared.dirty.lock().clone();
-        let result = dirty.iter().try_for_each(|queue| queue.sync());
+        let result = self
+            .sync_folders(&dirty)
+            .and_then(|()| dirty.iter().try_for_each(|queue| queue.sync()));
         self.shared.dirty.lock().retain(|queue| !queue.settle());
         result
+    }
+
+    /// Syncs the folders above those of new queues, each once.
+    fn sync_folders(&self, queues: &Queues) -> Result<(), ConsumeQueueError> {
+        let is_new = |queue: &&Arc<ConsumeQueue>| queue.has_unsynced_folders();
+        let new: Vec<_> = queues.iter().filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let files = &self.shared.files;
+        let topics: BTreeSet<_> = new.iter().map(|queue| queue.topic()).collect();
+        for topic in topics {
+            files.sync_directory(&files.topic_folder(topic))?;
+        }
+        files.sync_directory(files.root())?;
+        new.iter().for_each(|queue| queue.folders_are_synced());
+        Ok(())
     }
 
     /// Up to where a power cut loses no unit, given that every record below `dispatched` has been appended.
@@ -217,8 +252,8 @@ impl ConsumeQueues {
         physical: PhysicalOffset,
         leftovers: Leftovers,
     ) -> Result<(), ConsumeQueueError> {
-        self.iter()
-            .try_for_each(|queue| queue.truncate(physical, leftovers))
+        let queues: Queues = self.iter().collect();
+        in_parallel(&queues, |queue| queue.truncate(physical, leftovers))
     }
 
     /// Forgets units of records below `physical`, the first record of the log, and removes files that hold nothing else.
@@ -264,6 +299,35 @@ impl Drop for ConsumeQueues {
         // Queues hold what they share, which must not hold them any longer.
         self.shared.dirty.lock().clear();
     }
+}
+
+/// Does something for each item, many at a time: when nothing is in memory yet, all of it is waiting for the disk.
+fn in_parallel<T: Sync>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<(), ConsumeQueueError> + Sync,
+) -> Result<(), ConsumeQueueError> {
+    if items.len() <= PARALLEL_CHUNK {
+        return items.iter().try_for_each(work);
+    }
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(None);
+    thread::scope(|scope| {
+        for _ in 0..PARALLEL_THREADS.min(items.len() / PARALLEL_CHUNK + 1) {
+            scope.spawn(|| {
+                while failed.lock().is_none() {
+                    let from = next.fetch_add(PARALLEL_CHUNK, Ordering::Relaxed);
+                    let Some(rest) = items.get(from..).filter(|rest| !rest.is_empty()) else {
+                        return;
+                    };
+                    let result = rest.iter().take(PARALLEL_CHUNK).try_for_each(&work);
+                    if let Err(error) = result {
+                        *failed.lock() = Some(error);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 fn position(queues: &Queues, id: QueueId) -> Result<usize, usize> {

@@ -1,5 +1,7 @@
 //! Cutting queues to what can be trusted, after a stop.
 
+use std::io;
+
 use castmq_protocol::model::PhysicalOffset;
 
 use super::error::{ConsumeQueueError, During};
@@ -135,17 +137,23 @@ impl ConsumeQueue {
     fn cut_files(&self, keep: u64, leftovers: Leftovers) -> Result<(), ConsumeQueueError> {
         let files = &self.shared.files;
         let per_file = files.units_per_file();
-        let (first_file, written) = {
+        let (first_file, end_file, written, is_ragged) = {
             let state = self.state.lock();
-            (state.first_file, state.written)
+            (
+                state.first_file,
+                state.end_file,
+                state.written,
+                state.is_ragged,
+            )
         };
         let Some(last_file) = keep.checked_sub(1).map(|last| last / per_file) else {
             return Ok(());
         };
-        let kept_files = first_file..=last_file;
-        remove_files(files, self.number, &self.folder(), |number| {
-            kept_files.contains(&number)
-        })?;
+        if is_ragged || last_file + 1 < end_file {
+            let kept_files = first_file..=last_file;
+            let keep = |number| kept_files.contains(&number);
+            remove_files(files, self.number, &self.folder(), keep)?;
+        }
         let from = (keep - last_file * per_file) * UNIT;
         let known = (written - last_file * per_file).min(per_file) * UNIT;
         let to = match leftovers {
@@ -162,27 +170,27 @@ impl ConsumeQueue {
 }
 
 /// The end of the last byte in a range that is not zero; its start when there is none.
-fn data_end(file: &dyn DiskFile, from: u64, to: u64) -> std::io::Result<u64> {
-    let mut buffer = vec![0; SCAN_BYTES.min(to.saturating_sub(from)) as usize];
-    let mut end = to;
-    while end > from {
-        let start = end.saturating_sub(SCAN_BYTES).max(from);
-        let Some(bytes) = buffer.get_mut(..(end - start) as usize) else {
-            break;
-        };
-        let read = file.read_at(bytes, start, Wait::ForDisk)?;
-        let data = bytes.iter().take(read).rposition(|byte| *byte != 0);
-        if let Some(last) = data {
-            return Ok(start + last as u64 + 1);
+fn data_end(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<u64> {
+    let mut buffer = Vec::new();
+    let (mut at, mut end) = (from, from);
+    while at < to
+        && let Some(data) = file.next_data(at)?.filter(|data| data.start < to)
+    {
+        let stop = data.end.min(to).min(data.start + SCAN_BYTES);
+        buffer.resize((stop - data.start) as usize, 0);
+        let read = file.read_at(&mut buffer, data.start, Wait::ForDisk)?;
+        let last = buffer.iter().take(read).rposition(|byte| *byte != 0);
+        if let Some(last) = last {
+            end = data.start + last as u64 + 1;
         }
-        end = start;
+        at = stop;
     }
-    Ok(from)
+    Ok(end)
 }
 
 /// Zeroes a range from its end to its start in synced steps, so that a power cut leaves units up to some point, a
 /// damaged stretch no longer than [`unsynced_limit`] allows, and zeros: what the next start knows to deal with.
-fn zero_backwards(file: &dyn DiskFile, from: u64, to: u64) -> std::io::Result<()> {
+fn zero_backwards(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     let step = unsynced_limit(from);
     let zeros = vec![0; step.min(to.saturating_sub(from)) as usize];
     let mut end = to;

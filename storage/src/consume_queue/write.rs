@@ -156,6 +156,18 @@ impl ConsumeQueue {
         Ok(())
     }
 
+    /// Whether the names of its folders could be lost.
+    pub(super) fn has_unsynced_folders(&self) -> bool {
+        self.state.lock().unsynced_names == UnsyncedNames::Folders
+    }
+
+    /// To be told when the folders above its own have been synced, after it had [unsynced
+    /// ones](Self::has_unsynced_folders).
+    pub(super) fn folders_are_synced(&self) {
+        let mut state = self.state.lock();
+        state.unsynced_names = state.unsynced_names.min(UnsyncedNames::File);
+    }
+
     /// Start of the first record whose unit a power cut could lose.
     pub(super) fn first_unsynced(&self) -> Option<PhysicalOffset> {
         let state = self.state.lock();

@@ -109,6 +109,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
+    /// The next stretch of bytes from `at` on that may be other than zero; `None` when only zeros follow. A disk that
+    /// cannot tell takes everything for data.
+    fn next_data(&self, at: u64) -> io::Result<Option<Range<u64>>>;
 }
 
 /// A fixed-size stretch of the commit log, held in memory by the page cache.

@@ -2,11 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSliceMut};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::SeekFrom;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::region::FileSegment;
@@ -187,6 +189,20 @@ impl DiskFile for OsFile {
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+
+    fn next_data(&self, at: u64) -> io::Result<Option<Range<u64>>> {
+        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            Err(Errno::INVAL) => {
+                let end = self.bytes()?;
+                return Ok((at < end).then_some(at..end));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let end = rustix::fs::seek(&self.file, SeekFrom::Hole(start))?;
+        Ok(Some(start..end))
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +257,19 @@ mod tests {
         assert_eq!(bytes[..4], [0; 4]);
         let again = OsDisk.create(&path, 1).unwrap_err();
         assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn data_is_told_from_holes() {
+        let folder = folder();
+        let file = OsDisk.create(&folder.path().join("f"), 1 << 20).unwrap();
+        assert_eq!(file.next_data(0).unwrap(), None);
+        file.write_at(&[7; 10], 500_000).unwrap();
+        let data = file.next_data(0).unwrap().unwrap();
+        assert!(data.start <= 500_000 && data.end >= 500_010, "{data:?}");
+        assert_eq!(file.next_data(500_005).unwrap().unwrap().start, 500_005);
+        assert_eq!(file.next_data(1 << 20).unwrap(), None);
+        assert_eq!(file.next_data(1 << 21).unwrap(), None);
     }
 
     #[test]

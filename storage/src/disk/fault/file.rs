@@ -157,6 +157,14 @@ impl DiskFile for FaultFile {
         content.images.sync(0..u64::MAX, works);
         sync_result(works)
     }
+
+    fn next_data(&self, at: u64) -> io::Result<Option<Range<u64>>> {
+        let world = self.world.lock();
+        world.faults.check_read(&self.path)?;
+        let mut content = self.node.content.lock();
+        content.catch_up(Some(world.now));
+        Ok(content.images.memory.next_data(at))
+    }
 }
 
 /// A segment of the fault disk.

@@ -97,6 +97,18 @@ impl Image {
         })
     }
 
+    /// The next stretch of whole pages from `at` on that were ever written.
+    pub(super) fn next_data(&self, at: u64) -> Option<Range<u64>> {
+        let page_bytes = PAGE_BYTES as u64;
+        let (first, _) = self.pages.range(at / page_bytes..).next()?;
+        let mut end = first + 1;
+        while self.pages.contains_key(&end) {
+            end += 1;
+        }
+        let data = at.max(first * page_bytes)..(end * page_bytes).min(self.bytes);
+        (!data.is_empty()).then_some(data)
+    }
+
     fn page(&self, page: u64) -> Option<&Arc<Page>> {
         self.pages.get(&page)
     }

@@ -280,6 +280,18 @@ fn bits_flip_reads_fail_and_cold_bytes_are_not_waited_for() {
 }
 
 #[test]
+fn data_is_told_from_holes() {
+    let file = durable_file(&disk(), 20_000);
+    assert_eq!(file.next_data(0).unwrap(), None);
+    file.write_at(&[1; 4097], 4096).unwrap();
+    file.write_at(&[1], 19_000).unwrap();
+    assert_eq!(file.next_data(0).unwrap(), Some(4096..12_288));
+    assert_eq!(file.next_data(5000).unwrap(), Some(5000..12_288));
+    assert_eq!(file.next_data(12_288).unwrap(), Some(16_384..20_000));
+    assert_eq!(file.next_data(20_000).unwrap(), None);
+}
+
+#[test]
 fn nothing_changes_after_the_power_is_off() {
     let disk = disk();
     let file = durable_file(&disk, 4096);
