@@ -1,0 +1,404 @@
+//! Topics, consumer groups, consumer offsets and key-values, in sled.
+//!
+//! There is one writer. Topics, groups and key-values are durable when [`Metadata::sync`] has returned; offsets are
+//! written every few seconds and survive the end of the process from [`Metadata::flush`] on.
+
+mod error;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::{Decode, Encode};
+use castmq_protocol::model::{
+    GroupConfig, GroupName, QueueId, QueueOffset, TopicConfig, TopicName,
+};
+use sled::{Db, IVec, Tree};
+
+pub use error::MetadataError;
+
+/// The layout of keys and values. A store with a greater one was written by a later release.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A value that claims more is damaged.
+const MAX_VALUE_BYTES: usize = 1024 * 1024;
+
+const SCHEMA_KEY: &[u8] = b"schema_version";
+
+type Config = Configuration<LittleEndian, Fixint, Limit<MAX_VALUE_BYTES>>;
+
+const CONFIG: Config = bincode::config::standard()
+    .with_little_endian()
+    .with_fixed_int_encoding()
+    .with_limit::<MAX_VALUE_BYTES>();
+
+/// A group's offset in a queue.
+pub type StoredOffset = (GroupName, (TopicName, QueueId), QueueOffset);
+
+/// The metadata of a store.
+#[derive(Debug)]
+pub struct Metadata {
+    path: PathBuf,
+    db: Db,
+    topics: Tree,
+    groups: Tree,
+    offsets: Tree,
+    values: Tree,
+}
+
+impl Metadata {
+    /// Opens the metadata in a folder, which is made when it is missing. sled keeps up to `cache_bytes` in memory.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, MetadataError> {
+        let wrap = |source| MetadataError::Sled {
+            action: "open",
+            path: path.to_owned(),
+            source,
+        };
+        // Nothing is written by itself: what is durable when is said by whoever writes.
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(None)
+            .open()
+            .map_err(wrap)?;
+        let tree = |name: &str| db.open_tree(name).map_err(wrap);
+        let metadata = Self {
+            path: path.to_owned(),
+            topics: tree("topics")?,
+            groups: tree("groups")?,
+            offsets: tree("offsets")?,
+            values: tree("values")?,
+            db,
+        };
+        metadata.check_schema()?;
+        Ok(metadata)
+    }
+
+    fn check_schema(&self) -> Result<(), MetadataError> {
+        let stored = self.db.get(SCHEMA_KEY).map_err(|e| self.error("read", e))?;
+        let Some(stored) = stored else {
+            self.db
+                .insert(SCHEMA_KEY, &SCHEMA_VERSION.to_be_bytes())
+                .map_err(|e| self.error("write", e))?;
+            return Ok(());
+        };
+        let found = <[u8; 4]>::try_from(&*stored)
+            .map(u32::from_be_bytes)
+            .map_err(|_| self.damaged(SCHEMA_KEY, "a version has 4 bytes"))?;
+        if found > SCHEMA_VERSION {
+            return Err(MetadataError::NewerSchema {
+                path: self.path.clone(),
+                found,
+                known: SCHEMA_VERSION,
+            });
+        }
+        Ok(())
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> Result<Vec<(TopicName, TopicConfig)>, MetadataError> {
+        self.all(&self.topics, |name| TopicName::new(name).ok())
+    }
+
+    /// All consumer groups.
+    pub fn groups(&self) -> Result<Vec<(GroupName, GroupConfig)>, MetadataError> {
+        self.all(&self.groups, |name| GroupName::new(name).ok())
+    }
+
+    /// Writes a topic.
+    pub fn put_topic(&self, name: &TopicName, config: &TopicConfig) -> Result<(), MetadataError> {
+        self.put(&self.topics, name.as_str(), config)
+    }
+
+    /// Removes a topic.
+    pub fn remove_topic(&self, name: &TopicName) -> Result<(), MetadataError> {
+        self.remove(&self.topics, name.as_str().as_bytes())
+    }
+
+    /// Writes a consumer group.
+    pub fn put_group(&self, name: &GroupName, config: &GroupConfig) -> Result<(), MetadataError> {
+        self.put(&self.groups, name.as_str(), config)
+    }
+
+    /// Removes a consumer group; its offsets stay.
+    pub fn remove_group(&self, name: &GroupName) -> Result<(), MetadataError> {
+        self.remove(&self.groups, name.as_str().as_bytes())
+    }
+
+    /// All consumer offsets.
+    pub fn offsets(&self) -> Result<Vec<StoredOffset>, MetadataError> {
+        self.offsets
+            .iter()
+            .map(|entry| {
+                let (key, value) = entry.map_err(|e| self.error("read", e))?;
+                let decoded = decode_offset_key(&key).zip(decode_u64(&value));
+                let ((group, queue), offset) =
+                    decoded.ok_or_else(|| self.damaged(&key, "it is no consumer offset"))?;
+                Ok((group, queue, QueueOffset(offset)))
+            })
+            .collect()
+    }
+
+    /// Writes a consumer offset, or removes it.
+    pub fn put_offset(
+        &self,
+        group: &GroupName,
+        topic: &TopicName,
+        queue: QueueId,
+        offset: Option<QueueOffset>,
+    ) -> Result<(), MetadataError> {
+        let key = encode_offset_key(group, topic, queue);
+        match offset {
+            None => self.remove(&self.offsets, &key),
+            Some(offset) => {
+                let written = self.offsets.insert(key, &offset.0.to_be_bytes());
+                written.map(drop).map_err(|e| self.error("write", e))
+            }
+        }
+    }
+
+    /// A key-value.
+    pub fn value(&self, namespace: &str, key: &str) -> Result<Option<Vec<u8>>, MetadataError> {
+        let found = self.values.get(value_key(namespace, key));
+        let found = found.map_err(|e| self.error("read", e))?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    /// Key-values of a namespace.
+    pub fn values(&self, namespace: &str) -> Result<Vec<(String, Vec<u8>)>, MetadataError> {
+        let prefix = value_key(namespace, "");
+        self.values
+            .scan_prefix(&prefix)
+            .map(|entry| {
+                let (key, value) = entry.map_err(|e| self.error("read", e))?;
+                let name = key.get(prefix.len()..).unwrap_or_default();
+                let name = std::str::from_utf8(name)
+                    .map_err(|_| self.damaged(&key, "the key is not UTF-8"))?;
+                Ok((name.to_owned(), value.to_vec()))
+            })
+            .collect()
+    }
+
+    /// Writes a key-value.
+    pub fn put_value(&self, namespace: &str, key: &str, value: &[u8]) -> Result<(), MetadataError> {
+        let written = self.values.insert(value_key(namespace, key), value);
+        written.map(drop).map_err(|e| self.error("write", e))
+    }
+
+    /// Removes a key-value.
+    pub fn remove_value(&self, namespace: &str, key: &str) -> Result<(), MetadataError> {
+        self.remove(&self.values, &value_key(namespace, key))
+    }
+
+    /// Hands everything written to the operating system: it survives the end of the process. Blocks.
+    pub fn flush(&self) -> Result<(), MetadataError> {
+        self.db
+            .flush()
+            .map(drop)
+            .map_err(|e| self.error("flush", e))
+    }
+
+    /// Makes everything written durable: it survives a power cut. Blocks.
+    ///
+    /// sled's own flush ends with `sync_file_range`, which does not reach the device's cache, so its files are synced
+    /// behind it.
+    pub fn sync(&self) -> Result<(), MetadataError> {
+        self.flush()?;
+        for name in ["db", "conf"] {
+            let path = self.path.join(name);
+            let synced = File::open(&path).and_then(|file| file.sync_data());
+            synced.map_err(|source| MetadataError::Io {
+                action: "sync",
+                path,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn all<N, C: Decode<()>>(
+        &self,
+        tree: &Tree,
+        name: impl Fn(&str) -> Option<N>,
+    ) -> Result<Vec<(N, C)>, MetadataError> {
+        tree.iter()
+            .map(|entry| {
+                let (key, value) = entry.map_err(|e| self.error("read", e))?;
+                let name = std::str::from_utf8(&key).ok().and_then(&name);
+                let name = name.ok_or_else(|| self.damaged(&key, "the key is no name"))?;
+                let (config, _) = bincode::decode_from_slice(&value, CONFIG)
+                    .map_err(|error| self.damaged(&key, &error.to_string()))?;
+                Ok((name, config))
+            })
+            .collect()
+    }
+
+    fn put(&self, tree: &Tree, name: &str, config: &impl Encode) -> Result<(), MetadataError> {
+        let value = bincode::encode_to_vec(config, CONFIG)
+            .map_err(|error| self.damaged(name.as_bytes(), &error.to_string()))?;
+        let written = tree.insert(name, value);
+        written.map(drop).map_err(|e| self.error("write", e))
+    }
+
+    fn remove(&self, tree: &Tree, key: &[u8]) -> Result<(), MetadataError> {
+        tree.remove(key)
+            .map(drop)
+            .map_err(|e| self.error("remove from", e))
+    }
+
+    fn error(&self, action: &'static str, source: sled::Error) -> MetadataError {
+        MetadataError::Sled {
+            action,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn damaged(&self, key: &[u8], reason: &str) -> MetadataError {
+        MetadataError::Damaged {
+            path: self.path.clone(),
+            key: String::from_utf8_lossy(key).into_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// Separates the parts of a key; no name can contain it.
+const SEPARATOR: u8 = 0;
+
+fn encode_offset_key(group: &GroupName, topic: &TopicName, queue: QueueId) -> Vec<u8> {
+    let (group, topic) = (group.as_str().as_bytes(), topic.as_str().as_bytes());
+    let mut key = Vec::with_capacity(group.len() + topic.len() + 6);
+    key.extend_from_slice(group);
+    key.push(SEPARATOR);
+    key.extend_from_slice(topic);
+    key.push(SEPARATOR);
+    key.extend_from_slice(&queue.0.to_be_bytes());
+    key
+}
+
+fn decode_offset_key(key: &IVec) -> Option<(GroupName, (TopicName, QueueId))> {
+    let (names, queue) = key.split_last_chunk::<4>()?;
+    let names = names.strip_suffix(&[SEPARATOR])?;
+    let mut parts = names.split(|byte| *byte == SEPARATOR);
+    let mut name = || std::str::from_utf8(parts.next()?).ok();
+    let group = GroupName::new(name()?).ok()?;
+    let topic = TopicName::new(name()?).ok()?;
+    Some((group, (topic, QueueId(u32::from_be_bytes(*queue)))))
+}
+
+fn decode_u64(value: &IVec) -> Option<u64> {
+    Some(u64::from_be_bytes(<[u8; 8]>::try_from(&**value).ok()?))
+}
+
+fn value_key(namespace: &str, key: &str) -> Vec<u8> {
+    let mut bytes = namespace.as_bytes().to_vec();
+    bytes.push(SEPARATOR);
+    bytes.extend_from_slice(key.as_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &tempfile::TempDir) -> Result<Metadata, MetadataError> {
+        Metadata::open(&folder.path().join("metadata"), 1 << 20)
+    }
+
+    fn topic(name: &str) -> TopicName {
+        TopicName::new(name).unwrap()
+    }
+
+    fn group(name: &str) -> GroupName {
+        GroupName::new(name).unwrap()
+    }
+
+    #[test]
+    fn everything_is_there_again_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = open(&folder).unwrap();
+        metadata
+            .put_topic(&topic("a"), &TopicConfig::with_queues(3))
+            .unwrap();
+        metadata
+            .put_topic(&topic("b"), &TopicConfig::with_queues(1))
+            .unwrap();
+        metadata.remove_topic(&topic("b")).unwrap();
+        metadata
+            .put_group(&group("g"), &GroupConfig::default())
+            .unwrap();
+        metadata
+            .put_offset(
+                &group("g"),
+                &topic("a"),
+                QueueId(258),
+                Some(QueueOffset(77)),
+            )
+            .unwrap();
+        metadata
+            .put_offset(&group("g"), &topic("a"), QueueId(0), Some(QueueOffset(1)))
+            .unwrap();
+        metadata
+            .put_offset(&group("g"), &topic("a"), QueueId(0), None)
+            .unwrap();
+        metadata.put_value("ns", "k", b"v").unwrap();
+        metadata.put_value("ns2", "k", b"w").unwrap();
+        metadata.sync().unwrap();
+        drop(metadata);
+        let metadata = open(&folder).unwrap();
+        assert_eq!(
+            metadata.topics().unwrap(),
+            [(topic("a"), TopicConfig::with_queues(3))]
+        );
+        assert_eq!(
+            metadata.groups().unwrap(),
+            [(group("g"), GroupConfig::default())]
+        );
+        assert_eq!(
+            metadata.offsets().unwrap(),
+            [(group("g"), (topic("a"), QueueId(258)), QueueOffset(77))]
+        );
+        assert_eq!(metadata.value("ns", "k").unwrap(), Some(b"v".to_vec()));
+        assert_eq!(
+            metadata.values("ns").unwrap(),
+            [("k".to_owned(), b"v".to_vec())]
+        );
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = open(&folder).unwrap();
+        metadata
+            .db
+            .insert(SCHEMA_KEY, &(SCHEMA_VERSION + 1).to_be_bytes())
+            .unwrap();
+        metadata.flush().unwrap();
+        drop(metadata);
+        let refused = open(&folder).unwrap_err().to_string();
+        assert!(
+            refused.contains("version 2") && refused.contains("version 1"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_value_is_an_error_that_names_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = open(&folder).unwrap();
+        metadata.topics.insert("orders", vec![0xFF; 40]).unwrap();
+        let error = metadata.topics().unwrap_err().to_string();
+        assert!(error.contains("orders"), "{error}");
+        metadata.offsets.insert("nonsense", vec![1]).unwrap();
+        assert!(metadata.offsets().is_err());
+    }
+
+    #[test]
+    fn two_processes_cannot_open_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = open(&folder).unwrap();
+        assert!(matches!(open(&folder), Err(MetadataError::Sled { .. })));
+    }
+}
