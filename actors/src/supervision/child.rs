@@ -32,7 +32,7 @@ pub struct Child<A: Cast, F> {
     factory: F,
     restart: Restart,
     stop_within: Duration,
-    grace: Duration,
+    is_supervisor: bool,
 }
 
 impl<A, F> Child<A, F>
@@ -50,7 +50,7 @@ where
             factory,
             restart: Restart::Permanent,
             stop_within: DEFAULT_STOP_WITHIN,
-            grace: Duration::ZERO,
+            is_supervisor: false,
         }
     }
 
@@ -70,7 +70,7 @@ where
         self
     }
 
-    /// Time it has to stop when asked; what it keeps up after that is dropped.
+    /// Time it has to stop when asked, 49 days at most; what it keeps up after that is dropped.
     pub fn stop_within(mut self, time: Duration) -> Self {
         self.stop_within = time;
         self
@@ -81,17 +81,17 @@ where
         self.seat.actor().clone()
     }
 
-    /// For supervisors: see [`Terms::grace`].
-    pub(super) fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
+    /// It has no limit of its own: those of its children are what counts.
+    pub(super) fn for_supervisor(mut self) -> Self {
+        self.is_supervisor = true;
+        self.stop_within(Duration::MAX)
     }
 
     fn terms(&self, is_guest: bool) -> Terms {
         Terms {
             restart: self.restart,
-            stop_within: self.stop_within,
-            grace: self.grace,
+            stop_within_ms: u32::try_from(self.stop_within.as_millis()).unwrap_or(u32::MAX),
+            is_supervisor: self.is_supervisor,
             is_guest,
         }
     }
@@ -298,7 +298,6 @@ fn admit<A: Cast>(
         stage: stage.clone(),
     };
     let is_new = member.record().adopt(adoption);
-    let path = member.record().path();
-    let has_name = is_new && surroundings.house.enter(path, Arc::clone(&member));
+    let has_name = is_new && surroundings.house.enter(Arc::clone(&member));
     has_name.then_some(member)
 }

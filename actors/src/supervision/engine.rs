@@ -216,6 +216,12 @@ impl Engine {
         self.slots.len()
     }
 
+    /// The turn that a child is in.
+    #[cfg(test)]
+    pub(super) fn turn(&self, child: ChildId) -> u32 {
+        self.slots.get(child).map_or(0, |slot| slot.turn)
+    }
+
     fn push(&mut self, action: Action) {
         self.actions.push_back(action);
     }
@@ -351,9 +357,9 @@ impl Engine {
         let Some(Slot { terms, turn, .. }) = self.slots.get(child) else {
             return;
         };
-        let own = now + terms.stop_within;
+        let own = now + terms.stop_within();
         let deadline = deadline.map_or(own, |deadline| deadline.min(own));
-        let until = deadline.max(now + LAST_CALL) + terms.grace;
+        let until = deadline.max(now + LAST_CALL) + terms.grace();
         let is_halted = false;
         self.slots
             .enter(child, Phase::Stopping { until, is_halted });
@@ -414,7 +420,7 @@ impl Engine {
             if let Some(slot) = self.slots.get(child)
                 && let Phase::Stopping { until, is_halted } = slot.phase
             {
-                let until = until.min(deadline + slot.terms.grace);
+                let until = until.min(deadline + slot.terms.grace());
                 self.slots
                     .enter(child, Phase::Stopping { until, is_halted });
             }

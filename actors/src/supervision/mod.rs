@@ -62,7 +62,7 @@ pub use child::{Child, DEFAULT_STOP_WITHIN, OnceFactory};
 pub use context::{Ctx, Hold, Task};
 pub use failure::{Cause, Failure, capture_panics};
 pub use plan::{Plan, SupervisorFactory};
-pub use policy::{Backoff, Departure, FailureWindow, Intensity, Restart, Strategy, Verdict};
+pub use policy::{Backoff, Intensity, Restart, Strategy};
 pub use record::{LastFailure, Status};
 pub use reference::{ActorRef, AskError, Mailbox};
 pub use reply::{Lost, Reply};

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::actor::Cast;
 use super::child::{Child, Opener, There};
@@ -13,11 +12,6 @@ use super::shell::Factory;
 use super::slots::Terms;
 use super::stage::Stage;
 use super::supervisor::Supervisor;
-
-/// What a supervisor's own limit is: its children's limits are what counts.
-const STOP_WITHIN: Duration = Duration::from_secs(3_600);
-/// What a supervisor gets on top of the deadline, to bring down what is late and to say so.
-pub(super) const SUPERVISOR_GRACE: Duration = Duration::from_secs(5);
 
 /// The children of a supervisor, in the order of their starts, and how it treats them.
 pub struct Plan {
@@ -82,8 +76,8 @@ impl Plan {
         let opener = There::new(name.into(), stage, make);
         let terms = Terms {
             restart: Restart::Permanent,
-            stop_within: STOP_WITHIN,
-            grace: SUPERVISOR_GRACE,
+            stop_within_ms: u32::MAX,
+            is_supervisor: true,
             is_guest: false,
         };
         self.children.push((terms, Box::new(opener)));
@@ -103,9 +97,7 @@ impl Child<Supervisor, ()> {
         plan: Plan,
     ) -> Child<Supervisor, SupervisorFactory> {
         let factory: SupervisorFactory = Box::new(factory(plan));
-        Child::new(name, factory)
-            .stop_within(STOP_WITHIN)
-            .grace(SUPERVISOR_GRACE)
+        Child::new(name, factory).for_supervisor()
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Strategy {
 
 impl Strategy {
     /// Whether `sibling` goes down when `failed` does. Children compare by the order of their start.
-    pub fn takes_down<K: Ord>(self, failed: &K, sibling: &K) -> bool {
+    pub(super) fn takes_down<K: Ord>(self, failed: &K, sibling: &K) -> bool {
         match self {
             Self::OneForOne => false,
             Self::RestForOne => sibling > failed,
@@ -36,7 +36,7 @@ impl Strategy {
 
 /// How a child left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Departure {
+pub(super) enum Departure {
     /// It stopped by itself, with nothing wrong.
     Finished,
     /// It panicked, failed, refused to start, or was lost with its arbiter.
@@ -57,7 +57,7 @@ pub enum Restart {
 
 impl Restart {
     /// Whether a child that left this way is started again.
-    pub fn applies_after(self, departure: Departure) -> bool {
+    pub(super) fn applies_after(self, departure: Departure) -> bool {
         match self {
             Self::Permanent => true,
             Self::Transient => departure == Departure::Failed,
@@ -123,7 +123,7 @@ impl Backoff {
     };
 
     /// The wait after a failure that had `earlier` others shortly before it.
-    pub fn delay(self, earlier: u32) -> Duration {
+    pub(super) fn delay(self, earlier: u32) -> Duration {
         self.factor
             .checked_pow(earlier)
             .and_then(|growth| self.base.checked_mul(growth))
@@ -144,7 +144,7 @@ impl Default for Backoff {
 
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Start the child again after this wait.
     RestartAfter(Duration),
     /// Too many failures in too short a time.
@@ -153,7 +153,7 @@ pub enum Verdict {
 
 /// The failures of a supervisor's children, as far back as its intensity looks.
 #[derive(Debug)]
-pub struct FailureWindow {
+pub(super) struct FailureWindow {
     intensity: Intensity,
     backoff: Backoff,
     origin: Instant,
@@ -166,7 +166,7 @@ pub struct FailureWindow {
 
 impl FailureWindow {
     /// Nothing has failed yet.
-    pub fn new(intensity: Intensity, backoff: Backoff, now: Instant) -> Self {
+    pub(super) fn new(intensity: Intensity, backoff: Backoff, now: Instant) -> Self {
         Self {
             intensity,
             backoff,
@@ -178,7 +178,7 @@ impl FailureWindow {
     }
 
     /// Counts a failure.
-    pub fn record(&mut self, now: Instant) -> Verdict {
+    pub(super) fn record(&mut self, now: Instant) -> Verdict {
         let at = self.time_without_waits(now);
         let horizon = at.saturating_sub(self.intensity.within);
         while self.failures.front().is_some_and(|first| *first < horizon) {
@@ -198,7 +198,7 @@ impl FailureWindow {
     }
 
     /// Failures that still count.
-    pub fn recent(&self) -> usize {
+    pub(super) fn recent(&self) -> usize {
         self.failures.len()
     }
 

@@ -205,6 +205,11 @@ impl Record {
         format!("{prefix}{}", self.name)
     }
 
+    pub(super) fn has_path(&self, path: &str) -> bool {
+        let prefix = self.adoption().map_or("", |at| &at.surroundings.prefix);
+        path.strip_prefix(prefix) == Some(&*self.name)
+    }
+
     /// False when it has a place already.
     pub(super) fn adopt(&self, adoption: Adoption) -> bool {
         self.adoption.set(adoption).is_ok()

@@ -201,8 +201,7 @@ impl Roster {
         };
         if let Some(home) = &self.home {
             // Another may have the name from now on, not only when the shell is gone.
-            let path = member.record().path();
-            home.surroundings.house.leave(&path, &member);
+            home.surroundings.house.leave(&member);
         }
         member.record().order(Command::End, member.record().turn());
         if !self.is_planned(child) {
@@ -231,7 +230,8 @@ impl Roster {
 impl Drop for Roster {
     fn drop(&mut self) {
         // The records of the children lead back to this branch.
-        for member in std::mem::take(&mut *self.branch.lock()).into_values() {
+        let members = std::mem::take(&mut *self.branch.lock());
+        for member in members.into_values() {
             member.record().order(Command::End, member.record().turn());
         }
     }

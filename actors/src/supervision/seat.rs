@@ -60,8 +60,7 @@ fn close<A: Cast>(actor: &ActorRef<A>) {
     record.set_ended();
     drop(record.take_observers());
     if let Some(adoption) = record.adoption() {
-        let house = &adoption.surroundings.house;
-        house.leave(&record.path(), &actor.member());
+        adoption.surroundings.house.leave(&actor.member());
     }
 }
 

@@ -12,12 +12,28 @@ use super::record::ChildId;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) restart: Restart,
-    /// Time it has to stop when asked.
-    pub(super) stop_within: Duration,
-    /// What it gets on top before it is dropped. Supervisors need some, to bring down what is late below them.
-    pub(super) grace: Duration,
+    /// Time it has to stop when asked. In milliseconds, since there may be very many of these.
+    pub(super) stop_within_ms: u32,
+    /// A supervisor gets [`SUPERVISOR_GRACE`] on top.
+    pub(super) is_supervisor: bool,
     /// Added while the supervisor ran: it has no order among its like, and a first start that fails is final.
     pub(super) is_guest: bool,
+}
+
+/// What a supervisor gets on top of its deadline, to bring down what is late below it and to say so.
+pub(super) const SUPERVISOR_GRACE: Duration = Duration::from_secs(5);
+
+impl Terms {
+    pub(super) fn stop_within(self) -> Duration {
+        Duration::from_millis(self.stop_within_ms.into())
+    }
+
+    pub(super) fn grace(self) -> Duration {
+        match self.is_supervisor {
+            true => SUPERVISOR_GRACE,
+            false => Duration::ZERO,
+        }
+    }
 }
 
 /// What a child is doing, as far as the engine was told.

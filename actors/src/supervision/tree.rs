@@ -14,12 +14,13 @@ use super::child::Child;
 use super::engine::HALT_GRACE;
 use super::failure::{Cause, Failure};
 use super::house::House;
-use super::plan::{Plan, SUPERVISOR_GRACE};
+use super::plan::Plan;
 use super::record::{
     ChildId, Command, Event, LastFailure, Member, Record, Report, Status, Surroundings,
 };
 use super::reference::{ActorRef, Mailbox};
 use super::seat::lost;
+use super::slots::SUPERVISOR_GRACE;
 use super::stage::Stage;
 use super::supervisor::Supervisor;
 
@@ -59,6 +60,9 @@ impl Tree {
     ///
     /// # Errors
     /// When the calling thread has no arbiter: run it under `actix_rt::System`.
+    ///
+    /// # Panics
+    /// When the thread has one that is not running, as outside of its `block_on`.
     pub fn start(name: &str, plan: Plan) -> Result<Self, Failure> {
         Self::start_with_clock(name, plan, system_clock_ms)
     }
@@ -66,6 +70,9 @@ impl Tree {
     /// The same, with a wall clock of one's own, in milliseconds since 1970. It dates failures and nothing else.
     ///
     /// # Errors
+    /// As [`Tree::start`].
+    ///
+    /// # Panics
     /// As [`Tree::start`].
     pub fn start_with_clock(
         name: &str,
