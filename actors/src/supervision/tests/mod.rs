@@ -1,5 +1,6 @@
 //! The claims of the supervision layer, over running trees.
 
+mod engine;
 mod failing;
 mod guests;
 mod messages;

@@ -399,3 +399,30 @@ fn without_an_arbiter_there_is_no_tree() {
     assert!(failure.reason().contains("actix_rt::System"), "{failure}");
     assert!(Stage::new("nowhere").is_err());
 }
+
+#[test]
+fn nothing_is_left_of_a_tree_that_has_ended_not_even_its_threads() {
+    play_on_threads(async {
+        let stage = elsewhere();
+        let (sender, thread_ended) = tokio::sync::oneshot::channel::<()>();
+        stage.arbiter().spawn(async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        let (child, _starts) = local("a");
+        let diary = Diary::default();
+        let inn = Child::supervisor("inn", Plan::new(Strategy::OneForOne));
+        let supervisor = inn.actor_ref();
+        let plan = Plan::new(Strategy::OneForOne)
+            .child_on(&stage, child)
+            .child(inn);
+        let tree = up(plan).await;
+        supervisor.start(puppet("b", &diary)).await.unwrap();
+        drop((stage, supervisor));
+        let house = Arc::downgrade(tree.house());
+        tree.stop(ms(60_000)).await;
+        drop(tree);
+        assert!(thread_ended.await.is_err());
+        assert!(house.upgrade().is_none());
+    });
+}

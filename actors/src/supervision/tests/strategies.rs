@@ -303,3 +303,48 @@ fn two_children_of_one_name_are_refused() {
         assert!(failure.reason().contains("same name"), "{failure}");
     });
 }
+
+/// What no supervisor ever gets.
+struct Stumble;
+
+impl Receive<Stumble> for Supervisor {
+    fn receive(&mut self, _: Stumble, _: &mut Ctx<'_, Self>) {
+        panic!("a bug in the supervisor");
+    }
+}
+
+#[test]
+fn a_supervisor_that_panics_takes_its_children_down_and_brings_them_back() {
+    play(async {
+        let diary = Diary::default();
+        let (a, b) = (puppet("a", &diary), puppet("b", &diary));
+        let actors = [a.actor_ref(), b.actor_ref()];
+        let inner = Child::supervisor("inner", Plan::new(Strategy::OneForOne).child(a).child(b));
+        let supervisor = inner.actor_ref();
+        let tree = up(Plan::new(Strategy::OneForOne).child(inner)).await;
+        let guest = supervisor.start(puppet("guest", &diary)).await.unwrap();
+        diary.take();
+        supervisor.tell(Stumble);
+        calm().await;
+        assert!(!guest.is_open());
+        for actor in &actors {
+            actor.tell(Say("behind"));
+            assert_eq!(actor.ask(Count).await, Ok(1));
+        }
+        let mut seen = diary.take();
+        seen[..3].sort();
+        let expected = [
+            "drop a",
+            "drop b",
+            "drop guest",
+            "build a",
+            "start a",
+            "behind a",
+            "build b",
+            "start b",
+            "behind b",
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(tree.snapshot().await.children[0].restarts, 1);
+    });
+}
