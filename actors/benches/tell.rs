@@ -141,7 +141,7 @@ async fn messages() {
     let plain = Plain(0).start();
     let child = Child::new("a", || Ok(Supervised(0)));
     let supervised = child.actor_ref();
-    let tree = Tree::start("bench", Plan::new(Strategy::OneForOne).child(child)).unwrap();
+    let tree = Tree::start("bench", Plan::new(Strategy::OneForOne).child(child));
     tree.started().await.unwrap();
     let (mut told, mut asked) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     for _ in 0..ROUNDS {
@@ -183,7 +183,7 @@ async fn children() {
 
     let inn = Child::supervisor("inn", Plan::new(Strategy::OneForOne));
     let supervisor = inn.actor_ref();
-    let tree = Tree::start("bench", Plan::new(Strategy::OneForOne).child(inn)).unwrap();
+    let tree = Tree::start("bench", Plan::new(Strategy::OneForOne).child(inn));
     tree.started().await.unwrap();
     let before = resident_bytes();
     let start = Instant::now();

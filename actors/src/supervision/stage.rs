@@ -19,7 +19,8 @@ pub struct Stage(Arc<Inner>);
 
 struct Inner {
     name: String,
-    arbiter: Mutex<ArbiterHandle>,
+    /// `None` where there is only a `LocalSet`, as in a network simulation.
+    arbiter: Mutex<Option<ArbiterHandle>>,
     owns_thread: bool,
     /// Wall clock, milliseconds since 1970; 0 while it responds.
     hung_since_ms: AtomicU64,
@@ -32,19 +33,15 @@ impl Stage {
     /// When the thread or its runtime cannot be made.
     pub fn new(name: impl Into<String>) -> io::Result<Self> {
         let arbiter = spawn_arbiter()?;
-        Ok(Self::with(name, arbiter, true))
+        Ok(Self::with(name, Some(arbiter), true))
     }
 
-    /// The arbiter of the calling thread.
-    ///
-    /// # Errors
-    /// When the calling thread has none.
-    pub fn here(name: impl Into<String>) -> io::Result<Self> {
-        let arbiter = Arbiter::try_current().ok_or_else(no_arbiter)?;
-        Ok(Self::with(name, arbiter, false))
+    /// The calling thread, with the arbiter it has, if any.
+    pub fn here(name: impl Into<String>) -> Self {
+        Self::with(name, Arbiter::try_current(), false)
     }
 
-    fn with(name: impl Into<String>, arbiter: ArbiterHandle, owns_thread: bool) -> Self {
+    fn with(name: impl Into<String>, arbiter: Option<ArbiterHandle>, owns_thread: bool) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
             arbiter: Mutex::new(arbiter),
@@ -58,8 +55,8 @@ impl Stage {
         &self.0.name
     }
 
-    /// The arbiter as it is, dead or alive.
-    pub fn arbiter(&self) -> ArbiterHandle {
+    /// The arbiter as it is, dead or alive; `None` on a thread without one.
+    pub fn arbiter(&self) -> Option<ArbiterHandle> {
         self.0.arbiter.lock().clone()
     }
 
@@ -67,16 +64,18 @@ impl Stage {
     /// first that asks replaces it for all.
     pub(super) fn revive(&self) -> Result<ArbiterHandle, Failure> {
         let mut arbiter = self.0.arbiter.lock();
-        if !arbiter.alive() {
-            if !self.0.owns_thread {
-                let reason = format_args!("the thread of stage {} has ended", self.0.name);
-                return Err(Failure::of(Cause::ArbiterLost, reason));
-            }
-            *arbiter = spawn_arbiter()?;
-            self.set_hung_since_ms(None);
-            tracing::warn!(stage = self.name(), "arbiter lost, thread replaced");
+        if let Some(alive) = arbiter.as_ref().filter(|arbiter| arbiter.alive()) {
+            return Ok(alive.clone());
         }
-        Ok(arbiter.clone())
+        if !self.0.owns_thread {
+            let reason = format_args!("the thread of stage {} has no arbiter", self.0.name);
+            return Err(Failure::of(Cause::ArbiterLost, reason));
+        }
+        let replacement = spawn_arbiter()?;
+        *arbiter = Some(replacement.clone());
+        self.set_hung_since_ms(None);
+        tracing::warn!(stage = self.name(), "arbiter lost, thread replaced");
+        Ok(replacement)
     }
 
     /// Since when it has not responded, in milliseconds since 1970.
@@ -106,8 +105,10 @@ impl fmt::Debug for Stage {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.owns_thread {
-            self.arbiter.get_mut().stop();
+        if self.owns_thread
+            && let Some(arbiter) = self.arbiter.get_mut()
+        {
+            arbiter.stop();
         }
     }
 }
@@ -115,11 +116,8 @@ impl Drop for Inner {
 fn spawn_arbiter() -> io::Result<ArbiterHandle> {
     // actix-rt panics without a system.
     if !System::is_registered() {
-        return Err(no_arbiter());
+        let reason = "no thread can be started outside of an actix system: use actix_rt::System";
+        return Err(io::Error::other(reason));
     }
     Arbiter::try_new().map(|arbiter| arbiter.handle())
-}
-
-fn no_arbiter() -> io::Error {
-    io::Error::other("the calling thread has no actix system: run it under actix_rt::System")
 }

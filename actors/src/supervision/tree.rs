@@ -55,22 +55,18 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Starts a tree on the arbiter of the calling thread. Its children come up one after the other from here on; see
+    /// Starts a tree on the calling thread. Its children come up one after the other from here on; see
     /// [`Tree::started`].
     ///
-    /// # Errors
-    /// When the calling thread has no arbiter: run it under `actix_rt::System`.
+    /// A tree on one thread needs no more than a `LocalSet`; [`Stage::new`] needs an actix system.
     ///
     /// # Panics
-    /// When the thread has one that is not running, as outside of its `block_on`.
-    pub fn start(name: &str, plan: Plan) -> Result<Self, Failure> {
+    /// Outside of a `LocalSet`, and of what runs one: the `block_on` of an actix system.
+    pub fn start(name: &str, plan: Plan) -> Self {
         Self::start_with_clock(name, plan, system_clock_ms)
     }
 
     /// The same, with a wall clock of one's own, in milliseconds since 1970. It dates failures and nothing else.
-    ///
-    /// # Errors
-    /// As [`Tree::start`].
     ///
     /// # Panics
     /// As [`Tree::start`].
@@ -78,8 +74,8 @@ impl Tree {
         name: &str,
         plan: Plan,
         clock: impl Fn() -> u64 + Send + Sync + 'static,
-    ) -> Result<Self, Failure> {
-        let stage = Stage::here("main")?;
+    ) -> Self {
+        let stage = Stage::here("main");
         let house = Arc::new(House::new(clock));
         house.add_stage(&stage);
         let child = Child::supervisor(name, plan);
@@ -94,8 +90,11 @@ impl Tree {
         let (_, mut opener) = child.settle();
         opener.admit(ChildId::ROOT, &surroundings, &stage);
         root.record().order(Command::Start, FIRST_TURN);
-        opener.launch()?;
-        Ok(Self { root, house, life })
+        let tree = Self { root, house, life };
+        if let Err(failure) = opener.launch() {
+            tree.fail(failure);
+        }
+        tree
     }
 
     /// Resolves when all planned children are running, each having been started after the one before it.

@@ -146,7 +146,9 @@ impl Watched {
     }
 
     fn look(&mut self, now: Instant, hung_after: Duration) -> Finding {
-        let arbiter = self.stage.arbiter();
+        let Some(arbiter) = self.stage.arbiter() else {
+            return Finding::Nothing;
+        };
         // A dead arbiter does not hang: those who ran on it have been told, and its replacement starts afresh.
         let has_answered = self.answered.load(Ordering::Acquire) || !arbiter.alive();
         let (finding, asks) = self.pulse.look(has_answered, now, hung_after);

@@ -45,7 +45,7 @@ fn play_on<F: Future>(clock_jumps: bool, test: F) -> F::Output {
 
 /// Starts a tree and waits until it is up.
 async fn up(plan: Plan) -> Tree {
-    let tree = Tree::start("node", plan).unwrap();
+    let tree = Tree::start("node", plan);
     tree.started().await.unwrap();
     tree
 }

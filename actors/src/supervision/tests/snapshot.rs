@@ -12,7 +12,7 @@ fn the_tree_shows_states_depths_and_what_failed() {
         let (actor_a, actor_b) = (a.actor_ref(), b.actor_ref());
         let inner = Plan::new(Strategy::RestForOne).child(a).child(b);
         let plan = Plan::new(Strategy::OneForOne).child(Child::supervisor("inner", inner));
-        let tree = Tree::start_with_clock("node", plan, || 1_700_000_000_000).unwrap();
+        let tree = Tree::start_with_clock("node", plan, || 1_700_000_000_000);
         tree.started().await.unwrap();
         actor_a.tell(Say("word"));
         perform(&actor_b, |_, ctx| ctx.fail(Failure::new("disk full")));
@@ -78,7 +78,7 @@ fn children_that_wait_for_their_turn_are_shown() {
         let plan = Plan::new(Strategy::OneForOne)
             .child(held)
             .child(puppet("next", &diary));
-        let tree = Tree::start("node", plan).unwrap();
+        let tree = Tree::start("node", plan);
         calm().await;
         let seen = tree.snapshot().await;
         let statuses: Vec<_> = seen.children.iter().map(|node| node.status).collect();

@@ -121,7 +121,7 @@ fn a_child_of_a_dead_arbiter_is_started_on_a_new_one_and_resolves_by_name() {
         let old = child.actor_ref();
         let tree = up(Plan::new(Strategy::OneForOne).child_on(&stage, child)).await;
         let first = starts.recv().await.unwrap();
-        stage.arbiter().stop();
+        stage.arbiter().unwrap().stop();
         let second = starts.recv().await.unwrap();
         assert_ne!(first, second);
         assert!(!old.is_open());
@@ -147,7 +147,7 @@ fn children_of_one_dead_arbiter_move_to_one_new_one() {
             .child_on(&stage, b);
         let _tree = up(plan).await;
         let first = (a_starts.recv().await, b_starts.recv().await);
-        stage.arbiter().stop();
+        stage.arbiter().unwrap().stop();
         let second = (a_starts.recv().await, b_starts.recv().await);
         assert_ne!(first.0, second.0);
         assert_eq!(second.0, second.1);
@@ -176,7 +176,7 @@ fn a_supervisor_elsewhere_has_its_children_there_and_survives_its_arbiter() {
         leaf.tell(Do(Box::new(|_, _| {})));
         assert_eq!(starts.recv().await, Some(first), "restarted over there");
         assert_eq!(leaf.ask(Where).await, Ok(first), "on the same mailbox");
-        stage.arbiter().stop();
+        stage.arbiter().unwrap().stop();
         let second = starts.recv().await.unwrap();
         assert_ne!(first, second);
         let leaf = tree.resolve::<Local>("branch/leaf").unwrap();
@@ -206,7 +206,7 @@ fn children_elsewhere_of_a_supervisor_that_died_with_its_arbiter_are_brought_dow
         let tree = up(plan).await;
         starts.recv().await.unwrap();
         let leaf = tree.resolve::<Puppet>("branch/leaf").unwrap();
-        dies.arbiter().stop();
+        dies.arbiter().unwrap().stop();
         starts.recv().await.unwrap();
         let again = tree.resolve::<Puppet>("branch/leaf").unwrap();
         assert_eq!(again.ask(Count).await, Ok(0));
@@ -238,7 +238,7 @@ fn guests_may_come_from_other_threads_and_live_there() {
         let first = there.ask(Where).await.unwrap();
         assert_ne!(first, thread::current().id());
         assert_eq!(there_starts.recv().await, Some(first));
-        stage.arbiter().stop();
+        stage.arbiter().unwrap().stop();
         let second = there_starts.recv().await.unwrap();
         let there = tree.resolve::<Local>("inn/there").unwrap();
         assert_eq!(there.ask(Where).await, Ok(second));
@@ -285,7 +285,10 @@ fn watch(tree: &Tree, on_hang: OnHang) -> Round {
 /// Lets a thread answer the watchdog: what is sent to an arbiter runs in order.
 async fn let_answer(stage: &Stage) {
     let (sender, done) = tokio::sync::oneshot::channel();
-    stage.arbiter().spawn_fn(move || sender.send(()).unwrap());
+    stage
+        .arbiter()
+        .unwrap()
+        .spawn_fn(move || sender.send(()).unwrap());
     done.await.unwrap();
 }
 
@@ -314,7 +317,7 @@ fn a_hang_is_seen_and_shown_and_so_is_its_end() {
             tree.snapshot_within(ms(1)).await.children[0].hung_since_ms,
             None
         );
-        let_answer(&Stage::here("main").unwrap()).await;
+        let_answer(&Stage::here("main")).await;
         round.look(start + ms(6_000));
         let seen = tree.snapshot_within(ms(1)).await;
         assert_eq!(seen.status, Status::Running);
@@ -336,7 +339,7 @@ fn a_hang_may_fail_the_process() {
         let mut round = watch(&tree, OnHang::FailTree);
         let start = Instant::now();
         round.look(start);
-        let_answer(&Stage::here("main").unwrap()).await;
+        let_answer(&Stage::here("main")).await;
         round.look(start + ms(6_000));
         let Exit::Failed(failure) = tree.exited().await else {
             panic!("the tree stopped without a failure");
@@ -393,11 +396,25 @@ fn a_factory_that_cannot_be_sent_stays_with_its_supervisor() {
 }
 
 #[test]
-fn without_an_arbiter_there_is_no_tree() {
-    let plan = Plan::new(Strategy::OneForOne);
-    let failure = Tree::start("node", plan).err().unwrap();
-    assert!(failure.reason().contains("actix_rt::System"), "{failure}");
-    assert!(Stage::new("nowhere").is_err());
+fn a_tree_on_one_thread_needs_no_actix_system() {
+    capture_panics();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let diary = Diary::default();
+        let (tree, actor) = solo(&diary).await;
+        perform(&actor, |_, _| panic!());
+        assert_eq!(actor.ask(Count).await, Ok(0));
+        Round::new(tree.clone(), WatchdogSettings::default()).look(Instant::now());
+        let error = Stage::new("elsewhere").unwrap_err();
+        assert!(error.to_string().contains("actix_rt::System"), "{error}");
+        let late = Vec::new();
+        assert_eq!(tree.stop(ms(1_000)).await, Exit::Stopped { late });
+    });
 }
 
 #[test]
@@ -405,7 +422,7 @@ fn nothing_is_left_of_a_tree_that_has_ended_not_even_its_threads() {
     play_on_threads(async {
         let stage = elsewhere();
         let (sender, thread_ended) = tokio::sync::oneshot::channel::<()>();
-        stage.arbiter().spawn(async move {
+        stage.arbiter().unwrap().spawn(async move {
             std::future::pending::<()>().await;
             drop(sender);
         });

@@ -206,17 +206,14 @@ fn a_tree_may_be_stopped_while_it_starts_or_waits_in_back_off() {
             .intensity(Intensity::UNLIMITED)
             .child(puppet("a", &diary))
             .child(never);
-        let tree = Tree::start("node", plan).unwrap();
+        let tree = Tree::start("node", plan);
         sleep(ms(2_000)).await;
         assert_eq!(tree.stop(ms(100)).await, in_time());
         assert_eq!(diary.take(), ["build a", "start a", "stop a", "drop a"]);
         assert_eq!(tree.started().await, Err(in_time()));
 
-        let tree = Tree::start(
-            "node",
-            Plan::new(Strategy::OneForOne).child(puppet("a", &diary)),
-        )
-        .unwrap();
+        let plan = Plan::new(Strategy::OneForOne).child(puppet("a", &diary));
+        let tree = Tree::start("node", plan);
         assert_eq!(tree.stop(ms(100)).await, in_time());
         assert!(diary.take().is_empty(), "stopped before it began");
     });
@@ -236,7 +233,7 @@ fn a_tree_stops_while_a_start_is_held_up() {
         let plan = Plan::new(Strategy::OneForOne)
             .child(child)
             .child(puppet("b", &diary));
-        let tree = Tree::start("node", plan).unwrap();
+        let tree = Tree::start("node", plan);
         sleep(ms(500)).await;
         let late = vec!["a".to_owned()];
         assert_eq!(tree.stop(ms(100)).await, Exit::Stopped { late });

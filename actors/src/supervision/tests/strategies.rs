@@ -159,7 +159,7 @@ fn too_many_failures_go_up_level_by_level_and_end_the_tree() {
         let plan = Plan::new(Strategy::OneForOne)
             .intensity(TWICE)
             .child(Child::supervisor("outer", outer));
-        let tree = Tree::start("node", plan).unwrap();
+        let tree = Tree::start("node", plan);
         let Exit::Failed(failure) = tree.exited().await else {
             panic!("the tree stopped without a failure");
         };
@@ -296,7 +296,7 @@ fn two_children_of_one_name_are_refused() {
         let plan = Plan::new(Strategy::OneForOne)
             .child(puppet("a", &diary))
             .child(puppet("a", &diary));
-        let tree = Tree::start("node", plan).unwrap();
+        let tree = Tree::start("node", plan);
         let Err(Exit::Failed(failure)) = tree.started().await else {
             panic!("two children share a name");
         };
