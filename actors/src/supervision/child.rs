@@ -299,5 +299,8 @@ fn admit<A: Cast>(
     };
     let is_new = member.record().adopt(adoption);
     let has_name = is_new && surroundings.house.enter(Arc::clone(&member));
+    if !has_name {
+        *seat = None;
+    }
     has_name.then_some(member)
 }

@@ -33,8 +33,12 @@ pub(super) enum Action {
         turn: u32,
         deadline: Instant,
     },
-    /// Its time is up: drop it.
-    Halt { child: ChildId, turn: u32 },
+    /// Drop it: its time is up, or, when it is not late, it belongs to a supervisor that is gone.
+    Halt {
+        child: ChildId,
+        turn: u32,
+        is_late: bool,
+    },
     /// It leaves the tree, with its mailbox.
     Remove { child: ChildId },
     /// It will be started again after this wait.
@@ -108,7 +112,8 @@ impl Engine {
     ) {
         self.slots.add(child, terms, turn);
         if may_be_up {
-            self.halt(child, now);
+            let is_late = false;
+            self.halt(child, is_late, now);
         } else {
             self.vacant.insert(child);
         }
@@ -166,7 +171,7 @@ impl Engine {
         while let Some(child) = self.slots.take_timer(now) {
             match self.slots.phase(child) {
                 Some(Phase::Stopping { is_halted, .. }) if is_halted => self.abandon(child, now),
-                Some(Phase::Stopping { .. }) => self.halt(child, now),
+                Some(Phase::Stopping { .. }) => self.halt(child, true, now),
                 _ => {}
             }
         }
@@ -370,7 +375,7 @@ impl Engine {
         });
     }
 
-    fn halt(&mut self, child: ChildId, now: Instant) {
+    fn halt(&mut self, child: ChildId, is_late: bool, now: Instant) {
         let Some(Slot { turn, .. }) = self.slots.get(child) else {
             return;
         };
@@ -378,7 +383,11 @@ impl Engine {
         let is_halted = true;
         self.slots
             .enter(child, Phase::Stopping { until, is_halted });
-        self.push(Action::Halt { child, turn });
+        self.push(Action::Halt {
+            child,
+            turn,
+            is_late,
+        });
     }
 
     /// A child does not even react to being halted.

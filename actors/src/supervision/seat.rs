@@ -102,6 +102,7 @@ impl<A: Cast> ShellTask<A> {
                     record.count_restart();
                 }
                 self.inside.deadline.set(None);
+                self.inside.late.take();
                 self.inside.phase.set(Phase::Starting);
                 record.set_status(Status::Starting);
             }

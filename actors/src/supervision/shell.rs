@@ -1,6 +1,7 @@
-//! The actix actor around ours, and the task around that: start, panic, restart and end.
+//! The actix actor around ours: how it is built, served, stopped, and cleared away. [`seat`](super::seat) has the task
+//! around that.
 //!
-//! What actix does that this module exists for:
+//! What actix does that the two exist for:
 //!
 //! - A panic closes the mailbox for good. But actor and mailbox are one future, which a future of ours can poll inside
 //!   `catch_unwind`; left unpolled it keeps the mailbox, and `restart()` makes it usable again.

@@ -180,11 +180,17 @@ impl Supervisor {
                 turn,
                 deadline,
             } => roster.order(child, Command::Stop { deadline }, turn),
-            Action::Halt { child, turn } => {
-                if self.engine.is_stopping() {
-                    self.late.push(roster.path(child));
-                }
+            Action::Halt {
+                child,
+                turn,
+                is_late,
+            } => {
                 roster.order(child, Command::Halt, turn);
+                if is_late {
+                    let path = roster.path(child);
+                    tracing::warn!(path, "dropped, since it did not stop in time");
+                    self.late.push(path);
+                }
             }
             Action::Remove { child } => {
                 roster.remove(child);
@@ -205,14 +211,7 @@ impl Supervisor {
                 }
             }
             Action::GiveUp { child, failure } => {
-                let Intensity {
-                    max_failures,
-                    within,
-                } = roster.intensity();
-                let reason = format!(
-                    "more than {max_failures} failures in {within:?}, the last of {}: {failure}",
-                    roster.path(child)
-                );
+                let reason = too_much(roster.intensity(), &roster.path(child), &failure);
                 self.escalation = Some(Failure::of(Cause::Escalated, reason));
             }
             Action::Ready => self.hold = None,
@@ -262,6 +261,19 @@ impl Supervisor {
     }
 }
 
+fn too_much(intensity: Intensity, path: &str, failure: &Failure) -> String {
+    let Intensity {
+        max_failures,
+        within,
+    } = intensity;
+    match failure.cause() {
+        Cause::Hung => format!("{path}: {failure}"),
+        _ => format!(
+            "more than {max_failures} failures in {within:?}, the last of {path}: {failure}"
+        ),
+    }
+}
+
 impl Cast for Supervisor {
     type State = SupervisorState;
 
@@ -279,6 +291,8 @@ impl Cast for Supervisor {
 
     fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.hold = Some(ctx.hold());
+        // Only what is late from here on is late for those who ask.
+        self.late.clear();
         self.engine.stop(ctx.stop_deadline(), Instant::now());
         self.carry_out(ctx);
     }
@@ -308,7 +322,9 @@ impl Receive<Report> for Supervisor {
             }
             Event::Lost => {
                 let member = self.roster.borrow().member(child);
-                let Some(member) = member else { return };
+                let Some(member) = member.filter(|member| member.record().turn() == turn) else {
+                    return;
+                };
                 let failure = lost(member.record());
                 self.note_failure(child, &failure);
                 Ending::Failed(failure)

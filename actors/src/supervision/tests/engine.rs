@@ -212,7 +212,7 @@ impl Life {
                     self.check_stop(child)?;
                     self.give(child, action);
                 }
-                Action::Halt { child, turn } => self.fall(child, turn),
+                Action::Halt { child, turn, .. } => self.fall(child, turn),
                 Action::Remove { child } => {
                     let removed = self.children.remove(&child);
                     let is_known = removed.is_some();
