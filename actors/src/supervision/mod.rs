@@ -5,6 +5,54 @@
 //! but the one in hand, lives on. A supervisor decides whom to restart, when, and when to fail itself; the failure of
 //! the root is a reason for the process to end.
 //!
+//! ```
+//! use castmq_actors::supervision::{
+//!     ActorRef, Answer, Cast, Child, Ctx, Exit, Plan, Receive, Reply, Strategy, Tree,
+//! };
+//!
+//! struct Counter(u64);
+//! struct Add(u64);
+//! struct Total;
+//!
+//! impl Cast for Counter {
+//!     type State = u64;
+//!
+//!     fn observe(&self) -> u64 {
+//!         self.0
+//!     }
+//! }
+//!
+//! impl Receive<Add> for Counter {
+//!     fn receive(&mut self, Add(amount): Add, _: &mut Ctx<'_, Self>) {
+//!         assert!(amount > 0, "nothing to add");
+//!         self.0 += amount;
+//!     }
+//! }
+//!
+//! impl Answer<Total> for Counter {
+//!     type Reply = u64;
+//!
+//!     fn answer(&mut self, _: Total, reply: Reply<u64>, _: &mut Ctx<'_, Self>) {
+//!         reply.send(self.0);
+//!     }
+//! }
+//!
+//! actix_rt::System::new().block_on(async {
+//!     let child = Child::new("counter", || Ok(Counter(100)));
+//!     let counter: ActorRef<Counter> = child.actor_ref();
+//!     let tree = Tree::start("node", Plan::new(Strategy::OneForOne).child(child));
+//!
+//!     counter.tell(Add(1));
+//!     assert_eq!(counter.ask(Total).await, Ok(101));
+//!     counter.tell(Add(0));
+//!     counter.tell(Add(2));
+//!     assert_eq!(counter.ask(Total).await, Ok(102), "built again, and none lost but the one");
+//!
+//!     let exit = tree.stop(std::time::Duration::from_secs(1)).await;
+//!     assert_eq!(exit, Exit::Stopped { late: Vec::new() });
+//! });
+//! ```
+//!
 //! # Layout
 //!
 //! What actors see:
