@@ -270,3 +270,24 @@ fn stopping_twice_tells_the_same() {
         assert_eq!(tree.clone().stop(ms(100)).await, in_time());
     });
 }
+
+#[test]
+fn a_sibling_that_was_late_in_a_restart_is_not_named_when_the_tree_stops() {
+    play(async {
+        let diary = Diary::default();
+        let a = puppet("a", &diary);
+        let actor = a.actor_ref();
+        let clinging = Arc::new(Mutex::new(true));
+        let (diary_of_b, clings_once) = (diary.clone(), Arc::clone(&clinging));
+        let b = Child::new("b", move || {
+            let puppet = Puppet::new("b", &diary_of_b);
+            let is_first = std::mem::take(&mut *clings_once.lock());
+            Ok(if is_first { clings(puppet) } else { puppet })
+        });
+        let tree = up(Plan::new(Strategy::OneForAll).child(a).child(b)).await;
+        perform(&actor, |_, _| panic!());
+        sleep(2 * DEFAULT_STOP_WITHIN).await;
+        assert_eq!(actor.ask(Count).await, Ok(0));
+        assert_eq!(tree.stop(ms(1_000)).await, in_time());
+    });
+}
