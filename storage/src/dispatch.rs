@@ -66,6 +66,7 @@ pub struct Dispatch {
     log: Arc<CommitLog>,
     queues: Arc<ConsumeQueues>,
     position: PhysicalOffset,
+    last_store_timestamp_ms: i64,
     slots: Slots,
 }
 
@@ -76,6 +77,7 @@ impl Dispatch {
             log,
             queues,
             position: from,
+            last_store_timestamp_ms: 0,
             slots: Slots::default(),
         }
     }
@@ -83,6 +85,11 @@ impl Dispatch {
     /// Where the next record to dispatch begins.
     pub fn position(&self) -> PhysicalOffset {
         self.position
+    }
+
+    /// When the last record that was dispatched had been stored, in milliseconds since the epoch; 0 before the first.
+    pub fn last_store_timestamp_ms(&self) -> i64 {
+        self.last_store_timestamp_ms
     }
 
     /// Dispatches what lies below `end`, but stops after about `max_bytes`. Tells `touched` of each queue that got
@@ -126,6 +133,7 @@ impl Dispatch {
                 match found {
                     Step::Record(record) => {
                         self.record(&record, done)?;
+                        self.last_store_timestamp_ms = record.store_timestamp_ms();
                         self.position = offset + record.total_bytes() as u64;
                         bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
                         if bytes.is_empty() {

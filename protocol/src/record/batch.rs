@@ -9,6 +9,12 @@ use thiserror::Error;
 /// Bytes of an element without body and properties.
 pub const ELEMENT_BYTES: usize = 22;
 
+/// Where an element's body begins in it.
+pub const BODY_AT: usize = 20;
+
+/// Bytes between an element's body and its properties: their length.
+pub const PROPERTIES_LENGTH_BYTES: usize = 2;
+
 /// Why a batch was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BatchError {
@@ -81,9 +87,9 @@ impl<'a> Elements<'a> {
         let (element, rest) = self.rest.split_at_checked(total)?;
         let flag = be_i32(element, 12)?;
         let body_bytes = usize::try_from(be_i32(element, 16)?).ok()?;
-        let (body, tail) = element.get(20..)?.split_at_checked(body_bytes)?;
+        let (body, tail) = element.get(BODY_AT..)?.split_at_checked(body_bytes)?;
         let properties_bytes = i16::from_be_bytes(*tail.first_chunk()?);
-        let properties = tail.get(2..)?;
+        let properties = tail.get(PROPERTIES_LENGTH_BYTES..)?;
         if usize::try_from(properties_bytes).ok()? != properties.len() {
             return None;
         }

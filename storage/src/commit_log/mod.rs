@@ -24,7 +24,7 @@ use castmq_protocol::record::RecordView;
 use parking_lot::{Mutex, RwLock};
 
 pub use error::{AppendError, LogError};
-pub use slice::LogSlice;
+pub use slice::{Gather, LogSlice};
 pub use writer::LogWriter;
 
 use crate::disk::{Disk, Segment};
@@ -181,6 +181,18 @@ impl CommitLog {
         LogSlice::new(logged.segment, within..end)
     }
 
+    /// Whether reading `begin..end` would not wait for the disk. A stretch over several segments is looked at in the first
+    /// of them.
+    pub fn is_resident(&self, begin: PhysicalOffset, end: PhysicalOffset) -> bool {
+        let Some((logged, within)) = self.locate(begin) else {
+            return true;
+        };
+        let to = within + usize::try_from(end.distance_from(begin)).unwrap_or(usize::MAX / 2);
+        logged
+            .segment
+            .is_resident(within..to.min(logged.segment.capacity()))
+    }
+
     /// The record at `offset`, when one begins there.
     pub fn record(&self, offset: PhysicalOffset) -> Option<LogSlice> {
         let rest = self.rest_of_segment(offset)?;
@@ -228,7 +240,7 @@ impl CommitLog {
                     source,
                 });
             }
-            self.flushed.store(to.0, Ordering::Release);
+            self.flushed.fetch_max(to.0, Ordering::AcqRel);
             from = to;
         }
         Ok(from)

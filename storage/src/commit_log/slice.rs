@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::SharedSegment;
+use castmq_protocol::model::PhysicalOffset;
+
+use super::{CommitLog, LoggedSegment, SharedSegment};
 
 /// Published bytes of one segment. Cloning is cheap; the segment stays as long as a view of it does.
 #[derive(Clone)]
@@ -74,5 +76,63 @@ impl AsRef<[u8]> for LogSlice {
 impl fmt::Debug for LogSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LogSlice({:?})", self.range)
+    }
+}
+
+/// Joins records that lie behind each other into long views, looking up each segment once.
+#[derive(Debug, Default)]
+pub struct Gather {
+    slices: Vec<LogSlice>,
+    bytes: usize,
+    current: Option<LoggedSegment>,
+}
+
+impl Gather {
+    /// Adds a record; false when it is not in the log (any more).
+    pub fn add(&mut self, log: &CommitLog, offset: PhysicalOffset, bytes: u32) -> bool {
+        let bytes = bytes as usize;
+        let within = |logged: &LoggedSegment| {
+            let distance = offset.0.checked_sub(logged.base.0)?;
+            usize::try_from(distance)
+                .ok()
+                .filter(|at| at + bytes <= logged.segment.published())
+        };
+        let start = match self.current.as_ref().and_then(within) {
+            Some(start) => start,
+            None => {
+                self.current = log.locate(offset).map(|(logged, _)| logged);
+                match self.current.as_ref().and_then(within) {
+                    Some(start) => start,
+                    None => return false,
+                }
+            }
+        };
+        let range = start..start + bytes;
+        self.bytes += bytes;
+        let Some(current) = &self.current else {
+            return false;
+        };
+        if let Some(last) = self.slices.last_mut()
+            && last.range.end == range.start
+            && std::ptr::addr_eq(&*last.segment, &*current.segment)
+        {
+            last.range.end = range.end;
+            return true;
+        }
+        self.slices.push(LogSlice {
+            segment: current.segment.clone(),
+            range,
+        });
+        true
+    }
+
+    /// Bytes gathered.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The views, in the order in which records were added.
+    pub fn finish(self) -> Vec<LogSlice> {
+        self.slices
     }
 }

@@ -103,10 +103,13 @@ impl LogWriter {
     }
 
     /// Writes a record behind the last one. [`LogWriter::reserve`] must have made room for it and told its place.
-    pub fn append(&mut self, record: &Record<'_>) {
+    /// Returns its size in bytes.
+    pub fn append(&mut self, record: &Record<'_>) -> usize {
         debug_assert_eq!(record.physical_offset, self.position());
         let room = self.writer.unpublished();
-        self.pending += record.encode(&mut room[self.pending..]);
+        let bytes = record.encode(&mut room[self.pending..]);
+        self.pending += bytes;
+        bytes
     }
 
     /// Lets readers see what was appended, and returns the end of the log.

@@ -1,0 +1,392 @@
+//! Putting a broker together: the store is opened, the children of its tree are made, and each gets to know the others.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use castmq_config::{Flush, Settings};
+use castmq_protocol::model::{GroupConfig, GroupName, TopicName};
+use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
+use castmq_storage::disk::os::OsDisk;
+use castmq_storage::store::{OpenReport, Store, StoreOptions};
+use parking_lot::RwLock;
+
+use super::context::{BrokerActors, BrokerContext, FlushPolicy};
+use super::credits::Credits;
+use super::details::SOFTWARE;
+use super::meters::Meters;
+use super::offsets::Offsets;
+use super::positions::Positions;
+use super::topics::Topics;
+use crate::clock::Clock;
+use crate::delivery::cold_reader::ColdReader;
+use crate::delivery::groups::Groups;
+use crate::delivery::queues::Queues;
+use crate::metadata::actor::Metadata;
+use crate::metadata::system;
+use crate::network::admin_session::AdminSession;
+use crate::network::aliases::MAX_ALIASES;
+use crate::network::connection::Connection;
+use crate::network::consumer_session::ConsumerSession;
+use crate::network::greeting::Client;
+use crate::network::listener::{Accepted, Listener, Reception, role_not_served};
+use crate::network::producer_session::ProducerSession;
+use crate::network::registrar::Registrar;
+use crate::node::NodeError;
+use crate::storage::checkpointer::Checkpointer;
+use crate::storage::commit_tracker::CommitTracker;
+use crate::storage::dispatcher::Dispatcher;
+use crate::storage::flush_service::FlushService;
+use crate::storage::indexer::Indexer;
+use crate::storage::log_writer::LogWriter;
+use crate::storage::runway::Runway;
+use crate::storage::segment_allocator::SegmentAllocator;
+use crate::supervision::{Child, Failure, Intensity, Plan, Stage, Strategy};
+
+/// A broker that is put together, to be started as a part of a tree.
+pub(crate) struct Broker {
+    pub(crate) context: Arc<BrokerContext>,
+    pub(crate) address: SocketAddr,
+    pub(crate) report: OpenReport,
+    pub(crate) plan: Plan,
+}
+
+type Wiring = Arc<OnceLock<Arc<BrokerContext>>>;
+
+fn wired(wiring: &Wiring) -> Result<Arc<BrokerContext>, Failure> {
+    wiring
+        .get()
+        .cloned()
+        .ok_or_else(|| Failure::new("the broker is not wired yet"))
+}
+
+/// Opens the store and makes all actors. Blocks.
+pub(crate) fn assemble(
+    settings: &Settings,
+    name_servers: &[String],
+    clock: Clock,
+    data: &Stage,
+) -> Result<Broker, NodeError> {
+    let socket = bind(settings.broker.listen)?;
+    let address = socket.local_addr().map_err(NodeError::Io)?;
+    let store_host = advertised(settings, address)?;
+    let (store, report) = Store::open(Arc::new(OsDisk), store_options(settings))?;
+    let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
+    let plan = plan(&context, socket, name_servers)?;
+    Ok(Broker {
+        context,
+        address,
+        report,
+        plan,
+    })
+}
+
+/// Binds an address, so that one in use is an error before anything is started.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address).map_err(|source| NodeError::Bind { address, source })
+}
+
+/// The address that is part of message ids and that name servers give out.
+fn advertised(settings: &Settings, bound: SocketAddr) -> Result<SocketAddr, NodeError> {
+    let ip = match &settings.broker.advertised_address {
+        Some(address) => {
+            let unknown = || NodeError::Advertised {
+                address: address.clone(),
+            };
+            let mut found = (address.as_str(), 0)
+                .to_socket_addrs()
+                .map_err(|_| unknown())?;
+            found.next().ok_or_else(unknown)?.ip()
+        }
+        None if bound.ip().is_unspecified() => local_address(),
+        None => bound.ip(),
+    };
+    Ok(SocketAddr::new(ip, bound.port()))
+}
+
+/// The address of the interface that the default route leads through. Connecting a datagram socket sends nothing.
+fn local_address() -> IpAddr {
+    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        // Any address outside does; this one is reserved for documentation.
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+fn store_options(settings: &Settings) -> StoreOptions {
+    let store = &settings.store;
+    StoreOptions {
+        root: store.data_dir.clone(),
+        metadata: store.data_dir.join("metadata"),
+        takes_lock: true,
+        commit_log: store.commit_log_path(),
+        consume_queues: store.consume_queue_path(),
+        index: store.index_path(),
+        segment_bytes: store.commit_log_segment_bytes,
+        consume_queue_file_bytes: store.consume_queue_file_bytes,
+        has_index: store.index_enabled,
+        index_slots: store.index_hash_slots,
+        index_entries: store.index_max_entries,
+        metadata_cache_bytes: store.metadata_cache_bytes,
+        verify_bodies: store.verify_crc_on_recovery,
+        is_sync_flush: store.flush == Flush::Sync,
+        repair: false,
+    }
+}
+
+fn new_context(
+    settings: &Settings,
+    store: Arc<Store>,
+    store_host: SocketAddr,
+    clock: Clock,
+    data: &Stage,
+) -> Result<Arc<BrokerContext>, NodeError> {
+    create_system_entries(settings, &store)?;
+    let end = store.log.appended();
+    let metadata = &store.metadata;
+    let broker = &settings.broker;
+    let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
+    Ok(Arc::new(BrokerContext {
+        limits: limits(settings),
+        flush_policy: FlushPolicy::from(settings.store.flush),
+        positions: Positions::new(store.log.clone(), end),
+        runway: Arc::new(Runway::new(end)),
+        topics: Topics::new(metadata.topics()?, clock.now_ms()),
+        groups: Groups::new(metadata.groups()?),
+        offsets: Offsets::new(metadata.offsets()?),
+        deliveries: Queues::default(),
+        credits: Credits::new(settings.limits.max_in_flight_bytes_total),
+        meters: Meters::default(),
+        spread,
+        refuses_writes: RwLock::new(None),
+        connections: Arc::new(AtomicU32::new(0)),
+        actors: OnceLock::new(),
+        registrars: OnceLock::new(),
+        tree: OnceLock::new(),
+        data_stage: data.clone(),
+        settings: settings.clone(),
+        store_host,
+        store,
+        clock,
+    }))
+}
+
+/// Writes the topics and groups that every broker has, where they are missing.
+fn create_system_entries(settings: &Settings, store: &Store) -> Result<(), NodeError> {
+    let broker = &settings.broker;
+    let metadata = &store.metadata;
+    let known: Vec<_> = metadata.topics()?.into_iter().map(|(name, _)| name).collect();
+    let mut is_changed = false;
+    let topics = system::topics(
+        &broker.cluster_name,
+        &broker.name,
+        broker.auto_create_topics,
+    );
+    for (name, config) in topics {
+        // A cluster or broker whose name cannot be a topic's has no topic; RocketMQ's tools alone miss it.
+        if let Ok(name) = TopicName::new(&name)
+            && !known.contains(&name)
+        {
+            metadata.put_topic(&name, &config)?;
+            is_changed = true;
+        }
+    }
+    let known: Vec<_> = metadata.groups()?.into_iter().map(|(name, _)| name).collect();
+    for name in system::GROUPS {
+        if let Ok(name) = GroupName::new(name)
+            && !known.contains(&name)
+        {
+            metadata.put_group(&name, &GroupConfig::default())?;
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        metadata.flush()?;
+    }
+    Ok(())
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let limits = &settings.limits;
+    let u32_of = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    Limits {
+        max_frame_bytes: u32_of(limits.max_frame_bytes),
+        max_message_bytes: u32_of(limits.max_message_bytes),
+        max_properties_bytes: limits.max_properties_bytes,
+        window_bytes: u32_of(limits.max_in_flight_bytes_per_connection),
+        max_aliases: MAX_ALIASES,
+        idle_timeout_ms: u32_of(limits.idle_timeout_ms),
+    }
+}
+
+/// Many actors of one kind may meet one bug at once: that is no reason to take all others down.
+fn crowd() -> Plan {
+    Plan::new(Strategy::OneForOne).intensity(Intensity {
+        max_failures: 1000,
+        within: Duration::from_secs(10),
+    })
+}
+
+/// Supervisors run on the main stage, and so do listener and registrars. What messages pass through runs on the data
+/// stage.
+fn plan(
+    context: &Arc<BrokerContext>,
+    socket: TcpListener,
+    name_servers: &[String],
+) -> Result<Plan, NodeError> {
+    let wiring: Wiring = Arc::default();
+    macro_rules! child {
+        ($name:literal, $make:expr) => {{
+            let wiring = wiring.clone();
+            Child::new($name, move || $make(wired(&wiring)?))
+        }};
+    }
+    let log_writer = child!("log-writer", LogWriter::new);
+    let flush_service = child!("flush-service", FlushService::new);
+    let commit_tracker = child!("commit-tracker", CommitTracker::new);
+    let dispatcher = child!("dispatcher", Dispatcher::new);
+    let indexer = child!("indexer", Indexer::new);
+    let segment_allocator = child!("segment-allocator", SegmentAllocator::new);
+    let checkpointer = child!("checkpointer", |context| {
+        Ok::<_, Failure>(Checkpointer::new(context))
+    });
+    let metadata = child!("metadata", |context| Ok::<_, Failure>(Metadata::new(context)))
+        .stop_within(Duration::from_secs(10));
+    let cold_reader = child!("cold-reader", |context| {
+        Ok::<_, Failure>(ColdReader::new(context))
+    });
+    let queues = Child::supervisor("queues", crowd());
+    let groups = Child::supervisor("groups", crowd());
+    let sessions = Child::supervisor("sessions", crowd());
+    let actors = BrokerActors {
+        log_writer: log_writer.actor_ref(),
+        flush_service: flush_service.actor_ref(),
+        commit_tracker: commit_tracker.actor_ref(),
+        dispatcher: dispatcher.actor_ref(),
+        indexer: indexer.actor_ref(),
+        segment_allocator: segment_allocator.actor_ref(),
+        metadata: metadata.actor_ref(),
+        cold_reader: cold_reader.actor_ref(),
+        queues: queues.actor_ref(),
+        groups: groups.actor_ref(),
+        sessions: sessions.actor_ref(),
+    };
+    let data = &context.data_stage;
+    let storage = Plan::new(Strategy::RestForOne)
+        .child_on(data, log_writer)
+        .child_on(data, flush_service)
+        .child_on(data, commit_tracker)
+        .child_on(data, dispatcher)
+        .child_on(data, indexer)
+        .child_on(data, segment_allocator)
+        .child_on(data, checkpointer)
+        .child_on(data, cold_reader)
+        .child_on(data, metadata);
+    let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));
+    let mut registrars = Vec::new();
+    for address in name_servers {
+        let (context, name_server) = (context.clone(), address.clone());
+        let registrar = Child::new(format!("registrar({address})"), move || {
+            Ok(Registrar::new(context.clone(), name_server.clone()))
+        });
+        registrars.push(registrar.actor_ref());
+        network = network.child(registrar);
+    }
+    // Nobody else has the context yet, so nothing can be set before.
+    context.actors.set(actors).map_err(|_| NodeError::Wiring)?;
+    context
+        .registrars
+        .set(registrars)
+        .map_err(|_| NodeError::Wiring)?;
+    wiring.set(context.clone()).map_err(|_| NodeError::Wiring)?;
+    Ok(Plan::new(Strategy::OneForOne)
+        .child(Child::supervisor("storage", storage))
+        .child(queues)
+        .child(groups)
+        .child(sessions)
+        .child(Child::supervisor("network", network)))
+}
+
+fn listener(
+    context: &Arc<BrokerContext>,
+    socket: TcpListener,
+) -> Child<Listener, impl FnMut() -> Result<Listener, Failure> + 'static> {
+    let reception: Arc<dyn Reception> = Arc::new(Desk(context.clone()));
+    let connections = context.connections.clone();
+    let name = format!("listener({})", context.store_host.port());
+    Child::new(name, move || {
+        Listener::new(socket.try_clone()?, reception.clone(), connections.clone())
+    })
+}
+
+/// Where a broker's connections are received.
+struct Desk(Arc<BrokerContext>);
+
+impl Reception for Desk {
+    fn welcome(&self) -> Welcome {
+        let broker = &self.0.settings.broker;
+        Welcome {
+            version: VERSION,
+            software: SOFTWARE.to_owned(),
+            cluster: broker.cluster_name.clone(),
+            broker: broker.name.clone(),
+            broker_id: broker.id.into(),
+            store_host: self.0.store_host.to_string(),
+            limits: self.0.limits,
+        }
+    }
+
+    fn check(&self, client: &Client) -> Result<(), Refusal> {
+        match client.role {
+            Role::Producer | Role::Consumer | Role::Admin => Ok(()),
+            Role::Broker => Err(role_not_served(client.role, "broker")),
+        }
+    }
+
+    fn start_session(&self, accepted: Accepted) {
+        let context = self.0.clone();
+        let Ok(actors) = self.0.actors() else {
+            return;
+        };
+        let sessions = &actors.sessions;
+        let data = &self.0.data_stage;
+        let client = &accepted.client;
+        let name = format!("{:?}({}@{})", client.role, client.client_id, client.peer);
+        // A session that cannot be started has closed its connection, which tells the client.
+        match client.role {
+            Role::Producer => drop(sessions.start_on(data, Child::once(name, move || {
+                let (connection, client) = take_over(&context, accepted)?;
+                ProducerSession::new(context, connection, client)
+            }))),
+            Role::Consumer => drop(sessions.start_on(data, Child::once(name, move || {
+                let (connection, client) = take_over(&context, accepted)?;
+                ConsumerSession::new(context, connection, client)
+            }))),
+            Role::Admin | Role::Broker => drop(sessions.start_on(data, Child::once(name, move || {
+                let (connection, client) = take_over(&context, accepted)?;
+                Ok(AdminSession::new(context, connection, client))
+            }))),
+        }
+    }
+
+    fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.0.settings.limits.handshake_timeout_ms)
+    }
+
+    fn max_connections(&self) -> u32 {
+        self.0.settings.limits.max_connections
+    }
+}
+
+/// Takes a connection over on the session's thread.
+fn take_over(
+    context: &BrokerContext,
+    accepted: Accepted,
+) -> Result<(Connection, Client), Failure> {
+    let (socket, client, already, seat) = accepted.into_parts()?;
+    let max_frame_bytes = context.limits.max_frame_bytes as usize;
+    let connection = Connection::new(socket, client.peer, already, max_frame_bytes, seat);
+    Ok((connection, client))
+}

@@ -1,0 +1,75 @@
+//! What operators see of a broker.
+
+use std::fs;
+
+use castmq_protocol::native::admin::BrokerDetails;
+
+use super::context::BrokerContext;
+
+/// The software as it names itself.
+pub(crate) const SOFTWARE: &str = concat!("castmq ", env!("CARGO_PKG_VERSION"));
+
+/// Memory and processor time of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ProcessUse {
+    pub(crate) cpu_ns: u64,
+    pub(crate) rss_bytes: u64,
+    pub(crate) rss_file_bytes: u64,
+}
+
+impl ProcessUse {
+    /// As the operating system tells; zeros where it does not.
+    pub(crate) fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|rest| rest.split_whitespace().next());
+            number.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
+        let times = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let seconds = u64::try_from(times.tv_sec).unwrap_or(0);
+        Self {
+            cpu_ns: seconds * 1_000_000_000 + u64::try_from(times.tv_nsec).unwrap_or(0),
+            rss_bytes: kib("VmRSS:"),
+            rss_file_bytes: kib("RssFile:") + kib("RssShmem:"),
+        }
+    }
+}
+
+/// Gathers them.
+pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
+    let reading = context.meters.read();
+    let log = &context.store.log;
+    let process = ProcessUse::now();
+    let space = context.store.disk.space(log.directory());
+    let refusal = context.refuses_writes.read().clone();
+    let health = log
+        .failure()
+        .or_else(|| refusal.map(|refusal| refusal.message))
+        .unwrap_or_else(|| "ok".to_owned());
+    let broker = &context.settings.broker;
+    BrokerDetails {
+        cluster: broker.cluster_name.clone(),
+        name: broker.name.clone(),
+        broker_id: broker.id.into(),
+        software: SOFTWARE.to_owned(),
+        uptime_ms: u64::try_from(reading.uptime.as_millis()).unwrap_or(u64::MAX),
+        messages_in: reading.stored,
+        messages_out: reading.delivered,
+        messages_in_per_second: reading.stored_per_second,
+        messages_out_per_second: reading.delivered_per_second,
+        log_begin: log.begin(),
+        log_appended: log.appended(),
+        log_flushed: log.flushed(),
+        log_committed: context.positions.committed(),
+        log_dispatched: context.positions.dispatched(),
+        connections: context.connections.load(std::sync::atomic::Ordering::Acquire),
+        topics: u32::try_from(context.topics.len()).unwrap_or(u32::MAX),
+        groups: u32::try_from(context.groups.len()).unwrap_or(u32::MAX),
+        disk_used_ratio: space.map_or(0.0, |space| space.used_ratio()),
+        health,
+        cpu_ns: process.cpu_ns,
+        rss_bytes: process.rss_bytes,
+        rss_file_bytes: process.rss_file_bytes,
+    }
+}

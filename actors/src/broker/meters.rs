@@ -1,0 +1,88 @@
+//! What the broker counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// Rates are taken over this time.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Counters since the start, cheap to add to.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    stored: AtomicU64,
+    delivered: AtomicU64,
+    started: Instant,
+    /// When the counters were looked at, and what they were then.
+    looked: Mutex<Vec<(Instant, u64, u64)>>,
+}
+
+/// Counters and rates at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Reading {
+    /// Messages stored.
+    pub(crate) stored: u64,
+    /// Messages delivered.
+    pub(crate) delivered: u64,
+    /// Messages stored a second, lately.
+    pub(crate) stored_per_second: f64,
+    /// Messages delivered a second, lately.
+    pub(crate) delivered_per_second: f64,
+    /// Since the start.
+    pub(crate) uptime: Duration,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            stored: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            started: Instant::now(),
+            looked: Mutex::default(),
+        }
+    }
+}
+
+impl Meters {
+    /// Counts messages that were stored.
+    pub(crate) fn stored(&self, messages: u64) {
+        self.stored.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts messages that were delivered.
+    pub(crate) fn delivered(&self, messages: u64) {
+        self.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// To be called every second or so.
+    pub(crate) fn tick(&self) {
+        let now = Instant::now();
+        let mut looked = self.looked.lock();
+        looked.retain(|(at, ..)| now - *at <= WINDOW);
+        looked.push((
+            now,
+            self.stored.load(Ordering::Relaxed),
+            self.delivered.load(Ordering::Relaxed),
+        ));
+    }
+
+    /// Counters and rates now.
+    pub(crate) fn read(&self) -> Reading {
+        let (stored, delivered) = (
+            self.stored.load(Ordering::Relaxed),
+            self.delivered.load(Ordering::Relaxed),
+        );
+        let oldest = self.looked.lock().first().copied();
+        let (since, stored_then, delivered_then) = oldest.unwrap_or((self.started, 0, 0));
+        let seconds = since.elapsed().as_secs_f64().max(0.001);
+        Reading {
+            stored,
+            delivered,
+            stored_per_second: (stored - stored_then) as f64 / seconds,
+            delivered_per_second: (delivered - delivered_then) as f64 / seconds,
+            uptime: self.started.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! A broker: its store, its tables, its actors.
+//!
+//! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`].
+//! - [`assembly`]: how all of it is put together and taken apart.
+//! - [`details`]: what operators see.
+
+pub(crate) mod assembly;
+pub(crate) mod context;
+pub(crate) mod credits;
+pub(crate) mod details;
+pub(crate) mod meters;
+pub(crate) mod offsets;
+pub(crate) mod positions;
+pub(crate) mod topics;

@@ -1,0 +1,173 @@
+//! How far consumer groups are: the offsets themselves, shared by those who read and change them. The metadata actor
+//! writes what has changed to disk every few seconds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
+use parking_lot::Mutex;
+
+/// A queue of a topic.
+pub(crate) type QueueKey = (TopicName, QueueId);
+
+/// Offsets that changed since they were last taken; `None` means removed.
+pub(crate) type ChangedOffsets = Vec<(GroupName, QueueKey, Option<QueueOffset>)>;
+
+#[derive(Debug, Default)]
+struct Table {
+    committed: HashMap<GroupName, BTreeMap<QueueKey, QueueOffset>>,
+    changed: HashMap<GroupName, BTreeMap<QueueKey, Option<QueueOffset>>>,
+}
+
+/// The next offset to process, by group and queue.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets(Mutex<Table>);
+
+impl Offsets {
+    /// Begins with what was stored.
+    pub(crate) fn new(stored: impl IntoIterator<Item = (GroupName, QueueKey, QueueOffset)>) -> Self {
+        let mut table = Table::default();
+        for (group, key, offset) in stored {
+            table
+                .committed
+                .entry(group)
+                .or_default()
+                .insert(key, offset);
+        }
+        Self(Mutex::new(table))
+    }
+
+    /// A group's offset in a queue.
+    pub(crate) fn get(&self, group: &GroupName, key: &QueueKey) -> Option<QueueOffset> {
+        let table = self.0.lock();
+        table.committed.get(group)?.get(key).copied()
+    }
+
+    /// All offsets of a group.
+    pub(crate) fn of_group(&self, group: &GroupName) -> Vec<(QueueKey, QueueOffset)> {
+        let table = self.0.lock();
+        let offsets = table.committed.get(group).into_iter().flatten();
+        offsets.map(|(key, offset)| (key.clone(), *offset)).collect()
+    }
+
+    /// Whether a group has an offset in any queue of a topic.
+    pub(crate) fn knows_topic(&self, group: &GroupName, topic: &TopicName) -> bool {
+        let table = self.0.lock();
+        table.committed.get(group).is_some_and(|offsets| {
+            let first = (topic.clone(), QueueId(0));
+            let last = (topic.clone(), QueueId(u32::MAX));
+            offsets.range(first..=last).next().is_some()
+        })
+    }
+
+    /// Sets an offset.
+    pub(crate) fn set(&self, group: &GroupName, key: QueueKey, offset: QueueOffset) {
+        let mut table = self.0.lock();
+        let offsets = entry(&mut table.committed, group);
+        if offsets.insert(key.clone(), offset) != Some(offset) {
+            entry(&mut table.changed, group).insert(key, Some(offset));
+        }
+    }
+
+    /// Forgets all offsets in a topic.
+    pub(crate) fn forget_topic(&self, topic: &TopicName) {
+        let mut table = self.0.lock();
+        let Table { committed, changed } = &mut *table;
+        for (group, offsets) in committed {
+            let gone: Vec<_> = offsets.keys().filter(|key| key.0 == *topic).cloned().collect();
+            for key in gone {
+                offsets.remove(&key);
+                entry(changed, group).insert(key, None);
+            }
+        }
+    }
+
+    /// Takes what has changed, to be written.
+    pub(crate) fn take_changed(&self) -> ChangedOffsets {
+        let changed = std::mem::take(&mut self.0.lock().changed);
+        changed
+            .into_iter()
+            .flat_map(|(group, offsets)| {
+                offsets
+                    .into_iter()
+                    .map(move |(key, offset)| (group.clone(), key, offset))
+            })
+            .collect()
+    }
+
+    /// Puts back what could not be written; what changed meanwhile is newer and stays.
+    pub(crate) fn return_changed(&self, unwritten: ChangedOffsets) {
+        let mut table = self.0.lock();
+        for (group, key, offset) in unwritten {
+            entry(&mut table.changed, &group).entry(key).or_insert(offset);
+        }
+    }
+}
+
+fn entry<'a, V>(
+    map: &'a mut HashMap<GroupName, BTreeMap<QueueKey, V>>,
+    group: &GroupName,
+) -> &'a mut BTreeMap<QueueKey, V> {
+    if !map.contains_key(group) {
+        map.insert(group.clone(), BTreeMap::new());
+    }
+    map.entry(group.clone()).or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(topic: &str, queue: u32) -> QueueKey {
+        (TopicName::new(topic).unwrap(), QueueId(queue))
+    }
+
+    fn group() -> GroupName {
+        GroupName::new("g").unwrap()
+    }
+
+    #[test]
+    fn only_what_changed_is_written_and_only_once() {
+        let offsets = Offsets::new([(group(), key("t", 0), QueueOffset(5))]);
+        assert!(offsets.take_changed().is_empty());
+        offsets.set(&group(), key("t", 0), QueueOffset(5));
+        assert!(offsets.take_changed().is_empty());
+        offsets.set(&group(), key("t", 0), QueueOffset(6));
+        offsets.set(&group(), key("t", 0), QueueOffset(7));
+        let changed = offsets.take_changed();
+        assert_eq!(changed, [(group(), key("t", 0), Some(QueueOffset(7)))]);
+        assert!(offsets.take_changed().is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_written_does_not_hide_what_is_newer() {
+        let offsets = Offsets::default();
+        offsets.set(&group(), key("t", 0), QueueOffset(1));
+        offsets.set(&group(), key("t", 1), QueueOffset(1));
+        let taken = offsets.take_changed();
+        offsets.set(&group(), key("t", 0), QueueOffset(2));
+        offsets.return_changed(taken);
+        let mut changed = offsets.take_changed();
+        changed.sort();
+        assert_eq!(
+            changed,
+            [
+                (group(), key("t", 0), Some(QueueOffset(2))),
+                (group(), key("t", 1), Some(QueueOffset(1)))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_topic_is_forgotten_whole() {
+        let offsets = Offsets::default();
+        offsets.set(&group(), key("a", 0), QueueOffset(1));
+        offsets.set(&group(), key("b", 3), QueueOffset(2));
+        offsets.take_changed();
+        let topic = TopicName::new("a").unwrap();
+        assert!(offsets.knows_topic(&group(), &topic));
+        offsets.forget_topic(&topic);
+        assert!(!offsets.knows_topic(&group(), &topic));
+        assert_eq!(offsets.get(&group(), &key("b", 3)), Some(QueueOffset(2)));
+        assert_eq!(offsets.take_changed(), [(group(), key("a", 0), None)]);
+    }
+}

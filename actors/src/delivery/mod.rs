@@ -1,0 +1,15 @@
+//! From the log to those who wait: queues, groups, and what they decide.
+//!
+//! - [`fetch`]: reading messages of a queue, hot or cold.
+//! - [`queue`]: a queue with its waiting consumers; [`queues`] finds those that are awake.
+//! - [`cold_reader`]: reads that would wait for the disk.
+//! - [`assignment`]: which member gets which queue. Pure.
+//! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
+
+pub(crate) mod assignment;
+pub(crate) mod cold_reader;
+pub(crate) mod consumer_group;
+pub(crate) mod fetch;
+pub(crate) mod groups;
+pub(crate) mod queue;
+pub(crate) mod queues;

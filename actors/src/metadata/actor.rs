@@ -1,0 +1,433 @@
+//! metadata: the only writer of topics, groups and offsets.
+//!
+//! A change is made in memory, where everybody reads, only after it is durable. Offsets are gathered and written every
+//! few seconds and at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::model::{GroupConfig, GroupName, TopicConfig, TopicName, system_topics};
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_storage::metadata::MetadataError;
+use serde::Serialize;
+
+use crate::broker::context::{BrokerContext, Store};
+use crate::broker::offsets::ChangedOffsets;
+use crate::broker::topics::Topic;
+use crate::delivery::consumer_group::TopicsChanged;
+use crate::supervision::{Answer, Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
+use crate::worker::Worker;
+
+/// Asks for a topic, which is created when it is missing and that is allowed.
+#[derive(Debug)]
+pub(crate) struct EnsureTopic {
+    pub(crate) topic: String,
+    /// The client that needs it, for the log.
+    pub(crate) by: String,
+}
+
+/// Asks for a group, which is created when it is missing and that is allowed.
+#[derive(Debug)]
+pub(crate) struct EnsureGroup {
+    pub(crate) group: String,
+    /// The client that needs it, for the log.
+    pub(crate) by: String,
+}
+
+/// Creates or changes a topic.
+#[derive(Debug)]
+pub(crate) struct PutTopic {
+    pub(crate) topic: String,
+    pub(crate) config: TopicConfig,
+    pub(crate) only_new: bool,
+}
+
+/// Deletes a topic.
+#[derive(Debug)]
+pub(crate) struct DeleteTopic {
+    pub(crate) topic: String,
+}
+
+/// Creates or changes a group.
+#[derive(Debug)]
+pub(crate) struct PutGroup {
+    pub(crate) group: String,
+    pub(crate) config: GroupConfig,
+}
+
+/// Work for the thread.
+enum Job {
+    PutTopic(TopicName, TopicConfig),
+    DeleteTopic(TopicName),
+    PutGroup(GroupName, GroupConfig),
+    Offsets(ChangedOffsets),
+}
+
+struct Work {
+    job: Job,
+    reply: Reply<(Job, Result<(), MetadataError>)>,
+}
+
+/// What the thread has done, and what to do then.
+struct Done {
+    result: Result<(Job, Result<(), MetadataError>), Lost>,
+    then: Then,
+}
+
+/// Who waits for a change.
+enum Then {
+    Topic(Reply<Result<Arc<Topic>, Refusal>>),
+    Deleted(Reply<Result<(), Refusal>>),
+    Group(Reply<Result<GroupName, Refusal>>),
+    Offsets(Option<Hold>),
+}
+
+/// See the module.
+pub(crate) struct Metadata {
+    context: Arc<BrokerContext>,
+    thread: Option<Worker<Work>>,
+    writes_offsets: bool,
+    last_error: Option<String>,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct MetadataState {
+    topics: usize,
+    groups: usize,
+    last_error: Option<String>,
+}
+
+impl Metadata {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Self {
+        Self {
+            context,
+            thread: None,
+            writes_offsets: false,
+            last_error: None,
+        }
+    }
+
+    fn submit(&mut self, job: Job, then: Then, ctx: &mut Ctx<'_, Self>) {
+        let reply = Reply::to_mailbox(ctx.me().mailbox(), move |result| Done { result, then });
+        if let Some(Err(failure)) = self
+            .thread
+            .as_ref()
+            .map(|thread| thread.submit(Work { job, reply }))
+        {
+            ctx.fail(failure);
+        }
+    }
+
+    fn write_offsets(&mut self, hold: Option<Hold>, ctx: &mut Ctx<'_, Self>) {
+        if self.writes_offsets {
+            return;
+        }
+        let changed = self.context.offsets.take_changed();
+        if changed.is_empty() {
+            return;
+        }
+        self.writes_offsets = true;
+        self.submit(Job::Offsets(changed), Then::Offsets(hold), ctx);
+    }
+
+    fn new_topic(&self, name: &TopicName, by: &str) -> Result<TopicConfig, Refusal> {
+        let broker = &self.context.settings.broker;
+        if !broker.auto_create_topics {
+            return Err(Refusal::never(
+                ErrorCode::TopicNotFound,
+                format!("topic {name} does not exist, and topics are not created automatically here: create it with `castmq admin topic create {name}`"),
+            ));
+        }
+        self.check_topic_count()?;
+        tracing::info!(topic = %name, by, queues = broker.default_topic_queues, "creating a topic");
+        Ok(TopicConfig::with_queues(broker.default_topic_queues))
+    }
+
+    fn check_topic_count(&self) -> Result<(), Refusal> {
+        let limit = self.context.settings.limits.max_topics;
+        if self.context.topics.len() >= limit as usize {
+            return Err(Refusal::never(
+                ErrorCode::LimitReached,
+                format!("the broker has its {limit} topics: delete some, or raise limits.max_topics"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_put(&self, name: &TopicName, put: &PutTopic) -> Result<(), Refusal> {
+        let limit = self.context.settings.limits.max_queues_per_topic;
+        let queues = put.config.queues();
+        if queues == 0 || queues > limit {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                format!("a topic has 1 to {limit} queues, not {queues}"),
+            ));
+        }
+        if system_topics::is_system(name.as_str()) {
+            return Err(system_topic(name));
+        }
+        match self.context.topics.find(name.as_str()) {
+            Some(_) if put.only_new => Err(Refusal::never(
+                ErrorCode::TopicExists,
+                format!("topic {name} exists already"),
+            )),
+            Some(_) => Ok(()),
+            None => self.check_topic_count(),
+        }
+    }
+
+    fn new_group(&self, group: &GroupName, by: &str) -> Result<(), Refusal> {
+        if !self.context.settings.broker.auto_create_groups {
+            return Err(Refusal::never(
+                ErrorCode::GroupNotFound,
+                format!("group {group} does not exist, and groups are not created automatically here: create it with `castmq admin group create {group}`"),
+            ));
+        }
+        let limit = self.context.settings.limits.max_groups;
+        if self.context.groups.len() >= limit as usize {
+            return Err(Refusal::never(
+                ErrorCode::LimitReached,
+                format!("the broker has its {limit} groups: delete some, or raise limits.max_groups"),
+            ));
+        }
+        tracing::info!(%group, by, "creating a consumer group");
+        Ok(())
+    }
+
+    fn topics_changed(&self) {
+        for group in self.context.groups.awake() {
+            group.tell(TopicsChanged);
+        }
+        if let Some(registrars) = self.context.registrars.get() {
+            for registrar in registrars {
+                registrar.tell(crate::network::registrar::RegisterNow);
+            }
+        }
+    }
+
+    fn done(&mut self, job: Job, then: Then) {
+        match (job, then) {
+            (Job::PutTopic(name, config), Then::Topic(reply)) => {
+                let topic = self.context.topics.put(&name, config);
+                reply.send(Ok(topic));
+                self.topics_changed();
+            }
+            (Job::DeleteTopic(name), Then::Deleted(reply)) => {
+                self.context.topics.remove(&name);
+                self.context.offsets.forget_topic(&name);
+                reply.send(Ok(()));
+                self.topics_changed();
+            }
+            (Job::PutGroup(name, config), Then::Group(reply)) => {
+                self.context.groups.put(&name, config);
+                reply.send(Ok(name));
+            }
+            (Job::Offsets(_), Then::Offsets(hold)) => drop(hold),
+            // A job comes back with what was waiting for it.
+            _ => {}
+        }
+    }
+
+    fn failed(&mut self, job: Job, then: Then, error: &MetadataError) {
+        tracing::error!(%error, "metadata cannot be written");
+        self.last_error = Some(error.to_string());
+        let refusal = Refusal::unknown(ErrorCode::StorageFailed, error.to_string());
+        match then {
+            Then::Topic(reply) => reply.send(Err(refusal)),
+            Then::Deleted(reply) => reply.send(Err(refusal)),
+            Then::Group(reply) => reply.send(Err(refusal)),
+            Then::Offsets(hold) => drop(hold),
+        }
+        if let Job::Offsets(offsets) = job {
+            self.context.offsets.return_changed(offsets);
+        }
+    }
+}
+
+fn system_topic(name: &TopicName) -> Refusal {
+    Refusal::never(
+        ErrorCode::NotWritable,
+        format!("topic {name} belongs to the broker: it can be neither changed nor deleted"),
+    )
+}
+
+fn topic_name(name: &str) -> Result<TopicName, Refusal> {
+    TopicName::new(name).map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))
+}
+
+fn group_name(name: &str) -> Result<GroupName, Refusal> {
+    GroupName::new(name).map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))
+}
+
+/// On the thread.
+fn work(store: &Store, job: &Job) -> Result<(), MetadataError> {
+    let metadata = &store.metadata;
+    match job {
+        Job::PutTopic(name, config) => {
+            metadata.put_topic(name, config)?;
+            metadata.sync()
+        }
+        Job::DeleteTopic(name) => {
+            metadata.remove_topic(name)?;
+            metadata.sync()?;
+            if let Err(error) = store.queues.delete_topic(name) {
+                tracing::warn!(topic = %name, %error, "queues of a deleted topic are left over");
+            }
+            Ok(())
+        }
+        Job::PutGroup(name, config) => {
+            metadata.put_group(name, config)?;
+            metadata.sync()
+        }
+        Job::Offsets(offsets) => {
+            for (group, (topic, queue), offset) in offsets {
+                metadata.put_offset(group, topic, *queue, *offset)?;
+            }
+            metadata.flush()
+        }
+    }
+}
+
+impl Cast for Metadata {
+    type State = MetadataState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        let store = self.context.store.clone();
+        self.thread = Some(Worker::start("metadata", move |Work { job, reply }| {
+            let result = work(&store, &job);
+            reply.send((job, result));
+        })?);
+        let interval = self.context.settings.store.offsets_flush_interval_ms.max(1);
+        ctx.every(Duration::from_millis(interval), |metadata, ctx| {
+            metadata.write_offsets(None, ctx);
+        });
+        Ok(())
+    }
+
+    fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let hold = ctx.hold();
+        self.write_offsets(Some(hold), ctx);
+    }
+
+    fn observe(&self) -> MetadataState {
+        MetadataState {
+            topics: self.context.topics.len(),
+            groups: self.context.groups.len(),
+            last_error: self.last_error.clone(),
+        }
+    }
+}
+
+impl Answer<EnsureTopic> for Metadata {
+    type Reply = Result<Arc<Topic>, Refusal>;
+
+    fn answer(
+        &mut self,
+        question: EnsureTopic,
+        reply: Reply<Self::Reply>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        if let Some(topic) = self.context.topics.find(&question.topic) {
+            return reply.send(Ok(topic));
+        }
+        let created = topic_name(&question.topic).and_then(|name| {
+            let config = self.new_topic(&name, &question.by)?;
+            Ok((name, config))
+        });
+        match created {
+            Ok((name, config)) => self.submit(Job::PutTopic(name, config), Then::Topic(reply), ctx),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+}
+
+impl Answer<EnsureGroup> for Metadata {
+    type Reply = Result<GroupName, Refusal>;
+
+    fn answer(
+        &mut self,
+        question: EnsureGroup,
+        reply: Reply<Self::Reply>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        let created = group_name(&question.group).and_then(|name| {
+            let is_known = self.context.groups.config(name.as_str()).is_some();
+            if !is_known {
+                self.new_group(&name, &question.by)?;
+            }
+            Ok((name, is_known))
+        });
+        match created {
+            Ok((name, true)) => reply.send(Ok(name)),
+            Ok((name, false)) => {
+                let job = Job::PutGroup(name, GroupConfig::default());
+                self.submit(job, Then::Group(reply), ctx);
+            }
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+}
+
+impl Answer<PutTopic> for Metadata {
+    type Reply = Result<Arc<Topic>, Refusal>;
+
+    fn answer(&mut self, put: PutTopic, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
+        let checked = topic_name(&put.topic).and_then(|name| {
+            self.check_put(&name, &put)?;
+            Ok(name)
+        });
+        match checked {
+            Ok(name) => self.submit(Job::PutTopic(name, put.config), Then::Topic(reply), ctx),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+}
+
+impl Answer<DeleteTopic> for Metadata {
+    type Reply = Result<(), Refusal>;
+
+    fn answer(&mut self, delete: DeleteTopic, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
+        let checked = topic_name(&delete.topic).and_then(|name| {
+            if system_topics::is_system(name.as_str()) {
+                return Err(system_topic(&name));
+            }
+            match self.context.topics.find(name.as_str()) {
+                Some(_) => Ok(name),
+                None => Err(Refusal::never(
+                    ErrorCode::TopicNotFound,
+                    format!("topic {name} does not exist"),
+                )),
+            }
+        });
+        match checked {
+            Ok(name) => self.submit(Job::DeleteTopic(name), Then::Deleted(reply), ctx),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+}
+
+impl Answer<PutGroup> for Metadata {
+    type Reply = Result<GroupName, Refusal>;
+
+    fn answer(&mut self, put: PutGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
+        match group_name(&put.group) {
+            Ok(name) => self.submit(Job::PutGroup(name, put.config), Then::Group(reply), ctx),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+}
+
+impl Receive<Done> for Metadata {
+    fn receive(&mut self, Done { result, then }: Done, ctx: &mut Ctx<'_, Self>) {
+        if matches!(then, Then::Offsets(_)) {
+            self.writes_offsets = false;
+        }
+        match result {
+            Ok((job, Ok(()))) => self.done(job, then),
+            Ok((job, Err(error))) => self.failed(job, then, &error),
+            // Dropping what waits tells it.
+            Err(Lost) => ctx.fail(Failure::new("the metadata thread died")),
+        }
+    }
+}

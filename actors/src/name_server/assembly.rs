@@ -1,0 +1,120 @@
+//! Putting a name server together.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use castmq_config::Settings;
+use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
+
+use super::route_keeper::RouteKeeper;
+use super::session::NameServerSession;
+use crate::broker::assembly::bind;
+use crate::broker::details::SOFTWARE;
+use crate::network::aliases::MAX_ALIASES;
+use crate::network::connection::Connection;
+use crate::network::greeting::Client;
+use crate::network::listener::{Accepted, Listener, Reception, role_not_served};
+use crate::node::NodeError;
+use crate::supervision::{ActorRef, Child, Plan, Strategy, Supervisor};
+
+/// A name server that is put together, to be started as a part of a tree.
+pub(crate) struct NameServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) plan: Plan,
+}
+
+pub(crate) fn assemble(settings: &Settings) -> Result<NameServer, NodeError> {
+    let socket = bind(settings.name_server.listen)?;
+    let address = socket.local_addr().map_err(NodeError::Io)?;
+    let expiry = Duration::from_millis(settings.name_server.broker_expiry_ms);
+    let scan = Duration::from_millis(settings.name_server.scan_interval_ms);
+    let keeper = Child::new("route-keeper", move || Ok(RouteKeeper::new(expiry, scan)));
+    let sessions = Child::supervisor("sessions", Plan::new(Strategy::OneForOne));
+    let desk: Arc<dyn Reception> = Arc::new(Desk {
+        settings: settings.clone(),
+        keeper: keeper.actor_ref(),
+        sessions: sessions.actor_ref(),
+    });
+    let listener = listener(socket, desk);
+    let plan = Plan::new(Strategy::OneForOne)
+        .child(keeper)
+        .child(sessions)
+        .child(listener);
+    Ok(NameServer { address, plan })
+}
+
+fn listener(
+    socket: TcpListener,
+    desk: Arc<dyn Reception>,
+) -> Child<Listener, impl FnMut() -> Result<Listener, crate::supervision::Failure> + 'static> {
+    let connections = Arc::new(AtomicU32::new(0));
+    Child::new("listener", move || {
+        Listener::new(socket.try_clone()?, desk.clone(), connections.clone())
+    })
+}
+
+/// Where a name server's connections are received.
+struct Desk {
+    settings: Settings,
+    keeper: ActorRef<RouteKeeper>,
+    sessions: ActorRef<Supervisor>,
+}
+
+impl Desk {
+    fn max_frame_bytes(&self) -> u32 {
+        u32::try_from(self.settings.limits.max_frame_bytes).unwrap_or(u32::MAX)
+    }
+}
+
+impl Reception for Desk {
+    fn welcome(&self) -> Welcome {
+        let limits = &self.settings.limits;
+        Welcome {
+            version: VERSION,
+            software: SOFTWARE.to_owned(),
+            cluster: String::new(),
+            broker: String::new(),
+            broker_id: 0,
+            store_host: String::new(),
+            limits: Limits {
+                max_frame_bytes: self.max_frame_bytes(),
+                max_message_bytes: 0,
+                max_properties_bytes: 0,
+                window_bytes: self.max_frame_bytes(),
+                max_aliases: MAX_ALIASES,
+                idle_timeout_ms: u32::try_from(limits.idle_timeout_ms).unwrap_or(u32::MAX),
+            },
+        }
+    }
+
+    fn check(&self, client: &Client) -> Result<(), Refusal> {
+        match client.role {
+            Role::Admin | Role::Broker => Ok(()),
+            Role::Producer | Role::Consumer => Err(role_not_served(client.role, "name server")),
+        }
+    }
+
+    fn start_session(&self, accepted: Accepted) {
+        let client = &accepted.client;
+        let name = format!("{:?}({}@{})", client.role, client.client_id, client.peer);
+        let keeper = self.keeper.clone();
+        let max_frame_bytes = self.max_frame_bytes() as usize;
+        let idle_timeout = Duration::from_millis(self.settings.limits.idle_timeout_ms);
+        drop(self.sessions.start(Child::once(name, move || {
+            let (socket, client, already, seat) = accepted.into_parts()?;
+            let connection =
+                Connection::new(socket, client.peer, already, max_frame_bytes, seat);
+            Ok(NameServerSession::new(keeper, connection, client, idle_timeout))
+        })));
+    }
+
+    fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.settings.limits.handshake_timeout_ms)
+    }
+
+    fn max_connections(&self) -> u32 {
+        self.settings.limits.max_connections
+    }
+}

@@ -1,0 +1,192 @@
+//! name-server session: one connection, of a broker that registers or of a client that asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Context;
+use std::time::Duration;
+
+use bytes::Bytes;
+use castmq_protocol::native::admin::{AdminRequest, AdminResponse};
+use castmq_protocol::native::frame::{Frames, decode_header};
+use castmq_protocol::native::{
+    ClientHeader, ErrorCode, Failure as Refusal, Request, Response, Role,
+};
+use serde::Serialize;
+
+use super::route_keeper::{
+    Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
+};
+use crate::network::connection::{Connection, Session, attach};
+use crate::network::greeting::Client;
+use crate::supervision::{ActorRef, AskError, Cast, Ctx, Failure};
+
+/// Requests that may be under way at once.
+const MAX_UNDER_WAY: usize = 1024;
+
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// See the module.
+pub(crate) struct NameServerSession {
+    keeper: ActorRef<RouteKeeper>,
+    connection: Connection,
+    client: Client,
+    id: u64,
+    idle_timeout: Duration,
+    under_way: usize,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct NameServerSessionState {
+    client_id: String,
+    peer: String,
+    role: Role,
+}
+
+impl NameServerSession {
+    pub(crate) fn new(
+        keeper: ActorRef<RouteKeeper>,
+        connection: Connection,
+        client: Client,
+        idle_timeout: Duration,
+    ) -> Self {
+        Self {
+            keeper,
+            connection,
+            client,
+            id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+            idle_timeout,
+            under_way: 0,
+        }
+    }
+
+    fn handle(&mut self, header: ClientHeader, ctx: &mut Ctx<'_, Self>) {
+        let correlation = header.correlation;
+        let keeper = &self.keeper;
+        match (header.request, self.client.role) {
+            (Request::Heartbeat, _) => self.connection.answer(correlation, Response::Done),
+            (Request::RegisterBroker(register), Role::Broker) => {
+                let connection = self.id;
+                let asked = keeper.ask(Register {
+                    connection,
+                    register,
+                });
+                self.reply(correlation, asked, Response::Registered, ctx);
+            }
+            (Request::UnregisterBroker { broker, broker_id, .. }, Role::Broker) => {
+                keeper.tell(Unregister { broker, broker_id });
+                self.connection.answer(correlation, Response::Done);
+            }
+            (Request::Route { topic }, _) => {
+                let missing = Refusal::never(
+                    ErrorCode::TopicNotFound,
+                    format!("no broker has topic {}", shortened(&topic)),
+                );
+                let asked = keeper.ask(FindRoute(topic));
+                let respond = |route: Option<_>| match route {
+                    Some(route) => Response::Route(route),
+                    None => Response::Failed(missing),
+                };
+                self.reply(correlation, asked, respond, ctx);
+            }
+            (Request::Admin(AdminRequest::ListBrokers), _) => {
+                let respond = |sets| Response::Admin(AdminResponse::Brokers(sets));
+                let asked = keeper.ask(ListBrokers);
+                self.reply(correlation, asked, respond, ctx);
+            }
+            (Request::Admin(AdminRequest::ListTopics), _) => {
+                let respond = |names| Response::Admin(AdminResponse::Names(names));
+                let asked = keeper.ask(ListTopics);
+                self.reply(correlation, asked, respond, ctx);
+            }
+            _ => {
+                let refusal = Refusal::never(
+                    ErrorCode::WrongRole,
+                    "a name server takes registrations from brokers, and tells routes, topics and brokers: ask a broker for everything else",
+                );
+                self.connection.fail(correlation, refusal);
+            }
+        }
+    }
+
+    fn reply<T: 'static>(
+        &mut self,
+        correlation: u64,
+        asked: impl Future<Output = Result<T, AskError>> + 'static,
+        respond: impl FnOnce(T) -> Response + 'static,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        self.under_way += 1;
+        ctx.then(asked, move |session, answer, _| {
+            session.under_way -= 1;
+            let response = match answer {
+                Ok(answer) => respond(answer),
+                Err(error) => {
+                    Response::Failed(Refusal::safe(ErrorCode::Internal, error.to_string()))
+                }
+            };
+            session.connection.answer(correlation, response);
+        });
+    }
+}
+
+/// Names from outside are repeated up to a length.
+fn shortened(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+impl Session for NameServerSession {
+    fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    fn may_read(&self, _cx: &mut Context<'_>) -> bool {
+        self.under_way < MAX_UNDER_WAY
+    }
+
+    fn is_owing(&self) -> bool {
+        self.under_way > 0
+    }
+
+    fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
+        for frame in Frames::new(&buffer, usize::MAX) {
+            let decoded = frame.and_then(decode_header::<ClientHeader>);
+            let (header, _) = decoded
+                .map_err(|error| Refusal::never(ErrorCode::InvalidRequest, error.to_string()))?;
+            self.handle(header, ctx);
+        }
+        Ok(())
+    }
+}
+
+impl Cast for NameServerSession {
+    type State = NameServerSessionState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        attach(ctx, self.idle_timeout);
+        Ok(())
+    }
+
+    fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let reason = Refusal::safe(
+            ErrorCode::ShuttingDown,
+            "the name server is stopping: use another",
+        );
+        self.connection.say_goodbye(reason, ctx.hold());
+    }
+
+    fn observe(&self) -> NameServerSessionState {
+        NameServerSessionState {
+            client_id: self.client.client_id.clone(),
+            peer: self.connection.peer().to_string(),
+            role: self.client.role,
+        }
+    }
+}
+
+impl Drop for NameServerSession {
+    fn drop(&mut self) {
+        if self.client.role == Role::Broker {
+            self.keeper.tell(Closed(self.id));
+        }
+    }
+}

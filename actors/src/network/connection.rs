@@ -1,0 +1,255 @@
+//! A socket with what was read and what waits to be written, and the loop that every session runs.
+//!
+//! A session is woken by its socket or by a message. Each time it first writes what is waiting, then reads what is
+//! there and hands all whole frames to the session at once, then writes what came of it: one read, one batch, one write
+//! a wake-up.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use castmq_protocol::native::frame::begin_frame;
+use castmq_protocol::native::{Failure, Response, ServerHeader, response::PUSH};
+use castmq_storage::commit_log::LogSlice;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::input::{Input, ReadError};
+use super::listener::Seat;
+use super::output::Output;
+use crate::supervision::{Cast, Ctx, Hold};
+
+/// Reads in one turn, after which others get theirs.
+const READS_A_TURN: usize = 4;
+
+/// An open connection.
+pub(crate) struct Connection {
+    socket: TcpStream,
+    peer: SocketAddr,
+    input: Input,
+    output: Output,
+    last_read: Instant,
+    /// Nothing more is read; it ends when everything owed has been written.
+    is_closing: bool,
+    /// Nothing more will be written either.
+    is_over: bool,
+    /// Keeps a session that was told to stop until everything owed has been written.
+    hold: Option<Hold>,
+    /// Its place among the connections that there may be.
+    _seat: Seat,
+}
+
+impl Connection {
+    /// Takes over an accepted socket and what was read from it already.
+    pub(crate) fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        already: BytesMut,
+        max_frame_bytes: usize,
+        seat: Seat,
+    ) -> Self {
+        Self {
+            socket,
+            peer,
+            input: Input::new(already, max_frame_bytes),
+            output: Output::default(),
+            last_read: Instant::now(),
+            is_closing: false,
+            is_over: false,
+            hold: None,
+            _seat: seat,
+        }
+    }
+
+    /// Where the other side is.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Puts an answer in line to be written.
+    #[inline]
+    pub(crate) fn answer(&mut self, correlation: u64, response: Response) {
+        let header = ServerHeader {
+            correlation,
+            response,
+        };
+        begin_frame(&header, 0, self.output.buffer());
+    }
+
+    /// Puts a failure in line to be written.
+    pub(crate) fn fail(&mut self, correlation: u64, failure: Failure) {
+        self.answer(correlation, Response::Failed(failure));
+    }
+
+    /// Puts a frame with stretches of the log in line to be written.
+    pub(crate) fn answer_with_log(
+        &mut self,
+        correlation: u64,
+        response: Response,
+        payload: Vec<LogSlice>,
+    ) {
+        let header = ServerHeader {
+            correlation,
+            response,
+        };
+        let bytes = payload.iter().map(LogSlice::len).sum();
+        begin_frame(&header, bytes, self.output.buffer());
+        for slice in payload {
+            self.output.push_log(slice);
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.output.pending_bytes()
+    }
+
+    /// How long nothing came.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.last_read.elapsed()
+    }
+
+    /// Tells the other side why, and closes once that is written. Nothing more is read.
+    pub(crate) fn close(&mut self, reason: Failure) {
+        if !self.is_closing {
+            self.answer(PUSH, Response::Closing { reason });
+            self.is_closing = true;
+        }
+    }
+
+    /// The session was told to stop: what is owed is still written, as long as its supervisor waits.
+    pub(crate) fn say_goodbye(&mut self, reason: Failure, hold: Hold) {
+        if !self.is_over {
+            self.close(reason);
+            self.hold = Some(hold);
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.output.poll_write(&mut self.socket, cx)
+    }
+
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, ReadError>> {
+        let frames = self.input.poll_frames(&mut self.socket, cx);
+        if matches!(frames, Poll::Ready(Ok(_))) {
+            self.last_read = Instant::now();
+        }
+        frames
+    }
+}
+
+/// An actor that owns a connection.
+pub(crate) trait Session: Cast {
+    /// Its connection.
+    fn connection(&mut self) -> &mut Connection;
+
+    /// Whether there is room for more requests: credit, and little waiting to be written.
+    /// When not, `cx` is woken once there is, or a message will come.
+    fn may_read(&self, cx: &mut Context<'_>) -> bool;
+
+    /// Whether answers are owed that are still to come.
+    fn is_owing(&self) -> bool {
+        false
+    }
+
+    /// Handles whole frames with their lengths, all that one read brought. A failure closes the connection.
+    fn handle_frames(&mut self, frames: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure>;
+
+    /// Something was written: there may be room for more.
+    fn written(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let _ = ctx;
+    }
+}
+
+/// Lets a session read and write from now on, and closes its connection after `idle_timeout` of silence.
+pub(crate) fn attach<S: Session>(ctx: &mut Ctx<'_, S>, idle_timeout: Duration) {
+    ctx.poll_with(|session, ctx, cx| {
+        let turn = drive(session, ctx, cx);
+        if turn.is_ready() {
+            let connection = session.connection();
+            connection.is_over = true;
+            connection.hold = None;
+            ctx.stop();
+        }
+        turn
+    });
+    ctx.every(idle_timeout / 4, move |session, ctx| {
+        if session.connection().silent_for() >= idle_timeout {
+            tracing::debug!(peer = %session.connection().peer(), "closing an idle connection");
+            ctx.stop();
+        }
+    });
+}
+
+/// One turn. Ready when the connection is over.
+fn drive<S: Session>(session: &mut S, ctx: &mut Ctx<'_, S>, cx: &mut Context<'_>) -> Poll<()> {
+    for _ in 0..READS_A_TURN {
+        if write(session, ctx, cx).is_err() {
+            return Poll::Ready(());
+        }
+        if session.connection().is_closing {
+            let is_done = session.connection().pending_bytes() == 0 && !session.is_owing();
+            return if is_done {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            };
+        }
+        if !session.may_read(cx) {
+            return Poll::Pending;
+        }
+        match session.connection().poll_frames(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(frames)) => {
+                if let Err(failure) = session.handle_frames(frames, ctx) {
+                    session.connection().close(failure);
+                }
+            }
+            Poll::Ready(Err(error)) => end_of_input(session, error),
+        }
+    }
+    // There may be more to read: the others first.
+    if write(session, ctx, cx).is_err() {
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+fn write<S: Session>(
+    session: &mut S,
+    ctx: &mut Ctx<'_, S>,
+    cx: &mut Context<'_>,
+) -> io::Result<()> {
+    let connection = session.connection();
+    let before = connection.pending_bytes();
+    if before == 0 {
+        return Ok(());
+    }
+    let result = match connection.poll_write(cx) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Ok(()),
+    };
+    if connection.pending_bytes() < before {
+        session.written(ctx);
+    }
+    result
+}
+
+fn end_of_input<S: Session>(session: &mut S, error: ReadError) {
+    use castmq_protocol::native::ErrorCode;
+    let connection = session.connection();
+    match &error {
+        ReadError::Closed => tracing::debug!(peer = %connection.peer, "connection closed"),
+        _ => tracing::info!(peer = %connection.peer, %error, "connection lost"),
+    }
+    match error {
+        ReadError::Frame(frame) => connection.close(Failure::never(
+            ErrorCode::InvalidRequest,
+            frame.to_string(),
+        )),
+        _ => connection.is_closing = true,
+    }
+}

@@ -1,0 +1,169 @@
+//! The first exchange on a connection: preface, hello, welcome.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use castmq_protocol::native::frame::{LENGTH_BYTES, PREFACE, decode_header, encode_frame};
+use castmq_protocol::native::{
+    ClientHeader, ErrorCode, Failure as Refusal, FrameError, Frames, Request, Response, Role,
+    ServerHeader, VERSION, Welcome,
+};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Longest hello frame: nobody has said yet who they are.
+const MAX_HELLO_BYTES: usize = 64 * 1024;
+
+/// Longest client id.
+const MAX_CLIENT_ID_BYTES: usize = 256;
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) client_id: String,
+    pub(crate) software: String,
+    pub(crate) role: Role,
+    pub(crate) peer: SocketAddr,
+}
+
+impl Client {
+    /// What a client is told that asks for something its role does not have.
+    pub(crate) fn wrong_role(&self) -> Refusal {
+        Refusal::never(
+            ErrorCode::WrongRole,
+            format!(
+                "the request is not for connections with the role {:?}: open another connection with the right role",
+                self.role
+            ),
+        )
+    }
+}
+
+/// A connection that has been greeted.
+#[derive(Debug)]
+pub(crate) struct Greeted {
+    pub(crate) socket: TcpStream,
+    pub(crate) client: Client,
+    /// What was read behind the hello.
+    pub(crate) already: BytesMut,
+}
+
+/// Why a connection was not opened.
+#[derive(Debug, Error)]
+pub(crate) enum GreetingError {
+    #[error("reading or writing failed: {0}")]
+    Io(#[from] io::Error),
+    #[error("no hello came within {0:?}")]
+    Late(Duration),
+    #[error("the first bytes are {0:02x?}: this port speaks CastMQ's native protocol, which begins with CMQ1")]
+    Preface([u8; 4]),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// Reads the hello and answers it. `welcome` is what accepted clients are told; `check` may refuse them.
+pub(crate) async fn greet(
+    mut socket: TcpStream,
+    peer: SocketAddr,
+    within: Duration,
+    welcome: Welcome,
+    check: impl FnOnce(&Client) -> Result<(), Refusal>,
+) -> Result<Greeted, GreetingError> {
+    socket.set_nodelay(true)?;
+    let hello = timeout(within, read_hello(&mut socket))
+        .await
+        .map_err(|_| GreetingError::Late(within))?;
+    let (header, already) = hello?;
+    let answer = accept(header.request, peer, check);
+    let response = match &answer {
+        Ok(_) => Response::Welcome(welcome),
+        Err(refusal) => Response::Failed(refusal.clone()),
+    };
+    let answer_header = ServerHeader {
+        correlation: header.correlation,
+        response,
+    };
+    let mut out = BytesMut::new();
+    encode_frame(&answer_header, &[], &mut out);
+    timeout(within, socket.write_all(&out))
+        .await
+        .map_err(|_| GreetingError::Late(within))??;
+    let client = answer.map_err(GreetingError::Refused)?;
+    Ok(Greeted {
+        socket,
+        client,
+        already,
+    })
+}
+
+async fn read_hello(socket: &mut TcpStream) -> Result<(ClientHeader, BytesMut), GreetingError> {
+    let mut buffer = BytesMut::with_capacity(1024);
+    while buffer.len() < PREFACE.len() {
+        read_some(socket, &mut buffer).await?;
+    }
+    let mut preface = [0; PREFACE.len()];
+    buffer.copy_to_slice(&mut preface);
+    if preface != PREFACE {
+        return Err(GreetingError::Preface(preface));
+    }
+    loop {
+        let mut frames = Frames::new(&buffer, MAX_HELLO_BYTES);
+        if let Some(frame) = frames.next() {
+            let (header, _) = decode_header::<ClientHeader>(frame?)?;
+            let consumed = frames.consumed();
+            debug_assert!(consumed >= LENGTH_BYTES);
+            buffer.advance(consumed);
+            return Ok((header, buffer));
+        }
+        read_some(socket, &mut buffer).await?;
+    }
+}
+
+async fn read_some(socket: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<()> {
+    match socket.read_buf(buffer).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+fn accept(
+    request: Request,
+    peer: SocketAddr,
+    check: impl FnOnce(&Client) -> Result<(), Refusal>,
+) -> Result<Client, Refusal> {
+    let Request::Hello(hello) = request else {
+        return Err(Refusal::never(
+            ErrorCode::InvalidRequest,
+            "a connection begins with a hello",
+        ));
+    };
+    if hello.version < VERSION {
+        return Err(Refusal::never(
+            ErrorCode::UnsupportedVersion,
+            format!(
+                "version {} of the protocol is not spoken here, {VERSION} is: update the client",
+                hello.version
+            ),
+        ));
+    }
+    if hello.client_id.is_empty() || hello.client_id.len() > MAX_CLIENT_ID_BYTES {
+        return Err(Refusal::never(
+            ErrorCode::InvalidRequest,
+            format!("a client id has 1 to {MAX_CLIENT_ID_BYTES} bytes"),
+        ));
+    }
+    let client = Client {
+        client_id: hello.client_id,
+        software: hello.software,
+        role: hello.role,
+        peer,
+    };
+    check(&client)?;
+    Ok(client)
+}

@@ -1,0 +1,196 @@
+//! What was read from a socket and is not handled yet.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use castmq_protocol::native::frame::{FrameError, Frames, LENGTH_BYTES};
+use thiserror::Error;
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
+
+/// A connection reads this much at a time while little comes.
+const MIN_READ_BYTES: usize = 8 * 1024;
+
+/// And this much while a lot does.
+const MAX_READ_BYTES: usize = 256 * 1024;
+
+/// Why nothing more can be read.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    /// The other side has finished, between two frames.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The other side has gone in the middle of a frame.
+    #[error("the peer closed the connection in the middle of a frame")]
+    Truncated,
+    /// What came is not a frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The socket failed.
+    #[error("reading failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Collects bytes until they are whole frames.
+///
+/// The buffer grows with what comes, never with what a length announces.
+#[derive(Debug)]
+pub(crate) struct Input {
+    buffer: BytesMut,
+    max_frame_bytes: usize,
+    read_bytes: usize,
+}
+
+impl Input {
+    /// Begins with what was read already.
+    pub(crate) fn new(already: BytesMut, max_frame_bytes: usize) -> Self {
+        Self {
+            buffer: already,
+            max_frame_bytes,
+            read_bytes: MIN_READ_BYTES,
+        }
+    }
+
+    /// All whole frames that are there, with their lengths; reads until there is at least one.
+    pub(crate) fn poll_frames(
+        &mut self,
+        socket: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, ReadError>> {
+        loop {
+            if self.buffer.len() >= LENGTH_BYTES
+                && let Some(frames) = self.take_frames()?
+            {
+                return Poll::Ready(Ok(frames));
+            }
+            if self.buffer.capacity() - self.buffer.len() < self.read_bytes / 2 {
+                self.buffer.reserve(self.read_bytes);
+            }
+            let room = self.buffer.capacity() - self.buffer.len();
+            let read = ready!(poll_read_buf(Pin::new(&mut *socket), cx, &mut self.buffer))?;
+            if read == 0 {
+                let between_frames = self.buffer.is_empty();
+                return Poll::Ready(Err(if between_frames {
+                    ReadError::Closed
+                } else {
+                    ReadError::Truncated
+                }));
+            }
+            self.adapt(read, room);
+        }
+    }
+
+    /// Reads more at a time when the last read was full, less when it was nearly empty.
+    fn adapt(&mut self, read: usize, room: usize) {
+        if read == room {
+            self.read_bytes = (self.read_bytes * 4).min(MAX_READ_BYTES);
+        } else if read < self.read_bytes / 64 {
+            self.read_bytes = (self.read_bytes / 2).max(MIN_READ_BYTES);
+        }
+    }
+
+    fn take_frames(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let mut frames = Frames::new(&self.buffer, self.max_frame_bytes);
+        let mut refused = None;
+        for frame in frames.by_ref() {
+            if let Err(error) = frame {
+                refused = Some(error);
+                break;
+            }
+        }
+        match (frames.consumed(), refused) {
+            (0, Some(error)) => Err(error),
+            (0, None) => Ok(None),
+            // What came before a bad frame is served; the bad one is met again behind it.
+            (whole, _) => Ok(Some(self.buffer.split_to(whole).freeze())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::task::Waker;
+    use tokio::io::ReadBuf;
+
+    /// Gives prepared chunks, then the end.
+    struct Chunks(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Chunks {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if let Some(mut chunk) = self.0.pop_front() {
+                let rest = chunk.split_off(chunk.len().min(buffer.remaining()));
+                buffer.put_slice(&chunk);
+                if !rest.is_empty() {
+                    self.0.push_front(rest);
+                }
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn frame(bytes: usize) -> Vec<u8> {
+        let mut frame = (bytes as u32).to_le_bytes().to_vec();
+        frame.extend(std::iter::repeat_n(7, bytes));
+        frame
+    }
+
+    fn read_all(chunks: &[Vec<u8>], max_frame_bytes: usize) -> (Vec<u8>, ReadError) {
+        let mut socket = Chunks(chunks.iter().cloned().collect());
+        let mut input = Input::new(BytesMut::new(), max_frame_bytes);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut read = Vec::new();
+        loop {
+            match input.poll_frames(&mut socket, &mut cx) {
+                Poll::Ready(Ok(frames)) => read.extend_from_slice(&frames),
+                Poll::Ready(Err(error)) => return (read, error),
+                Poll::Pending => panic!("the socket never waits"),
+            }
+        }
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_they_came_in() {
+        let whole: Vec<u8> = [0, 5, 300_000, 1, 9000].into_iter().flat_map(frame).collect();
+        for size in [1, 2, 3, 1000, 1 << 20] {
+            let chunks: Vec<_> = whole.chunks(size).map(<[u8]>::to_vec).collect();
+            let (read, end) = read_all(&chunks, 1 << 20);
+            assert_eq!(read, whole);
+            assert!(matches!(end, ReadError::Closed));
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_short_is_told_apart_from_a_clean_end() {
+        let (read, end) = read_all(&[frame(5), frame(9)[..8].to_vec()], 100);
+        assert_eq!(read, frame(5));
+        assert!(matches!(end, ReadError::Truncated));
+    }
+
+    #[test]
+    fn what_came_before_a_frame_that_is_too_long_is_served() {
+        let (read, end) = read_all(&[[frame(5), frame(101)].concat()], 100);
+        assert_eq!(read, frame(5));
+        assert!(matches!(end, ReadError::Frame(FrameError::TooLong { length: 101, limit: 100 })));
+    }
+
+    #[test]
+    fn an_announced_length_takes_no_memory_until_its_bytes_come() {
+        let announced = ((1_u32 << 30) - 1).to_le_bytes().to_vec();
+        let mut socket = Chunks([announced, vec![0; 100]].into_iter().collect());
+        let mut input = Input::new(BytesMut::new(), 1 << 30);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(
+            input.poll_frames(&mut socket, &mut cx),
+            Poll::Ready(Err(ReadError::Truncated))
+        ));
+        assert!(input.buffer.capacity() <= 2 * MIN_READ_BYTES);
+    }
+}

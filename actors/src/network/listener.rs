@@ -1,0 +1,193 @@
+//! listener: accepts connections on one address, greets them, and starts a session of the role that was asked for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use castmq_protocol::native::{ErrorCode, Failure as Refusal, Role, Welcome};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::greeting::{Client, Greeted, GreetingError, greet};
+use crate::supervision::{Cast, Ctx, Failure};
+
+/// After accepting has failed, for lack of file descriptors perhaps, the next try.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a listener does with its connections.
+pub(crate) trait Reception: Send + Sync + 'static {
+    /// What accepted clients are told.
+    fn welcome(&self) -> Welcome;
+
+    /// Whether this client is taken.
+    fn check(&self, client: &Client) -> Result<(), Refusal>;
+
+    /// Starts a session. The socket is the operating system's own, to be taken to whatever thread.
+    fn start_session(&self, connection: Accepted);
+
+    /// Time a client has for its hello.
+    fn handshake_timeout(&self) -> Duration;
+
+    /// Connections there may be.
+    fn max_connections(&self) -> u32;
+}
+
+/// A connection that has been greeted and has no session yet.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) client: Client,
+    pub(crate) already: bytes::BytesMut,
+    /// Held as long as the connection counts.
+    pub(crate) seat: Seat,
+}
+
+impl Accepted {
+    /// The socket on the current thread's reactor.
+    pub(crate) fn into_parts(
+        self,
+    ) -> std::io::Result<(TcpStream, Client, bytes::BytesMut, Seat)> {
+        let socket = TcpStream::from_std(self.socket)?;
+        Ok((socket, self.client, self.already, self.seat))
+    }
+}
+
+/// A connection's place among those that there may be. Dropping it frees the place.
+#[derive(Debug)]
+pub(crate) struct Seat(Arc<AtomicU32>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicU32>, limit: u32) -> Option<Self> {
+        let before = taken.fetch_add(1, Ordering::AcqRel);
+        let seat = Self(taken.clone());
+        (before < limit).then_some(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// See the module.
+pub(crate) struct Listener {
+    /// Bound before the tree was started, so that a port in use is an error at start; taken over by each incarnation.
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+    reception: Arc<dyn Reception>,
+    connections: Arc<AtomicU32>,
+    accepted: u64,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListenerState {
+    address: String,
+    connections: u32,
+    accepted: u64,
+}
+
+impl Listener {
+    pub(crate) fn new(
+        socket: std::net::TcpListener,
+        reception: Arc<dyn Reception>,
+        connections: Arc<AtomicU32>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            address: socket.local_addr()?,
+            socket,
+            reception,
+            connections,
+            accepted: 0,
+        })
+    }
+
+    fn accept_next(listener: Arc<TcpListener>, ctx: &mut Ctx<'_, Self>) {
+        let accepting = {
+            let listener = listener.clone();
+            async move {
+                let accepted = listener.accept().await;
+                if accepted.is_err() {
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+                accepted
+            }
+        };
+        ctx.then(accepting, move |actor, accepted, ctx| {
+            match accepted {
+                Ok((socket, peer)) => actor.accepted(socket, peer, ctx),
+                Err(error) => tracing::warn!(%error, address = %actor.address, "accepting failed"),
+            }
+            Self::accept_next(listener, ctx);
+        });
+    }
+
+    fn accepted(&mut self, socket: TcpStream, peer: SocketAddr, ctx: &mut Ctx<'_, Self>) {
+        self.accepted += 1;
+        let limit = self.reception.max_connections();
+        let seat = Seat::take(&self.connections, limit);
+        let reception = self.reception.clone();
+        ctx.spawn(async move {
+            let check = |client: &Client| {
+                if seat.is_none() {
+                    return Err(Refusal::safe(
+                        ErrorCode::LimitReached,
+                        format!("all {limit} connections are taken: close some, or raise limits.max_connections"),
+                    ));
+                }
+                reception.check(client)
+            };
+            let within = reception.handshake_timeout();
+            let greeted = greet(socket, peer, within, reception.welcome(), check).await;
+            match (greeted.and_then(into_std), seat) {
+                (Ok((socket, client, already)), Some(seat)) => {
+                    reception.start_session(Accepted {
+                        socket,
+                        client,
+                        already,
+                        seat,
+                    });
+                }
+                (Err(error), _) => tracing::info!(%peer, %error, "connection refused"),
+                (Ok(_), None) => {}
+            }
+        });
+    }
+}
+
+fn into_std(
+    greeted: Greeted,
+) -> Result<(std::net::TcpStream, Client, bytes::BytesMut), GreetingError> {
+    let socket = greeted.socket.into_std()?;
+    Ok((socket, greeted.client, greeted.already))
+}
+
+impl Cast for Listener {
+    type State = ListenerState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        let socket = self.socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        let listener = Arc::new(TcpListener::from_std(socket)?);
+        Self::accept_next(listener, ctx);
+        Ok(())
+    }
+
+    fn observe(&self) -> ListenerState {
+        ListenerState {
+            address: self.address.to_string(),
+            connections: self.connections.load(Ordering::Acquire),
+            accepted: self.accepted,
+        }
+    }
+}
+
+/// What a client is told whose role nobody serves here.
+pub(crate) fn role_not_served(role: Role, who: &str) -> Refusal {
+    Refusal::never(
+        ErrorCode::WrongRole,
+        format!("a {who} takes no connections with the role {role:?}"),
+    )
+}

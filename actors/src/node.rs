@@ -1,0 +1,193 @@
+//! A whole process: a name server, a broker, or both, as one tree.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_config::Settings;
+use castmq_storage::metadata::MetadataError;
+use castmq_storage::store::{OpenReport, Store, StoreError};
+use thiserror::Error;
+
+use crate::broker;
+use crate::broker::context::BrokerContext;
+use crate::clock::Clock;
+use crate::name_server;
+use crate::supervision::{Child, Exit, Failure, Plan, Stage, Strategy, Tree};
+
+/// What a process is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// Name server and broker.
+    Standalone,
+    /// A broker.
+    Broker,
+    /// A name server.
+    NameServer,
+}
+
+impl Parts {
+    fn has_broker(self) -> bool {
+        self != Self::NameServer
+    }
+
+    fn has_name_server(self) -> bool {
+        self != Self::Broker
+    }
+}
+
+/// Why a node does not start, or did not stop well.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; stop what uses the port, or choose another")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The address to give to clients cannot be resolved.
+    #[error("broker.advertised_address {address:?} is no address and no name of one")]
+    Advertised {
+        /// What was configured.
+        address: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The metadata.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The operating system refused something.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The tree did not come up.
+    #[error("the actors did not start: {0}")]
+    Start(Failure),
+    /// The tree ended by itself.
+    #[error("the actors cannot be kept alive: {0}")]
+    Failed(Failure),
+    /// A bug: parts of the tree were joined twice.
+    #[error("parts of the broker were joined twice")]
+    Wiring,
+}
+
+/// A running node.
+pub struct Node {
+    tree: Tree,
+    broker: Option<RunningBroker>,
+    name_server: Option<SocketAddr>,
+    stop_within: Duration,
+}
+
+struct RunningBroker {
+    context: Arc<BrokerContext>,
+    address: SocketAddr,
+    report: OpenReport,
+}
+
+impl Node {
+    /// Starts a node on the arbiter of the calling thread, which needs an actix system, and returns when it is ready to
+    /// take connections.
+    pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, NodeError> {
+        let mut plan = Plan::new(Strategy::OneForOne);
+        let mut name_servers = settings.broker.name_servers.clone();
+        let mut name_server = None;
+        if parts.has_name_server() {
+            let made = name_server::assembly::assemble(settings)?;
+            if parts.has_broker() {
+                name_servers = vec![made.address.to_string()];
+            }
+            name_server = Some(made.address);
+            plan = plan.child(Child::supervisor("name-server", made.plan));
+        }
+        let mut running = None;
+        if parts.has_broker() {
+            let data = Stage::new("data")?;
+            let made =
+                broker::assembly::assemble(settings, &name_servers, Clock::system(), &data)?;
+            plan = plan.child(Child::supervisor("broker", made.plan));
+            running = Some(RunningBroker {
+                context: made.context,
+                address: made.address,
+                report: made.report,
+            });
+        }
+        let tree = Tree::start("node", plan);
+        if let Some(broker) = &running {
+            broker
+                .context
+                .tree
+                .set(tree.clone())
+                .map_err(|_| NodeError::Wiring)?;
+        }
+        match tree.started().await {
+            Ok(()) => {}
+            Err(Exit::Failed(failure)) => return Err(NodeError::Start(failure)),
+            Err(Exit::Stopped { .. }) => {
+                return Err(NodeError::Start(Failure::new("it was stopped at once")));
+            }
+        }
+        Ok(Self {
+            tree,
+            broker: running,
+            name_server,
+            stop_within: Duration::from_millis(settings.limits.shutdown_deadline_ms),
+        })
+    }
+
+    /// The broker's address, if there is one.
+    pub fn broker_address(&self) -> Option<SocketAddr> {
+        self.broker.as_ref().map(|broker| broker.address)
+    }
+
+    /// The name server's address, if there is one.
+    pub fn name_server_address(&self) -> Option<SocketAddr> {
+        self.name_server
+    }
+
+    /// How the broker's store was found.
+    pub fn open_report(&self) -> Option<&OpenReport> {
+        self.broker.as_ref().map(|broker| &broker.report)
+    }
+
+    /// The tree of actors.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Resolves when the tree cannot be kept alive.
+    pub fn failed(&self) -> impl Future<Output = Failure> + Send + use<> {
+        let exited = self.tree.exited();
+        async move {
+            match exited.await {
+                Exit::Failed(failure) => failure,
+                Exit::Stopped { .. } => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Stops: no more connections, what is owed is answered, everything is made durable. Returns the actors that did not
+    /// stop in time.
+    pub async fn stop(self) -> Result<Vec<String>, NodeError> {
+        let exit = self.tree.stop(self.stop_within).await;
+        let closed = match self.broker {
+            Some(broker) => close(broker).await,
+            None => Ok(()),
+        };
+        match exit {
+            Exit::Stopped { late } => closed.map(|()| late),
+            Exit::Failed(failure) => Err(NodeError::Failed(failure)),
+        }
+    }
+}
+
+async fn close(broker: RunningBroker) -> Result<(), NodeError> {
+    let store: Arc<Store> = broker.context.store.clone();
+    let dispatched = broker.context.positions.dispatched();
+    let closing = tokio::task::spawn_blocking(move || store.close(dispatched));
+    closing.await.map_err(io::Error::other)??;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What sessions hand to the log-writer, and get back.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use bytes::Bytes;
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
+use castmq_protocol::native::Failure;
+use castmq_protocol::native::response::SendStatus;
+
+use crate::broker::topics::TopicId;
+use crate::supervision::Mailbox;
+
+/// Everything that one wake-up of a session has to store.
+///
+/// Dropping it, finished or not, sends its requests back with the outcomes they have by then: so a session hears of
+/// each of them, whatever happens to the actors on the way.
+#[derive(Debug)]
+pub(crate) struct AppendBatch {
+    /// The frames that hold properties and bodies.
+    pub(crate) buffer: Bytes,
+    /// The requests, in the order in which they came.
+    pub(crate) requests: Vec<AppendRequest>,
+    /// Their messages, request after request.
+    pub(crate) messages: Vec<AppendMessage>,
+    /// Where the producer is.
+    pub(crate) born_host: SocketAddr,
+    /// Bytes that the session counts as in flight for it.
+    pub(crate) in_flight_bytes: u64,
+    /// Who hears of the outcomes.
+    pub(crate) session: Mailbox<Appended>,
+}
+
+/// A batch that came back.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    /// The requests with their outcomes.
+    pub(crate) requests: Vec<AppendRequest>,
+    /// Emptied, to be used again.
+    pub(crate) messages: Vec<AppendMessage>,
+    /// Bytes that are no longer in flight.
+    pub(crate) in_flight_bytes: u64,
+}
+
+/// A request of a batch: one message, or several for one queue.
+#[derive(Debug)]
+pub(crate) struct AppendRequest {
+    /// The request's number on its connection.
+    pub(crate) correlation: u64,
+    /// The topic, which exists and may be written.
+    pub(crate) topic: TopicId,
+    /// The queue, which exists; `None` leaves the choice to the writer.
+    pub(crate) queue: Option<QueueId>,
+    /// How many of the batch's messages are this request's.
+    pub(crate) messages: u32,
+    /// Whether it came as a batch and is answered as one.
+    pub(crate) is_batch: bool,
+    /// Whether nobody waits for an answer.
+    pub(crate) is_one_way: bool,
+    /// Whether the answer waits for the policy.
+    pub(crate) waits: bool,
+    /// See [`Record`](castmq_protocol::record::Record).
+    pub(crate) sys_flag: i32,
+    /// See [`Record`](castmq_protocol::record::Record).
+    pub(crate) born_timestamp_ms: i64,
+    /// See [`Record`](castmq_protocol::record::Record).
+    pub(crate) reconsume_times: i32,
+    /// What became of it.
+    pub(crate) outcome: Outcome,
+}
+
+/// A message of a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct AppendMessage {
+    /// The producer's own flag.
+    pub(crate) flag: i32,
+    /// Its properties, in the batch's buffer.
+    pub(crate) properties: Range<u32>,
+    /// Its body, in the batch's buffer.
+    pub(crate) body: Range<u32>,
+    /// The body's check sum.
+    pub(crate) body_crc: u32,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Nothing is known: perhaps it is stored, perhaps not.
+    Unknown,
+    /// It is in the log.
+    Stored(Stored),
+    /// It is not.
+    Refused(Box<Failure>),
+}
+
+/// Where a request's messages are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    /// How it stands to the policy.
+    pub(crate) status: SendStatus,
+    /// The queue.
+    pub(crate) queue: QueueId,
+    /// The first message's place in the queue.
+    pub(crate) queue_offset: QueueOffset,
+    /// The first message's place in the log.
+    pub(crate) physical_offset: PhysicalOffset,
+}
+
+impl AppendBatch {
+    /// Bytes of the buffer.
+    #[inline]
+    pub(crate) fn slice(&self, range: &Range<u32>) -> &[u8] {
+        self.buffer
+            .get(range.start as usize..range.end as usize)
+            .unwrap_or_default()
+    }
+
+    /// Sends the requests that wait for nothing back, ahead of the others.
+    pub(crate) fn release_unwaiting(&mut self) {
+        if self.requests.iter().all(|request| request.waits) {
+            return;
+        }
+        let requests = std::mem::take(&mut self.requests);
+        let (waiting, ready) = requests.into_iter().partition(|request| request.waits);
+        self.requests = waiting;
+        self.session.tell(Appended {
+            requests: ready,
+            messages: Vec::new(),
+            in_flight_bytes: 0,
+        });
+    }
+
+    /// Lets go of the frames once their content is in the log.
+    pub(crate) fn release_buffer(&mut self) {
+        self.buffer = Bytes::new();
+    }
+
+    /// Changes the outcome of every request that is stored.
+    pub(crate) fn restate(&mut self, mut change: impl FnMut(Stored) -> Outcome) {
+        for request in &mut self.requests {
+            if let Outcome::Stored(stored) = request.outcome {
+                request.outcome = change(stored);
+            }
+        }
+    }
+}
+
+impl Drop for AppendBatch {
+    fn drop(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        messages.clear();
+        self.session.tell(Appended {
+            requests: std::mem::take(&mut self.requests),
+            messages,
+            in_flight_bytes: self.in_flight_bytes,
+        });
+    }
+}

@@ -1,0 +1,164 @@
+//! checkpointer: writes consume queues and index back, makes them durable now and then, and moves the place from which
+//! the next start begins. On a thread of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::model::PhysicalOffset;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::broker::context::{BrokerContext, Store};
+use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
+use crate::worker::Worker;
+
+/// How often the units that wait in memory are counted.
+const TICK: Duration = Duration::from_millis(100);
+
+/// More units than this in memory (20 bytes each) are written back at once.
+const MAX_PENDING_UNITS: u64 = 256 * 1024;
+
+/// A checkpoint is made after this time, if anything was written.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// And after this much log, so that a start after a crash has no more to read.
+const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
+
+#[derive(Debug, Clone, Copy)]
+enum Task {
+    WriteBack,
+    Checkpoint {
+        dispatched: PhysicalOffset,
+        store_ms: i64,
+    },
+}
+
+#[derive(Debug)]
+struct Work {
+    task: Task,
+    reply: Reply<Result<(), String>>,
+}
+
+#[derive(Debug)]
+struct Done(Result<Result<(), String>, Lost>);
+
+/// See the module.
+pub(crate) struct Checkpointer {
+    context: Arc<BrokerContext>,
+    thread: Option<Worker<Work>>,
+    is_busy: bool,
+    last_write_back: Instant,
+    last_checkpoint: (Instant, PhysicalOffset),
+    last_error: Option<String>,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckpointerState {
+    pending_units: u64,
+    checkpoint: u64,
+    last_error: Option<String>,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Self {
+        let now = Instant::now();
+        Self {
+            last_checkpoint: (now, context.positions.dispatched()),
+            last_write_back: now,
+            thread: None,
+            is_busy: false,
+            last_error: None,
+            context,
+        }
+    }
+
+    fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.is_busy {
+            return;
+        }
+        let Some(task) = self.due() else {
+            return;
+        };
+        let work = Work {
+            task,
+            reply: Reply::to_mailbox(ctx.me().mailbox(), Done),
+        };
+        match self.thread.as_ref().map(|thread| thread.submit(work)) {
+            Some(Ok(())) => self.is_busy = true,
+            Some(Err(failure)) => ctx.fail(failure),
+            None => {}
+        }
+    }
+
+    fn due(&mut self) -> Option<Task> {
+        let dispatched = self.context.positions.dispatched();
+        let (time, place) = self.last_checkpoint;
+        let grown = dispatched.distance_from(place);
+        if grown >= CHECKPOINT_BYTES || (grown > 0 && time.elapsed() >= CHECKPOINT_INTERVAL) {
+            self.last_checkpoint = (Instant::now(), dispatched);
+            self.last_write_back = Instant::now();
+            return Some(Task::Checkpoint {
+                dispatched,
+                store_ms: self.context.positions.store_ms(),
+            });
+        }
+        let interval = self.context.settings.store.consume_queue_flush_interval_ms;
+        let is_time = self.last_write_back.elapsed() >= Duration::from_millis(interval);
+        let pending = self.context.store.queues.pending_units();
+        if pending > MAX_PENDING_UNITS || (is_time && grown > 0) {
+            self.last_write_back = Instant::now();
+            return Some(Task::WriteBack);
+        }
+        None
+    }
+}
+
+fn work(store: &Store, task: Task) -> Result<(), String> {
+    match task {
+        Task::WriteBack => store.write_back(),
+        Task::Checkpoint {
+            dispatched,
+            store_ms,
+        } => store.save_checkpoint(dispatched, store_ms),
+    }
+    .map_err(|error| error.to_string())
+}
+
+impl Cast for Checkpointer {
+    type State = CheckpointerState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        let store = self.context.store.clone();
+        self.thread = Some(Worker::start("checkpoint", move |Work { task, reply }| {
+            reply.send(work(&store, task));
+        })?);
+        ctx.every(TICK, Self::tick);
+        Ok(())
+    }
+
+    fn observe(&self) -> CheckpointerState {
+        CheckpointerState {
+            pending_units: self.context.store.queues.pending_units(),
+            checkpoint: self.last_checkpoint.1.0,
+            last_error: self.last_error.clone(),
+        }
+    }
+}
+
+impl Receive<Done> for Checkpointer {
+    fn receive(&mut self, Done(result): Done, ctx: &mut Ctx<'_, Self>) {
+        self.is_busy = false;
+        match result {
+            Ok(Ok(())) => self.last_error = None,
+            Ok(Err(error)) => {
+                // What could not be written stays in memory and is tried again.
+                if self.last_error.as_ref() != Some(&error) {
+                    tracing::error!(error, "consume queues cannot be written");
+                }
+                self.last_error = Some(error);
+            }
+            Err(Lost) => ctx.fail(Failure::new("the checkpoint thread died")),
+        }
+    }
+}

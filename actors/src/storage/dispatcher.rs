@@ -1,0 +1,121 @@
+//! dispatcher: walks the log up to what is committed and tells queues and index what it finds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::model::PhysicalOffset;
+use castmq_storage::dispatch::Dispatch;
+use serde::Serialize;
+
+use super::indexer::{Index, Indexer};
+use crate::broker::context::BrokerContext;
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
+
+/// Bytes of log that are dispatched before others of the arbiter get their turn.
+const BYTES_A_TURN: u64 = 1024 * 1024;
+
+/// Consumers may see the log up to here.
+#[derive(Debug)]
+pub(crate) struct Advance {
+    pub(crate) committed: PhysicalOffset,
+}
+
+/// Goes on where the last turn ended.
+#[derive(Debug)]
+struct GoOn;
+
+/// See the module.
+pub(crate) struct Dispatcher {
+    context: Arc<BrokerContext>,
+    dispatch: Dispatch,
+    indexer: ActorRef<Indexer>,
+    committed: PhysicalOffset,
+    is_going_on: bool,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct DispatcherState {
+    dispatched: u64,
+    committed: u64,
+    behind_bytes: u64,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
+        let store = &context.store;
+        let from = context.positions.dispatched();
+        Ok(Self {
+            dispatch: Dispatch::new(store.log.clone(), store.queues.clone(), from),
+            indexer: context.actors()?.indexer.clone(),
+            committed: context.positions.committed(),
+            is_going_on: false,
+            context,
+        })
+    }
+
+    fn turn(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let deliveries = &self.context.deliveries;
+        let advanced = self
+            .dispatch
+            .advance(self.committed, BYTES_A_TURN, |queue| {
+                deliveries.announce(queue);
+            });
+        let position = self.dispatch.position();
+        let store_ms = self.dispatch.last_store_timestamp_ms();
+        self.context.positions.set_dispatched(position, store_ms);
+        let done = match advanced {
+            Ok(done) => done,
+            Err(error) => {
+                ctx.fail(error);
+                return;
+            }
+        };
+        self.context.meters.stored(done.messages);
+        if let Some(keyed) = done.keyed {
+            self.indexer.tell(Index(keyed));
+        }
+        if position < self.committed && !self.is_going_on {
+            self.is_going_on = true;
+            ctx.me().tell(GoOn);
+        }
+    }
+}
+
+impl Cast for Dispatcher {
+    type State = DispatcherState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        // What was committed while nobody dispatched.
+        self.committed = self.committed.max(self.context.committed_now());
+        self.context.positions.set_committed(self.committed);
+        ctx.every(Duration::from_secs(1), |dispatcher, _| dispatcher.context.meters.tick());
+        ctx.after(Duration::ZERO, |dispatcher, ctx| dispatcher.turn(ctx));
+        Ok(())
+    }
+
+    fn observe(&self) -> DispatcherState {
+        DispatcherState {
+            dispatched: self.dispatch.position().0,
+            committed: self.committed.0,
+            behind_bytes: self.committed.distance_from(self.dispatch.position()),
+        }
+    }
+}
+
+impl Receive<Advance> for Dispatcher {
+    fn receive(&mut self, Advance { committed }: Advance, ctx: &mut Ctx<'_, Self>) {
+        self.committed = self.committed.max(committed);
+        self.context.positions.set_committed(self.committed);
+        if !self.is_going_on {
+            self.turn(ctx);
+        }
+    }
+}
+
+impl Receive<GoOn> for Dispatcher {
+    fn receive(&mut self, GoOn: GoOn, ctx: &mut Ctx<'_, Self>) {
+        self.is_going_on = false;
+        self.turn(ctx);
+    }
+}

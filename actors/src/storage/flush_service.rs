@@ -1,0 +1,163 @@
+//! flush-service: group commit. The only caller of the log's sync, on a thread of its own.
+//!
+//! There is no timer and no batching delay: while one sync runs, the next collects. Under asynchronous policy the same
+//! thread flushes every now and then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::model::PhysicalOffset;
+use castmq_storage::commit_log::CommitLog;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::commit_tracker::{CommitTracker, FlushFailed, Flushed};
+use crate::broker::context::{BrokerContext, FlushPolicy};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
+use crate::worker::Worker;
+
+/// Size of the pages that `flush_least_pages` counts, as in RocketMQ.
+const PAGE_BYTES: u64 = 4096;
+
+/// Somebody waits until the log is durable up to here.
+#[derive(Debug)]
+pub(crate) struct FlushTo(pub(crate) PhysicalOffset);
+
+/// What the thread has to say: how far it is, why it went no further, or nothing, because it died.
+#[derive(Debug)]
+struct Synced(Result<Result<PhysicalOffset, String>, Lost>);
+
+/// Work for the thread.
+#[derive(Debug)]
+struct Sync {
+    wanted: PhysicalOffset,
+    reply: Reply<Result<PhysicalOffset, String>>,
+}
+
+/// See the module.
+pub(crate) struct FlushService {
+    context: Arc<BrokerContext>,
+    tracker: ActorRef<CommitTracker>,
+    thread: Option<Worker<Sync>>,
+    requested: PhysicalOffset,
+    flushed: PhysicalOffset,
+    is_busy: bool,
+    last_thorough: Instant,
+    syncs: u64,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct FlushServiceState {
+    flushed: u64,
+    requested: u64,
+    is_busy: bool,
+    syncs: u64,
+}
+
+impl FlushService {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
+        let flushed = context.store.log.flushed();
+        Ok(Self {
+            tracker: context.actors()?.commit_tracker.clone(),
+            thread: None,
+            requested: flushed,
+            flushed,
+            is_busy: false,
+            last_thorough: Instant::now(),
+            syncs: 0,
+            context,
+        })
+    }
+
+    fn sync(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.is_busy || self.requested <= self.flushed {
+            return;
+        }
+        let work = Sync {
+            wanted: self.requested,
+            reply: Reply::to_mailbox(ctx.me().mailbox(), Synced),
+        };
+        match self.thread.as_ref().map(|thread| thread.submit(work)) {
+            Some(Ok(())) => self.is_busy = true,
+            Some(Err(failure)) => ctx.fail(failure),
+            None => {}
+        }
+    }
+
+    /// Under asynchronous policy: flush when enough has gathered, and every now and then whatever there is.
+    fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let store = &self.context.settings.store;
+        let appended = self.context.store.log.appended();
+        let dirty_pages = appended.0 / PAGE_BYTES - self.flushed.0 / PAGE_BYTES;
+        let thorough = Duration::from_millis(store.flush_thorough_interval_ms);
+        let is_time = self.last_thorough.elapsed() >= thorough;
+        if is_time {
+            self.last_thorough = Instant::now();
+        }
+        if is_time || dirty_pages >= u64::from(store.flush_least_pages) {
+            self.requested = appended;
+            self.sync(ctx);
+        }
+    }
+}
+
+/// Syncs whatever was appended by the time it begins, so that those who came meanwhile are served along.
+fn sync_all(log: &CommitLog, wanted: PhysicalOffset) -> Result<PhysicalOffset, String> {
+    let end = log.appended().max(wanted);
+    log.sync(end).map_err(|error| error.to_string())
+}
+
+impl Cast for FlushService {
+    type State = FlushServiceState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        let store = self.context.store.clone();
+        self.thread = Some(Worker::start("flush", move |work: Sync| {
+            let synced = sync_all(&store.log, work.wanted);
+            if let Ok(end) = synced {
+                store.note_durable(end);
+            }
+            work.reply.send(synced);
+        })?);
+        if self.context.flush_policy == FlushPolicy::Async {
+            let interval = self.context.settings.store.flush_interval_ms.max(1);
+            ctx.every(Duration::from_millis(interval), |service, ctx| service.tick(ctx));
+        }
+        Ok(())
+    }
+
+    fn observe(&self) -> FlushServiceState {
+        FlushServiceState {
+            flushed: self.flushed.0,
+            requested: self.requested.0,
+            is_busy: self.is_busy,
+            syncs: self.syncs,
+        }
+    }
+}
+
+impl Receive<FlushTo> for FlushService {
+    fn receive(&mut self, FlushTo(end): FlushTo, ctx: &mut Ctx<'_, Self>) {
+        self.requested = self.requested.max(end);
+        self.sync(ctx);
+    }
+}
+
+impl Receive<Synced> for FlushService {
+    fn receive(&mut self, Synced(result): Synced, ctx: &mut Ctx<'_, Self>) {
+        self.is_busy = false;
+        self.syncs += 1;
+        match result {
+            Ok(Ok(end)) => {
+                self.flushed = end;
+                self.tracker.tell(Flushed(end));
+                self.sync(ctx);
+            }
+            Ok(Err(reason)) => {
+                self.tracker.tell(FlushFailed { reason });
+            }
+            Err(Lost) => ctx.fail(Failure::new("the flush thread died")),
+        }
+    }
+}

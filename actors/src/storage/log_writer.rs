@@ -1,0 +1,305 @@
+//! log-writer: the single appender of the commit log.
+//!
+//! It takes a batch, gives every message its place in its queue, in the log and in time, and copies it into the mapped
+//! segment. Nothing else happens here: no I/O, no waiting, no allocation per message.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use castmq_protocol::model::{PhysicalOffset, QueueId};
+use castmq_protocol::native::response::SendStatus;
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_protocol::record::Record;
+use castmq_storage::commit_log::{AppendError, LogWriter as Log};
+use serde::Serialize;
+
+use super::append::{AppendBatch, AppendMessage, Outcome, Stored};
+use super::commit_tracker::{CommitTracker, Park};
+use super::dispatcher::{Advance, Dispatcher};
+use super::queue_offsets::QueueOffsets;
+use super::runway::Runway;
+use super::segment_allocator::{MakeReady, SegmentAllocator};
+use crate::broker::context::{BrokerContext, FlushPolicy};
+use crate::broker::topics::{Topic, TopicId};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
+
+/// There is another segment to write to.
+#[derive(Debug)]
+pub(crate) struct SegmentReady;
+
+/// The next segment cannot be made, and why. Requests that need it are refused.
+#[derive(Debug)]
+pub(crate) struct SegmentRefused {
+    pub(crate) reason: Refusal,
+}
+
+/// See the module.
+pub(crate) struct LogWriter {
+    context: Arc<BrokerContext>,
+    log: Log,
+    offsets: QueueOffsets,
+    runway: Arc<Runway>,
+    dispatcher: ActorRef<Dispatcher>,
+    tracker: ActorRef<CommitTracker>,
+    allocator: ActorRef<SegmentAllocator>,
+    /// Topics by their numbers, as they were met.
+    topics: Vec<Option<Arc<Topic>>>,
+    /// The queue that the next message without one goes to, by topic number.
+    round_robin: Vec<u32>,
+    /// Batches that wait for a segment, the first of them perhaps begun.
+    stalled: VecDeque<Progress>,
+    last_store_ms: i64,
+}
+
+/// A batch and how far it is.
+struct Progress {
+    batch: AppendBatch,
+    requests: usize,
+    messages: usize,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct LogWriterState {
+    appended: u64,
+    stalled_batches: usize,
+    queues: usize,
+    failure: Option<String>,
+}
+
+impl LogWriter {
+    /// Takes up writing at the end of the log.
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
+        let store = &context.store;
+        let log = Log::resume(store.log.clone())?;
+        let offsets = QueueOffsets::recover(
+            &store.log,
+            store.queues.clone(),
+            context.positions.dispatched(),
+        );
+        let actors = context.actors()?;
+        Ok(Self {
+            log,
+            offsets,
+            runway: context.runway.clone(),
+            dispatcher: actors.dispatcher.clone(),
+            tracker: actors.commit_tracker.clone(),
+            allocator: actors.segment_allocator.clone(),
+            topics: Vec::new(),
+            round_robin: Vec::new(),
+            stalled: VecDeque::new(),
+            last_store_ms: 0,
+            context,
+        })
+    }
+
+    /// Appends what it can; gives the batch back when it needs another segment.
+    fn append(&mut self, mut progress: Progress) -> Option<Progress> {
+        self.last_store_ms = self.context.clock.now_ms().max(self.last_store_ms);
+        while let Some(request) = progress.batch.requests.get(progress.requests) {
+            let first = progress.messages;
+            let last = first + request.messages as usize;
+            let outcome = match self.append_request(&progress.batch, progress.requests, first..last)
+            {
+                Ok(stored) => Outcome::Stored(stored),
+                Err(Stop::Refused(refusal)) => Outcome::Refused(refusal),
+                Err(Stop::SegmentNotReady) => {
+                    self.publish();
+                    return Some(progress);
+                }
+            };
+            progress.batch.requests[progress.requests].outcome = outcome;
+            progress.requests += 1;
+            progress.messages = last;
+        }
+        self.finish(progress.batch);
+        None
+    }
+
+    fn append_request(
+        &mut self,
+        batch: &AppendBatch,
+        index: usize,
+        messages: Range<usize>,
+    ) -> Result<Stored, Stop> {
+        let request = &batch.requests[index];
+        let messages = &batch.messages[messages];
+        self.meet(request.topic)?;
+        let number = request.topic.0 as usize;
+        let topic = self.topics[number].as_deref().ok_or_else(unknown_topic)?;
+        let queue = match request.queue {
+            Some(queue) => queue,
+            None => {
+                let turn = &mut self.round_robin[number];
+                *turn = turn.wrapping_add(1);
+                QueueId(*turn % topic.write_queues().max(1))
+            }
+        };
+        let next_offset = self.offsets.next(topic, queue);
+        let first_offset = *next_offset;
+        let record = |message: &AppendMessage| Record {
+            topic: topic.name.as_str(),
+            queue,
+            queue_offset: first_offset,
+            physical_offset: PhysicalOffset::ZERO,
+            flag: message.flag,
+            sys_flag: request.sys_flag,
+            born_timestamp_ms: request.born_timestamp_ms,
+            born_host: batch.born_host,
+            store_timestamp_ms: self.last_store_ms,
+            store_host: self.context.store_host,
+            reconsume_times: request.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: batch.slice(&message.body),
+            body_crc: message.body_crc,
+            properties: batch.slice(&message.properties),
+        };
+        let bytes = messages.iter().map(|m| record(m).encoded_bytes()).sum();
+        let first_place = self.log.reserve(bytes)?;
+        let mut place = first_place;
+        for (index, message) in messages.iter().enumerate() {
+            let record = Record {
+                queue_offset: first_offset + index as u64,
+                physical_offset: place,
+                ..record(message)
+            };
+            place = place + self.log.append(&record) as u64;
+        }
+        *next_offset = first_offset + messages.len() as u64;
+        Ok(Stored {
+            status: SendStatus::Stored,
+            queue,
+            queue_offset: first_offset,
+            physical_offset: first_place,
+        })
+    }
+
+    /// Makes sure that the topic with this number can be looked up without a lock.
+    fn meet(&mut self, topic: TopicId) -> Result<(), Stop> {
+        let number = topic.0 as usize;
+        if self.topics.get(number).is_some_and(Option::is_some) {
+            return Ok(());
+        }
+        let met = self.context.topics.by_id(topic).ok_or_else(unknown_topic)?;
+        if self.topics.len() <= number {
+            self.topics.resize(number + 1, None);
+            self.round_robin.resize(number + 1, 0);
+        }
+        self.topics[number] = Some(met);
+        Ok(())
+    }
+
+    /// Lets readers see what was appended, and gives the batch to whoever completes it.
+    fn finish(&mut self, mut batch: AppendBatch) {
+        let end = self.publish();
+        match self.context.flush_policy {
+            FlushPolicy::Async => drop(batch),
+            FlushPolicy::Sync => {
+                batch.release_buffer();
+                batch.release_unwaiting();
+                self.tracker.tell(Park { end, batch });
+            }
+        }
+    }
+
+    fn publish(&mut self) -> PhysicalOffset {
+        let end = self.log.publish();
+        if self.context.flush_policy == FlushPolicy::Async {
+            self.dispatcher.tell(Advance { committed: end });
+        }
+        if self.runway.is_short(end) {
+            self.allocator.tell(MakeReady);
+        }
+        end
+    }
+
+    fn resume_stalled(&mut self) {
+        while let Some(progress) = self.stalled.pop_front() {
+            if let Some(progress) = self.append(progress) {
+                self.stalled.push_front(progress);
+                return;
+            }
+        }
+    }
+}
+
+/// Why a request is not appended.
+enum Stop {
+    /// Not yet.
+    SegmentNotReady,
+    /// Never.
+    Refused(Box<Refusal>),
+}
+
+impl From<AppendError> for Stop {
+    fn from(error: AppendError) -> Self {
+        let refusal = match error {
+            AppendError::SegmentNotReady => return Self::SegmentNotReady,
+            AppendError::TooLong { .. } => {
+                Refusal::never(ErrorCode::MessageTooLarge, error.to_string())
+            }
+            AppendError::Failed { .. } | AppendError::WriterTaken => {
+                Refusal::safe(ErrorCode::StorageFailed, error.to_string())
+            }
+        };
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+fn unknown_topic() -> Stop {
+    Stop::Refused(Box::new(Refusal::safe(
+        ErrorCode::Internal,
+        "the topic's number is not known: announce the topic anew",
+    )))
+}
+
+impl Cast for LogWriter {
+    type State = LogWriterState;
+
+    fn observe(&self) -> LogWriterState {
+        LogWriterState {
+            appended: self.log.position().0,
+            stalled_batches: self.stalled.len(),
+            queues: self.offsets.len(),
+            failure: self.log.log().failure(),
+        }
+    }
+}
+
+impl Receive<AppendBatch> for LogWriter {
+    fn receive(&mut self, batch: AppendBatch, _ctx: &mut Ctx<'_, Self>) {
+        let progress = Progress {
+            batch,
+            requests: 0,
+            messages: 0,
+        };
+        if !self.stalled.is_empty() {
+            self.stalled.push_back(progress);
+            return;
+        }
+        if let Some(progress) = self.append(progress) {
+            self.stalled.push_back(progress);
+            self.allocator.tell(MakeReady);
+        }
+    }
+}
+
+impl Receive<SegmentReady> for LogWriter {
+    fn receive(&mut self, SegmentReady: SegmentReady, _ctx: &mut Ctx<'_, Self>) {
+        self.resume_stalled();
+    }
+}
+
+impl Receive<SegmentRefused> for LogWriter {
+    fn receive(&mut self, refused: SegmentRefused, _ctx: &mut Ctx<'_, Self>) {
+        for mut progress in std::mem::take(&mut self.stalled) {
+            let rest = progress.batch.requests.iter_mut().skip(progress.requests);
+            for request in rest {
+                request.outcome = Outcome::Refused(Box::new(refused.reason.clone()));
+            }
+            // What was appended before still has its policy to wait for.
+            self.finish(progress.batch);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! From sessions to the log, to the disk, to the queues.
+//!
+//! - [`log_writer`]: the single appender; [`append`]: what it gets and gives; [`queue_offsets`]: the offsets it assigns.
+//! - [`flush_service`]: group commit; [`commit_tracker`]: who waits for it, and what consumers may see.
+//! - [`dispatcher`]: from the log to queues; [`indexer`]: to the key index.
+//! - [`segment_allocator`]: room for the log ahead of the writer; [`runway`]: how much of it.
+//! - [`checkpointer`]: from where the next start begins.
+
+pub(crate) mod append;
+pub(crate) mod checkpointer;
+pub(crate) mod commit_tracker;
+pub(crate) mod dispatcher;
+pub(crate) mod flush_service;
+pub(crate) mod indexer;
+pub(crate) mod log_writer;
+mod queue_offsets;
+pub(crate) mod runway;
+pub(crate) mod segment_allocator;

@@ -1,0 +1,215 @@
+//! segment-allocator: keeps the log ready to be written: the next segment reserved on disk before it is needed, and
+//! pages in memory ahead of the writer, on a thread of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_storage::commit_log::LogError;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::log_writer::{LogWriter, SegmentReady, SegmentRefused};
+use super::runway::{Runway, window_bytes};
+use crate::broker::context::{BrokerContext, Store};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
+use crate::worker::Worker;
+
+/// Pages are prepared in steps of this many bytes, so that the first are there soon.
+const STEP_BYTES: u64 = 2 * 1024 * 1024;
+
+/// After a segment could not be made, the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The writer comes near the end of what is ready.
+#[derive(Debug)]
+pub(crate) struct MakeReady;
+
+#[derive(Debug)]
+struct Prepared(Result<Result<Ready, Refusal>, Lost>);
+
+/// Work for the thread.
+#[derive(Debug)]
+struct Prepare {
+    from: PhysicalOffset,
+    to: PhysicalOffset,
+    wants_segment: bool,
+    reply: Reply<Result<Ready, Refusal>>,
+}
+
+#[derive(Debug)]
+struct Ready {
+    made_segment: bool,
+}
+
+/// See the module.
+pub(crate) struct SegmentAllocator {
+    context: Arc<BrokerContext>,
+    runway: Arc<Runway>,
+    writer: ActorRef<LogWriter>,
+    thread: Option<Worker<Prepare>>,
+    is_busy: bool,
+    is_called_again: bool,
+    /// Where the log ended at the last call, and when that was.
+    last: (PhysicalOffset, Instant),
+    last_refusal: Option<String>,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct SegmentAllocatorState {
+    prepared: u64,
+    window_bytes: u64,
+    has_next_segment: bool,
+    last_refusal: Option<String>,
+}
+
+impl SegmentAllocator {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
+        Ok(Self {
+            runway: context.runway.clone(),
+            writer: context.actors()?.log_writer.clone(),
+            thread: None,
+            is_busy: false,
+            is_called_again: false,
+            last: (context.store.log.appended(), Instant::now()),
+            last_refusal: None,
+            context,
+        })
+    }
+
+    fn make_ready(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.is_busy {
+            self.is_called_again = true;
+            return;
+        }
+        self.runway.answer_call();
+        let end = self.measure();
+        let window = self.runway.window_bytes();
+        let log = &self.context.store.log;
+        let segment_bytes = log.segment_bytes();
+        let left = segment_bytes - end.0 % segment_bytes;
+        let wants_segment =
+            !log.has_next_segment() && left < (2 * window).max(segment_bytes / 4);
+        let work = Prepare {
+            from: self.runway.prepared().max(end),
+            to: end + window,
+            wants_segment,
+            reply: Reply::to_mailbox(ctx.me().mailbox(), Prepared),
+        };
+        match self.thread.as_ref().map(|thread| thread.submit(work)) {
+            Some(Ok(())) => self.is_busy = true,
+            Some(Err(failure)) => ctx.fail(failure),
+            None => {}
+        }
+    }
+
+    /// Sets the window after the rate since the last call, and returns the log's end.
+    fn measure(&mut self) -> PhysicalOffset {
+        let end = self.context.store.log.appended();
+        let (last_end, last_time) = self.last;
+        let seconds = last_time.elapsed().as_secs_f64().max(0.001);
+        let rate = end.distance_from(last_end) as f64 / seconds;
+        let window = window_bytes(self.runway.window_bytes(), rate);
+        self.runway.set_window_bytes(window);
+        self.last = (end, Instant::now());
+        end
+    }
+}
+
+/// On the thread: first the segment, since without it the writer stands still, then the pages.
+fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refusal> {
+    let made_segment = work.wants_segment && !store.log.has_next_segment();
+    if made_segment {
+        store.log.add_segment().map_err(|error| refusal(store, &error))?;
+    }
+    let mut at = work.from;
+    while at < work.to {
+        let step = work.to.distance_from(at).min(STEP_BYTES);
+        match store.log.prepare(at, step) {
+            Ok(end) if end > at => at = end,
+            Ok(_) => break,
+            Err(error) => {
+                // Unprepared pages are slower to write, not wrong.
+                tracing::warn!(%error, "pages of the log cannot be prepared");
+                break;
+            }
+        }
+        runway.set_prepared(at);
+    }
+    Ok(Ready { made_segment })
+}
+
+fn refusal(store: &Store, error: &LogError) -> Refusal {
+    let room = match store.disk.space(store.log.directory()) {
+        Ok(space) => format!(
+            "{} of {} bytes are free and a segment takes {}",
+            space.available_bytes,
+            space.total_bytes,
+            store.log.segment_bytes()
+        ),
+        Err(error) => format!("its room is not known: {error}"),
+    };
+    Refusal::safe(
+        ErrorCode::DiskFull,
+        format!("no segment can be added to the log: {error}; of the partition {room}: free space, or shorten the retention"),
+    )
+}
+
+impl Cast for SegmentAllocator {
+    type State = SegmentAllocatorState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        let store = self.context.store.clone();
+        let runway = self.runway.clone();
+        self.thread = Some(Worker::start("allocate", move |work: Prepare| {
+            let result = prepare(&store, &runway, &work);
+            work.reply.send(result);
+        })?);
+        self.make_ready(ctx);
+        Ok(())
+    }
+
+    fn observe(&self) -> SegmentAllocatorState {
+        SegmentAllocatorState {
+            prepared: self.runway.prepared().0,
+            window_bytes: self.runway.window_bytes(),
+            has_next_segment: self.context.store.log.has_next_segment(),
+            last_refusal: self.last_refusal.clone(),
+        }
+    }
+}
+
+impl Receive<MakeReady> for SegmentAllocator {
+    fn receive(&mut self, MakeReady: MakeReady, ctx: &mut Ctx<'_, Self>) {
+        self.make_ready(ctx);
+    }
+}
+
+impl Receive<Prepared> for SegmentAllocator {
+    fn receive(&mut self, Prepared(result): Prepared, ctx: &mut Ctx<'_, Self>) {
+        self.is_busy = false;
+        match result {
+            Ok(Ok(ready)) => {
+                self.last_refusal = None;
+                if ready.made_segment || self.context.store.log.has_next_segment() {
+                    self.writer.tell(SegmentReady);
+                }
+            }
+            Ok(Err(reason)) => {
+                tracing::error!(%reason, "the log cannot grow");
+                self.last_refusal = Some(reason.message.clone());
+                self.writer.tell(SegmentRefused { reason });
+                ctx.after(RETRY, |allocator, ctx| allocator.make_ready(ctx));
+            }
+            Err(Lost) => {
+                ctx.fail(Failure::new("the allocator's thread died"));
+                return;
+            }
+        }
+        if std::mem::take(&mut self.is_called_again) {
+            self.make_ready(ctx);
+        }
+    }
+}

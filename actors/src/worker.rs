@@ -1,0 +1,38 @@
+//! Threads for work that blocks: syncing, reserving, removing, reading from disk.
+//!
+//! An actor owns its worker: it hands over jobs, and the worker tells the actor what came of them with a message.
+//! Dropping the worker ends its thread after the job in hand; jobs that wait are dropped.
+
+use std::io;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+
+use crate::supervision::Failure;
+
+/// A thread that does jobs of one kind, one after the other.
+#[derive(Debug)]
+pub(crate) struct Worker<J> {
+    jobs: Sender<J>,
+}
+
+impl<J: Send + 'static> Worker<J> {
+    /// Starts a thread. When `work` panics the thread ends: [`Worker::submit`] fails from then on, and what the job
+    /// held is dropped.
+    pub(crate) fn start(
+        name: &str,
+        mut work: impl FnMut(J) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<J>();
+        thread::Builder::new()
+            .name(format!("castmq-{name}"))
+            .spawn(move || queue.into_iter().for_each(&mut work))?;
+        Ok(Self { jobs })
+    }
+
+    /// Hands over a job.
+    pub(crate) fn submit(&self, job: J) -> Result<(), Failure> {
+        self.jobs
+            .send(job)
+            .map_err(|_| Failure::new("the worker thread has ended"))
+    }
+}

@@ -1,0 +1,441 @@
+//! A whole store: opened, kept durable, closed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use castmq_protocol::model::{PhysicalOffset, keys};
+use castmq_protocol::record::{RecordView, sys_flag};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::abort;
+use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
+use crate::commit_log::recovery::{self, Known, Recovered, Start};
+use crate::commit_log::{CommitLog, LogError};
+use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, Leftovers};
+use crate::disk::Disk;
+use crate::dispatch::{Dispatch, DispatchError};
+use crate::index::{IndexError, KeyIndex};
+use crate::lock::{LockError, StoreLock};
+use crate::metadata::{Metadata, MetadataError};
+
+/// Bytes of log that are dispatched before the memory they take in queues is given back.
+const DISPATCH_STEP_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Where a store is and how it is laid out.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Holds lock, abort, checkpoint.
+    pub root: PathBuf,
+    /// Holds the metadata, on the operating system's disk whatever disk the rest is on.
+    pub metadata: PathBuf,
+    /// Whether other processes could use the folder, and are to be kept out.
+    pub takes_lock: bool,
+    /// Holds the log's segments.
+    pub commit_log: PathBuf,
+    /// Holds the consume queues.
+    pub consume_queues: PathBuf,
+    /// Holds the key index.
+    pub index: PathBuf,
+    /// Size of every segment in bytes.
+    pub segment_bytes: u64,
+    /// Size of every consume queue file in bytes.
+    pub consume_queue_file_bytes: u64,
+    /// Whether there is a key index.
+    pub has_index: bool,
+    /// Hash slots of an index file.
+    pub index_slots: u32,
+    /// Entries of an index file, the unused first one included.
+    pub index_entries: u32,
+    /// Memory for metadata in bytes.
+    pub metadata_cache_bytes: u64,
+    /// Whether recovery compares bodies with their check sums.
+    pub verify_bodies: bool,
+    /// Whether what recovery found is made durable before anybody sees it.
+    pub is_sync_flush: bool,
+    /// Cut the log at damage, and keep what is cut.
+    pub repair: bool,
+}
+
+/// Why a store cannot be opened or closed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Somebody else has it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The consume queues.
+    #[error(transparent)]
+    Queues(#[from] ConsumeQueueError),
+    /// The way from the log to the queues.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    /// The key index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The metadata.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// Another file.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The thread that opens the metadata died.
+    #[error("opening the metadata in {} failed without an error: see the log", path.display())]
+    MetadataThread {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// How a store was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Whether the last stop was clean.
+    pub was_clean: bool,
+    /// What the log's recovery found.
+    pub log: Recovered,
+    /// Messages that queues did not know.
+    pub dispatched: u64,
+}
+
+/// Everything that lasts.
+#[derive(Debug)]
+pub struct Store {
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
+    /// The messages.
+    pub log: Arc<CommitLog>,
+    /// Where each queue's messages are.
+    pub queues: Arc<ConsumeQueues>,
+    /// Where messages with keys are, unless switched off.
+    pub index: Option<KeyIndex>,
+    /// Topics, groups, offsets.
+    pub metadata: Metadata,
+    options: StoreOptions,
+    checkpoint: Checkpoint,
+    progress: Mutex<Progress>,
+    _lock: Option<StoreLock>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    saved: CheckpointState,
+    own: OwnState,
+    /// Places that were dispatched, and the store time there: a place that becomes durable gives its time to the
+    /// checkpoint.
+    passed: VecDeque<(PhysicalOffset, i64)>,
+}
+
+impl Store {
+    /// Opens a store, or makes one.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: StoreOptions,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        let root = options.root.clone();
+        disk.create_directory_durably(&root)
+            .map_err(io_error("create", &root))?;
+        let lock = match options.takes_lock {
+            true => Some(StoreLock::take(&root, &options.abort_path())?),
+            false => None,
+        };
+        let metadata = open_metadata(&options);
+        let opened = Opened::new(&*disk, &options)?;
+        let queues = ConsumeQueues::open(
+            disk.clone(),
+            &options.consume_queues,
+            options.consume_queue_file_bytes,
+        )?;
+        let known = opened.known(&options, &queues);
+        let (log, recovered) =
+            recovery::open(disk.clone(), &options.commit_log, options.segment_bytes, known)?;
+        let from = opened.dispatch_from(&recovered);
+        queues.truncate(from, opened.leftovers())?;
+        queues.remove_below(log.begin())?;
+        if options.is_sync_flush {
+            log.sync(log.appended())?;
+        }
+        let queues = Arc::new(queues);
+        let (dispatched, last_store_ms) = dispatch_all(&log, &queues, from)?;
+        let index = match options.has_index {
+            true => Some(KeyIndex::open(
+                disk.clone(),
+                &options.index,
+                options.index_slots,
+                options.index_entries,
+                opened.was_clean,
+            )?),
+            false => None,
+        };
+        let metadata = metadata(&options)?;
+        let path = options.abort_path();
+        abort::create(&*disk, &path, std::process::id()).map_err(io_error("create", &path))?;
+        let own = OwnState {
+            durable: log.flushed(),
+            recovery_point: from.min(log.flushed()),
+        };
+        let report = OpenReport {
+            was_clean: opened.was_clean,
+            log: recovered,
+            dispatched,
+        };
+        let store = Self {
+            disk,
+            queues,
+            index,
+            metadata,
+            checkpoint: opened.checkpoint,
+            progress: Mutex::new(Progress {
+                saved: opened.state,
+                own,
+                passed: VecDeque::from([(log.appended(), last_store_ms)]),
+            }),
+            log,
+            options,
+            _lock: lock,
+        };
+        store.save_own(own)?;
+        Ok((store, report))
+    }
+
+    /// Where the store is.
+    pub fn root(&self) -> &Path {
+        &self.options.root
+    }
+
+    /// Notes that the log is durable up to here: cheap, and kept unless the power is cut.
+    pub fn note_durable(&self, durable: PhysicalOffset) {
+        let mut progress = self.progress.lock();
+        progress.own.durable = progress.own.durable.max(durable);
+        if let Err(error) = self.checkpoint.note(progress.own) {
+            // The note before stays: damage below would be noticed up to there.
+            tracing::warn!(%error, "the checkpoint cannot be written");
+        }
+    }
+
+    /// Writes consume queues and index back to their files. Blocks.
+    pub fn write_back(&self) -> Result<(), StoreError> {
+        self.queues.write_back_all()?;
+        if let Some(index) = &self.index {
+            index.write_back()?;
+        }
+        Ok(())
+    }
+
+    /// Makes consume queues and index durable and moves the place from which recovery begins. Blocks.
+    ///
+    /// `dispatched`: everything below is in the queues. `store_ms`: when the record before was stored.
+    pub fn save_checkpoint(
+        &self,
+        dispatched: PhysicalOffset,
+        store_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.write_back()?;
+        self.queues.sync_all()?;
+        if let Some(index) = &self.index {
+            index.sync()?;
+        }
+        let durable = self.log.flushed();
+        let point = self.queues.durable_physical(dispatched).min(durable);
+        let mut progress = self.progress.lock();
+        progress.passed.push_back((dispatched, store_ms));
+        while let Some((_, time)) = progress.passed.pop_front_if(|(place, _)| *place <= point) {
+            progress.saved.log_timestamp_ms = progress.saved.log_timestamp_ms.max(time);
+            progress.saved.queues_timestamp_ms = progress.saved.log_timestamp_ms;
+        }
+        if let Some(index) = &self.index {
+            progress.saved.index_timestamp_ms = index.durable_end_ms();
+        }
+        progress.own = OwnState {
+            durable: progress.own.durable.max(durable),
+            recovery_point: progress.own.recovery_point.max(point),
+        };
+        progress.saved.own = Some(progress.own);
+        let path = self.options.checkpoint_path();
+        self.checkpoint
+            .save(&progress.saved)
+            .map_err(io_error("write", &path))
+    }
+
+    fn save_own(&self, own: OwnState) -> Result<(), StoreError> {
+        let path = self.options.checkpoint_path();
+        let mut progress = self.progress.lock();
+        progress.saved.own = Some(own);
+        self.checkpoint
+            .save(&progress.saved)
+            .map_err(io_error("write", &path))
+    }
+
+    /// Makes everything durable and says that the stop was clean. Nobody may append any more. Blocks.
+    ///
+    /// `dispatched`: everything below is in the queues; the rest is dispatched now.
+    pub fn close(&self, dispatched: PhysicalOffset) -> Result<(), StoreError> {
+        let end = self.log.sync(self.log.appended())?;
+        let (_, store_ms) = dispatch_all(&self.log, &self.queues, dispatched)?;
+        self.save_checkpoint(end, store_ms)?;
+        self.metadata.sync()?;
+        let path = self.options.abort_path();
+        abort::remove(&*self.disk, &path).map_err(io_error("remove", &path))
+    }
+}
+
+impl StoreOptions {
+    fn abort_path(&self) -> PathBuf {
+        self.root.join("abort")
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.root.join("checkpoint")
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Begins to open the metadata, which takes sled a while, and returns what waits for it.
+fn open_metadata(
+    options: &StoreOptions,
+) -> impl FnOnce(&StoreOptions) -> Result<Metadata, StoreError> + use<> {
+    let (path, cache_bytes) = (options.metadata.clone(), options.metadata_cache_bytes);
+    let thread = thread::spawn(move || Metadata::open(&path, cache_bytes));
+    move |options| {
+        let path = options.metadata.clone();
+        let opened = thread
+            .join()
+            .map_err(|_| StoreError::MetadataThread { path })?;
+        Ok(opened?)
+    }
+}
+
+/// What the last run left.
+struct Opened {
+    was_clean: bool,
+    checkpoint: Checkpoint,
+    state: CheckpointState,
+}
+
+impl Opened {
+    fn new(disk: &dyn Disk, options: &StoreOptions) -> Result<Self, StoreError> {
+        let path = options.abort_path();
+        let was_aborted = abort::is_present(disk, &path).map_err(io_error("look for", &path))?;
+        let path = options.checkpoint_path();
+        let (checkpoint, state) =
+            Checkpoint::open(disk, &path).map_err(io_error("open", &path))?;
+        disk.sync_directory(&options.root)
+            .map_err(io_error("sync", &options.root))?;
+        Ok(Self {
+            was_clean: !was_aborted,
+            checkpoint,
+            state,
+        })
+    }
+
+    /// What the log's recovery is told. A store that RocketMQ wrote has no fields of ours: then its rules are taken.
+    fn known(&self, options: &StoreOptions, queues: &ConsumeQueues) -> Known {
+        let start = match (self.state.own, self.was_clean) {
+            (Some(own), _) => Start::At(own.recovery_point),
+            (None, true) => {
+                let known = queues.max_physical().0;
+                Start::At(PhysicalOffset(known / options.segment_bytes * options.segment_bytes))
+            }
+            (None, false) => Start::StoredBefore(self.state.safe_timestamp_ms()),
+        };
+        Known {
+            durable: self.state.own.map(|own| own.durable),
+            start,
+            verify_bodies: options.verify_bodies,
+            clean: self.was_clean,
+            repair: options.repair,
+        }
+    }
+
+    /// Where queues are cut, and filled again from.
+    fn dispatch_from(&self, recovered: &Recovered) -> PhysicalOffset {
+        match (self.state.own, self.was_clean) {
+            (Some(own), _) => own.recovery_point.max(recovered.start).min(recovered.end),
+            (None, _) => recovered.start,
+        }
+    }
+
+    fn leftovers(&self) -> Leftovers {
+        match (self.state.own, self.was_clean) {
+            (Some(_), true) => Leftovers::Nothing,
+            (Some(_), false) => Leftovers::Near,
+            (None, _) => Leftovers::Anywhere,
+        }
+    }
+}
+
+/// Dispatches the rest of the log. Returns how many messages were new to their queues, and the last one's store time.
+fn dispatch_all(
+    log: &Arc<CommitLog>,
+    queues: &Arc<ConsumeQueues>,
+    from: PhysicalOffset,
+) -> Result<(u64, i64), StoreError> {
+    let mut dispatch = Dispatch::new(log.clone(), queues.clone(), from);
+    let mut messages = 0;
+    while dispatch.position() < log.appended() {
+        let done = dispatch.advance(log.appended(), DISPATCH_STEP_BYTES, |_| {})?;
+        messages += done.messages;
+        queues.write_back_all()?;
+    }
+    Ok((messages, dispatch.last_store_timestamp_ms()))
+}
+
+/// Enters messages with keys into the index, from a record's start on. Returns where the next record begins.
+pub fn index_keys(
+    log: &CommitLog,
+    index: &KeyIndex,
+    range: Range<PhysicalOffset>,
+) -> Result<PhysicalOffset, StoreError> {
+    let mut at = range.start.max(log.begin());
+    while at < range.end {
+        let Some(rest) = log.rest_of_segment(at) else {
+            return Err(LogError::Missing { offset: at }.into());
+        };
+        let Ok(record) = RecordView::parse(rest.as_ref()) else {
+            // The filler at a segment's end.
+            at = PhysicalOffset((at.0 / log.segment_bytes() + 1) * log.segment_bytes());
+            continue;
+        };
+        enter(index, &record, at)?;
+        at = at + record.total_bytes() as u64;
+    }
+    Ok(at)
+}
+
+/// Enters one message under each of its keys, its unique one first (RocketMQ `IndexService.buildIndex`).
+fn enter(index: &KeyIndex, record: &RecordView<'_>, at: PhysicalOffset) -> Result<(), StoreError> {
+    if record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK {
+        return Ok(());
+    }
+    let Ok(topic) = record.topic() else {
+        return Ok(());
+    };
+    let stored = record.store_timestamp_ms();
+    let unique = record.property(keys::UNIQ_KEY).into_iter();
+    let keyed = record.property(keys::KEYS).unwrap_or_default().split(' ');
+    for key in unique.chain(keyed).filter(|key| !key.is_empty()) {
+        index.put(topic, key, at, stored, stored)?;
+    }
+    Ok(())
+}
