@@ -1,1 +1,36 @@
-fn main() {}
+//! `castmq`: a message broker in the RocketMQ tradition, as a cast of supervised actors in one binary.
+//!
+//! # Layout
+//!
+//! - [`command_line`]: what can be typed.
+//! - [`settings`]: from flags, files and environment to settings.
+//! - [`serve`]: runs name server and broker until a signal comes.
+//! - [`logging`]: where the log goes.
+
+mod command_line;
+mod logging;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::command_line::{Command, CommandLine};
+use castmq_actors::Parts;
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let result = match line.command {
+        None => serve::run(Parts::Standalone, &line.serve),
+        Some(Command::Broker(flags)) => serve::run(Parts::Broker, &flags),
+        Some(Command::Namesrv(flags)) => serve::run(Parts::NameServer, &flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("castmq: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
