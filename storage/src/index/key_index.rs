@@ -1,0 +1,367 @@
+//! The index of a store: its files in order, the newest of which takes keys.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use castmq_protocol::model::PhysicalOffset;
+use jiff::tz::TimeZone;
+use parking_lot::{Mutex, RwLock};
+
+use super::error::{During, IndexError};
+use super::file::IndexFile;
+use super::format::{Header, Layout, key_hash};
+use super::name::{is_name, next_name};
+use crate::disk::Disk;
+
+/// Finds messages by topic and key. One thread enters keys, any number query meanwhile.
+#[derive(Debug)]
+pub struct KeyIndex {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    layout: Layout,
+    /// In order of their names, which is that of their messages.
+    files: RwLock<Vec<Arc<IndexFile>>>,
+    /// Held by whoever changes files on the disk, and taken before all other locks. Whether names of files could be lost.
+    has_unsynced_names: Mutex<bool>,
+    poison: OnceLock<String>,
+    /// The last message entered before the start, of which the log brings some keys again.
+    opened_end: AtomicI64,
+}
+
+impl KeyIndex {
+    /// Opens the index in `folder`, which is made when it is missing. A file has `slots` slots and room for one entry less
+    /// than `max_entries` (RocketMQ: 5,000,000 and 20,000,000).
+    ///
+    /// After a stop that was not `clean` the slot table of the last file is built from its entries, all of which are read.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Sizes`], [`IndexError::FileLength`], [`IndexError::Damaged`], I/O errors.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        folder: impl Into<PathBuf>,
+        slots: u32,
+        max_entries: u32,
+        clean: bool,
+    ) -> Result<Self, IndexError> {
+        let is_count = |count: u32| (2..=i32::MAX.cast_unsigned()).contains(&count);
+        if !is_count(slots) || !is_count(max_entries) {
+            return Err(IndexError::Sizes {
+                slots,
+                entries: max_entries,
+            });
+        }
+        let folder = folder.into();
+        disk.create_directory(&folder)
+            .during("create the folder", &folder)?;
+        if let Some(above) = folder.parent() {
+            disk.sync_directory(above)
+                .during("sync the folder", above)?;
+        }
+        let index = Self {
+            disk,
+            folder,
+            layout: Layout { slots, max_entries },
+            files: RwLock::default(),
+            has_unsynced_names: Mutex::new(false),
+            poison: OnceLock::new(),
+            opened_end: AtomicI64::new(-1),
+        };
+        index.load(clean)?;
+        Ok(index)
+    }
+
+    fn load(&self, clean: bool) -> Result<(), IndexError> {
+        let entries = self.disk.list(&self.folder).during("list", &self.folder)?;
+        for entry in entries {
+            let path = self.folder.join(&entry.name);
+            if entry.is_directory || !is_name(&entry.name) {
+                tracing::warn!(path = %path.display(), "ignoring what is no index file");
+                continue;
+            }
+            // A crash left it between its making and its first sync.
+            if entry.bytes == 0 {
+                self.remove_file(&path)?;
+                continue;
+            }
+            if entry.bytes != self.layout.file_bytes() {
+                return Err(IndexError::FileLength {
+                    path,
+                    bytes: entry.bytes,
+                    expected: self.layout.file_bytes(),
+                });
+            }
+            let file = self.disk.open(&path).during("open", &path)?;
+            let file = IndexFile::open(entry.name, path, self.layout, file)?;
+            // A file without entries is made again when there are some.
+            match file.header().next_entry {
+                1 => self.remove_file(&file.path)?,
+                _ => self.files.write().push(Arc::new(file)),
+            }
+        }
+        if let Some(last) = self.last().filter(|_| !clean) {
+            self.rebuild(&last, i64::MAX)?;
+        }
+        self.note_end();
+        Ok(())
+    }
+
+    fn note_end(&self) {
+        let end = self.last().map_or(-1, |last| last.header().end_physical);
+        self.opened_end.store(end, Ordering::Relaxed);
+    }
+
+    /// Whether a key of the last message was entered before the start.
+    fn was_there(&self, key_hash: u32, physical: i64) -> Result<bool, IndexError> {
+        if physical != self.opened_end.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let files = self.files.read().clone();
+        for file in files.iter().rev() {
+            if file.was_there(key_hash, physical)? {
+                return Ok(true);
+            }
+            if file.header().begin_physical < physical {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Builds the slot table of the last file from its entries below `physical`, and writes down how many there are, so
+    /// that new ones can take the place of the others.
+    fn rebuild(&self, last: &Arc<IndexFile>, physical: i64) -> Result<(), IndexError> {
+        last.rebuild(physical)?;
+        if last.header().next_entry > 1 {
+            return last.sync();
+        }
+        self.remove_file(&last.path)?;
+        self.files.write().pop();
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), IndexError> {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            result => result.during("remove", path)?,
+        }
+        // One by one, so that a power cut leaves no gap.
+        self.disk
+            .sync_directory(&self.folder)
+            .during("sync the folder", &self.folder)
+    }
+
+    fn last(&self) -> Option<Arc<IndexFile>> {
+        self.files.read().last().cloned()
+    }
+
+    /// Enters a key of the message at `physical`, in memory. Does nothing when a later message has been entered, as
+    /// RocketMQ, or this very key before the last stop.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors of reading the slot table, the first time after opening.
+    pub fn put(
+        &self,
+        topic: &str,
+        key: &str,
+        physical: PhysicalOffset,
+        store_timestamp_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), IndexError> {
+        let physical = physical.as_i64();
+        let key_hash = key_hash(topic, key);
+        let last = self.last();
+        let is_older = |last: &Arc<IndexFile>| physical < last.header().end_physical;
+        if last.as_ref().is_some_and(is_older) || self.was_there(key_hash, physical)? {
+            return Ok(());
+        }
+        let file = match last {
+            Some(last) if !last.is_full() => last,
+            last => self.add_file(last.as_deref(), now_ms),
+        };
+        file.put(key_hash, physical, store_timestamp_ms)
+    }
+
+    fn add_file(&self, last: Option<&IndexFile>, now_ms: i64) -> Arc<IndexFile> {
+        let header = last.map_or(Header::following(0, 0), |last| {
+            let end = last.header();
+            Header::following(end.end_ms, end.end_physical)
+        });
+        let last_name = last.map(|last| last.name.as_str());
+        let name = next_name(now_ms, TimeZone::system(), last_name);
+        let path = self.folder.join(&name);
+        let file = Arc::new(IndexFile::new(name, path, self.layout, header));
+        self.files.write().push(file.clone());
+        file
+    }
+
+    /// Where messages with this key and a store time in the span, both ends included, start in the log: the newest first,
+    /// at most `max`. Other keys with the same hash are among them.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors.
+    pub fn query(
+        &self,
+        topic: &str,
+        key: &str,
+        max: usize,
+        begin_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<PhysicalOffset>, IndexError> {
+        let hash = key_hash(topic, key);
+        let files = self.files.read().clone();
+        let mut found = Vec::new();
+        for file in files.iter().rev() {
+            let header = file.header();
+            if header.overlaps(begin_ms, end_ms) {
+                file.query(hash, (begin_ms, end_ms), max, &mut found)?;
+            }
+            if header.begin_ms < begin_ms || found.len() >= max {
+                break;
+            }
+        }
+        let offsets = found.into_iter();
+        Ok(offsets
+            .filter_map(|physical| PhysicalOffset::from_i64(physical).ok())
+            .collect())
+    }
+
+    /// The last message entered, 0 when there is none. Right after opening this is what survived, so that the log has to
+    /// be indexed again from there.
+    pub fn end_physical(&self) -> PhysicalOffset {
+        let end = self.last().map_or(0, |last| last.header().end_physical);
+        PhysicalOffset::from_i64(end).unwrap_or_default()
+    }
+
+    /// When the last message was stored of those whose keys are durable; 0 when there is none. RocketMQ drops files that
+    /// end later after a stop that was not clean (checkpoint `indexMsgTimestamp`).
+    pub fn durable_end_ms(&self) -> i64 {
+        let files = self.files.read();
+        let ends = files.iter().map(|file| file.state.read().durable.end_ms);
+        ends.max().unwrap_or(0)
+    }
+
+    /// Entries that are in memory only: 20 bytes each.
+    pub fn pending_entries(&self) -> usize {
+        let files = self.files.read();
+        let counts = files.iter().map(|file| file.state.read().entries.count());
+        counts.sum()
+    }
+
+    /// Writes new entries to their file. They stay in memory, and a later call tries again, when that fails.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors, [`IndexError::Poisoned`].
+    pub fn write_back(&self) -> Result<(), IndexError> {
+        let mut has_unsynced_names = self.has_unsynced_names.lock();
+        self.check_poison()?;
+        self.write_entries(&mut has_unsynced_names)
+    }
+
+    fn write_entries(&self, has_unsynced_names: &mut bool) -> Result<(), IndexError> {
+        let files = self.files.read().clone();
+        for file in files {
+            file.write_entries(&*self.disk, has_unsynced_names)?;
+        }
+        Ok(())
+    }
+
+    /// Writes new entries and slots and makes all of it durable, and then the headers that count them.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors. A sync that fails is final: see [`IndexError::Poisoned`].
+    pub fn sync(&self) -> Result<(), IndexError> {
+        let mut has_unsynced_names = self.has_unsynced_names.lock();
+        self.check_poison()?;
+        self.write_entries(&mut has_unsynced_names)?;
+        let files = self.files.read().clone();
+        let result = self.sync_files(&files, &mut has_unsynced_names);
+        if let Err(error) = &result
+            && error.is_failed_sync()
+        {
+            self.poison.get_or_init(|| error.to_string());
+        }
+        result
+    }
+
+    fn sync_files(
+        &self,
+        files: &[Arc<IndexFile>],
+        has_unsynced_names: &mut bool,
+    ) -> Result<(), IndexError> {
+        if *has_unsynced_names {
+            self.disk
+                .sync_directory(&self.folder)
+                .during("sync the folder", &self.folder)?;
+            *has_unsynced_names = false;
+        }
+        files
+            .iter()
+            .filter(|file| file.is_dirty())
+            .try_for_each(|file| file.sync())
+    }
+
+    fn check_poison(&self) -> Result<(), IndexError> {
+        match self.poison.get() {
+            Some(reason) => Err(IndexError::Poisoned {
+                reason: reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes files whose messages all lie below `physical`, the first record of the log; never the last one.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors; it can be called again.
+    pub fn remove_below(&self, physical: PhysicalOffset) -> Result<(), IndexError> {
+        let _disk_lock = self.has_unsynced_names.lock();
+        loop {
+            let first = {
+                let files = self.files.read();
+                let is_expired = |file: &Arc<IndexFile>| {
+                    files.len() > 1 && file.header().end_physical < physical.as_i64()
+                };
+                files.first().filter(|file| is_expired(file)).cloned()
+            };
+            let Some(first) = first else {
+                return Ok(());
+            };
+            self.remove_file(&first.path)?;
+            self.files.write().remove(0);
+        }
+    }
+
+    /// Forgets messages at or beyond `physical`, the end of the log after a crash, so that what comes there next is
+    /// entered. Nobody may enter keys meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors; it can be called again.
+    pub fn truncate(&self, physical: PhysicalOffset) -> Result<(), IndexError> {
+        let mut has_unsynced_names = self.has_unsynced_names.lock();
+        let physical = physical.as_i64();
+        while let Some(last) = self.last() {
+            let header = last.header();
+            if header.end_physical < physical {
+                break;
+            }
+            if header.begin_physical < physical {
+                last.write_entries(&*self.disk, &mut has_unsynced_names)?;
+                self.rebuild(&last, physical)?;
+                break;
+            }
+            self.remove_file(&last.path)?;
+            self.files.write().pop();
+        }
+        self.note_end();
+        Ok(())
+    }
+}
