@@ -5,7 +5,8 @@
 
 mod error;
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
@@ -205,16 +206,7 @@ impl Metadata {
     /// behind it.
     pub fn sync(&self) -> Result<(), MetadataError> {
         self.flush()?;
-        for name in ["db", "conf"] {
-            let path = self.path.join(name);
-            let synced = File::open(&path).and_then(|file| file.sync_data());
-            synced.map_err(|source| MetadataError::Io {
-                action: "sync",
-                path,
-                source,
-            })?;
-        }
-        Ok(())
+        sync_all_in(&self.path)
     }
 
     fn all<N, C: Decode<()>>(
@@ -227,8 +219,11 @@ impl Metadata {
                 let (key, value) = entry.map_err(|e| self.error("read", e))?;
                 let name = std::str::from_utf8(&key).ok().and_then(&name);
                 let name = name.ok_or_else(|| self.damaged(&key, "the key is no name"))?;
-                let (config, _) = bincode::decode_from_slice(&value, CONFIG)
+                let (config, bytes) = bincode::decode_from_slice(&value, CONFIG)
                     .map_err(|error| self.damaged(&key, &error.to_string()))?;
+                if bytes != value.len() {
+                    return Err(self.damaged(&key, "the value is too long"));
+                }
                 Ok((name, config))
             })
             .collect()
@@ -262,6 +257,32 @@ impl Metadata {
             reason: reason.to_owned(),
         }
     }
+}
+
+/// Syncs the files of a folder, those of the folders in it, and their names.
+fn sync_all_in(folder: &Path) -> Result<(), MetadataError> {
+    let during = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| MetadataError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    for entry in fs::read_dir(folder).map_err(during("list", folder))? {
+        let path = entry.map_err(during("list", folder))?.path();
+        if path.is_dir() {
+            sync_all_in(&path)?;
+            continue;
+        }
+        match File::open(&path).and_then(|file| file.sync_data()) {
+            // sled replaces its snapshots at any time; their successors are synced when they are needed.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            synced => synced.map_err(during("sync", &path))?,
+        }
+    }
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(during("sync", folder))
 }
 
 /// Separates the parts of a key; no name can contain it.
@@ -391,8 +412,31 @@ mod tests {
         metadata.topics.insert("orders", vec![0xFF; 40]).unwrap();
         let error = metadata.topics().unwrap_err().to_string();
         assert!(error.contains("orders"), "{error}");
+        metadata
+            .put_topic(
+                &TopicName::new("orders").unwrap(),
+                &TopicConfig::with_queues(4),
+            )
+            .unwrap();
+        assert_eq!(metadata.topics().unwrap().len(), 1);
+        let mut longer = metadata.topics.get("orders").unwrap().unwrap().to_vec();
+        longer.push(0);
+        metadata.topics.insert("orders", longer).unwrap();
+        let error = metadata.topics().unwrap_err().to_string();
+        assert!(error.contains("too long"), "{error}");
         metadata.offsets.insert("nonsense", vec![1]).unwrap();
         assert!(metadata.offsets().is_err());
+    }
+
+    #[test]
+    fn large_values_are_synced_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = open(&folder).unwrap();
+        metadata.put_value("n", "k", &[7; 900_000]).unwrap();
+        metadata.sync().unwrap();
+        drop(metadata);
+        let metadata = open(&folder).unwrap();
+        assert_eq!(metadata.value("n", "k").unwrap(), Some(vec![7; 900_000]));
     }
 
     #[test]
