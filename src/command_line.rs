@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
+
 /// A message broker in the RocketMQ tradition: name server and broker in one process when started without a command.
 #[derive(Debug, Parser)]
 #[command(name = "castmq", version, args_conflicts_with_subcommands = true)]
@@ -20,6 +22,11 @@ pub(crate) enum Command {
     Broker(ServeFlags),
     /// Run a name server.
     Namesrv(ServeFlags),
+    /// Measure a broker.
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
 }
 
 /// How to run name server and broker. Flags win over the environment, that over the file, that over the defaults.

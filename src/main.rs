@@ -3,10 +3,12 @@
 //! # Layout
 //!
 //! - [`command_line`]: what can be typed.
+//! - [`bench`]: measures a broker.
 //! - [`settings`]: from flags, files and environment to settings.
 //! - [`serve`]: runs name server and broker until a signal comes.
 //! - [`logging`]: where the log goes.
 
+mod bench;
 mod command_line;
 mod logging;
 mod serve;
@@ -25,7 +27,12 @@ fn main() -> ExitCode {
         None => serve::run(Parts::Standalone, &line.serve),
         Some(Command::Broker(flags)) => serve::run(Parts::Broker, &flags),
         Some(Command::Namesrv(flags)) => serve::run(Parts::NameServer, &flags),
+        Some(Command::Bench { bench }) => return end(bench::run(&bench)),
     };
+    end(result)
+}
+
+fn end<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
