@@ -1,1 +1,3 @@
-//! placeholder
+//! The Rust SDK for CastMQ.
+
+#![warn(missing_docs)]
