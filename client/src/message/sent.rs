@@ -1,0 +1,281 @@
+//! What a producer sends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use castmq_protocol::model::{
+    MAX_PROPERTIES_BYTES, Properties, PropertiesError, TopicName, keys, property_pairs,
+    property_value,
+};
+use castmq_protocol::native::request::SendExtras;
+
+use super::queue::QueueChoice;
+use crate::error::Result;
+
+/// A message to send.
+///
+/// # Examples
+///
+/// ```
+/// use castmq_client::Message;
+///
+/// # fn main() -> castmq_client::Result<()> {
+/// let plain = Message::new("orders", "just a body");
+/// let full = Message::builder("orders", vec![1, 2, 3])
+///     .tag("created")
+///     .key("order-17")
+///     .property("region", "eu")
+///     .ordering_key("customer-4")
+///     .build()?;
+/// assert_eq!(plain.topic(), full.topic());
+/// assert_eq!(full.property("TAGS"), Some("created"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub(crate) topic: Arc<str>,
+    pub(crate) body: Bytes,
+    /// In the text form in which they are sent and stored.
+    pub(crate) properties: String,
+    pub(crate) choice: QueueChoice,
+    pub(crate) flag: i32,
+    pub(crate) no_wait: bool,
+    pub(crate) extras: Option<Box<SendExtras>>,
+}
+
+impl Message {
+    /// A topic and a body, nothing else. The topic's name is checked when the message is sent.
+    ///
+    /// An `Arc<str>` as topic saves the copy that a `&str` costs.
+    pub fn new(topic: impl Into<Arc<str>>, body: impl Into<Bytes>) -> Self {
+        Self {
+            topic: topic.into(),
+            body: body.into(),
+            properties: String::new(),
+            choice: QueueChoice::Any,
+            flag: 0,
+            no_wait: false,
+            extras: None,
+        }
+    }
+
+    /// A message with more than a topic and a body.
+    pub fn builder(topic: impl Into<Arc<str>>, body: impl Into<Bytes>) -> MessageBuilder {
+        MessageBuilder {
+            message: Self::new(topic, body),
+            keys: String::new(),
+            error: None,
+        }
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The body as it was given.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The value of a property.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        property_value(self.properties.as_bytes(), name)
+    }
+
+    /// All properties.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        property_pairs(self.properties.as_bytes()).filter_map(|(name, value)| {
+            Some((
+                std::str::from_utf8(name).ok()?,
+                std::str::from_utf8(value).ok()?,
+            ))
+        })
+    }
+
+    /// Which queue it goes to.
+    pub fn choice(&self) -> &QueueChoice {
+        &self.choice
+    }
+
+    /// Bytes that it holds in memory, roughly.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        // What the producer keeps for a message besides its content.
+        const OVERHEAD_BYTES: usize = 256;
+        self.body.len() + self.properties.len() + OVERHEAD_BYTES
+    }
+
+    /// Adds or replaces a property.
+    pub(crate) fn set_property(&mut self, name: &str, value: &str) -> Result<(), PropertiesError> {
+        let plain =
+            |text: &str| !text.is_empty() && !text.bytes().any(|byte| matches!(byte, 1 | 2));
+        let length = self.properties.len() + name.len() + value.len() + 2;
+        if !plain(name) || !plain(value) || self.property(name).is_some() {
+            // The long way, which replaces, and says exactly what is wrong.
+            let mut properties = Properties::from_encoded(self.properties.as_bytes())?;
+            properties.set(name, value)?;
+            self.properties = String::from_utf8_lossy(properties.as_bytes()).into_owned();
+            return Ok(());
+        }
+        if length > MAX_PROPERTIES_BYTES {
+            return Err(PropertiesError::TooLong { length });
+        }
+        for part in [name, "\x01", value, "\x02"] {
+            self.properties.push_str(part);
+        }
+        Ok(())
+    }
+}
+
+/// Builds a [`Message`]; see there.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct MessageBuilder {
+    message: Message,
+    keys: String,
+    error: Option<PropertiesError>,
+}
+
+impl MessageBuilder {
+    /// The tag, by which consumers can filter.
+    pub fn tag(self, tag: &str) -> Self {
+        self.property(keys::TAGS, tag)
+    }
+
+    /// A business key, by which the message can be found later. May be called several times; a key has no spaces.
+    pub fn key(mut self, key: &str) -> Self {
+        if !self.keys.is_empty() {
+            self.keys.push(' ');
+        }
+        self.keys.push_str(key);
+        self
+    }
+
+    /// A property of your own. A second value for a name replaces the first.
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        if let Err(error) = self.message.set_property(name, value) {
+            self.error.get_or_insert(error);
+        }
+        self
+    }
+
+    /// The queue: its number, or a [`Queue`](crate::Queue) with the broker.
+    pub fn queue(mut self, choice: impl Into<QueueChoice>) -> Self {
+        self.message.choice = choice.into();
+        self
+    }
+
+    /// Messages with one ordering key go to one queue, and so stay in the order in which they are stored.
+    ///
+    /// The order of storing is the order of sending as long as nothing is sent again. Whoever needs it under failure too
+    /// awaits each send of a key before the next.
+    pub fn ordering_key(mut self, key: &str) -> Self {
+        self.message.choice = QueueChoice::Key(key.into());
+        self.property(keys::SHARDING_KEY, key)
+    }
+
+    /// Your own flag, stored and not interpreted.
+    pub fn flag(mut self, flag: i32) -> Self {
+        self.message.flag = flag;
+        self
+    }
+
+    /// Do not wait for flush or replicas, whatever the broker's policy (RocketMQ's `WAIT=false`).
+    pub fn no_wait(mut self) -> Self {
+        self.message.no_wait = true;
+        self
+    }
+
+    /// RocketMQ's delay level, 1-based. A broker that does not delay messages yet refuses it.
+    pub fn delay_level(mut self, level: u8) -> Self {
+        self.extras().delay_level = level;
+        self
+    }
+
+    /// When to deliver, in milliseconds since the epoch. A broker that does not delay messages yet refuses it.
+    pub fn deliver_at_ms(mut self, timestamp_ms: i64) -> Self {
+        self.extras().deliver_at_ms = timestamp_ms;
+        self
+    }
+
+    fn extras(&mut self) -> &mut SendExtras {
+        self.message.extras.get_or_insert_default()
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    ///
+    /// When the topic's name or a property breaks the rules.
+    pub fn build(mut self) -> Result<Message> {
+        TopicName::new(&self.message.topic)?;
+        if !self.keys.is_empty() {
+            let keys = std::mem::take(&mut self.keys);
+            self = self.property(keys::KEYS, &keys);
+        }
+        match self.error {
+            Some(error) => Err(error.into()),
+            None => Ok(self.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keys_are_joined_and_an_ordering_key_is_a_property_too() {
+        let message = Message::builder("t", "b")
+            .key("k1")
+            .tag("a")
+            .tag("b")
+            .key("k2")
+            .ordering_key("c4")
+            .build()
+            .unwrap();
+        let pairs: Vec<_> = message.properties().collect();
+        assert_eq!(
+            pairs,
+            [("TAGS", "b"), ("__SHARDINGKEY", "c4"), ("KEYS", "k1 k2")]
+        );
+        assert_eq!(message.choice(), &QueueChoice::Key("c4".into()));
+    }
+
+    #[test]
+    fn a_bad_property_or_topic_is_reported_when_built() {
+        assert!(
+            Message::builder("t", "b")
+                .property("a\x01", "x")
+                .build()
+                .is_err()
+        );
+        assert!(Message::builder("t", "b").tag("").build().is_err());
+        assert!(Message::builder("a b", "b").build().is_err());
+        let long = "x".repeat(20_000);
+        let both = Message::builder("t", "b")
+            .property("a", &long)
+            .property("b", &long);
+        assert!(
+            both.build()
+                .unwrap_err()
+                .to_string()
+                .contains("the limit is 32767")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn properties_are_encoded_as_the_protocol_does(pairs in prop::collection::vec(("[a-d]{1,2}", "[^\x01\x02]{1,9}"), 0..12)) {
+            let mut message = Message::new("t", "b");
+            let mut expected = Properties::new();
+            for (name, value) in &pairs {
+                message.set_property(name, value).unwrap();
+                expected.set(name, value).unwrap();
+            }
+            prop_assert_eq!(message.properties.as_bytes(), expected.as_bytes());
+        }
+    }
+}
