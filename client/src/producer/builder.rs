@@ -1,0 +1,133 @@
+//! Settings of a producer.
+
+use std::time::Duration;
+
+use super::batcher::Limits;
+use super::{Producer, Settings};
+use crate::client::Client;
+use crate::message::Compression;
+
+/// Settings of a [`Producer`], from [`Client::producer`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(client: castmq_client::Client) {
+/// use std::time::Duration;
+/// use castmq_client::Compression;
+///
+/// let producer = client
+///     .producer()
+///     .linger(Duration::from_millis(5))
+///     .compression(Compression::Lz4)
+///     .allow_duplicates(false)
+///     .build();
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ProducerBuilder {
+    client: Client,
+    settings: Settings,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            settings: Settings {
+                send_timeout: Duration::from_secs(3),
+                retries: 2,
+                allow_duplicates: true,
+                compression: Compression::Zlib,
+                compress_above_bytes: 4096,
+                linger: false,
+                batch: Limits {
+                    messages: 512,
+                    bytes: 256 * 1024,
+                    // For messages that are gathered on demand and then flushed: a bound, not a wait.
+                    linger: Duration::from_millis(5),
+                },
+                max_buffered_bytes: 32 * 1024 * 1024,
+                unique_ids: false,
+            },
+        }
+    }
+
+    /// How long a message may take altogether, retries included. Default: 3 s, as RocketMQ's.
+    pub fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.send_timeout = timeout;
+        self
+    }
+
+    /// How often a message is sent again after it failed. Default: 2, as RocketMQ's.
+    ///
+    /// The other broker is tried where there is one. A message with an ordering key or a queue of its own is sent to its
+    /// queue again. Attempts that did not leave this side, because there was no connection, do not count; the send timeout
+    /// ends them.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.settings.retries = retries;
+        self
+    }
+
+    /// Whether a message may be sent again although a broker may have stored it: the connection was lost before it
+    /// answered, or it answered that it does not know. Default: true, as RocketMQ's: rather twice than not at all.
+    ///
+    /// When it is false such a message fails, and its sender decides.
+    pub fn allow_duplicates(mut self, allow: bool) -> Self {
+        self.settings.allow_duplicates = allow;
+        self
+    }
+
+    /// How bodies are compressed. Default: zlib, which every RocketMQ client can read.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.settings.compression = compression;
+        self
+    }
+
+    /// Bodies from this length on are compressed, when it makes them shorter. Default: 4096 bytes, as RocketMQ's.
+    pub fn compress_above_bytes(mut self, bytes: usize) -> Self {
+        self.settings.compress_above_bytes = bytes;
+        self
+    }
+
+    /// Lets messages wait this long for others to the same queue, to travel with them in one request. Off by default.
+    ///
+    /// Messages without a wish stay with one queue until its batch is full, so that batches fill. What costs an answer per
+    /// message without, costs one per batch with it.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.settings.linger = true;
+        self.settings.batch.linger = linger;
+        self
+    }
+
+    /// Messages in a batch, at most. Default: 512.
+    pub fn batch_messages(mut self, messages: usize) -> Self {
+        self.settings.batch.messages = messages.max(1);
+        self
+    }
+
+    /// Bytes in a batch, at most; a longer message goes alone. Default: 256 KiB.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.settings.batch.bytes = bytes.max(1);
+        self
+    }
+
+    /// Bytes of messages that may be on their way before senders wait. Default: 32 MiB.
+    pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_buffered_bytes = bytes.max(1);
+        self
+    }
+
+    /// Whether each message is given an id of its own, as property `UNIQ_KEY`, so that consumers can tell one that was
+    /// stored twice. Default: false.
+    pub fn unique_ids(mut self, give: bool) -> Self {
+        self.settings.unique_ids = give;
+        self
+    }
+
+    /// The producer. Nothing is connected before the first message; see [`Producer::prepare`].
+    pub fn build(self) -> Producer {
+        Producer::with_settings(self.client, self.settings)
+    }
+}

@@ -1,0 +1,290 @@
+//! Keeps a lane going: finds its queues, connects again, and does what is due.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::{OptionFuture, select_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::lane::Lane;
+use super::ready::{BrokerSlot, Target};
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::link::AnnouncedTopic;
+use crate::raw::Role;
+use crate::routes::{REFRESH, WriteBroker, WriteRoute};
+
+/// Shortest time between two searches, however often sending fails.
+const SEARCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether a search reached every broker of the topic.
+type Search = Pin<Box<dyn Future<Output = Result<bool>> + Send>>;
+
+/// When to look for the topic's queues.
+#[derive(Debug)]
+struct Schedule {
+    backoff: Backoff,
+    /// Not earlier, even when there is a reason.
+    not_before: Instant,
+    /// Then at the latest, without a reason.
+    refresh: Instant,
+}
+
+impl Schedule {
+    fn new(now: Instant) -> Self {
+        Self {
+            backoff: Backoff::default(),
+            not_before: now,
+            refresh: now,
+        }
+    }
+
+    fn next(&self, stale: bool) -> Instant {
+        if stale { self.not_before } else { self.refresh }
+    }
+
+    fn found_all(&mut self, now: Instant) {
+        self.backoff.reset();
+        self.not_before = now + SEARCH_PAUSE;
+        self.refresh = now + REFRESH;
+    }
+
+    fn missed_some(&mut self, now: Instant, random: f64) {
+        self.not_before = now + self.backoff.after_failure(random);
+        self.refresh = self.not_before;
+    }
+}
+
+/// Keeps the lane until the producer is closed.
+pub(super) async fn keep(lane: Arc<Lane>, client: Client, mut closed: watch::Receiver<bool>) {
+    let mut schedule = Schedule::new(Instant::now());
+    let mut search: Option<Search> = None;
+    while !*closed.borrow() {
+        let now = Instant::now();
+        lane.tick(now);
+        let stale = lane.stale.load(Ordering::Acquire);
+        if search.is_none() && now >= schedule.next(stale) {
+            lane.stale.store(false, Ordering::Release);
+            search = Some(Box::pin(find(lane.clone(), client.clone(), stale)));
+        }
+        let next_search = search.is_none().then(|| schedule.next(stale));
+        let wake_at = next_search.into_iter().chain(lane.next_tick()).min();
+        tokio::select! {
+            _ = closed.changed() => break,
+            Some(result) = OptionFuture::from(search.as_mut()) => {
+                search = None;
+                conclude(&lane, &mut schedule, result);
+            }
+            () = lane.wake.notified() => {}
+            () = lost(lane.brokers()) => lane.stale.store(true, Ordering::Release),
+            () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
+        }
+    }
+    lane.abandon();
+}
+
+fn conclude(lane: &Lane, schedule: &mut Schedule, result: Result<bool>) {
+    let now = Instant::now();
+    match &result {
+        Ok(true) => schedule.found_all(now),
+        Ok(false) | Err(_) => schedule.missed_some(now, fastrand::f64()),
+    }
+    if let Err(error) = result {
+        tracing::debug!(topic = %lane.topic, %error, "cannot find the topic's queues");
+        // Messages to a topic that was never there need not wait for their timeout to learn it.
+        if error.retry() == castmq_protocol::native::Retry::Never {
+            lane.fail_parked(|inflight| Some(inflight.final_error(error.clone(), now)));
+        }
+        *lane.last_error.lock() = Some(error);
+        lane.changed.notify_waiters();
+    }
+}
+
+/// Waits until a connection that is in use ends.
+async fn lost(brokers: Vec<BrokerSlot>) {
+    let in_use: Vec<_> = brokers
+        .into_iter()
+        .filter_map(|slot| slot.target)
+        .map(|target| target.session.connection.clone())
+        .filter(|connection| connection.is_usable())
+        .map(|connection| Box::pin(async move { connection.ended().await }))
+        .collect();
+    if in_use.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(in_use).await;
+}
+
+/// Finds the topic's brokers and connects to them. Each is published as soon as it can be reached.
+async fn find(lane: Arc<Lane>, client: Client, stale: bool) -> Result<bool> {
+    let known = lane.brokers();
+    let max_age = if stale && !known.is_empty() {
+        Duration::ZERO
+    } else {
+        REFRESH / 2
+    };
+    let route = match client.shared.routes.for_writing(&lane.topic, max_age).await {
+        Ok(route) => route,
+        Err(error) if known.is_empty() => return Err(error),
+        Err(error) => {
+            // Brokers may well be there while name servers are not, or have forgotten a topic for a moment.
+            tracing::debug!(topic = %lane.topic, %error, "keeping the queues known before");
+            known_route(&known)
+        }
+    };
+    if route.creates {
+        create(&lane, &client, &known, route.brokers).await
+    } else {
+        connect(&lane, &client, &known, route.brokers).await
+    }
+}
+
+fn known_route(known: &[BrokerSlot]) -> WriteRoute {
+    let brokers = known.iter().map(|slot| WriteBroker {
+        name: slot.name.clone(),
+        address: slot.address.clone(),
+        queues: slot.queues,
+    });
+    WriteRoute {
+        brokers: brokers.collect(),
+        creates: false,
+    }
+}
+
+/// The target that is there already.
+fn reuse(known: &[BrokerSlot], broker: &WriteBroker) -> Option<Arc<Target>> {
+    let targets = known.iter().filter_map(|slot| slot.target.as_ref());
+    let same = |target: &&Arc<Target>| {
+        target.broker == broker.name
+            && target.session.address() == &broker.address
+            && target.session.connection.is_usable()
+    };
+    targets.into_iter().find(same).cloned()
+}
+
+async fn reach(
+    lane: &Lane,
+    client: &Client,
+    broker: &WriteBroker,
+) -> Result<(Arc<Target>, AnnouncedTopic)> {
+    let session = client
+        .link(&broker.address, Role::Producer)
+        .session()
+        .await?;
+    let topic = session.topic(&lane.topic).await?;
+    let target = Target {
+        broker: broker.name.clone(),
+        session,
+        alias: topic.alias,
+    };
+    Ok((Arc::new(target), topic))
+}
+
+fn slot(broker: &WriteBroker, target: Option<Arc<Target>>) -> BrokerSlot {
+    BrokerSlot {
+        name: broker.name.clone(),
+        address: broker.address.clone(),
+        queues: broker.queues,
+        target,
+    }
+}
+
+async fn connect(
+    lane: &Lane,
+    client: &Client,
+    known: &[BrokerSlot],
+    brokers: Vec<WriteBroker>,
+) -> Result<bool> {
+    let mut slots: Vec<_> = brokers
+        .iter()
+        .map(|broker| slot(broker, reuse(known, broker)))
+        .collect();
+    lane.publish_if_changed(&slots);
+    let missing = (0..)
+        .zip(&brokers)
+        .filter(|(_, broker)| reuse(known, broker).is_none());
+    let mut reaching: FuturesUnordered<_> = missing
+        .map(
+            |(index, broker): (usize, _)| async move { (index, reach(lane, client, broker).await) },
+        )
+        .collect();
+    let mut last = None;
+    while let Some((index, reached)) = reaching.next().await {
+        match (reached, slots.get_mut(index)) {
+            (Ok((target, _)), Some(slot)) => {
+                slot.target = Some(target);
+                lane.publish_if_changed(&slots);
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => last = Some(error),
+        }
+    }
+    let missing_all = slots.iter().all(|slot| slot.target.is_none());
+    match last {
+        None if slots.is_empty() => Err(Error::NoQueue {
+            topic: lane.topic.clone(),
+            reason: "no broker with a master takes writes of it".into(),
+        }),
+        None => Ok(true),
+        Some(error) if missing_all => Err(error),
+        Some(error) => {
+            tracing::debug!(topic = %lane.topic, %error, "a broker of the topic cannot be reached");
+            Ok(false)
+        }
+    }
+}
+
+/// Creates the topic on the first broker that does it.
+async fn create(
+    lane: &Lane,
+    client: &Client,
+    known: &[BrokerSlot],
+    mut brokers: Vec<WriteBroker>,
+) -> Result<bool> {
+    if brokers.iter().any(|broker| reuse(known, broker).is_some()) {
+        // Created before; name servers have not heard of it yet.
+        return Ok(true);
+    }
+    let first = fastrand::usize(..brokers.len().max(1));
+    brokers.rotate_left(first);
+    let mut last = Error::TopicNotFound {
+        topic: lane.topic.clone(),
+    };
+    for broker in brokers {
+        match reach(lane, client, &broker).await {
+            Ok((target, topic)) => {
+                let mut slot = slot(&broker, Some(target));
+                slot.queues = topic.write_queues;
+                lane.publish_if_changed(&[slot]);
+                return Ok(true);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searching_slows_down_while_brokers_are_missing_and_rests_when_all_are_there() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start);
+        assert_eq!(schedule.next(false), start);
+        schedule.missed_some(start, 0.0);
+        schedule.missed_some(start, 0.0);
+        assert_eq!(schedule.next(false), start + Duration::from_millis(200));
+        assert_eq!(schedule.next(true), start + Duration::from_millis(200));
+        schedule.found_all(start);
+        assert_eq!(schedule.next(false), start + Duration::from_secs(30));
+        assert_eq!(schedule.next(true), start + Duration::from_millis(100));
+    }
+}

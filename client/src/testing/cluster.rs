@@ -1,0 +1,330 @@
+//! A cluster in memory: a name server and brokers, which fail when a test says so.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use castmq_protocol::model::{QueueId, permission};
+use castmq_protocol::native::route::{BrokerQueues, BrokerSet, TopicRoute};
+use castmq_protocol::native::{ClientHeader, ErrorCode, Failure, Request, Response};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::broker::{Broker, Committed, Fault, Session};
+use super::{Network, Peer, welcome};
+use crate::client::Client;
+
+pub(crate) const NAME_SERVER: &str = "ns:1";
+
+#[derive(Default)]
+struct State {
+    brokers: Vec<Broker>,
+    creates_topics: bool,
+    connections: usize,
+    committed: Committed,
+}
+
+/// A cluster in memory.
+#[derive(Clone)]
+pub(crate) struct FakeCluster {
+    network: Network,
+    state: Arc<Mutex<State>>,
+}
+
+impl FakeCluster {
+    /// Brokers by name, and a name server.
+    pub(crate) fn start(brokers: &[&str]) -> Self {
+        let cluster = Self {
+            network: Network::default(),
+            state: Arc::default(),
+        };
+        let mut listener = cluster.network.listen(NAME_SERVER);
+        let state = cluster.state.clone();
+        tokio::spawn(async move {
+            loop {
+                let peer = listener.greet(welcome("")).await;
+                tokio::spawn(name_server(state.clone(), peer));
+            }
+        });
+        for name in brokers {
+            cluster.start_broker(name);
+        }
+        cluster
+    }
+
+    /// Starts a broker, or one that was stopped, with what it had.
+    pub(crate) fn start_broker(&self, name: &str) {
+        let index = {
+            let mut state = self.state.lock();
+            let known = state.brokers.iter().position(|broker| broker.name == name);
+            let index = known.unwrap_or_else(|| {
+                state.brokers.push(Broker {
+                    name: name.into(),
+                    ..Broker::default()
+                });
+                state.brokers.len() - 1
+            });
+            state.brokers[index].up = true;
+            index
+        };
+        let mut listener = self.network.listen(&format!("{name}:1"));
+        let (state, name) = (self.state.clone(), name.to_owned());
+        tokio::spawn(async move {
+            loop {
+                let peer = listener.greet(welcome(&name)).await;
+                tokio::spawn(serve(state.clone(), index, peer));
+            }
+        });
+    }
+
+    /// Stops a broker: its connections close and nobody listens. Name servers still know it.
+    pub(crate) fn stop_broker(&self, name: &str) {
+        self.network.unlisten(&format!("{name}:1"));
+        self.with(name, |broker| {
+            broker.up = false;
+            broker.connections.clear();
+            broker.subscriptions.clear();
+            broker.groups.clear();
+            broker.waiting.clear();
+        });
+    }
+
+    pub(crate) fn stop_name_server(&self) {
+        self.network.unlisten(NAME_SERVER);
+    }
+
+    pub(crate) fn create_topics(&self) {
+        self.state.lock().creates_topics = true;
+    }
+
+    pub(crate) fn topic(&self, broker: &str, topic: &str, queues: usize) {
+        self.with(broker, |broker| {
+            broker.topics.insert(topic.into(), vec![Vec::new(); queues]);
+        });
+    }
+
+    fn with<T>(&self, broker: &str, what: impl FnOnce(&mut Broker) -> T) -> T {
+        let mut state = self.state.lock();
+        let broker = state.brokers.iter_mut().find(|b| b.name == broker);
+        what(broker.expect("the broker is there"))
+    }
+
+    /// The next request of this name (see `Broker::asked`) meets this.
+    pub(crate) fn fault(&self, broker: &str, request: &'static str, fault: Fault) {
+        self.with(broker, |broker| broker.faults.push_back((request, fault)));
+    }
+
+    /// Stores messages, numbered bodies, in one queue.
+    pub(crate) fn store(
+        &self,
+        broker: &str,
+        topic: &str,
+        queue: u32,
+        bodies: std::ops::Range<u32>,
+    ) {
+        self.with(broker, |broker| {
+            for number in bodies {
+                broker.append(topic, QueueId(queue), number.to_string().as_bytes(), b"", 0);
+            }
+            broker.deliver();
+        });
+    }
+
+    /// Bodies of a queue.
+    pub(crate) fn bodies(&self, broker: &str, topic: &str, queue: usize) -> Vec<String> {
+        self.with(broker, |broker| {
+            let records = broker.topics.get(topic).map(|queues| queues[queue].clone());
+            let body = |record: &Vec<u8>| {
+                let view = castmq_protocol::record::RecordView::parse(record).unwrap();
+                String::from_utf8_lossy(view.body()).into_owned()
+            };
+            records.unwrap_or_default().iter().map(body).collect()
+        })
+    }
+
+    /// Encoded properties of a queue's messages.
+    pub(crate) fn properties(&self, broker: &str, topic: &str, queue: usize) -> Vec<String> {
+        let read = |record: &Vec<u8>| {
+            let view = castmq_protocol::record::RecordView::parse(record).unwrap();
+            String::from_utf8_lossy(view.properties()).into_owned()
+        };
+        self.with(broker, |broker| {
+            broker.topics[topic][queue].iter().map(read).collect()
+        })
+    }
+
+    /// Bodies of all queues of a topic on a broker, queue by queue.
+    pub(crate) fn all_bodies(&self, broker: &str, topic: &str) -> Vec<Vec<String>> {
+        let queues = self.with(broker, |broker| {
+            broker.topics.get(topic).map_or(0, Vec::len)
+        });
+        (0..queues)
+            .map(|queue| self.bodies(broker, topic, queue))
+            .collect()
+    }
+
+    /// How often something was asked.
+    pub(crate) fn asked(&self, broker: &str, request: &str) -> usize {
+        self.with(broker, |b| {
+            b.asked.iter().filter(|name| **name == request).count()
+        })
+    }
+
+    pub(crate) fn one_way(&self, broker: &str) -> usize {
+        self.with(broker, |broker| broker.one_way)
+    }
+
+    pub(crate) fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        broker: &str,
+        queue: u32,
+    ) -> Option<u64> {
+        let key = (group.into(), topic.into(), broker.into(), queue);
+        self.state.lock().committed.get(&key).copied()
+    }
+
+    pub(crate) fn members(&self, broker: &str, group: &str) -> usize {
+        self.with(broker, |broker| {
+            broker.groups.get(group).map_or(0, Vec::len)
+        })
+    }
+
+    /// A client of this cluster.
+    pub(crate) async fn client(&self) -> Client {
+        let builder = Client::builder()
+            .name_servers([NAME_SERVER])
+            .client_id("test");
+        builder
+            .dial(Arc::new(self.network.clone()))
+            .build()
+            .await
+            .unwrap()
+    }
+}
+
+async fn name_server(state: Arc<Mutex<State>>, mut peer: Peer) {
+    while let Some((header, _)) = peer.next().await {
+        let response = match header.request {
+            Request::Heartbeat => Response::Done,
+            Request::Route { topic } => route(&state.lock(), &topic),
+            other => panic!("a name server is not asked {other:?}"),
+        };
+        peer.reply(header.correlation, response).await;
+    }
+}
+
+fn route(state: &State, topic: &str) -> Response {
+    let creates = topic == "TBW102" && state.creates_topics;
+    let mut route = TopicRoute::default();
+    for broker in &state.brokers {
+        let queues = match broker.topics.get(topic) {
+            Some(queues) => queues.len() as u32,
+            None if creates => 8,
+            None => continue,
+        };
+        route.brokers.push(BrokerSet {
+            cluster: "c".into(),
+            name: broker.name.clone(),
+            addresses: vec![(0, format!("{}:1", broker.name))],
+        });
+        route.queues.push(BrokerQueues {
+            broker: broker.name.clone(),
+            read_queues: queues,
+            write_queues: queues,
+            permission: permission::READ | permission::WRITE | permission::INHERIT,
+        });
+    }
+    if route.brokers.is_empty() {
+        let message = format!("no topic {topic}");
+        return Response::Failed(Failure::never(ErrorCode::TopicNotFound, message));
+    }
+    Response::Route(route)
+}
+
+async fn serve(state: Arc<Mutex<State>>, index: usize, mut peer: Peer) {
+    let (sender, mut outgoing) = mpsc::unbounded_channel();
+    let mut session = {
+        let mut state = state.lock();
+        state.connections += 1;
+        let id = state.connections;
+        state.brokers[index].connections.insert(id, sender);
+        Session {
+            id,
+            topics: Vec::new(),
+            groups: Vec::new(),
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            frame = outgoing.recv() => {
+                let Some((correlation, response, payload)) = frame else { break };
+                peer.reply_with(correlation, response, &payload).await;
+            }
+            request = peer.next() => {
+                let Some((header, payload)) = request else { break };
+                if !handle(&state, index, &mut session, header, &payload) {
+                    break;
+                }
+            }
+        }
+    }
+    let mut state = state.lock();
+    let state = &mut *state;
+    let broker = &mut state.brokers[index];
+    broker.connections.remove(&session.id);
+    broker.subscriptions.retain(|s| s.connection != session.id);
+    broker.waiting.retain(|w| w.0 != session.id);
+    for group in session.groups {
+        broker.leave(&group, session.id, &state.committed);
+    }
+}
+
+/// Does what is asked. False closes the connection.
+fn handle(
+    state: &Mutex<State>,
+    index: usize,
+    session: &mut Session,
+    header: ClientHeader,
+    payload: &Bytes,
+) -> bool {
+    let mut state = state.lock();
+    let state = &mut *state;
+    let creates = state.creates_topics;
+    let broker = &mut state.brokers[index];
+    let name = crate::raw::request_name(&header.request);
+    broker.asked.push(name);
+    let fault = match broker.faults.front() {
+        Some((wanted, _)) if *wanted == name => broker.faults.pop_front().map(|(_, f)| f),
+        _ => None,
+    };
+    let outgoing = broker.connections[&session.id].clone();
+    let answer = |response| drop(outgoing.send((header.correlation, response, Vec::new())));
+    match fault {
+        Some(Fault::Refuse(failure)) => {
+            answer(Response::Failed(failure));
+            return true;
+        }
+        Some(Fault::Close) => return false,
+        Some(Fault::Ignore) => return true,
+        Some(Fault::DoneThenClose) | None => {}
+    }
+    let committed = &mut state.committed;
+    let response = broker.answer(
+        session,
+        header.request,
+        payload,
+        header.correlation,
+        creates,
+        committed,
+    );
+    if matches!(fault, Some(Fault::DoneThenClose)) {
+        return false;
+    }
+    if let Some((response, payload)) = response {
+        let _ = outgoing.send((header.correlation, response, payload));
+    }
+    broker.deliver();
+    true
+}
