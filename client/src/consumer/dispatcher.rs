@@ -1,0 +1,493 @@
+//! The messages that a consumer holds, and whose turn it is.
+//!
+//! Connections put messages in, workers take them out, one lock for both. Nothing here waits or reads the clock.
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use castmq_protocol::model::QueueOffset;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Order;
+use super::credit::{Returns, Window};
+use super::handler::Ack;
+use super::tracker::OffsetTracker;
+use crate::message::{Queue, ReceivedMessage};
+
+/// The first pause before a message is tried again; an ordered queue always waits this long (RocketMQ
+/// `suspendCurrentQueueTimeMillis`).
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause before a message is tried again.
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(30);
+
+/// A queue in the dispatcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct QueueKey {
+    index: usize,
+    generation: u64,
+}
+
+/// What a dispatcher is set to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) order: Order,
+    pub(super) window: Window,
+    /// Messages from the first unfinished one on, beyond which credit is held back.
+    pub(super) max_span: usize,
+    /// Tries after which a message counts as done.
+    pub(super) max_attempts: Option<u32>,
+}
+
+/// A message whose turn it is. `S` says where its credit goes.
+#[derive(Debug)]
+pub(super) struct Job<S> {
+    key: QueueKey,
+    pub(super) message: ReceivedMessage,
+    pub(super) source: S,
+}
+
+#[derive(Debug)]
+struct HeldQueue<S> {
+    queue: Queue,
+    source: S,
+    messages: VecDeque<ReceivedMessage>,
+    tracker: OffsetTracker,
+    returns: Returns,
+    running: usize,
+    /// Messages that wait for another try, outside of `messages`.
+    retrying: usize,
+    /// In order, and waiting for another try of the first message.
+    suspended: bool,
+    /// Nothing more is started.
+    draining: bool,
+    /// Nobody asks for it any more; it stays until nothing runs.
+    removed: bool,
+    /// Whether it stands in the ready list.
+    listed: bool,
+}
+
+impl<S> HeldQueue<S> {
+    fn can_start(&self, order: Order) -> bool {
+        let free = match order {
+            Order::PerQueue => self.running == 0 && !self.suspended,
+            Order::None => true,
+        };
+        free && !self.draining && !self.messages.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct Slot<S> {
+    generation: u64,
+    held: Option<HeldQueue<S>>,
+}
+
+/// Another try; the earliest is the greatest.
+#[derive(Debug)]
+struct Retry {
+    due: Reverse<(Instant, QueueOffset)>,
+    key: QueueKey,
+    /// `None` when the message waits at the front of its queue.
+    message: Option<ReceivedMessage>,
+}
+
+impl PartialEq for Retry {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+impl Eq for Retry {}
+impl PartialOrd for Retry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Retry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.due.cmp(&other.due)
+    }
+}
+
+#[derive(Debug)]
+struct Inner<S> {
+    rules: Rules,
+    slots: Vec<Slot<S>>,
+    ready: VecDeque<QueueKey>,
+    retries: BinaryHeap<Retry>,
+    /// Workers that wait, by number.
+    idle: Vec<(usize, Waker)>,
+    stopped: bool,
+}
+
+/// The messages that a consumer holds.
+#[derive(Debug)]
+pub(super) struct Dispatcher<S> {
+    inner: Mutex<Inner<S>>,
+    /// A handler has finished, or a queue is gone.
+    finished: Notify,
+    /// There is an earlier retry than before.
+    pub(super) rescheduled: Notify,
+}
+
+impl<S> Inner<S> {
+    fn get(&mut self, key: QueueKey) -> Option<&mut HeldQueue<S>> {
+        let slot = self.slots.get_mut(key.index)?;
+        slot.held
+            .as_mut()
+            .filter(|_| slot.generation == key.generation)
+    }
+
+    fn list(&mut self, key: QueueKey) {
+        let order = self.rules.order;
+        if let Some(held) = self.get(key)
+            && held.can_start(order)
+            && !held.listed
+        {
+            held.listed = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    fn wake(&mut self, workers: usize) -> Vec<Waker> {
+        let keep = self.idle.len().saturating_sub(workers);
+        self.idle.drain(keep..).map(|(_, waker)| waker).collect()
+    }
+
+    fn free_if_over(&mut self, key: QueueKey) {
+        if self
+            .get(key)
+            .is_some_and(|held| held.removed && held.running == 0)
+            && let Some(slot) = self.slots.get_mut(key.index)
+        {
+            slot.held = None;
+            slot.generation += 1;
+        }
+    }
+}
+
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+impl<S: Clone> Dispatcher<S> {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                rules,
+                slots: Vec::new(),
+                ready: VecDeque::new(),
+                retries: BinaryHeap::new(),
+                idle: Vec::new(),
+                stopped: false,
+            }),
+            finished: Notify::new(),
+            rescheduled: Notify::new(),
+        }
+    }
+
+    /// Holds one more queue, from `start` on.
+    pub(super) fn add(&self, queue: Queue, start: QueueOffset, source: S) -> QueueKey {
+        let mut inner = self.inner.lock();
+        let held = HeldQueue {
+            queue,
+            source,
+            messages: VecDeque::new(),
+            tracker: OffsetTracker::new(start),
+            returns: Returns::new(inner.rules.window),
+            running: 0,
+            retrying: 0,
+            suspended: false,
+            draining: inner.stopped,
+            removed: false,
+            listed: false,
+        };
+        let index = inner.slots.iter().position(|slot| slot.held.is_none());
+        let index = index.unwrap_or_else(|| {
+            inner.slots.push(Slot {
+                generation: 0,
+                held: None,
+            });
+            inner.slots.len() - 1
+        });
+        let mut generation = 0;
+        if let Some(slot) = inner.slots.get_mut(index) {
+            slot.held = Some(held);
+            generation = slot.generation;
+        }
+        QueueKey { index, generation }
+    }
+
+    /// Corrects where a queue starts, as long as nothing came.
+    pub(super) fn start_at(&self, key: QueueKey, start: QueueOffset) {
+        if let Some(held) = self.inner.lock().get(key) {
+            held.tracker.start_at(start);
+        }
+    }
+
+    /// Messages came. Those that are not `wanted` are done at once. Returns credit to give back.
+    pub(super) fn deliver(
+        &self,
+        key: QueueKey,
+        messages: Vec<ReceivedMessage>,
+        next: QueueOffset,
+        wanted: impl Fn(&ReceivedMessage) -> bool,
+    ) -> Option<Window> {
+        let mut inner = self.inner.lock();
+        let held = inner.get(key)?;
+        let before = held.messages.len();
+        for message in messages {
+            held.tracker.delivered(message.offset());
+            if wanted(&message) {
+                held.messages.push_back(message);
+            } else {
+                held.tracker.done(message.offset());
+                held.returns.add(message.record_bytes());
+            }
+        }
+        held.tracker.passed(next);
+        let came = held.messages.len() - before;
+        let returned = inner.returned(key);
+        inner.list(key);
+        let workers = match inner.rules.order {
+            Order::PerQueue => came.min(1),
+            Order::None => came,
+        };
+        let wakers = inner.wake(workers);
+        drop(inner);
+        wake_all(wakers);
+        returned
+    }
+
+    /// The next message for a worker; `None` when there is none and never will be.
+    pub(super) fn poll_next(&self, worker: usize, cx: &mut Context<'_>) -> Poll<Option<Job<S>>> {
+        let mut inner = self.inner.lock();
+        if let Some(job) = inner.next() {
+            return Poll::Ready(Some(job));
+        }
+        if inner.stopped {
+            return Poll::Ready(None);
+        }
+        inner.idle.retain(|(other, _)| *other != worker);
+        inner.idle.push((worker, cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// A worker has finished. Returns credit to give back.
+    pub(super) fn finish(&self, job: Job<S>, ack: Ack, now: Instant) -> Option<Window> {
+        let mut inner = self.inner.lock();
+        let rules = inner.rules;
+        let Job {
+            key, mut message, ..
+        } = job;
+        let held = inner.get(key)?;
+        held.running -= 1;
+        let given_up = rules
+            .max_attempts
+            .is_some_and(|most| message.attempts() >= most);
+        let mut returned = None;
+        if ack == Ack::Done || given_up {
+            if ack == Ack::Retry {
+                tracing::error!(
+                    ?message,
+                    "message was tried as often as allowed and is given up"
+                );
+            }
+            held.tracker.done(message.offset());
+            held.returns.add(message.record_bytes());
+            returned = inner.returned(key);
+        } else if !held.removed {
+            let pause = pause(rules.order, message.attempts());
+            let due = Reverse((now + pause, message.offset()));
+            message.next_attempt();
+            let message = match rules.order {
+                Order::PerQueue => {
+                    held.messages.push_front(message);
+                    held.suspended = true;
+                    None
+                }
+                Order::None => {
+                    held.retrying += 1;
+                    Some(message)
+                }
+            };
+            inner.retries.push(Retry { due, key, message });
+            self.rescheduled.notify_one();
+        }
+        inner.list(key);
+        inner.free_if_over(key);
+        drop(inner);
+        self.finished.notify_waiters();
+        returned
+    }
+
+    /// Makes the tries that are due by `now` ready.
+    pub(super) fn tick(&self, now: Instant) {
+        let mut inner = self.inner.lock();
+        let mut wakers = Vec::new();
+        while inner
+            .retries
+            .peek()
+            .is_some_and(|retry| retry.due.0.0 <= now)
+            && let Some(retry) = inner.retries.pop()
+        {
+            if let Some(held) = inner.get(retry.key) {
+                match retry.message {
+                    Some(message) => {
+                        held.retrying -= 1;
+                        held.messages.push_front(message);
+                    }
+                    None => held.suspended = false,
+                }
+            }
+            inner.list(retry.key);
+            wakers.extend(inner.wake(1));
+        }
+        drop(inner);
+        wake_all(wakers);
+    }
+
+    /// When [`Dispatcher::tick`] has something to do.
+    pub(super) fn next_tick(&self) -> Option<Instant> {
+        self.inner.lock().retries.peek().map(|retry| retry.due.0.0)
+    }
+
+    /// Starts no more messages of a queue, and forgets those that were not started.
+    pub(super) fn drain(&self, key: QueueKey) {
+        if let Some(held) = self.inner.lock().get(key) {
+            held.draining = true;
+            held.messages.clear();
+        }
+    }
+
+    /// Waits until nothing of a queue runs.
+    pub(super) async fn drained(&self, key: QueueKey) {
+        self.until(|inner| inner.get(key).is_none_or(|held| held.running == 0))
+            .await;
+    }
+
+    /// Waits until nothing runs of any queue of this name.
+    pub(super) async fn quiet(&self, queue: &Queue) {
+        self.until(|inner| {
+            let mut held = inner.slots.iter().filter_map(|slot| slot.held.as_ref());
+            !held.any(|held| held.running > 0 && held.queue == *queue)
+        })
+        .await;
+    }
+
+    async fn until(&self, is_true: impl Fn(&mut Inner<S>) -> bool) {
+        loop {
+            let finished = self.finished.notified();
+            if is_true(&mut self.inner.lock()) {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    /// The offset that a queue may commit.
+    pub(super) fn committable(&self, key: QueueKey) -> Option<QueueOffset> {
+        self.inner
+            .lock()
+            .get(key)
+            .map(|held| held.tracker.committable())
+    }
+
+    /// The queues that are held, sorted.
+    pub(super) fn queues(&self) -> Vec<Queue> {
+        let inner = self.inner.lock();
+        let held = inner.slots.iter().filter_map(|slot| slot.held.as_ref());
+        let mut queues: Vec<_> = held
+            .filter(|held| !held.removed)
+            .map(|held| held.queue.clone())
+            .collect();
+        queues.sort();
+        queues
+    }
+
+    /// Holds a queue no longer.
+    pub(super) fn remove(&self, key: QueueKey) {
+        let mut inner = self.inner.lock();
+        if let Some(held) = inner.get(key) {
+            held.removed = true;
+            held.draining = true;
+            held.messages.clear();
+        }
+        inner.free_if_over(key);
+        drop(inner);
+        self.finished.notify_waiters();
+    }
+
+    /// Starts no more messages of any queue; workers end.
+    pub(super) fn stop(&self) {
+        let mut inner = self.inner.lock();
+        inner.stopped = true;
+        for slot in &mut inner.slots {
+            if let Some(held) = &mut slot.held {
+                held.draining = true;
+                held.messages.clear();
+            }
+        }
+        let wakers = inner.wake(usize::MAX);
+        drop(inner);
+        wake_all(wakers);
+    }
+}
+
+impl<S: Clone> Inner<S> {
+    fn next(&mut self) -> Option<Job<S>> {
+        let order = self.rules.order;
+        while let Some(key) = self.ready.pop_front() {
+            let Some(held) = self.get(key) else {
+                continue;
+            };
+            held.listed = false;
+            if !held.can_start(order) {
+                continue;
+            }
+            let Some(message) = held.messages.pop_front() else {
+                continue;
+            };
+            held.running += 1;
+            let source = held.source.clone();
+            self.list(key);
+            return Some(Job {
+                key,
+                message,
+                source,
+            });
+        }
+        None
+    }
+}
+
+impl<S> Inner<S> {
+    fn returned(&mut self, key: QueueKey) -> Option<Window> {
+        let max_span = self.rules.max_span;
+        let held = self.get(key)?;
+        if held.draining || held.tracker.span() > max_span {
+            return None;
+        }
+        let holds_nothing = held.running == 0 && held.retrying == 0 && held.messages.is_empty();
+        held.returns.take(holds_nothing)
+    }
+}
+
+fn pause(order: Order, attempts: u32) -> Duration {
+    match order {
+        Order::PerQueue => RETRY_PAUSE,
+        Order::None => {
+            let doubled = RETRY_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+            doubled.min(LONGEST_RETRY_PAUSE)
+        }
+    }
+}

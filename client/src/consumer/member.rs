@@ -1,0 +1,365 @@
+//! Membership of a group at one broker: joins, takes up and gives up queues, commits, leaves.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use castmq_protocol::model::QueueOffset;
+use castmq_protocol::native::request::{
+    Filter, GroupAlias, JoinGroup, TopicAlias, TopicQueue, TopicSubscription,
+};
+use castmq_protocol::native::response::{AssignmentChanged, Deliver};
+use castmq_protocol::native::{ErrorCode, Request, Response, Retry, Role};
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::dispatcher::QueueKey;
+use super::push::Core;
+use super::worker::Source;
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::link::Session;
+use crate::message::{Origin, Queue, read_records};
+use crate::raw::{Push, Pushes};
+
+/// What becomes known of a broker's membership: the first time for [`start`](super::PushConsumerBuilder::start), later for
+/// nobody.
+pub(super) type Report = (Arc<str>, Result<()>);
+
+/// Where it is said.
+pub(super) type Reports = mpsc::UnboundedSender<Report>;
+
+/// Keeps the membership at one broker until the consumer stops. Returns what went wrong with the last commit.
+pub(super) async fn keep_membership(
+    core: Arc<Core>,
+    broker: Arc<str>,
+    address: watch::Receiver<Arc<str>>,
+    mut stop: watch::Receiver<bool>,
+    reports: Reports,
+) -> Result<()> {
+    let mut backoff = Backoff::default();
+    while !*stop.borrow() {
+        let address = address.borrow().clone();
+        let joined = tokio::select! {
+            joined = Membership::join(&core, &address) => joined,
+            _ = stop.changed() => return Ok(()),
+        };
+        let error = match joined {
+            Ok((membership, pushes)) => {
+                // Only the first report has a reader.
+                let _ = reports.send((broker.clone(), Ok(())));
+                backoff.reset();
+                match membership.serve(pushes, &mut stop).await {
+                    Served::Stopped(result) => return result,
+                    Served::Lost(error) => error,
+                }
+            }
+            Err(error) => {
+                let _ = reports.send((broker.clone(), Err(error.clone())));
+                error
+            }
+        };
+        let wait = backoff.after_failure(fastrand::f64());
+        tracing::warn!(group = %core.group, %address, %error, ?wait, "not a member of the group, joining again");
+        tokio::select! {
+            () = sleep(wait) => {}
+            _ = stop.changed() => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// How serving a connection ended.
+enum Served {
+    /// The consumer stopped; what the last commit met.
+    Stopped(Result<()>),
+    /// The connection is gone.
+    Lost(Error),
+}
+
+/// What happens to a queue.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// It is ours from here on.
+    TakeUp(QueueOffset),
+    /// It is another's.
+    GiveUp,
+}
+
+/// A queue whose messages come.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) key: QueueKey,
+    pub(super) topic: TopicAlias,
+    pub(super) subscription: u32,
+    pub(super) name: Queue,
+    /// What was committed; `None` before the first time, so that the start is committed too: a group that begins at the
+    /// latest message must not begin anew after a restart.
+    pub(super) committed: Option<QueueOffset>,
+}
+
+/// Where the messages of a subscription go.
+#[derive(Debug, Clone)]
+pub(super) struct Destination {
+    pub(super) key: QueueKey,
+    pub(super) origin: Arc<Origin>,
+    pub(super) source: Arc<Source>,
+    /// Tags that are wanted; empty for all.
+    pub(super) tags: Arc<[String]>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) held: HashMap<TopicQueue, Held>,
+    pub(super) destinations: HashMap<u32, Destination>,
+    /// Each queue has a task that does one thing after the other.
+    pub(super) tasks: HashMap<TopicQueue, mpsc::UnboundedSender<Command>>,
+    pub(super) next_subscription: u32,
+}
+
+/// Membership on one connection.
+pub(super) struct Membership {
+    pub(super) core: Arc<Core>,
+    pub(super) session: Arc<Session>,
+    pub(super) group: GroupAlias,
+    /// How long a queue that was taken away may be kept.
+    pub(super) lease: Duration,
+    pub(super) table: Mutex<Table>,
+}
+
+type Tasks = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
+impl Membership {
+    async fn join(core: &Arc<Core>, address: &str) -> Result<(Arc<Self>, Pushes)> {
+        let options = core.client.options(Role::Consumer, &core.member_id);
+        let (session, pushes) = Session::open(address, &options).await?;
+        let group = session.group(&core.group).await?;
+        let filtered_here = core.filters_here();
+        let mut lease = join_group(core, &session, group).await;
+        if let Err(error) = &lease
+            && core.may_filter_here(error, filtered_here)
+        {
+            lease = join_group(core, &session, group).await;
+        }
+        let membership = Self {
+            core: core.clone(),
+            session: Arc::new(session),
+            group,
+            lease: lease?,
+            table: Mutex::default(),
+        };
+        Ok((Arc::new(membership), pushes))
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        mut pushes: Pushes,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Served {
+        let mut tasks = Tasks::new();
+        let mut commit = interval(self.core.commit_every);
+        commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is at once.
+        commit.tick().await;
+        let served = loop {
+            tokio::select! {
+                push = pushes.next() => {
+                    let Some(push) = push else {
+                        break Served::Lost(self.session.connection.ended().await);
+                    };
+                    if let Err(error) = self.pushed(push, &tasks) {
+                        self.session.connection.close();
+                        break Served::Lost(error);
+                    }
+                }
+                Some(()) = tasks.next(), if !tasks.is_empty() => {}
+                _ = commit.tick() => tasks.push(self.clone().committing()),
+                _ = stop.changed() => break Served::Stopped(self.leave().await),
+            }
+        };
+        let held: Vec<_> = self.table.lock().held.drain().collect();
+        for (_, held) in held {
+            self.core.messages.remove(held.key);
+        }
+        let destinations: Vec<_> = self.table.lock().destinations.drain().collect();
+        for (_, destination) in destinations {
+            // Those whose subscription was not answered yet.
+            self.core.messages.remove(destination.key);
+        }
+        served
+    }
+
+    fn pushed(self: &Arc<Self>, push: Push, tasks: &Tasks) -> Result<()> {
+        match push.response {
+            Response::Deliver(deliver) => self.delivered(&deliver, push.payload)?,
+            Response::AssignmentChanged(change) if change.group == self.group => {
+                self.assignment_changed(change, tasks);
+            }
+            Response::Closing { reason } => {
+                tracing::info!(broker = %self.session.broker, %reason, "broker closes the connection");
+                tasks.push(self.clone().committing());
+            }
+            other => tracing::debug!(?other, "push is not for this membership"),
+        }
+        Ok(())
+    }
+
+    fn delivered(&self, deliver: &Deliver, payload: Bytes) -> Result<()> {
+        let destination = self
+            .table
+            .lock()
+            .destinations
+            .get(&deliver.subscription)
+            .cloned();
+        let Some(destination) = destination else {
+            // On its way while the subscription ended.
+            return Ok(());
+        };
+        let messages = read_records(payload, Some(&destination.origin), deliver.messages)?;
+        let tags = &destination.tags;
+        // Brokers compare hashes of tags, which can collide, or do not filter at all.
+        let wanted = |message: &crate::ReceivedMessage| {
+            tags.is_empty()
+                || message
+                    .tag()
+                    .is_some_and(|tag| tags.iter().any(|one| one == tag))
+        };
+        let delivered =
+            self.core
+                .messages
+                .deliver(destination.key, messages, deliver.next_offset, wanted);
+        if let Some(credit) = delivered {
+            destination.source.give_back(credit);
+        }
+        Ok(())
+    }
+
+    fn assignment_changed(self: &Arc<Self>, change: AssignmentChanged, tasks: &Tasks) {
+        tracing::info!(
+            group = %self.core.group,
+            broker = %self.session.broker,
+            assigned = change.assigned.len(),
+            revoked = change.revoked.len(),
+            "assignment changed"
+        );
+        for queue in change.revoked {
+            self.command(queue, Command::GiveUp, tasks);
+        }
+        for assigned in change.assigned {
+            self.command(assigned.queue, Command::TakeUp(assigned.offset), tasks);
+        }
+    }
+
+    fn command(self: &Arc<Self>, queue: TopicQueue, command: Command, tasks: &Tasks) {
+        let mut table = self.table.lock();
+        let sender = table.tasks.entry(queue).or_insert_with_key(|queue| {
+            let (sender, commands) = mpsc::unbounded_channel();
+            tasks.push(Box::pin(self.clone().keep_queue(queue.clone(), commands)));
+            sender
+        });
+        // The task lives as long as its sender.
+        let _ = sender.send(command);
+    }
+
+    async fn keep_queue(
+        self: Arc<Self>,
+        queue: TopicQueue,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+    ) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::TakeUp(offset) => self.take_up(&queue, offset, &mut commands).await,
+                Command::GiveUp => self.give_up(&queue).await,
+            }
+        }
+    }
+
+    /// Finishes what runs, commits, and leaves the group.
+    async fn leave(&self) -> Result<()> {
+        let keys: Vec<_> = self
+            .table
+            .lock()
+            .held
+            .values()
+            .map(|held| held.key)
+            .collect();
+        for key in &keys {
+            self.core.messages.drain(*key);
+        }
+        let drained = join_all(keys.iter().map(|key| self.core.messages.drained(*key)));
+        if timeout(self.core.drain_timeout, drained).await.is_err() {
+            tracing::warn!(group = %self.core.group, "handlers still run at shutdown, their messages will come again");
+        }
+        let committed = self.commit_all().await;
+        let left = self
+            .session
+            .ask(Request::LeaveGroup { group: self.group })
+            .await;
+        if let Err(error) = left {
+            tracing::debug!(%error, "could not leave the group, the lost connection will do it");
+        }
+        self.session.connection.close();
+        committed
+    }
+}
+
+async fn join_group(core: &Core, session: &Session, group: GroupAlias) -> Result<Duration> {
+    let subscriptions = core.subscriptions.iter().map(|wanted| TopicSubscription {
+        topic: wanted.topic.clone(),
+        filter: core.filter_for_broker(&wanted.filter),
+    });
+    let request = Request::JoinGroup(JoinGroup {
+        group,
+        mode: core.mode(),
+        from: core.from,
+        subscriptions: subscriptions.collect(),
+    });
+    match session.ask(request).await?.header.response {
+        Response::Joined(joined) => Ok(Duration::from_millis(joined.lease_ms.into())),
+        _ => Err(session.unexpected("join group")),
+    }
+}
+
+impl Core {
+    pub(super) fn filters_here(&self) -> bool {
+        self.filters_here.load(Ordering::Acquire)
+    }
+
+    /// Whether what was refused may work with the filtering done here. `already` says where it was done before.
+    pub(super) fn may_filter_here(&self, error: &Error, already: bool) -> bool {
+        let by_tags = |wanted: &TopicSubscription| matches!(wanted.filter, Filter::Tags(_));
+        let helps = error.code() == Some(ErrorCode::NotSupported)
+            && !already
+            && self.subscriptions.iter().any(by_tags);
+        if helps && !self.filters_here.swap(true, Ordering::AcqRel) {
+            tracing::info!(group = %self.group, "broker does not filter, filtering here");
+        }
+        helps
+    }
+
+    pub(super) fn filter(&self, topic: &str) -> Filter {
+        let wanted = self
+            .subscriptions
+            .iter()
+            .find(|wanted| wanted.topic == topic);
+        wanted.map_or(Filter::All, |wanted| wanted.filter.clone())
+    }
+
+    pub(super) fn filter_for_broker(&self, wanted: &Filter) -> Filter {
+        match wanted {
+            Filter::Tags(_) if self.filters_here() => Filter::All,
+            other => other.clone(),
+        }
+    }
+
+    /// A refusal that joining again will not change.
+    pub(super) fn is_final(error: &Error) -> bool {
+        error.code().is_some() && error.retry() == Retry::Never
+    }
+}
