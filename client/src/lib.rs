@@ -1,3 +1,73 @@
 //! The Rust SDK for CastMQ.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> castmq_client::Result<()> {
+//! use castmq_client::{Client, Filter, Message, StartFrom};
+//!
+//! let client = Client::connect("127.0.0.1:9876").await?;
+//!
+//! let producer = client.producer().build();
+//! producer.send(Message::new("orders", "hello")).await?;
+//!
+//! let consumer = client
+//!     .push_consumer("billing")
+//!     .subscribe("orders", Filter::All)
+//!     .from(StartFrom::Earliest)
+//!     .handler(|message| async move { println!("{:?}", message.body()) })
+//!     .start()
+//!     .await?;
+//! consumer.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! - [`Client`]: what the others are made from; they share its connections and routes.
+//! - [`Producer`]: sends, one by one or in batches, from one task or many. (`producer`)
+//! - [`PushConsumer`] and [`PullConsumer`]: receive, as a member of a group or on their own. (`consumer`)
+//! - [`Admin`] and [`BrokerAdmin`]: what operators do. (`admin`)
+//! - [`Message`] and [`ReceivedMessage`]: what is sent and received. (`message`)
+//! - [`Error`]: what can go wrong, and whether trying again is safe. (`error`)
+//! - [`raw`]: connections as such, for tools and benchmarks.
+//! - `link`: an address that is connected to again; `routes`: where topics are; `backoff`: how long to wait.
+//!
+//! # What can be relied on
+//!
+//! - A [`SendReceipt`] means *stored*, as the broker's policy says.
+//! - Everything has a timeout; nothing waits for ever. Lost connections are made again, with growing pauses.
+//! - Messages sent to one queue from one task are stored in that order, unless one is sent again after a failure.
+//! - A message is delivered to a group at least once. Committed offsets never pass one that is not done.
+//! - Memory is bounded: by [`ProducerBuilder::max_buffered_bytes`], and by [`PushConsumerBuilder::window`] for each queue.
+//!
+//! All types may be sent and shared between threads. Everything runs on tokio, on a runtime with one thread or many.
 
 #![warn(missing_docs)]
+
+mod admin;
+mod backoff;
+mod client;
+mod consumer;
+mod error;
+mod link;
+mod message;
+mod producer;
+pub mod raw;
+mod routes;
+#[cfg(test)]
+mod testing;
+
+pub use admin::{Admin, BrokerAdmin};
+pub use client::{Client, ClientBuilder, DEFAULT_NAME_SERVER};
+pub use consumer::{
+    Ack, Filter, FnHandler, Handler, IntoAck, Order, PullConsumer, PullConsumerBuilder,
+    PushConsumer, PushConsumerBuilder, SeekTo, StartFrom, tags,
+};
+pub use error::{Error, Result};
+pub use message::{Compression, Message, MessageBuilder, Queue, QueueChoice, ReceivedMessage};
+pub use producer::{Delivery, Producer, ProducerBuilder, SendReceipt, SendStatus};
+
+pub use castmq_protocol::model;
+pub use castmq_protocol::native::{ErrorCode, Failure, Retry};
+pub use castmq_protocol::record::MessageId;
