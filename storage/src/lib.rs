@@ -2,14 +2,26 @@
 //!
 //! # Layout
 //!
+//! - [`checkpoint`], [`abort`], [`lock`]: what the next start needs to know of this one.
 //! - [`commit_log`]: the records themselves, their one writer, and how the end is found after a stop.
 //! - [`consume_queue`]: for each queue of a topic, where its messages lie in the log.
 //! - [`disk`]: directories, files and segments as the store sees them, on the operating system and in memory.
+//! - [`dispatch`]: the one road from the log to the queues.
 //! - [`index`]: where messages with a key lie in the log.
+//! - [`store`]: all of it together: opened, kept durable, closed.
+//! - [`metadata`]: topics, groups, offsets and key-values, in sled.
+//! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
 //!
 //! Nothing here knows actors, sockets or async.
 
+pub mod abort;
+pub mod checkpoint;
 pub mod commit_log;
 pub mod consume_queue;
 pub mod disk;
+pub mod dispatch;
 pub mod index;
+pub mod lock;
+pub mod metadata;
+pub mod retention;
+pub mod store;
