@@ -24,6 +24,8 @@ mod slots;
 mod write;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::IndexError;
