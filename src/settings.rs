@@ -20,8 +20,16 @@ pub(crate) fn load(parts: Parts, flags: &ServeFlags) -> Result<Loaded, LoadError
     let given = [
         ("store.data_dir", data, "--data"),
         ("broker.listen", flags.listen.clone(), "--listen"),
-        ("name_server.listen", flags.namesrv_listen.clone(), "--namesrv-listen"),
-        ("broker.name_servers", flags.name_servers.clone(), "--namesrv"),
+        (
+            "name_server.listen",
+            flags.namesrv_listen.clone(),
+            "--namesrv-listen",
+        ),
+        (
+            "broker.name_servers",
+            flags.name_servers.clone(),
+            "--namesrv",
+        ),
     ];
     let flags = given
         .into_iter()

@@ -106,8 +106,7 @@ impl Node {
         let mut running = None;
         if parts.has_broker() {
             let data = Stage::new("data")?;
-            let made =
-                broker::assembly::assemble(settings, &name_servers, Clock::system(), &data)?;
+            let made = broker::assembly::assemble(settings, &name_servers, Clock::system(), &data)?;
             plan = plan.child(Child::supervisor("broker", made.plan));
             running = Some(RunningBroker {
                 context: made.context,

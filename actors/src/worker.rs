@@ -18,10 +18,7 @@ pub(crate) struct Worker<J> {
 impl<J: Send + 'static> Worker<J> {
     /// Starts a thread. When `work` panics the thread ends: [`Worker::submit`] fails from then on, and what the job
     /// held is dropped.
-    pub(crate) fn start(
-        name: &str,
-        mut work: impl FnMut(J) + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(name: &str, mut work: impl FnMut(J) + Send + 'static) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<J>();
         thread::Builder::new()
             .name(format!("castmq-{name}"))

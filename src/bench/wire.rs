@@ -56,8 +56,7 @@ impl Wire {
             let mut frames = Frames::new(&self.input, MAX_FRAME_BYTES);
             if let Some(frame) = frames.next() {
                 let frame = frame.map_err(io::Error::other)?;
-                let (header, _) =
-                    decode_header::<ServerHeader>(frame).map_err(io::Error::other)?;
+                let (header, _) = decode_header::<ServerHeader>(frame).map_err(io::Error::other)?;
                 let consumed = frames.consumed();
                 self.input.advance(consumed);
                 return match header.response {

@@ -177,7 +177,11 @@ fn new_context(
 fn create_system_entries(settings: &Settings, store: &Store) -> Result<(), NodeError> {
     let broker = &settings.broker;
     let metadata = &store.metadata;
-    let known: Vec<_> = metadata.topics()?.into_iter().map(|(name, _)| name).collect();
+    let known: Vec<_> = metadata
+        .topics()?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let mut is_changed = false;
     let topics = system::topics(
         &broker.cluster_name,
@@ -193,7 +197,11 @@ fn create_system_entries(settings: &Settings, store: &Store) -> Result<(), NodeE
             is_changed = true;
         }
     }
-    let known: Vec<_> = metadata.groups()?.into_iter().map(|(name, _)| name).collect();
+    let known: Vec<_> = metadata
+        .groups()?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     for name in system::GROUPS {
         if let Ok(name) = GroupName::new(name)
             && !known.contains(&name)
@@ -252,8 +260,10 @@ fn plan(
     let checkpointer = child!("checkpointer", |context| {
         Ok::<_, Failure>(Checkpointer::new(context))
     });
-    let metadata = child!("metadata", |context| Ok::<_, Failure>(Metadata::new(context)))
-        .stop_within(Duration::from_secs(10));
+    let metadata = child!("metadata", |context| Ok::<_, Failure>(Metadata::new(
+        context
+    )))
+    .stop_within(Duration::from_secs(10));
     let cold_reader = child!("cold-reader", |context| {
         Ok::<_, Failure>(ColdReader::new(context))
     });
@@ -356,18 +366,27 @@ impl Reception for Desk {
         let name = format!("{:?}({}@{})", client.role, client.client_id, client.peer);
         // A session that cannot be started has closed its connection, which tells the client.
         match client.role {
-            Role::Producer => drop(sessions.start_on(data, Child::once(name, move || {
-                let (connection, client) = take_over(&context, accepted)?;
-                ProducerSession::new(context, connection, client)
-            }))),
-            Role::Consumer => drop(sessions.start_on(data, Child::once(name, move || {
-                let (connection, client) = take_over(&context, accepted)?;
-                ConsumerSession::new(context, connection, client)
-            }))),
-            Role::Admin | Role::Broker => drop(sessions.start_on(data, Child::once(name, move || {
-                let (connection, client) = take_over(&context, accepted)?;
-                Ok(AdminSession::new(context, connection, client))
-            }))),
+            Role::Producer => drop(sessions.start_on(
+                data,
+                Child::once(name, move || {
+                    let (connection, client) = take_over(&context, accepted)?;
+                    ProducerSession::new(context, connection, client)
+                }),
+            )),
+            Role::Consumer => drop(sessions.start_on(
+                data,
+                Child::once(name, move || {
+                    let (connection, client) = take_over(&context, accepted)?;
+                    ConsumerSession::new(context, connection, client)
+                }),
+            )),
+            Role::Admin | Role::Broker => drop(sessions.start_on(
+                data,
+                Child::once(name, move || {
+                    let (connection, client) = take_over(&context, accepted)?;
+                    Ok(AdminSession::new(context, connection, client))
+                }),
+            )),
         }
     }
 
@@ -381,10 +400,7 @@ impl Reception for Desk {
 }
 
 /// Takes a connection over on the session's thread.
-fn take_over(
-    context: &BrokerContext,
-    accepted: Accepted,
-) -> Result<(Connection, Client), Failure> {
+fn take_over(context: &BrokerContext, accepted: Accepted) -> Result<(Connection, Client), Failure> {
     let (socket, client, already, seat) = accepted.into_parts()?;
     let max_frame_bytes = context.limits.max_frame_bytes as usize;
     let connection = Connection::new(socket, client.peer, already, max_frame_bytes, seat);

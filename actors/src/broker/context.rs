@@ -22,6 +22,7 @@ use crate::delivery::consumer_group::ConsumerGroup;
 use crate::delivery::groups::Groups;
 use crate::delivery::queues::Queues;
 use crate::metadata::actor::Metadata;
+use crate::network::registrar::Registrar;
 use crate::storage::commit_tracker::CommitTracker;
 use crate::storage::dispatcher::Dispatcher;
 use crate::storage::flush_service::FlushService;
@@ -29,7 +30,6 @@ use crate::storage::indexer::Indexer;
 use crate::storage::log_writer::LogWriter;
 use crate::storage::runway::Runway;
 use crate::storage::segment_allocator::SegmentAllocator;
-use crate::network::registrar::Registrar;
 use crate::supervision::{ActorRef, Failure, Stage, Supervisor, Tree};
 
 /// When a message counts as stored.
@@ -127,7 +127,10 @@ impl BrokerContext {
 
     /// What clients are told when the broker stops.
     pub(crate) fn goodbye(&self) -> Refusal {
-        Refusal::safe(ErrorCode::ShuttingDown, "the broker is stopping: use another, or come back")
+        Refusal::safe(
+            ErrorCode::ShuttingDown,
+            "the broker is stopping: use another, or come back",
+        )
     }
 
     pub(crate) fn internal(&self, reason: impl std::fmt::Display) -> Refusal {

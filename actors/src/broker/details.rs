@@ -24,7 +24,10 @@ impl ProcessUse {
         let kib = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let number = line.and_then(|rest| rest.split_whitespace().next());
-            number.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) * 1024
+            number
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or(0)
+                * 1024
         };
         let times = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let seconds = u64::try_from(times.tv_sec).unwrap_or(0);
@@ -63,7 +66,9 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
         log_flushed: log.flushed(),
         log_committed: context.positions.committed(),
         log_dispatched: context.positions.dispatched(),
-        connections: context.connections.load(std::sync::atomic::Ordering::Acquire),
+        connections: context
+            .connections
+            .load(std::sync::atomic::Ordering::Acquire),
         topics: u32::try_from(context.topics.len()).unwrap_or(u32::MAX),
         groups: u32::try_from(context.groups.len()).unwrap_or(u32::MAX),
         disk_used_ratio: space.map_or(0.0, |space| space.used_ratio()),

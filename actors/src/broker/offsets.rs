@@ -24,7 +24,9 @@ pub(crate) struct Offsets(Mutex<Table>);
 
 impl Offsets {
     /// Begins with what was stored.
-    pub(crate) fn new(stored: impl IntoIterator<Item = (GroupName, QueueKey, QueueOffset)>) -> Self {
+    pub(crate) fn new(
+        stored: impl IntoIterator<Item = (GroupName, QueueKey, QueueOffset)>,
+    ) -> Self {
         let mut table = Table::default();
         for (group, key, offset) in stored {
             table
@@ -46,7 +48,9 @@ impl Offsets {
     pub(crate) fn of_group(&self, group: &GroupName) -> Vec<(QueueKey, QueueOffset)> {
         let table = self.0.lock();
         let offsets = table.committed.get(group).into_iter().flatten();
-        offsets.map(|(key, offset)| (key.clone(), *offset)).collect()
+        offsets
+            .map(|(key, offset)| (key.clone(), *offset))
+            .collect()
     }
 
     /// Whether a group has an offset in any queue of a topic.
@@ -73,7 +77,11 @@ impl Offsets {
         let mut table = self.0.lock();
         let Table { committed, changed } = &mut *table;
         for (group, offsets) in committed {
-            let gone: Vec<_> = offsets.keys().filter(|key| key.0 == *topic).cloned().collect();
+            let gone: Vec<_> = offsets
+                .keys()
+                .filter(|key| key.0 == *topic)
+                .cloned()
+                .collect();
             for key in gone {
                 offsets.remove(&key);
                 entry(changed, group).insert(key, None);
@@ -98,7 +106,9 @@ impl Offsets {
     pub(crate) fn return_changed(&self, unwritten: ChangedOffsets) {
         let mut table = self.0.lock();
         for (group, key, offset) in unwritten {
-            entry(&mut table.changed, &group).entry(key).or_insert(offset);
+            entry(&mut table.changed, &group)
+                .entry(key)
+                .or_insert(offset);
         }
     }
 }

@@ -50,7 +50,10 @@ impl Positions {
     /// When it would pass what is appended.
     pub(crate) fn set_committed(&self, committed: PhysicalOffset) {
         let appended = self.appended();
-        assert!(committed <= appended, "committed {committed} passes appended {appended}");
+        assert!(
+            committed <= appended,
+            "committed {committed} passes appended {appended}"
+        );
         self.committed.fetch_max(committed.0, Ordering::AcqRel);
     }
 

@@ -87,7 +87,10 @@ impl Topic {
         if !self.allows(permission::WRITE) {
             return Err(Failure::never(
                 ErrorCode::NotWritable,
-                format!("topic {} may not be written: change its permission", self.name),
+                format!(
+                    "topic {} may not be written: change its permission",
+                    self.name
+                ),
             ));
         }
         match queue {
@@ -153,7 +156,10 @@ pub(crate) struct Topics {
 
 impl Topics {
     /// Begins with what was stored, at the wall clock's `now_ms`.
-    pub(crate) fn new(stored: impl IntoIterator<Item = (TopicName, TopicConfig)>, now_ms: i64) -> Self {
+    pub(crate) fn new(
+        stored: impl IntoIterator<Item = (TopicName, TopicConfig)>,
+        now_ms: i64,
+    ) -> Self {
         let topics = Self {
             table: RwLock::default(),
             began_ms: now_ms,

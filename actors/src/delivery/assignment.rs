@@ -111,7 +111,9 @@ mod tests {
     fn a_new_member_takes_only_its_share() {
         let before = assign(&one_topic(8, 1..=2), &BTreeMap::new(), 0);
         let after = assign(&one_topic(8, 1..=3), &before, 0);
-        let moved = before.iter().filter(|(key, member)| after.get(*key) != Some(member));
+        let moved = before
+            .iter()
+            .filter(|(key, member)| after.get(*key) != Some(member));
         assert_eq!(moved.count(), 2);
     }
 

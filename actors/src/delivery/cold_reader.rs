@@ -102,11 +102,12 @@ fn work(store: &Store, job: Job) {
         }
         Job::Offsets(question, reply) => {
             let find = |queue: &Arc<ConsumeQueue>| {
-                queue.search::<ConsumeQueueError>(
-                    question.timestamp_ms,
-                    Boundary::Lower,
-                    |unit| Ok(store.log.store_timestamp_ms(unit.physical).unwrap_or(i64::MIN)),
-                )
+                queue.search::<ConsumeQueueError>(question.timestamp_ms, Boundary::Lower, |unit| {
+                    Ok(store
+                        .log
+                        .store_timestamp_ms(unit.physical)
+                        .unwrap_or(i64::MIN))
+                })
             };
             let found: Result<Vec<_>, _> = question.queues.iter().map(find).collect();
             reply.send(found.map_err(|error| error.to_string()));
@@ -123,7 +124,13 @@ fn find_by_key(store: &Store, question: &FindByKey) -> FoundRecords {
         .ok_or("the key index is switched off: set store.index_enabled")?;
     let FindByKey { topic, key, .. } = question;
     let found = index
-        .query(topic, key, question.max as usize, question.begin_ms, question.end_ms)
+        .query(
+            topic,
+            key,
+            question.max as usize,
+            question.begin_ms,
+            question.end_ms,
+        )
         .map_err(|error| error.to_string())?;
     let has_key = |record: &LogSlice| {
         let Ok(view) = RecordView::parse(record.as_ref()) else {
@@ -134,7 +141,9 @@ fn find_by_key(store: &Store, question: &FindByKey) -> FoundRecords {
             || view.property(keys::UNIQ_KEY) == Some(key.as_str());
         is_keyed && view.topic() == Ok(topic.as_str())
     };
-    let records = found.into_iter().filter_map(|offset| store.log.record(offset));
+    let records = found
+        .into_iter()
+        .filter_map(|offset| store.log.record(offset));
     Ok(records.filter(has_key).collect())
 }
 
@@ -177,12 +186,7 @@ impl Answer<OffsetsAtTime> for ColdReader {
 impl Answer<FindByKey> for ColdReader {
     type Reply = FoundRecords;
 
-    fn answer(
-        &mut self,
-        question: FindByKey,
-        reply: Reply<FoundRecords>,
-        ctx: &mut Ctx<'_, Self>,
-    ) {
+    fn answer(&mut self, question: FindByKey, reply: Reply<FoundRecords>, ctx: &mut Ctx<'_, Self>) {
         self.submit(Job::Keys(question, reply), ctx);
     }
 }

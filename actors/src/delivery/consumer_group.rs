@@ -171,13 +171,19 @@ impl ConsumerGroup {
         if !config.consume_enabled {
             return Err(Refusal::never(
                 ErrorCode::GroupDisabled,
-                format!("group {} may not consume: an operator has switched it off", self.group),
+                format!(
+                    "group {} may not consume: an operator has switched it off",
+                    self.group
+                ),
             ));
         }
         if join.mode == GroupMode::Broadcasting && !config.broadcast_enabled {
             return Err(Refusal::never(
                 ErrorCode::GroupDisabled,
-                format!("group {} may not broadcast: change its settings", self.group),
+                format!(
+                    "group {} may not broadcast: change its settings",
+                    self.group
+                ),
             ));
         }
         let conflict = self.members.values().find(|member| {
@@ -231,15 +237,20 @@ impl ConsumerGroup {
             Ok(actors) => actors.cold_reader.clone(),
             Err(failure) => return ctx.fail(failure),
         };
-        ctx.then(cold_reader.ask(question), move |group, answer, _| match answer {
-            Ok(Ok(offsets)) => {
-                let found = unknown.into_iter().zip(offsets).collect();
-                group.admit(join, reply, &found);
-            }
-            // The question is answered again when the client joins again.
-            Ok(Err(error)) => reply.send(Err(Refusal::safe(ErrorCode::Internal, error))),
-            Err(error) => reply.send(Err(Refusal::safe(ErrorCode::Internal, error.to_string()))),
-        });
+        ctx.then(
+            cold_reader.ask(question),
+            move |group, answer, _| match answer {
+                Ok(Ok(offsets)) => {
+                    let found = unknown.into_iter().zip(offsets).collect();
+                    group.admit(join, reply, &found);
+                }
+                // The question is answered again when the client joins again.
+                Ok(Err(error)) => reply.send(Err(Refusal::safe(ErrorCode::Internal, error))),
+                Err(error) => {
+                    reply.send(Err(Refusal::safe(ErrorCode::Internal, error.to_string())))
+                }
+            },
+        );
     }
 
     fn admit(
@@ -294,7 +305,9 @@ impl ConsumerGroup {
             .topics
             .find(topic.as_str())
             .map_or(0, |topic| topic.read_queues());
-        (0..count).map(|queue| (topic.clone(), QueueId(queue))).collect()
+        (0..count)
+            .map(|queue| (topic.clone(), QueueId(queue)))
+            .collect()
     }
 
     /// Where reading begins in a queue that the group knows nothing of.
@@ -310,9 +323,10 @@ impl ConsumerGroup {
         match from {
             StartFrom::Earliest => queue.min_offset(),
             StartFrom::Latest => queue.max_offset(),
-            StartFrom::Timestamp(_) => {
-                at_time.get(key).copied().unwrap_or_else(|| queue.min_offset())
-            }
+            StartFrom::Timestamp(_) => at_time
+                .get(key)
+                .copied()
+                .unwrap_or_else(|| queue.min_offset()),
         }
     }
 
@@ -354,7 +368,11 @@ impl ConsumerGroup {
             return;
         }
         let is_first = member.told.is_empty();
-        let from = if is_first { member.from } else { StartFrom::Earliest };
+        let from = if is_first {
+            member.from
+        } else {
+            StartFrom::Earliest
+        };
         let assigned: Vec<_> = new
             .iter()
             .map(|key| (key.clone(), self.first_offset(key, from, at_time)))
@@ -482,7 +500,9 @@ impl ConsumerGroup {
         let mut refused = None;
         for (key, offset) in commit.offsets {
             match self.owned.get(&key) {
-                Some(owned) if owned.member != commit.member || owned.is_reset => refused = Some(key),
+                Some(owned) if owned.member != commit.member || owned.is_reset => {
+                    refused = Some(key)
+                }
                 _ => self.context.offsets.set(&self.group, key, offset),
             }
         }
@@ -521,7 +541,10 @@ impl ConsumerGroup {
         let keys: BTreeSet<_> = known.keys().chain(self.owned.keys()).cloned().collect();
         let progress = keys.iter().map(|key| {
             let queue = self.context.store.queues.find(key.0.as_str(), key.1);
-            let owner = self.owned.get(key).and_then(|owned| self.members.get(&owned.member));
+            let owner = self
+                .owned
+                .get(key)
+                .and_then(|owned| self.members.get(&owned.member));
             QueueProgress {
                 queue: topic_queue(key),
                 committed: known.get(key).copied(),
@@ -575,7 +598,11 @@ impl Receive<Leave> for ConsumerGroup {
 impl Receive<Release> for ConsumerGroup {
     fn receive(&mut self, release: Release, _ctx: &mut Ctx<'_, Self>) {
         for key in &release.queues {
-            if self.owned.get(key).is_some_and(|owned| owned.member == release.member) {
+            if self
+                .owned
+                .get(key)
+                .is_some_and(|owned| owned.member == release.member)
+            {
                 self.owned.remove(key);
             }
         }

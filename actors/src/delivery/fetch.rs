@@ -85,13 +85,25 @@ pub(crate) fn read(
 ) -> Result<Read, ConsumeQueueError> {
     let (min, max) = (queue.min_offset(), queue.max_offset());
     if offset < min {
-        return Ok(Read::Done(Fetched::nothing(queue, PullStatus::OffsetTooSmall, min)));
+        return Ok(Read::Done(Fetched::nothing(
+            queue,
+            PullStatus::OffsetTooSmall,
+            min,
+        )));
     }
     if offset > max {
-        return Ok(Read::Done(Fetched::nothing(queue, PullStatus::OffsetTooLarge, max)));
+        return Ok(Read::Done(Fetched::nothing(
+            queue,
+            PullStatus::OffsetTooLarge,
+            max,
+        )));
     }
     if offset == max {
-        return Ok(Read::Empty(Fetched::nothing(queue, PullStatus::NoNewMessage, offset)));
+        return Ok(Read::Empty(Fetched::nothing(
+            queue,
+            PullStatus::NoNewMessage,
+            offset,
+        )));
     }
     let mut units = Vec::new();
     let wanted = max_messages.clamp(1, MAX_UNITS) as usize;
@@ -140,7 +152,12 @@ fn fitting(units: &[ConsumeUnit], max_bytes: u32) -> usize {
         bytes += u64::from(unit.size);
         bytes <= u64::from(max_bytes)
     };
-    units.iter().take_while(fits).count().max(1).min(units.len())
+    units
+        .iter()
+        .take_while(fits)
+        .count()
+        .max(1)
+        .min(units.len())
 }
 
 fn is_hot(log: &CommitLog, units: &[ConsumeUnit]) -> bool {

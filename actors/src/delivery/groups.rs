@@ -81,7 +81,11 @@ impl Groups {
 
     /// The actor of a group, if it is awake.
     pub(crate) fn find(&self, group: &GroupName) -> Option<ActorRef<ConsumerGroup>> {
-        self.awake.lock().get(group).filter(|g| g.is_open()).cloned()
+        self.awake
+            .lock()
+            .get(group)
+            .filter(|g| g.is_open())
+            .cloned()
     }
 
     /// All actors that are awake.

@@ -83,7 +83,8 @@ impl Queue {
 
     fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
         let now = Instant::now();
-        let is_due = |fetch: &mut Fetch| matches!(fetch.patience, Patience::Until(end) if end <= now);
+        let is_due =
+            |fetch: &mut Fetch| matches!(fetch.patience, Patience::Until(end) if end <= now);
         for mut fetch in self.waiting.extract_if(.., is_due).collect::<Vec<_>>() {
             fetch.patience = Patience::None;
             self.serve(fetch);

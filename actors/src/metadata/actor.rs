@@ -136,7 +136,9 @@ impl Metadata {
         if !broker.auto_create_topics {
             return Err(Refusal::never(
                 ErrorCode::TopicNotFound,
-                format!("topic {name} does not exist, and topics are not created automatically here: create it with `castmq admin topic create {name}`"),
+                format!(
+                    "topic {name} does not exist, and topics are not created automatically here: create it with `castmq admin topic create {name}`"
+                ),
             ));
         }
         self.check_topic_count()?;
@@ -149,7 +151,9 @@ impl Metadata {
         if self.context.topics.len() >= limit as usize {
             return Err(Refusal::never(
                 ErrorCode::LimitReached,
-                format!("the broker has its {limit} topics: delete some, or raise limits.max_topics"),
+                format!(
+                    "the broker has its {limit} topics: delete some, or raise limits.max_topics"
+                ),
             ));
         }
         Ok(())
@@ -181,14 +185,18 @@ impl Metadata {
         if !self.context.settings.broker.auto_create_groups {
             return Err(Refusal::never(
                 ErrorCode::GroupNotFound,
-                format!("group {group} does not exist, and groups are not created automatically here: create it with `castmq admin group create {group}`"),
+                format!(
+                    "group {group} does not exist, and groups are not created automatically here: create it with `castmq admin group create {group}`"
+                ),
             ));
         }
         let limit = self.context.settings.limits.max_groups;
         if self.context.groups.len() >= limit as usize {
             return Err(Refusal::never(
                 ErrorCode::LimitReached,
-                format!("the broker has its {limit} groups: delete some, or raise limits.max_groups"),
+                format!(
+                    "the broker has its {limit} groups: delete some, or raise limits.max_groups"
+                ),
             ));
         }
         tracing::info!(%group, by, "creating a consumer group");

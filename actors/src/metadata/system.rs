@@ -16,11 +16,7 @@ fn topic(name: &str, queues: u32, permission: u32) -> (String, TopicConfig) {
 }
 
 /// The system topics of a broker.
-pub(crate) fn topics(
-    cluster: &str,
-    broker: &str,
-    auto_create: bool,
-) -> Vec<(String, TopicConfig)> {
+pub(crate) fn topics(cluster: &str, broker: &str, auto_create: bool) -> Vec<(String, TopicConfig)> {
     let mut topics = vec![
         topic(system_topics::SELF_TEST, 1, READ_WRITE),
         topic(system_topics::BENCHMARK, 1024, READ_WRITE),
@@ -35,7 +31,11 @@ pub(crate) fn topics(
     ];
     if auto_create {
         let all = READ_WRITE | permission::INHERIT;
-        topics.push(topic(system_topics::AUTO_CREATE_TEMPLATE, TEMPLATE_QUEUES, all));
+        topics.push(topic(
+            system_topics::AUTO_CREATE_TEMPLATE,
+            TEMPLATE_QUEUES,
+            all,
+        ));
     }
     topics
 }

@@ -104,9 +104,13 @@ impl Reception for Desk {
         let idle_timeout = Duration::from_millis(self.settings.limits.idle_timeout_ms);
         drop(self.sessions.start(Child::once(name, move || {
             let (socket, client, already, seat) = accepted.into_parts()?;
-            let connection =
-                Connection::new(socket, client.peer, already, max_frame_bytes, seat);
-            Ok(NameServerSession::new(keeper, connection, client, idle_timeout))
+            let connection = Connection::new(socket, client.peer, already, max_frame_bytes, seat);
+            Ok(NameServerSession::new(
+                keeper,
+                connection,
+                client,
+                idle_timeout,
+            ))
         })));
     }
 

@@ -140,7 +140,9 @@ impl RouteTable {
         for key in &gone {
             self.remove(key);
         }
-        gone.into_iter().map(|(name, id)| format!("{name}:{id}")).collect()
+        gone.into_iter()
+            .map(|(name, id)| format!("{name}:{id}"))
+            .collect()
     }
 
     /// Where a topic is; `None` when no broker has it.
@@ -302,7 +304,12 @@ mod tests {
         let mut table = RouteTable::default();
         let now = Instant::now();
         table.register(register("a", 0, 1, full(&["t"])), 1, MAX_EXPIRY, now);
-        table.register(register("a", 0, 1, changes(1, &[], &[])), 2, MAX_EXPIRY, now);
+        table.register(
+            register("a", 0, 1, changes(1, &[], &[])),
+            2,
+            MAX_EXPIRY,
+            now,
+        );
         assert!(table.connection_closed(1).is_empty());
         assert!(table.route("t").is_some());
         table.unregister("a", 0);

@@ -72,7 +72,12 @@ impl NameServerSession {
                 });
                 self.reply(correlation, asked, Response::Registered, ctx);
             }
-            (Request::UnregisterBroker { broker, broker_id, .. }, Role::Broker) => {
+            (
+                Request::UnregisterBroker {
+                    broker, broker_id, ..
+                },
+                Role::Broker,
+            ) => {
                 keeper.tell(Unregister { broker, broker_id });
                 self.connection.answer(correlation, Response::Done);
             }

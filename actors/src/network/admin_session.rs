@@ -227,7 +227,9 @@ fn queue_keys(topic: &Topic) -> Vec<QueueKey> {
 fn show_topic(context: &BrokerContext, topic: &Topic) -> AdminResponse {
     let details = |(name, id): QueueKey| {
         let queue = context.store.queues.find(name.as_str(), id);
-        let stored = queue.as_ref().and_then(|queue| last_stored_ms(context, queue));
+        let stored = queue
+            .as_ref()
+            .and_then(|queue| last_stored_ms(context, queue));
         QueueDetails {
             queue: id,
             min_offset: queue.as_ref().map_or(QueueOffset::ZERO, |q| q.min_offset()),
@@ -246,7 +248,10 @@ fn last_stored_ms(context: &BrokerContext, queue: &ConsumeQueue) -> Option<i64> 
     let last = QueueOffset(queue.max_offset().0.checked_sub(1)?);
     let mut units = Vec::new();
     queue.read(last, 1, Wait::Never, &mut units).ok()?;
-    context.store.log.store_timestamp_ms(units.first()?.physical)
+    context
+        .store
+        .log
+        .store_timestamp_ms(units.first()?.physical)
 }
 
 fn group_name(group: &str) -> Result<GroupName, Refusal> {
@@ -308,7 +313,9 @@ async fn reset_offsets(
         };
         (queue, offset)
     };
-    Ok(AdminResponse::Offsets(by_queue.into_iter().map(named).collect()))
+    Ok(AdminResponse::Offsets(
+        by_queue.into_iter().map(named).collect(),
+    ))
 }
 
 async fn find_by_key(context: &BrokerContext, question: FindByKey) -> Answered {

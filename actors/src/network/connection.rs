@@ -246,10 +246,9 @@ fn end_of_input<S: Session>(session: &mut S, error: ReadError) {
         _ => tracing::info!(peer = %connection.peer, %error, "connection lost"),
     }
     match error {
-        ReadError::Frame(frame) => connection.close(Failure::never(
-            ErrorCode::InvalidRequest,
-            frame.to_string(),
-        )),
+        ReadError::Frame(frame) => {
+            connection.close(Failure::never(ErrorCode::InvalidRequest, frame.to_string()))
+        }
         _ => connection.is_closing = true,
     }
 }

@@ -589,7 +589,8 @@ impl Cast for ConsumerSession {
     }
 
     fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
-        self.connection.say_goodbye(self.context.goodbye(), ctx.hold());
+        self.connection
+            .say_goodbye(self.context.goodbye(), ctx.hold());
     }
 
     fn observe(&self) -> ConsumerSessionState {
@@ -642,10 +643,8 @@ impl Receive<PullDone> for ConsumerSession {
                     .answer_with_log(done.correlation, response, fetched.records);
             }
             Err(Lost) => {
-                let refusal = Refusal::safe(
-                    ErrorCode::Busy,
-                    "the queue was interrupted: pull again",
-                );
+                let refusal =
+                    Refusal::safe(ErrorCode::Busy, "the queue was interrupted: pull again");
                 self.connection.fail(done.correlation, refusal);
             }
         }
@@ -661,10 +660,13 @@ impl Receive<Change> for ConsumerSession {
             topic: topic.to_string(),
             queue,
         };
-        let assigned = change.assigned.into_iter().map(|(key, offset)| AssignedQueue {
-            queue: queue(key),
-            offset,
-        });
+        let assigned = change
+            .assigned
+            .into_iter()
+            .map(|(key, offset)| AssignedQueue {
+                queue: queue(key),
+                offset,
+            });
         let response = Response::AssignmentChanged(AssignmentChanged {
             group: alias,
             generation: change.generation,
@@ -680,16 +682,18 @@ impl Receive<MembershipLost> for ConsumerSession {
         match self.memberships.join_again(&lost.group, ctx.me()) {
             Some(Ok(joining)) => {
                 ctx.spawn(async move {
-                    if let Ok(Err(refusal)) | Err(refusal) =
-                        joining.await.map_err(|e| Refusal::safe(ErrorCode::Internal, e.to_string()))
+                    if let Ok(Err(refusal)) | Err(refusal) = joining
+                        .await
+                        .map_err(|e| Refusal::safe(ErrorCode::Internal, e.to_string()))
                     {
                         tracing::warn!(%refusal, "a member could not join its group again");
                     }
                 });
             }
-            Some(Err(refusal)) => tracing::warn!(%refusal, "a member could not join its group again"),
+            Some(Err(refusal)) => {
+                tracing::warn!(%refusal, "a member could not join its group again")
+            }
             None => {}
         }
     }
 }
-

@@ -59,7 +59,9 @@ pub(crate) enum GreetingError {
     Io(#[from] io::Error),
     #[error("no hello came within {0:?}")]
     Late(Duration),
-    #[error("the first bytes are {0:02x?}: this port speaks CastMQ's native protocol, which begins with CMQ1")]
+    #[error(
+        "the first bytes are {0:02x?}: this port speaks CastMQ's native protocol, which begins with CMQ1"
+    )]
     Preface([u8; 4]),
     #[error(transparent)]
     Frame(#[from] FrameError),

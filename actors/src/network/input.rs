@@ -158,7 +158,10 @@ mod tests {
 
     #[test]
     fn frames_come_out_whole_however_they_came_in() {
-        let whole: Vec<u8> = [0, 5, 300_000, 1, 9000].into_iter().flat_map(frame).collect();
+        let whole: Vec<u8> = [0, 5, 300_000, 1, 9000]
+            .into_iter()
+            .flat_map(frame)
+            .collect();
         for size in [1, 2, 3, 1000, 1 << 20] {
             let chunks: Vec<_> = whole.chunks(size).map(<[u8]>::to_vec).collect();
             let (read, end) = read_all(&chunks, 1 << 20);
@@ -178,7 +181,13 @@ mod tests {
     fn what_came_before_a_frame_that_is_too_long_is_served() {
         let (read, end) = read_all(&[[frame(5), frame(101)].concat()], 100);
         assert_eq!(read, frame(5));
-        assert!(matches!(end, ReadError::Frame(FrameError::TooLong { length: 101, limit: 100 })));
+        assert!(matches!(
+            end,
+            ReadError::Frame(FrameError::TooLong {
+                length: 101,
+                limit: 100
+            })
+        ));
     }
 
     #[test]

@@ -45,9 +45,7 @@ pub(crate) struct Accepted {
 
 impl Accepted {
     /// The socket on the current thread's reactor.
-    pub(crate) fn into_parts(
-        self,
-    ) -> std::io::Result<(TcpStream, Client, bytes::BytesMut, Seat)> {
+    pub(crate) fn into_parts(self) -> std::io::Result<(TcpStream, Client, bytes::BytesMut, Seat)> {
         let socket = TcpStream::from_std(self.socket)?;
         Ok((socket, self.client, self.already, self.seat))
     }

@@ -41,9 +41,8 @@ pub(crate) struct Memberships {
     groups: HashMap<GroupName, Membership>,
 }
 
-type Joining = std::pin::Pin<
-    Box<dyn Future<Output = Result<Result<(), Refusal>, AskError>> + Send + 'static>,
->;
+type Joining =
+    std::pin::Pin<Box<dyn Future<Output = Result<Result<(), Refusal>, AskError>> + Send + 'static>>;
 
 impl Memberships {
     pub(crate) fn new(context: Arc<BrokerContext>, client: &Client) -> Self {
@@ -148,4 +147,3 @@ impl Drop for Memberships {
         }
     }
 }
-

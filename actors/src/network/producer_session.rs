@@ -100,7 +100,9 @@ impl ProducerSession {
                 self.connection.answer(correlation, Response::Done);
                 Ok(())
             }
-            Request::AnnounceTopic { alias, topic } => self.announce(correlation, alias, topic, ctx),
+            Request::AnnounceTopic { alias, topic } => {
+                self.announce(correlation, alias, topic, ctx)
+            }
             _ => Err(self.client.wrong_role()),
         };
         if let Err(refusal) = done {
@@ -194,11 +196,7 @@ impl ProducerSession {
         Ok(())
     }
 
-    fn collect_elements(
-        &self,
-        payload: Payload<'_>,
-        batch: &mut Collected,
-    ) -> Result<(), Refusal> {
+    fn collect_elements(&self, payload: Payload<'_>, batch: &mut Collected) -> Result<(), Refusal> {
         let mut at = payload.start;
         for element in batch::elements(payload.bytes) {
             let element = element
@@ -308,7 +306,8 @@ impl ProducerSession {
                 },
             ),
             Outcome::Refused(refusal) => {
-                self.connection.fail(request.correlation, (**refusal).clone());
+                self.connection
+                    .fail(request.correlation, (**refusal).clone());
             }
             Outcome::Unknown => self.connection.fail(
                 request.correlation,
@@ -439,7 +438,8 @@ impl Cast for ProducerSession {
     }
 
     fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
-        self.connection.say_goodbye(self.context.goodbye(), ctx.hold());
+        self.connection
+            .say_goodbye(self.context.goodbye(), ctx.hold());
     }
 
     fn observe(&self) -> ProducerSessionState {

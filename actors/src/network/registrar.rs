@@ -88,23 +88,25 @@ impl Registrar {
             let registered = exchange(&mut wire, report).await?;
             Ok::<_, io::Error>((wire, registered))
         };
-        ctx.then(timeout(ANSWER_WITHIN, registering), |registrar, result, ctx| {
-            let result = result.unwrap_or_else(|late| Err(io::Error::other(late)));
-            registrar.registered(result, ctx);
-        });
+        ctx.then(
+            timeout(ANSWER_WITHIN, registering),
+            |registrar, result, ctx| {
+                let result = result.unwrap_or_else(|late| Err(io::Error::other(late)));
+                registrar.registered(result, ctx);
+            },
+        );
     }
 
-    fn registered(
-        &mut self,
-        result: io::Result<(Wire, Registered)>,
-        ctx: &mut Ctx<'_, Self>,
-    ) {
+    fn registered(&mut self, result: io::Result<(Wire, Registered)>, ctx: &mut Ctx<'_, Self>) {
         self.is_busy = false;
         let mut again = std::mem::take(&mut self.is_called_again);
         match result {
             Ok((wire, registered)) => {
                 if self.last_error.take().is_some() || self.confirmed.is_none() {
-                    tracing::info!(name_server = self.name_server, "registered with the name server");
+                    tracing::info!(
+                        name_server = self.name_server,
+                        "registered with the name server"
+                    );
                 }
                 self.wire = Some(wire);
                 // A name server that knows another state is told everything.

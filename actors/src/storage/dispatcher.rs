@@ -89,7 +89,9 @@ impl Cast for Dispatcher {
         // What was committed while nobody dispatched.
         self.committed = self.committed.max(self.context.committed_now());
         self.context.positions.set_committed(self.committed);
-        ctx.every(Duration::from_secs(1), |dispatcher, _| dispatcher.context.meters.tick());
+        ctx.every(Duration::from_secs(1), |dispatcher, _| {
+            dispatcher.context.meters.tick()
+        });
         ctx.after(Duration::ZERO, |dispatcher, ctx| dispatcher.turn(ctx));
         Ok(())
     }

@@ -122,7 +122,9 @@ impl Cast for FlushService {
         })?);
         if self.context.flush_policy == FlushPolicy::Async {
             let interval = self.context.settings.store.flush_interval_ms.max(1);
-            ctx.every(Duration::from_millis(interval), |service, ctx| service.tick(ctx));
+            ctx.every(Duration::from_millis(interval), |service, ctx| {
+                service.tick(ctx)
+            });
         }
         Ok(())
     }

@@ -90,8 +90,7 @@ impl SegmentAllocator {
         let log = &self.context.store.log;
         let segment_bytes = log.segment_bytes();
         let left = segment_bytes - end.0 % segment_bytes;
-        let wants_segment =
-            !log.has_next_segment() && left < (2 * window).max(segment_bytes / 4);
+        let wants_segment = !log.has_next_segment() && left < (2 * window).max(segment_bytes / 4);
         let work = Prepare {
             from: self.runway.prepared().max(end),
             to: end + window,
@@ -122,7 +121,10 @@ impl SegmentAllocator {
 fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refusal> {
     let made_segment = work.wants_segment && !store.log.has_next_segment();
     if made_segment {
-        store.log.add_segment().map_err(|error| refusal(store, &error))?;
+        store
+            .log
+            .add_segment()
+            .map_err(|error| refusal(store, &error))?;
     }
     let mut at = work.from;
     while at < work.to {
@@ -153,7 +155,9 @@ fn refusal(store: &Store, error: &LogError) -> Refusal {
     };
     Refusal::safe(
         ErrorCode::DiskFull,
-        format!("no segment can be added to the log: {error}; of the partition {room}: free space, or shorten the retention"),
+        format!(
+            "no segment can be added to the log: {error}; of the partition {room}: free space, or shorten the retention"
+        ),
     )
 }
 
