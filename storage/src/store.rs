@@ -154,14 +154,21 @@ impl Store {
         };
         let metadata = open_metadata(&options);
         let opened = Opened::new(&*disk, &options)?;
+        // From here on files change: a stop before the end of this is not a clean one.
+        let path = options.abort_path();
+        abort::create(&*disk, &path, std::process::id()).map_err(io_error("create", &path))?;
         let queues = ConsumeQueues::open(
             disk.clone(),
             &options.consume_queues,
             options.consume_queue_file_bytes,
         )?;
         let known = opened.known(&options, &queues);
-        let (log, recovered) =
-            recovery::open(disk.clone(), &options.commit_log, options.segment_bytes, known)?;
+        let (log, recovered) = recovery::open(
+            disk.clone(),
+            &options.commit_log,
+            options.segment_bytes,
+            known,
+        )?;
         let from = opened.dispatch_from(&recovered);
         queues.truncate(from, opened.leftovers())?;
         queues.remove_below(log.begin())?;
@@ -181,8 +188,10 @@ impl Store {
             false => None,
         };
         let metadata = metadata(&options)?;
-        let path = options.abort_path();
-        abort::create(&*disk, &path, std::process::id()).map_err(io_error("create", &path))?;
+        if let Some(index) = &index {
+            // What the index knows beyond the log was lost with it, and its places will be others' now.
+            index.truncate(log.appended())?;
+        }
         let own = OwnState {
             durable: log.flushed(),
             recovery_point: from.min(log.flushed()),
@@ -270,6 +279,16 @@ impl Store {
             .map_err(io_error("write", &path))
     }
 
+    /// Drops what queues and index know of messages that are no longer in the log. Blocks.
+    pub fn forget_removed(&self) -> Result<(), StoreError> {
+        let begin = self.log.begin();
+        self.queues.remove_below(begin)?;
+        if let Some(index) = &self.index {
+            index.remove_below(begin)?;
+        }
+        Ok(())
+    }
+
     fn save_own(&self, own: OwnState) -> Result<(), StoreError> {
         let path = self.options.checkpoint_path();
         let mut progress = self.progress.lock();
@@ -338,8 +357,7 @@ impl Opened {
         let path = options.abort_path();
         let was_aborted = abort::is_present(disk, &path).map_err(io_error("look for", &path))?;
         let path = options.checkpoint_path();
-        let (checkpoint, state) =
-            Checkpoint::open(disk, &path).map_err(io_error("open", &path))?;
+        let (checkpoint, state) = Checkpoint::open(disk, &path).map_err(io_error("open", &path))?;
         disk.sync_directory(&options.root)
             .map_err(io_error("sync", &options.root))?;
         Ok(Self {
@@ -355,7 +373,9 @@ impl Opened {
             (Some(own), _) => Start::At(own.recovery_point),
             (None, true) => {
                 let known = queues.max_physical().0;
-                Start::At(PhysicalOffset(known / options.segment_bytes * options.segment_bytes))
+                Start::At(PhysicalOffset(
+                    known / options.segment_bytes * options.segment_bytes,
+                ))
             }
             (None, false) => Start::StoredBefore(self.state.safe_timestamp_ms()),
         };

@@ -35,6 +35,7 @@ use crate::network::producer_session::ProducerSession;
 use crate::network::registrar::Registrar;
 use crate::node::NodeError;
 use crate::storage::checkpointer::Checkpointer;
+use crate::storage::cleaner::Cleaner;
 use crate::storage::commit_tracker::CommitTracker;
 use crate::storage::dispatcher::Dispatcher;
 use crate::storage::flush_service::FlushService;
@@ -260,6 +261,7 @@ fn plan(
     let checkpointer = child!("checkpointer", |context| {
         Ok::<_, Failure>(Checkpointer::new(context))
     });
+    let cleaner = child!("cleaner", |context| Ok::<_, Failure>(Cleaner::new(context)));
     let metadata = child!("metadata", |context| Ok::<_, Failure>(Metadata::new(
         context
     )))
@@ -292,6 +294,7 @@ fn plan(
         .child_on(data, indexer)
         .child_on(data, segment_allocator)
         .child_on(data, checkpointer)
+        .child_on(data, cleaner)
         .child_on(data, cold_reader)
         .child_on(data, metadata);
     let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));

@@ -4,10 +4,11 @@
 //! - [`flush_service`]: group commit; [`commit_tracker`]: who waits for it, and what consumers may see.
 //! - [`dispatcher`]: from the log to queues; [`indexer`]: to the key index.
 //! - [`segment_allocator`]: room for the log ahead of the writer; [`runway`]: how much of it.
-//! - [`checkpointer`]: from where the next start begins.
+//! - [`checkpointer`]: from where the next start begins. [`cleaner`]: what is no longer kept.
 
 pub(crate) mod append;
 pub(crate) mod checkpointer;
+pub(crate) mod cleaner;
 pub(crate) mod commit_tracker;
 pub(crate) mod dispatcher;
 pub(crate) mod flush_service;

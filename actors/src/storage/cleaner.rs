@@ -1,0 +1,205 @@
+//! cleaner: removes what retention no longer keeps, and says when the disk is too full for more messages. On a thread of
+//! its own.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use castmq_config::RetentionSettings;
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_storage::retention::{
+    Decision, DiskLevel, Look, RetentionRules, SegmentAge, decide, local_hour,
+};
+use castmq_storage::store::StoreError;
+use serde::Serialize;
+
+use crate::broker::context::{BrokerContext, Store};
+use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
+use crate::worker::Worker;
+
+/// Looks after which a segment that is still read loses its file all the same (RocketMQ's
+/// `destroyMapedFileIntervalForcibly` is two minutes). Its readers keep their bytes.
+const FORCE_AFTER_LOOKS: u32 = 12;
+
+#[derive(Debug)]
+struct Work {
+    was_refusing: bool,
+    forces: bool,
+    reply: Reply<Result<Cleaned, String>>,
+}
+
+#[derive(Debug)]
+struct Cleaned {
+    decision: Decision,
+    /// Segments whose readers are waited for.
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Done(Result<Result<Cleaned, String>, Lost>);
+
+/// See the module.
+pub(crate) struct Cleaner {
+    context: Arc<BrokerContext>,
+    thread: Option<Worker<Work>>,
+    is_busy: bool,
+    level: DiskLevel,
+    /// Looks since which segments wait for their readers.
+    waiting_looks: u32,
+    last_error: Option<String>,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct CleanerState {
+    disk: String,
+    waits_for_readers: bool,
+    last_error: Option<String>,
+}
+
+impl Cleaner {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Self {
+        Self {
+            context,
+            thread: None,
+            is_busy: false,
+            level: DiskLevel::Ok,
+            waiting_looks: 0,
+            last_error: None,
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.is_busy {
+            return;
+        }
+        let work = Work {
+            was_refusing: self.level == DiskLevel::RefuseWrites,
+            forces: self.waiting_looks >= FORCE_AFTER_LOOKS,
+            reply: Reply::to_mailbox(ctx.me().mailbox(), Done),
+        };
+        match self.thread.as_ref().map(|thread| thread.submit(work)) {
+            Some(Ok(())) => self.is_busy = true,
+            Some(Err(failure)) => ctx.fail(failure),
+            None => {}
+        }
+    }
+
+    fn cleaned(&mut self, cleaned: Cleaned) {
+        let Decision {
+            delete,
+            level,
+            reason,
+        } = cleaned.decision;
+        if level != self.level || !delete.is_empty() {
+            tracing::info!(
+                ?level,
+                segments = delete.len(),
+                reason,
+                "looked at the disk"
+            );
+        }
+        if level != self.level {
+            *self.context.refuses_writes.write() = (level == DiskLevel::RefuseWrites)
+                .then(|| Refusal::safe(ErrorCode::DiskFull, reason));
+        }
+        self.level = level;
+        self.waiting_looks = match cleaned.waiting {
+            0 => 0,
+            _ => self.waiting_looks + 1,
+        };
+        self.last_error = None;
+    }
+}
+
+fn rules(settings: &RetentionSettings) -> RetentionRules {
+    RetentionRules {
+        delete_hours: settings.delete_hours.clone(),
+        keep_hours: settings.keep_hours,
+        max_used_percent: settings.disk_max_used_percent,
+        force_percent: settings.disk_force_clean_percent,
+        refuse_percent: settings.disk_refuse_writes_percent,
+        force_enabled: settings.force_clean_enabled,
+        batch_max: usize::try_from(settings.delete_batch_max).unwrap_or(usize::MAX),
+    }
+}
+
+fn clean(store: &Store, rules: &RetentionRules, work: &Work) -> Result<Cleaned, String> {
+    let text = |error: StoreError| error.to_string();
+    let segments = store.log.segments().map_err(|e| text(e.into()))?;
+    let segments: Vec<_> = segments
+        .into_iter()
+        .map(|segment| SegmentAge {
+            base: segment.base,
+            bytes: segment.bytes,
+            modified: segment.modified,
+            // Readers are waited for when the file is removed.
+            in_use: false,
+        })
+        .collect();
+    let space = store.disk.space(store.log.directory());
+    let now = SystemTime::now();
+    let look = Look {
+        now,
+        local_hour: local_hour(now),
+        segments: &segments,
+        space: space.map_err(|error| error.to_string())?,
+        is_manual: false,
+        was_refusing: work.was_refusing,
+    };
+    let decision = decide(rules, &look);
+    for base in &decision.delete {
+        store.log.retire(*base);
+    }
+    if !decision.delete.is_empty() {
+        store.forget_removed().map_err(text)?;
+    }
+    let waiting = store
+        .log
+        .remove_retired(work.forces)
+        .map_err(|e| text(e.into()))?;
+    Ok(Cleaned { decision, waiting })
+}
+
+impl Cast for Cleaner {
+    type State = CleanerState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        let store = self.context.store.clone();
+        let settings = &self.context.settings.retention;
+        let rules = rules(settings);
+        self.thread = Some(Worker::start("clean", move |work: Work| {
+            let cleaned = clean(&store, &rules, &work);
+            work.reply.send(cleaned);
+        })?);
+        ctx.every(
+            Duration::from_millis(settings.check_interval_ms),
+            Self::look,
+        );
+        self.look(ctx);
+        Ok(())
+    }
+
+    fn observe(&self) -> CleanerState {
+        CleanerState {
+            disk: format!("{:?}", self.level),
+            waits_for_readers: self.waiting_looks > 0,
+            last_error: self.last_error.clone(),
+        }
+    }
+}
+
+impl Receive<Done> for Cleaner {
+    fn receive(&mut self, Done(result): Done, ctx: &mut Ctx<'_, Self>) {
+        self.is_busy = false;
+        match result {
+            Ok(Ok(cleaned)) => self.cleaned(cleaned),
+            Ok(Err(error)) => {
+                if self.last_error.as_ref() != Some(&error) {
+                    tracing::error!(error, "retention cannot be carried out");
+                }
+                self.last_error = Some(error);
+            }
+            Err(Lost) => ctx.fail(Failure::new("the cleaner's thread died")),
+        }
+    }
+}
