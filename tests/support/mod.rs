@@ -1,0 +1,49 @@
+//! A real broker in the test's own process, on a folder and ports of its own.
+
+use std::path::Path;
+
+use castmq_actors::{Node, Parts};
+use castmq_client::Client;
+use castmq_config::{Flag, Loader, Node as Kind, Settings};
+
+/// Small files, so that a test does not reserve gigabytes.
+pub(crate) fn settings(data: &Path) -> Settings {
+    let flags = [
+        ("store.data_dir", data.display().to_string()),
+        ("store.commit_log_segment_bytes", (8 << 20).to_string()),
+        ("store.index_hash_slots", "1000".to_owned()),
+        ("store.index_max_entries", "10000".to_owned()),
+        ("limits.max_message_bytes", (1 << 20).to_string()),
+        ("broker.listen", "127.0.0.1:0".to_owned()),
+        ("name_server.listen", "127.0.0.1:0".to_owned()),
+    ];
+    let flags = flags.map(|(key, value)| Flag::new(key, value, "test"));
+    let loaded = Loader::new(Kind::Standalone).flags(flags).load();
+    loaded.expect("settings of the test").settings
+}
+
+/// Runs a test on an actix system of its own.
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    actix_rt::System::new().block_on(test)
+}
+
+/// Starts name server and broker.
+pub(crate) async fn start(settings: &Settings) -> Node {
+    Node::start(settings, Parts::Standalone)
+        .await
+        .expect("the node starts")
+}
+
+/// A client of a node.
+pub(crate) async fn client(node: &Node) -> Client {
+    let address = node.name_server_address().expect("a name server");
+    Client::connect(&address.to_string())
+        .await
+        .expect("the client connects")
+}
+
+/// Stops a node and sees to it that all actors stopped in time.
+pub(crate) async fn stop(node: Node) {
+    let late = node.stop().await.expect("a clean stop");
+    assert!(late.is_empty(), "late: {late:?}");
+}
