@@ -1,17 +1,44 @@
 //! What a producer has on its way: how much, and whether all of it has arrived.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
+
+/// Bits of a [`Term`] that count bytes; those above count messages.
+const BYTE_BITS: u32 = 40;
+
+/// The largest limit: with the weight that every message has, no more messages fit in it than a term can count.
+const MAX_LIMIT_BYTES: usize = 1 << 32;
+
+/// Messages and bytes on their way, in one number: counting both costs every message once.
+#[derive(Debug, Default)]
+struct Term(AtomicU64);
+
+fn packed(bytes: usize) -> u64 {
+    1 << BYTE_BITS | bytes as u64
+}
+
+fn bytes_in(packed: u64) -> usize {
+    (packed & ((1 << BYTE_BITS) - 1)) as usize
+}
+
+fn messages_in(packed: u64) -> u64 {
+    packed >> BYTE_BITS
+}
+
+impl Term {
+    fn load(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 /// Messages on their way are counted in one of two terms. A flush begins the other term and waits until the first is
 /// empty, so that messages sent after it do not keep it waiting.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit_bytes: usize,
-    bytes: AtomicUsize,
     term: AtomicUsize,
-    messages: [AtomicUsize; 2],
+    terms: [Term; 2],
     /// Bytes went below the limit.
     room: Notify,
     /// A term became empty.
@@ -29,44 +56,49 @@ pub(super) struct Share {
 impl Budget {
     pub(super) fn new(limit_bytes: usize) -> Self {
         Self {
-            limit_bytes,
-            bytes: AtomicUsize::new(0),
+            limit_bytes: limit_bytes.min(MAX_LIMIT_BYTES),
             term: AtomicUsize::new(0),
-            messages: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            terms: Default::default(),
             room: Notify::new(),
             empty: Notify::new(),
             flushing: tokio::sync::Mutex::new(()),
         }
     }
 
-    fn messages(&self, term: usize) -> &AtomicUsize {
-        let [first, second] = &self.messages;
+    fn term(&self, term: usize) -> &Term {
+        let [first, second] = &self.terms;
         if term == 0 { first } else { second }
+    }
+
+    fn on_their_way(&self) -> usize {
+        self.terms.iter().map(|term| bytes_in(term.load())).sum()
     }
 
     /// Bytes on their way, and the limit.
     pub(super) fn bytes(&self) -> (usize, usize) {
-        (self.bytes.load(Ordering::Acquire), self.limit_bytes)
+        (self.on_their_way(), self.limit_bytes)
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.bytes.load(Ordering::Acquire) < self.limit_bytes
+        self.on_their_way() < self.limit_bytes
     }
 
     /// Takes a share, whether there is room or not: the caller has looked.
     pub(super) fn take(&self, bytes: usize) -> Share {
         let term = self.term.load(Ordering::Acquire);
-        self.messages(term).fetch_add(1, Ordering::AcqRel);
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.term(term).0.fetch_add(packed(bytes), Ordering::SeqCst);
         Share { bytes, term }
     }
 
     pub(super) fn give_back(&self, share: Share) {
-        let before = self.bytes.fetch_sub(share.bytes, Ordering::AcqRel);
-        if before >= self.limit_bytes && before - share.bytes < self.limit_bytes {
+        let own = self.term(share.term);
+        let before = own.0.fetch_sub(packed(share.bytes), Ordering::SeqCst);
+        // Of two that give back in both terms at once, at least one sees the other.
+        let total = bytes_in(before) + bytes_in(self.term(share.term ^ 1).load());
+        if total >= self.limit_bytes && total - share.bytes < self.limit_bytes {
             self.room.notify_waiters();
         }
-        if self.messages(share.term).fetch_sub(1, Ordering::AcqRel) == 1 {
+        if messages_in(before) == 1 {
             self.empty.notify_waiters();
         }
     }
@@ -97,7 +129,7 @@ impl Budget {
         loop {
             let empty = self.empty.notified();
             push();
-            if self.messages(term).load(Ordering::Acquire) == 0 {
+            if messages_in(self.term(term).load()) == 0 {
                 return;
             }
             empty.await;
@@ -124,11 +156,8 @@ mod tests {
         timeout(Duration::from_secs(1), flush).await.unwrap();
         assert!(pushed.get() >= 2);
         // The next one has the later message to wait for.
-        assert!(
-            timeout(Duration::from_secs(1), budget.flush(|| {}))
-                .await
-                .is_err()
-        );
+        let next = timeout(Duration::from_secs(1), budget.flush(|| {}));
+        assert!(next.await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -136,16 +165,12 @@ mod tests {
         let budget = Budget::new(100);
         let share = budget.take(10);
         for _ in 0..3 {
-            assert!(
-                timeout(Duration::from_secs(1), budget.flush(|| {}))
-                    .await
-                    .is_err()
-            );
+            let flush = timeout(Duration::from_secs(1), budget.flush(|| {}));
+            assert!(flush.await.is_err());
         }
         budget.give_back(share);
-        timeout(Duration::from_secs(1), budget.flush(|| {}))
-            .await
-            .unwrap();
+        let flush = timeout(Duration::from_secs(1), budget.flush(|| {}));
+        flush.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -153,15 +178,24 @@ mod tests {
         let budget = Budget::new(100);
         let large = budget.take(150);
         assert!(!budget.has_room());
-        assert!(
-            timeout(Duration::from_secs(1), budget.room())
-                .await
-                .is_err()
-        );
+        let room = timeout(Duration::from_secs(1), budget.room());
+        assert!(room.await.is_err());
         let mut room = Box::pin(budget.room());
-        assert!(timeout(Duration::from_secs(1), &mut room).await.is_err());
+        let early = timeout(Duration::from_secs(1), &mut room);
+        assert!(early.await.is_err());
         budget.give_back(large);
         room.await;
         assert_eq!(budget.bytes(), (0, 100));
+    }
+
+    #[test]
+    fn a_message_of_two_gibibytes_is_still_counted_right() {
+        let budget = Budget::new(usize::MAX);
+        let shares: Vec<_> = (0..3).map(|_| budget.take(1 << 31)).collect();
+        assert_eq!(budget.bytes(), (3 << 31, MAX_LIMIT_BYTES));
+        for share in shares {
+            budget.give_back(share);
+        }
+        assert_eq!(budget.bytes().0, 0);
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 
 use castmq_protocol::model::QueueOffset;
 use castmq_protocol::native::response::{BatchSent, Sent};
@@ -68,27 +69,41 @@ pub(super) struct InFlight {
     /// Whether it may travel with others.
     pub(super) batched: bool,
     share: Share,
+    /// Whether an attempt has failed. Saves looking into the state of the many for which none has.
+    has_failed: AtomicBool,
     state: Mutex<State>,
 }
 
-pub(super) struct State {
-    pub(super) attempts: u32,
+struct State {
+    attempts: u32,
     /// Whether one of the attempts may have stored it.
-    pub(super) maybe_stored: bool,
-    /// Where the last attempt went.
-    pub(super) target: Option<Arc<Target>>,
+    maybe_stored: bool,
     /// Whether it must not travel with others any more.
-    pub(super) alone: bool,
-    last: Option<Error>,
+    alone: bool,
+    /// Where the last attempt went.
+    target: Option<Arc<Target>>,
+    last: Option<Box<Error>>,
     outcome: Outcome,
 }
 
 enum Outcome {
     Waiting(Option<Waker>),
-    Known(Result<SendReceipt>),
+    /// Where it is stored, and whether that is exact to the byte.
+    Stored(Sent, bool),
+    Failed(Box<Error>),
     /// A one-way message was handed to its connection.
     Told,
     Taken,
+}
+
+/// What a message that is sent again brings from before.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// The broker that failed it.
+    pub(super) avoid: Option<Arc<str>>,
+    /// Whether it must not travel with others any more.
+    pub(super) alone: bool,
+    pub(super) attempts: u32,
 }
 
 impl InFlight {
@@ -109,11 +124,12 @@ impl InFlight {
             one_way: false,
             batched: false,
             share,
+            has_failed: AtomicBool::new(false),
             state: Mutex::new(State {
                 attempts: 0,
                 maybe_stored: false,
-                target: None,
                 alone: false,
+                target: None,
                 last: None,
                 outcome: Outcome::Waiting(None),
             }),
@@ -124,38 +140,66 @@ impl InFlight {
         self.since + self.lane.settings().send_timeout
     }
 
-    pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
-        self.state.lock()
+    /// When an attempt that begins now begins: for the first one the time is known.
+    pub(super) fn attempt_begins(&self) -> Instant {
+        if self.has_failed.load(Ordering::Acquire) {
+            Instant::now()
+        } else {
+            self.since
+        }
+    }
+
+    pub(super) fn past(&self) -> Past {
+        if !self.has_failed.load(Ordering::Acquire) {
+            return Past::default();
+        }
+        let state = self.state.lock();
+        Past {
+            avoid: state.target.as_ref().map(|target| target.broker.clone()),
+            alone: state.alone,
+            attempts: state.attempts,
+        }
+    }
+
+    pub(super) fn target(&self) -> Option<Arc<Target>> {
+        self.state.lock().target.clone()
     }
 
     pub(super) fn begin_attempt(&self, target: &Arc<Target>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.attempts += 1;
         state.target = Some(target.clone());
     }
 
     /// The last attempt never left: it does not count.
     pub(super) fn uncount_attempt(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.attempts = state.attempts.saturating_sub(1);
     }
 
     /// The last attempt was never made.
     pub(super) fn undo_attempt(&self) {
         self.uncount_attempt();
-        self.state().target = None;
+        self.state.lock().target = None;
+    }
+
+    /// From now on it travels without others.
+    fn set_alone(&self) {
+        self.has_failed.store(true, Ordering::Release);
+        self.state.lock().alone = true;
     }
 
     /// Remembers what an attempt met.
     pub(super) fn note(&self, error: &Error) {
-        let mut state = self.state();
+        self.has_failed.store(true, Ordering::Release);
+        let mut state = self.state.lock();
         state.maybe_stored |= error.retry() == Retry::MayDuplicate;
-        state.last = Some(error.clone());
+        state.last = Some(Box::new(error.clone()));
     }
 
     /// The error to give up with, after `error`.
     pub(super) fn final_error(&self, error: Error, now: Instant) -> Error {
-        let state = self.state();
+        let state = self.state.lock();
         let timed_out = now >= self.deadline();
         let hidden = state.maybe_stored && error.retry() != Retry::MayDuplicate;
         if state.attempts <= 1 && !timed_out && !hidden {
@@ -172,7 +216,7 @@ impl InFlight {
 
     /// The error of a message whose time is over before it could be sent (again).
     pub(super) fn expired_error(&self, now: Instant, why: Option<Error>) -> Error {
-        let last = self.state().last.clone();
+        let last = self.state.lock().last.clone().map(|last| *last);
         let last = last.or(why).unwrap_or_else(|| Error::NoQueue {
             topic: self.message.topic.clone(),
             reason: "its brokers could not be reached yet".into(),
@@ -180,8 +224,8 @@ impl InFlight {
         self.final_error(last, now)
     }
 
-    pub(super) fn finish(&self, result: Result<SendReceipt>) {
-        self.set(Outcome::Known(result));
+    pub(super) fn fail(&self, error: Error) {
+        self.set(Outcome::Failed(Box::new(error)));
     }
 
     pub(super) fn told(&self) {
@@ -189,7 +233,7 @@ impl InFlight {
     }
 
     fn set(&self, outcome: Outcome) {
-        let before = std::mem::replace(&mut self.state().outcome, outcome);
+        let before = std::mem::replace(&mut self.state.lock().outcome, outcome);
         if let Outcome::Waiting(waker) = before {
             self.lane.budget().give_back(self.share);
             if let Some(waker) = waker {
@@ -198,19 +242,29 @@ impl InFlight {
         }
     }
 
-    fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let mut state = self.state();
-        if let Outcome::Waiting(waker) = &mut state.outcome {
-            match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
+    fn poll_result(&self, cx: &mut Context<'_>) -> Poll<Result<Option<SendReceipt>>> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.outcome, Outcome::Taken) {
+            Outcome::Waiting(waker) => {
+                let waker = waker.filter(|waker| waker.will_wake(cx.waker()));
+                let waker = waker.unwrap_or_else(|| cx.waker().clone());
+                state.outcome = Outcome::Waiting(Some(waker));
+                Poll::Pending
             }
-            return Poll::Pending;
+            Outcome::Stored(place, is_exact) => {
+                let target = state.target.take();
+                drop(state);
+                Poll::Ready(Ok(
+                    target.map(|target| self.receipt(&target, place, is_exact))
+                ))
+            }
+            Outcome::Failed(error) => Poll::Ready(Err(*error)),
+            Outcome::Told => Poll::Ready(Ok(None)),
+            Outcome::Taken => Poll::Ready(Err(Error::Closed { what: "delivery" })),
         }
-        Poll::Ready(std::mem::replace(&mut state.outcome, Outcome::Taken))
     }
 
-    fn receipt(&self, target: &Target, place: Sent, has_id: bool) -> SendReceipt {
+    fn receipt(&self, target: &Target, place: Sent, is_exact: bool) -> SendReceipt {
         let id = |store_host| MessageId {
             store_host,
             physical_offset: place.physical_offset,
@@ -222,13 +276,13 @@ impl InFlight {
                 id: place.queue,
             },
             offset: place.queue_offset,
-            id: target.session.store_host.filter(|_| has_id).map(id),
+            id: target.session.store_host.filter(|_| is_exact).map(id),
             status: place.status,
         }
     }
 
     fn unexpected(&self) -> Error {
-        match &self.state().target {
+        match self.target() {
             Some(target) => target.session.unexpected("send"),
             None => Error::Closed { what: "connection" },
         }
@@ -247,11 +301,7 @@ impl fmt::Debug for InFlight {
 impl Settle for InFlight {
     fn settle(self: Arc<Self>, result: Result<Reply>) {
         match result.map(|reply| reply.header.response) {
-            Ok(Response::Sent(sent)) => {
-                let target = self.state().target.clone();
-                let receipt = target.map(|target| self.receipt(&target, sent, true));
-                self.finish(receipt.ok_or(Error::Closed { what: "connection" }));
-            }
+            Ok(Response::Sent(sent)) => self.set(Outcome::Stored(sent, true)),
             Ok(_) => {
                 let error = self.unexpected();
                 self.lane.clone().failed(self, error);
@@ -276,7 +326,7 @@ impl BatchInFlight {
                 queue_offset: sent.first_queue_offset + number,
                 physical_offset: sent.first_physical_offset,
             };
-            member.finish(Ok(member.receipt(&self.target, place, number == 0)));
+            member.set(Outcome::Stored(place, number == 0));
         }
     }
 
@@ -285,7 +335,7 @@ impl BatchInFlight {
         for member in &self.members {
             if refused_as_a_whole && self.members.len() > 1 {
                 // A batch is stored whole or not at all, and what was wrong with it says nothing of its messages.
-                member.state().alone = true;
+                member.set_alone();
                 member.lane.clone().dispatch(member.clone());
             } else {
                 member.lane.clone().failed(member.clone(), error.clone());
@@ -332,23 +382,21 @@ impl Delivery {
         }
     }
 
-    fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<SendReceipt>>> {
         match &mut self.0 {
-            DeliveryState::OnItsWay(inflight) => inflight.poll_outcome(cx),
-            DeliveryState::Refused(error) => Poll::Ready(
-                error
-                    .take()
-                    .map_or(Outcome::Taken, |error| Outcome::Known(Err(error))),
-            ),
+            DeliveryState::OnItsWay(inflight) => inflight.poll_result(cx),
+            DeliveryState::Refused(error) => {
+                let error = error.take();
+                Poll::Ready(Err(error.unwrap_or(Error::Closed { what: "delivery" })))
+            }
         }
     }
 
     /// Waits until a one-way message was handed to its connection.
     pub(super) async fn told(mut self) -> Result<()> {
-        match std::future::poll_fn(|cx| self.poll_outcome(cx)).await {
-            Outcome::Known(Err(error)) => Err(error),
-            _ => Ok(()),
-        }
+        std::future::poll_fn(|cx| self.poll_result(cx))
+            .await
+            .map(drop)
     }
 }
 
@@ -356,11 +404,9 @@ impl Future for Delivery {
     type Output = Result<SendReceipt>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_outcome(cx).map(|outcome| match outcome {
-            Outcome::Known(result) => result,
-            // Polled again after it was ready, or one-way.
-            _ => Err(Error::Closed { what: "delivery" }),
-        })
+        let result = ready!(self.poll_result(cx));
+        // Only a one-way message has no receipt, and it has no delivery that a user could await.
+        Poll::Ready(result.and_then(|receipt| receipt.ok_or(Error::Closed { what: "delivery" })))
     }
 }
 

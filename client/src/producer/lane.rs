@@ -21,6 +21,9 @@ use super::retry::{Case, Verdict, hints_at_stale_route, judge};
 use crate::error::Error;
 use crate::message::QueueChoice;
 
+/// Room for a batch's header within the longest frame.
+const HEADER_BYTES: usize = 1024;
+
 /// A message that waits for its next attempt; the earliest is the greatest.
 #[derive(Debug)]
 struct Later(Reverse<(Instant, u64)>, Arc<InFlight>);
@@ -125,34 +128,35 @@ impl Lane {
 
     /// Gives a message to its queue. Messages that cannot be sent now come back in `left`.
     fn place(&self, ready: &Ready, inflight: Arc<InFlight>, left: &mut Vec<Arc<InFlight>>) {
-        let (avoid, alone) = {
-            let state = inflight.state();
-            let avoid = state.target.as_ref().map(|target| target.broker.clone());
-            (avoid, state.alone)
-        };
-        let batched = inflight.batched && !alone && inflight.message.extras.is_none();
+        let past = inflight.past();
+        let batched = inflight.batched && !past.alone && inflight.message.extras.is_none();
         // While messages are gathered, those without a wish stay with a queue until its batch is full.
         let turn = if batched {
             self.turn.load(Ordering::Relaxed)
         } else {
             self.turn.fetch_add(1, Ordering::Relaxed)
         };
-        let index = match choose(ready, &inflight.message.choice, turn, avoid.as_deref()) {
+        let index = match choose(ready, &inflight.message.choice, turn, past.avoid.as_deref()) {
             Chosen::Queue(index) => index,
             Chosen::Wait => return left.push(inflight),
-            Chosen::NoSuchQueue => return inflight.finish(Err(self.no_such_queue(ready))),
+            Chosen::NoSuchQueue => return inflight.fail(self.no_such_queue(ready)),
         };
         let (Some(queue), Some(target)) = (ready.queues.get(index), ready.target(index)) else {
             return left.push(inflight);
         };
         if let Err(error) = check_length(&inflight, target) {
-            return inflight.finish(Err(error));
+            return inflight.fail(error);
         }
-        let mut batcher = queue.batcher.lock();
         if !batched {
-            batcher.flush(|batch| send(target, queue.id, batch, left));
+            // What was gathered before goes before.
+            if queue.gathers.load(Ordering::Acquire) {
+                let mut batcher = queue.batcher.lock();
+                batcher.flush(|batch| send(target, queue.id, batch, left));
+            }
             return send_one(target, queue.id, inflight, left);
         }
+        let mut batcher = queue.batcher.lock();
+        queue.gathers.store(true, Ordering::Release);
         let mut full = false;
         let kind = Kind {
             system_flag: inflight.system_flag,
@@ -164,8 +168,10 @@ impl Lane {
             full = true;
             send(target, queue.id, batch, left);
         };
-        let limits = &self.settings().batch;
-        batcher.push(limits, kind, inflight, bytes, Instant::now(), emit);
+        let most = target.session.connection.welcome().limits.max_frame_bytes as usize;
+        let mut limits = self.settings().batch;
+        limits.bytes = limits.bytes.min(most.saturating_sub(HEADER_BYTES));
+        batcher.push(&limits, kind, inflight, bytes, Instant::now(), emit);
         if full {
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
@@ -193,16 +199,12 @@ impl Lane {
         }
         inflight.note(&error);
         let keyed = inflight.message.choice != QueueChoice::Any;
-        let (attempts, broker) = {
-            let state = inflight.state();
-            let broker = state.target.as_ref().map(|target| target.broker.clone());
-            (state.attempts, broker)
-        };
-        let elsewhere = !keyed && self.is_live_beside(broker.as_deref());
+        let past = inflight.past();
+        let elsewhere = !keyed && self.is_live_beside(past.avoid.as_deref());
         let verdict = judge(
             &error,
             Case {
-                attempts,
+                attempts: past.attempts,
                 retries: self.settings().retries,
                 allow_duplicates: self.settings().allow_duplicates,
                 elsewhere,
@@ -212,7 +214,7 @@ impl Lane {
         );
         tracing::debug!(topic = %self.topic, %error, ?verdict, "send failed");
         match verdict {
-            Verdict::GiveUp => inflight.finish(Err(inflight.final_error(error, now))),
+            Verdict::GiveUp => inflight.fail(inflight.final_error(error, now)),
             Verdict::Again { pause, counts } => {
                 if !counts {
                     inflight.uncount_attempt();
@@ -323,7 +325,7 @@ impl Lane {
             });
         }
         for (inflight, error) in failed {
-            inflight.finish(Err(error));
+            inflight.fail(error);
         }
     }
 
@@ -332,7 +334,7 @@ impl Lane {
         let closed = || Error::Closed { what: "producer" };
         self.fail_parked(|_| Some(closed()));
         for Later(_, inflight) in std::mem::take(&mut *self.later.lock()) {
-            inflight.finish(Err(closed()));
+            inflight.fail(closed());
         }
     }
 

@@ -4,12 +4,14 @@
 //! - `delivery`: a message on its way, [`Delivery`] and [`SendReceipt`].
 //! - `lane`: the way of one topic's messages; `ready`: its queues; `keeper`: the task that keeps them up to date;
 //!   `request`: handing messages to a connection.
-//! - `choose`, `batcher`, `retry`: the decisions, pure. `budget`: what is on its way altogether.
+//! - `choose`, `batcher`, `retry`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
+//!   `ids`: times and ids of messages.
 
 mod batcher;
 mod budget;
 mod builder;
 mod choose;
+mod clock;
 mod delivery;
 mod ids;
 mod keeper;
@@ -22,7 +24,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use castmq_protocol::model::{TopicName, keys};
 use hashbrown::HashMap;
@@ -36,6 +38,7 @@ use crate::message::{Compression, Message, compress};
 use batcher::Limits;
 use budget::Budget;
 pub use builder::ProducerBuilder;
+use clock::WallClock;
 use delivery::InFlight;
 pub use delivery::{Delivery, SendReceipt, SendStatus};
 use ids::UniqueIds;
@@ -110,6 +113,7 @@ struct Inner {
     /// Keepers end.
     closed: watch::Sender<bool>,
     ids: UniqueIds,
+    clock: WallClock,
 }
 
 impl Producer {
@@ -133,6 +137,7 @@ impl Producer {
                 closing: AtomicBool::new(false),
                 closed: watch::Sender::new(false),
                 ids: UniqueIds::default(),
+                clock: WallClock::start(Instant::now()),
             }),
         }
     }
@@ -244,7 +249,7 @@ impl Producer {
         let delivery = self.start(message, false, true);
         let inflight = delivery.in_flight().cloned();
         delivery.told().await?;
-        let target = inflight.and_then(|inflight| inflight.state().target.clone());
+        let target = inflight.and_then(|inflight| inflight.target());
         match target {
             // What is only told is bounded by waiting here.
             Some(target) => target.session.connection.ready().await,
@@ -328,8 +333,9 @@ impl Producer {
         }
         let system_flag = self.compress(&mut message);
         let share = self.inner.shared.budget.take(message.weight_bytes());
-        let mut inflight =
-            InFlight::new(lane, message, system_flag, now_ms(), Instant::now(), share);
+        let now = Instant::now();
+        let born_timestamp_ms = self.inner.clock.at(now);
+        let mut inflight = InFlight::new(lane, message, system_flag, born_timestamp_ms, now, share);
         inflight.batched = batched;
         inflight.one_way = one_way;
         Ok(Arc::new(inflight))
@@ -374,9 +380,4 @@ impl Drop for Inner {
         }
         self.closed.send_replace(true);
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use castmq_protocol::model::QueueId;
 use parking_lot::Mutex;
@@ -49,6 +50,8 @@ pub(super) struct QueueSlot {
     broker: usize,
     pub(super) id: QueueId,
     pub(super) batcher: Mutex<Batcher<Arc<InFlight>>>,
+    /// Whether a message has ever waited here for company. Saves looking where nobody gathers.
+    pub(super) gathers: AtomicBool,
 }
 
 /// The topic's queues, sorted by broker and number.
@@ -74,6 +77,7 @@ impl Ready {
             broker,
             id: QueueId(id),
             batcher: Mutex::default(),
+            gathers: AtomicBool::new(false),
         };
         let queues = brokers.iter().enumerate();
         self.queues = queues

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::delivery::{BatchInFlight, InFlight};
 use super::ready::Target;
 use crate::error::{Error, Result};
-use crate::raw::{Payload, Waiter};
+use crate::raw::Payload;
 
 /// Whether the broker takes a message of this length.
 pub(super) fn check_length(inflight: &InFlight, target: &Target) -> Result<()> {
@@ -54,7 +54,6 @@ pub(super) fn send_one(
     inflight: Arc<InFlight>,
     left: &mut Vec<Arc<InFlight>>,
 ) {
-    let now = Instant::now();
     let message = &inflight.message;
     let mut flags = flags(message.no_wait);
     if inflight.one_way {
@@ -70,22 +69,25 @@ pub(super) fn send_one(
         properties_bytes: message.properties.len() as u32,
         extras: message.extras.clone(),
     });
-    let payload = Payload::new(message.properties.as_bytes(), message.body.clone());
     inflight.begin_attempt(target);
     let connection = &target.session.connection;
-    let sent = if inflight.one_way {
-        connection.tell(request, payload)
-    } else {
-        let timeout = inflight.deadline().saturating_duration_since(now);
-        let waiter = Waiter::Settle(inflight.clone());
-        let submitted = connection.submit(request, &payload, now, timeout, waiter);
-        submitted.map_err(|(error, _)| error)
-    };
-    match sent {
-        Ok(()) if inflight.one_way => inflight.told(),
-        Ok(()) => {}
-        Err(error) => left.extend(take_back(inflight, &error, now)),
+    if inflight.one_way {
+        match connection.tell(request, payload(&inflight)) {
+            Ok(()) => inflight.told(),
+            Err(error) => left.extend(take_back(inflight, &error)),
+        }
+        return;
     }
+    let now = inflight.attempt_begins();
+    let timeout = inflight.deadline().saturating_duration_since(now);
+    if let Err((error, inflight)) = connection.submit(request, inflight, payload, now, timeout) {
+        left.extend(take_back(inflight, &error));
+    }
+}
+
+fn payload(inflight: &InFlight) -> Payload<'_> {
+    let message = &inflight.message;
+    Payload::lent(message.properties.as_bytes(), &message.body)
 }
 
 fn send_batch(
@@ -108,7 +110,7 @@ fn send_batch(
         extras: None,
     });
     let timeout = first.deadline().saturating_duration_since(now);
-    let payload = Payload::new(b"", encode(&members));
+    let encoded = encode(&members);
     for member in &members {
         member.begin_attempt(target);
     }
@@ -116,11 +118,11 @@ fn send_batch(
         target: target.clone(),
         members,
     });
-    let waiter = Waiter::Settle(batch.clone());
     let connection = &target.session.connection;
-    if let Err((error, _)) = connection.submit(request, &payload, now, timeout, waiter) {
+    let submitted = connection.submit(request, batch, |_| Payload::new(b"", encoded), now, timeout);
+    if let Err((error, batch)) = submitted {
         let members = batch.members.iter().cloned();
-        left.extend(members.filter_map(|member| take_back(member, &error, now)));
+        left.extend(members.filter_map(|member| take_back(member, &error)));
     }
 }
 
@@ -129,12 +131,12 @@ fn flags(no_wait: bool) -> u8 {
 }
 
 /// Undoes an attempt that the connection did not take. `None` when there is no use in another.
-fn take_back(inflight: Arc<InFlight>, error: &Error, now: Instant) -> Option<Arc<InFlight>> {
+fn take_back(inflight: Arc<InFlight>, error: &Error) -> Option<Arc<InFlight>> {
     inflight.undo_attempt();
     if error.is_retry_safe() {
         return Some(inflight);
     }
-    inflight.finish(Err(inflight.final_error(error.clone(), now)));
+    inflight.fail(inflight.final_error(error.clone(), Instant::now()));
     None
 }
 

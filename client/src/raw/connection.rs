@@ -339,11 +339,14 @@ impl Connection {
         request: Request,
         payload: Payload<'_>,
     ) -> Answer {
-        let (sender, receiver) = oneshot::channel();
-        let waiter = Waiter::Reply(sender);
-        match self.submit(request, &payload, Instant::now(), timeout, waiter) {
-            Ok(()) => Answer(Ok(receiver)),
-            Err((error, _)) => Answer(Err(Some(error))),
+        let mut inner = self.handle.shared.lock();
+        match self.encode(&mut inner, request, &payload) {
+            Ok(encoded) => {
+                let (sender, receiver) = oneshot::channel();
+                encoded.wait(&mut inner, Waiter::Reply(sender), Instant::now(), timeout);
+                Answer(Ok(receiver))
+            }
+            Err(error) => Answer(Err(Some(error))),
         }
     }
 
@@ -428,39 +431,64 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// Asks on behalf of `waiter`, which is given back when the request cannot be taken.
-    pub(crate) fn submit(
+    /// Asks on behalf of `settle`, which is given back when the request cannot be taken. The payload may be a part of it.
+    pub(crate) fn submit<T: Settle>(
         &self,
         request: Request,
-        payload: &Payload<'_>,
+        settle: Arc<T>,
+        payload: impl for<'a> FnOnce(&'a T) -> Payload<'a>,
         now: Instant,
         timeout: Duration,
-        waiter: Waiter,
-    ) -> Result<(), (Error, Waiter)> {
+    ) -> Result<(), (Error, Arc<T>)> {
         let mut inner = self.handle.shared.lock();
-        if let Err(error) = self.check_open(&inner) {
-            return Err((error, waiter));
+        match self.encode(&mut inner, request, &payload(&settle)) {
+            Ok(encoded) => {
+                encoded.wait(&mut inner, Waiter::Settle(settle), now, timeout);
+                Ok(())
+            }
+            Err(error) => Err((error, settle)),
         }
-        let name = request_name(&request);
+    }
+
+    /// Puts a request in the outbox.
+    fn encode(
+        &self,
+        inner: &mut Inner,
+        request: Request,
+        payload: &Payload<'_>,
+    ) -> Result<Encoded> {
+        self.check_open(inner)?;
+        let request_name = request_name(&request);
         let correlation = inner.pending.next_correlation();
         let header = ClientHeader {
             correlation,
             request,
         };
-        let bytes = match self.push(&mut inner, correlation, &header, payload) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err((error, waiter)),
-        };
+        let bytes = self.push(inner, correlation, &header, payload)?;
+        Ok(Encoded {
+            request: request_name,
+            bytes,
+        })
+    }
+}
+
+/// A request in the outbox that nobody waits for yet.
+struct Encoded {
+    request: &'static str,
+    bytes: usize,
+}
+
+impl Encoded {
+    fn wait(self, inner: &mut Inner, waiter: Waiter, now: Instant, timeout: Duration) {
         inner.pending.insert(Waiting {
             waiter,
-            request: name,
+            request: self.request,
             asked: now,
             deadline: now + timeout,
-            bytes,
+            bytes: self.bytes,
             written: false,
         });
         inner.wake();
-        Ok(())
     }
 }
 

@@ -17,8 +17,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use connection::Settle;
 pub use connection::{Answer, Connection, Push, Pushes, Reply};
-pub(crate) use connection::{Settle, Waiter};
 pub use dial::{Dial, Dialing, Stream, Tcp};
 #[cfg(test)]
 pub(crate) use names::request_name;

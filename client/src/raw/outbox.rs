@@ -24,26 +24,53 @@ const COPY_BYTES: usize = 16 * 1024;
 /// assert_eq!(payload.len(), 11);
 /// assert!(Payload::none().is_empty());
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Payload<'a> {
     head: &'a [u8],
-    body: Bytes,
+    body: Body<'a>,
+}
+
+/// A body that is given, or only lent: counting references costs as much as copying a short body.
+#[derive(Debug, Clone)]
+enum Body<'a> {
+    Given(Bytes),
+    Lent(&'a Bytes),
+}
+
+impl Body<'_> {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Given(bytes) => bytes,
+            Self::Lent(bytes) => bytes,
+        }
+    }
 }
 
 impl<'a> Payload<'a> {
     /// Nothing.
     pub fn none() -> Self {
-        Self::default()
+        Self::new(b"", Bytes::new())
     }
 
     /// A head, which is copied, and a body, which is not when it is long.
     pub fn new(head: &'a [u8], body: Bytes) -> Self {
-        Self { head, body }
+        Self {
+            head,
+            body: Body::Given(body),
+        }
+    }
+
+    /// Like [`Payload::new`], with a body that the caller keeps too.
+    pub fn lent(head: &'a [u8], body: &'a Bytes) -> Self {
+        Self {
+            head,
+            body: Body::Lent(body),
+        }
     }
 
     /// Length of both, in bytes.
     pub fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        self.head.len() + self.body.bytes().len()
     }
 
     /// Whether there is neither.
@@ -106,10 +133,11 @@ impl Outbox {
     ) -> usize {
         let start = begin_frame(header, payload.len(), &mut self.buffer);
         self.buffer.put_slice(payload.head);
-        let body = if payload.body.len() > COPY_BYTES {
-            Some(payload.body.clone())
+        let body = payload.body.bytes();
+        let body = if body.len() > COPY_BYTES {
+            Some(body.clone())
         } else {
-            self.buffer.put_slice(&payload.body);
+            self.buffer.put_slice(body);
             None
         };
         self.mark(correlation, self.buffer.len() - start, body)

@@ -57,7 +57,8 @@ pub(super) struct Task {
     /// Decoded headers and where their payloads lie, of one read.
     arrived: Vec<(ServerHeader, Range<usize>)>,
     answers: Vec<(ServerHeader, Bytes)>,
-    settled: Vec<(Waiting<Waiter>, Result<super::Reply>)>,
+    /// Who waits for each of the answers. `None` for what took too long: nobody does any more.
+    waiters: Vec<Option<Waiting<Waiter>>>,
     expired: Vec<Waiting<Waiter>>,
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Instant>,
@@ -85,7 +86,7 @@ impl Task {
             writing: VecDeque::new(),
             arrived: Vec::new(),
             answers: Vec::new(),
-            settled: Vec::new(),
+            waiters: Vec::new(),
             expired: Vec::new(),
             timer: Box::pin(tokio::time::sleep_until(now)),
             timer_at: None,
@@ -197,16 +198,11 @@ impl Task {
     /// The one time that the lock is held: answers find their waiters, frames leave the outbox. Returns whether to close
     /// once everything is written.
     fn take_turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let address = &self.shared.address;
         let mut inner = self.shared.lock();
         let inner = &mut *inner;
-        for (header, payload) in self.answers.drain(..) {
-            // Nobody waits any more for what took too long.
-            if let Some(waiting) = inner.pending.take(header.correlation) {
-                let result = result(header, payload, waiting.request, address);
-                self.settled.push((waiting, result));
-            }
-        }
+        let correlations = self.answers.iter().map(|(header, _)| header.correlation);
+        self.waiters
+            .extend(correlations.map(|correlation| inner.pending.take(correlation)));
         if self.writing.is_empty() {
             inner.notified = false;
             let window_bytes = inner.window_bytes;
@@ -226,8 +222,11 @@ impl Task {
     }
 
     fn settle(&mut self) {
-        for (waiting, result) in self.settled.drain(..) {
-            settle(waiting.waiter, result);
+        for ((header, payload), waiter) in self.answers.drain(..).zip(self.waiters.drain(..)) {
+            if let Some(waiting) = waiter {
+                let result = result(header, payload, waiting.request, &self.shared.address);
+                settle(waiting.waiter, result);
+            }
         }
     }
 
