@@ -372,3 +372,125 @@ async fn ask(session: &Session, request: AdminRequest) -> Result<(Option<AdminRe
         _ => Err(session.unexpected("admin request")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::ServerHeader;
+    use crate::testing::{Network, Peer, welcome};
+    use castmq_protocol::native::frame::encode_frame;
+    use castmq_protocol::native::{ErrorCode, Failure};
+
+    fn set(name: &str, addresses: &[(u64, &str)]) -> BrokerSet {
+        BrokerSet {
+            cluster: "c".into(),
+            name: name.into(),
+            addresses: addresses.iter().map(|(id, a)| (*id, (*a).into())).collect(),
+        }
+    }
+
+    async fn asked(peer: &mut Peer) -> (u64, AdminRequest) {
+        let (header, _) = peer.next().await.expect("a request comes");
+        match header.request {
+            Request::Admin(request) => (header.correlation, request),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn name_servers_tell_brokers_and_brokers_answer_for_themselves() {
+        let network = Network::default();
+        let mut name_server = network.listen("ns:1");
+        let mut broker = network.listen("b:1");
+        let far_side = async {
+            let mut peer = name_server.greet(welcome("")).await;
+            let (correlation, request) = asked(&mut peer).await;
+            assert_eq!(request, AdminRequest::ListBrokers);
+            let sets = vec![
+                set("b", &[(0, "b:1"), (1, "b:2")]),
+                set("a", &[(1, "slave:1")]),
+            ];
+            let brokers = Response::Admin(AdminResponse::Brokers(sets));
+            peer.reply(correlation, brokers).await;
+            let mut broker = broker.greet(welcome("b")).await;
+            let (correlation, request) = asked(&mut broker).await;
+            assert!(matches!(
+                request,
+                AdminRequest::PutTopic { only_new: true, .. }
+            ));
+            broker.reply(correlation, Response::Done).await;
+            let (correlation, _) = asked(&mut broker).await;
+            let failure = Failure::never(ErrorCode::GroupNotFound, "no group g");
+            broker.fail(correlation, failure).await;
+            let (correlation, _) = asked(&mut broker).await;
+            let names = AdminResponse::Names(vec!["orders".into()]);
+            broker.reply(correlation, Response::Admin(names)).await;
+            let (correlation, _) = asked(&mut broker).await;
+            let names = AdminResponse::Names(Vec::new());
+            broker.reply(correlation, Response::Admin(names)).await;
+            (peer, broker)
+        };
+        let near_side = async {
+            let builder = Client::builder().name_servers(["ns:1"]);
+            let client = builder
+                .dial(Arc::new(network.clone()))
+                .build()
+                .await
+                .unwrap();
+            let masters = client.admin().masters().await.unwrap();
+            let [broker] = &masters[..] else {
+                panic!("a set without a master has none to ask: {masters:?}")
+            };
+            assert_eq!(broker.address(), "b:1");
+            broker
+                .create_topic("orders", TopicConfig::with_queues(4))
+                .await
+                .unwrap();
+            let error = broker.show_group("g").await.unwrap_err();
+            assert_eq!(error.code(), Some(ErrorCode::GroupNotFound));
+            assert_eq!(broker.list_topics().await.unwrap(), ["orders"]);
+            let odd = broker.actors().await.unwrap_err();
+            assert!(matches!(odd, Error::Protocol { .. }), "{odd}");
+        };
+        tokio::join!(far_side, near_side);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_found_by_its_id() {
+        let network = Network::default();
+        let mut name_server = network.listen("ns:1");
+        let mut broker = network.listen("10.0.0.1:10911");
+        let far_side = async {
+            let name_server = name_server.greet(welcome("")).await;
+            let mut peer = broker.greet(welcome("b")).await;
+            let (correlation, request) = asked(&mut peer).await;
+            let place = AdminRequest::MessageAt {
+                physical_offset: PhysicalOffset(7000),
+            };
+            assert_eq!(request, place);
+            let header = ServerHeader {
+                correlation,
+                response: Response::Admin(AdminResponse::Messages { count: 1 }),
+            };
+            let record = crate::message::stored_record(7, b"found", b"", 0);
+            let mut frame = bytes::BytesMut::new();
+            encode_frame(&header, &[&record], &mut frame);
+            peer.write(&frame).await;
+            (name_server, peer)
+        };
+        let near_side = async {
+            let builder = Client::builder().name_servers(["ns:1"]);
+            let client = builder
+                .dial(Arc::new(network.clone()))
+                .build()
+                .await
+                .unwrap();
+            let id: MessageId = "0A00000100002A9F0000000000001B58".parse().unwrap();
+            let message = client.admin().message(id).await.unwrap();
+            assert_eq!(message.body().unwrap(), b"found");
+            assert_eq!(message.topic(), "orders");
+            assert_eq!(message.id(), id);
+        };
+        tokio::join!(far_side, near_side);
+    }
+}

@@ -24,6 +24,11 @@ impl Backoff {
         wait.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
     }
 
+    /// Whether the last failure was the first in a row.
+    pub(crate) fn is_first_failure(&self) -> bool {
+        self.failures == 1
+    }
+
     /// It worked: the next failure starts at the first wait again.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
@@ -46,6 +51,9 @@ mod tests {
         );
         backoff.reset();
         assert_eq!(backoff.after_failure(0.0), FIRST);
+        assert!(backoff.is_first_failure());
+        backoff.after_failure(0.0);
+        assert!(!backoff.is_first_failure());
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub enum Error {
         reason: Arc<str>,
     },
     /// A connection ended while something was asked on it.
-    #[error("connection to {address} was lost {}: {reason}", if *.written { "with the request unanswered" } else { "before the request was sent" })]
+    #[error("connection to {address} was lost{}: {reason}", if *.written { " with the request unanswered" } else { "" })]
     Disconnected {
         /// The other side.
         address: Arc<str>,

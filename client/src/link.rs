@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use castmq_protocol::native::request::{GroupAlias, TopicAlias};
-use castmq_protocol::native::{Request, Response};
+use castmq_protocol::native::{ErrorCode, Request, Response};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -25,15 +25,15 @@ pub(crate) struct AnnouncedTopic {
 #[derive(Debug)]
 struct Aliases<T> {
     known: Mutex<HashMap<Arc<str>, T>>,
-    /// Held while a name is announced.
-    announcing: tokio::sync::Mutex<()>,
+    /// The number of the next name. Locked while a name is announced.
+    next: tokio::sync::Mutex<u32>,
 }
 
 impl<T: Copy> Aliases<T> {
     fn new() -> Self {
         Self {
             known: Mutex::new(HashMap::new()),
-            announcing: tokio::sync::Mutex::new(()),
+            next: tokio::sync::Mutex::new(0),
         }
     }
 
@@ -98,6 +98,24 @@ impl Session {
         .await
     }
 
+    /// Whether a topic still has a number.
+    pub(crate) fn knows(&self, topic: &str, alias: TopicAlias) -> bool {
+        self.topics
+            .get(topic)
+            .is_some_and(|known| known.alias == alias)
+    }
+
+    /// Forgets a topic's number when an error says that the broker does not have the topic any more: it has to be announced
+    /// again, which may create it again.
+    pub(crate) fn forget_if_gone(&self, topic: &str, error: &Error) {
+        if matches!(
+            error.code(),
+            Some(ErrorCode::TopicNotFound | ErrorCode::UnknownAlias)
+        ) {
+            self.topics.known.lock().remove(topic);
+        }
+    }
+
     async fn announce<T: Copy + FromAnswer>(
         &self,
         aliases: &Aliases<T>,
@@ -108,12 +126,12 @@ impl Session {
         if let Some(known) = aliases.get(name) {
             return Ok(known);
         }
-        let _turn = aliases.announcing.lock().await;
+        let mut next = aliases.next.lock().await;
         if let Some(known) = aliases.get(name) {
             return Ok(known);
         }
-        let limit = self.connection.welcome().limits.max_aliases as usize;
-        let alias = aliases.known.lock().len();
+        let alias = *next;
+        let limit = self.connection.welcome().limits.max_aliases;
         if alias >= limit {
             let reason = format!(
                 "{} takes {limit} {what} on one connection, and {name} is one more: use another client for it",
@@ -121,7 +139,6 @@ impl Session {
             );
             return Err(Error::setting(reason));
         }
-        let alias = alias as u32;
         let answer = self.ask(request(alias)).await.inspect_err(|error| {
             if error.code().is_none() {
                 // Whether the number is taken is not known, so nothing more can be announced here.
@@ -130,6 +147,7 @@ impl Session {
         })?;
         let known = T::from_answer(answer.header.response, alias)
             .ok_or_else(|| self.unexpected("announce"))?;
+        *next += 1;
         aliases.known.lock().insert(name.clone(), known);
         Ok(known)
     }
@@ -240,7 +258,7 @@ mod tests {
     use super::*;
     use crate::raw::Role;
     use crate::testing::{Network, welcome};
-    use castmq_protocol::native::{ErrorCode, Failure};
+    use castmq_protocol::native::Failure;
     use std::time::Duration;
 
     fn link(network: &Network) -> Arc<Link> {
@@ -322,6 +340,45 @@ mod tests {
             assert_eq!(session.group(&"g".into()).await.unwrap(), 0);
             let odd = session.topic(&"good".into()).await.unwrap_err();
             assert!(odd.to_string().contains("of another kind"), "{odd}");
+        };
+        tokio::join!(far_side, near_side);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_is_gone_is_announced_again_under_the_next_number() {
+        let network = Network::default();
+        let mut listener = network.listen("b:1");
+        let link = link(&network);
+        let (session, mut peer) = tokio::join!(link.session(), listener.greet(welcome("b")));
+        let session = session.unwrap();
+        let gone = |code| Error::Refused {
+            request: "send",
+            address: "b:1".into(),
+            failure: Failure::never(code, "no"),
+        };
+        let far_side = async {
+            for expected in 0..2 {
+                let (header, _) = peer.next().await.unwrap();
+                let Request::AnnounceTopic { alias, .. } = header.request else {
+                    panic!("{:?}", header.request);
+                };
+                assert_eq!(alias, expected);
+                let announced = Response::TopicAnnounced {
+                    alias,
+                    write_queues: 4,
+                    read_queues: 4,
+                };
+                peer.reply(header.correlation, announced).await;
+            }
+        };
+        let near_side = async {
+            let topic = "orders".into();
+            session.topic(&topic).await.unwrap();
+            session.forget_if_gone(&topic, &gone(ErrorCode::Busy));
+            assert!(session.knows(&topic, 0));
+            session.forget_if_gone(&topic, &gone(ErrorCode::TopicNotFound));
+            assert!(!session.knows(&topic, 0));
+            assert_eq!(session.topic(&topic).await.unwrap().alias, 1);
         };
         tokio::join!(far_side, near_side);
     }

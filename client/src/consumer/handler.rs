@@ -6,6 +6,27 @@ use std::future::Future;
 use crate::message::ReceivedMessage;
 
 /// What came of handling a message.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(client: castmq_client::Client) -> castmq_client::Result<()> {
+/// use castmq_client::{Ack, Filter};
+///
+/// let consumer = client
+///     .push_consumer("billing")
+///     .subscribe("orders", Filter::All)
+///     .handler(|message| async move {
+///         match message.tag() {
+///             Some("urgent") if message.attempts() < 3 => Ack::Retry,
+///             _ => Ack::Done,
+///         }
+///     })
+///     .start()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ack {
     /// It is done and need not come again.
@@ -20,6 +41,15 @@ pub enum Ack {
 /// What a handler may return.
 ///
 /// `()` and `Ok` are [`Ack::Done`]; an `Err` is logged and is [`Ack::Retry`].
+///
+/// # Examples
+///
+/// ```
+/// use castmq_client::{Ack, IntoAck};
+///
+/// assert_eq!("17".parse::<u32>().map(drop).into_ack(), Ack::Done);
+/// assert_eq!("x".parse::<u32>().map(drop).into_ack(), Ack::Retry);
+/// ```
 pub trait IntoAck {
     /// The ack.
     fn into_ack(self) -> Ack;

@@ -38,13 +38,14 @@ impl Membership {
             let Err(error) = self.subscribe(queue, offset).await else {
                 return;
             };
-            tracing::warn!(%error, topic = %queue.topic, queue = %queue.queue, "cannot take up a queue");
             if not_owner(&error) {
                 return;
             }
+            self.session.forget_if_gone(&queue.topic, &error);
             if self.core.may_filter_here(&error, filtered_here) {
                 continue;
             }
+            tracing::warn!(%error, topic = %queue.topic, queue = %queue.queue, "cannot take up a queue");
             tokio::select! {
                 () = sleep(backoff.after_failure(fastrand::f64())) => {}
                 command = commands.recv() => match command {
@@ -55,7 +56,7 @@ impl Membership {
         }
     }
 
-    async fn subscribe(&self, queue: &TopicQueue, offset: QueueOffset) -> Result<()> {
+    async fn subscribe(&self, queue: &TopicQueue, assigned: QueueOffset) -> Result<()> {
         let core = &self.core;
         let name = Queue {
             topic: queue.topic.as_str().into(),
@@ -65,8 +66,7 @@ impl Membership {
         // Handlers of an earlier membership may still have messages of this queue.
         core.wait_for_order(&name).await;
         let topic = self.session.topic(&name.topic).await?.alias;
-        let stored = core.offsets.as_ref().and_then(|offsets| offsets.get(&name));
-        let offset = stored.unwrap_or(offset);
+        let offset = core.start_of(&name, assigned);
         let wanted = core.filter(&queue.topic);
         let (key, subscription) = self.expect(name.clone(), offset, &wanted);
         let request = Request::Subscribe(Subscribe {
@@ -94,11 +94,13 @@ impl Membership {
             }
         };
         core.messages.start_at(key, range.offset);
+        core.progress.lock().remove(&name);
         let held = Held {
             key,
             topic,
             subscription,
             name,
+            assigned,
             committed: None,
         };
         self.table.lock().held.insert(queue.clone(), held);

@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::dispatcher::QueueKey;
 use super::push::Core;
+use super::tracker::Progress;
 use super::worker::Source;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
@@ -66,7 +67,11 @@ pub(super) async fn keep_membership(
             }
         };
         let wait = backoff.after_failure(fastrand::f64());
-        tracing::warn!(group = %core.group, %address, %error, ?wait, "not a member of the group, joining again");
+        if backoff.is_first_failure() {
+            tracing::warn!(group = %core.group, %address, %error, ?wait, "not a member of the group, joining again");
+        } else {
+            tracing::debug!(group = %core.group, %address, %error, ?wait, "still not a member of the group");
+        }
         tokio::select! {
             () = sleep(wait) => {}
             _ = stop.changed() => return Ok(()),
@@ -99,6 +104,8 @@ pub(super) struct Held {
     pub(super) topic: TopicAlias,
     pub(super) subscription: u32,
     pub(super) name: Queue,
+    /// Where the broker said to begin.
+    pub(super) assigned: QueueOffset,
     /// What was committed; `None` before the first time, so that the start is committed too: a group that begins at the
     /// latest message must not begin anew after a restart.
     pub(super) committed: Option<QueueOffset>,
@@ -183,16 +190,25 @@ impl Membership {
                 _ = stop.changed() => break Served::Stopped(self.leave().await),
             }
         };
-        let held: Vec<_> = self.table.lock().held.drain().collect();
+        self.let_go();
+        served
+    }
+
+    /// Forgets the queues, but not how far they are.
+    fn let_go(&self) {
+        let (held, destinations): (Vec<_>, Vec<_>) = {
+            let mut table = self.table.lock();
+            let destinations = table.destinations.drain().collect();
+            (table.held.drain().collect(), destinations)
+        };
         for (_, held) in held {
-            self.core.messages.remove(held.key);
+            if let Some(committable) = self.core.messages.committable(held.key) {
+                self.core.remember(held, committable);
+            }
         }
-        let destinations: Vec<_> = self.table.lock().destinations.drain().collect();
         for (_, destination) in destinations {
-            // Those whose subscription was not answered yet.
             self.core.messages.remove(destination.key);
         }
-        served
     }
 
     fn pushed(self: &Arc<Self>, push: Push, tasks: &Tasks) -> Result<()> {
@@ -341,6 +357,31 @@ impl Core {
             tracing::info!(group = %self.group, "broker does not filter, filtering here");
         }
         helps
+    }
+
+    /// Remembers how far a queue is whose connection was lost.
+    fn remember(&self, held: Held, committable: QueueOffset) {
+        match &self.offsets {
+            Some(offsets) => offsets.set(held.name, committable),
+            None => {
+                let progress = Progress {
+                    known: held.committed.unwrap_or(held.assigned),
+                    committable,
+                };
+                self.progress.lock().insert(held.name, progress);
+            }
+        }
+    }
+
+    /// Where to begin in a queue that is assigned at `assigned`.
+    pub(super) fn start_of(&self, queue: &Queue, assigned: QueueOffset) -> QueueOffset {
+        match &self.offsets {
+            Some(offsets) => offsets.get(queue).unwrap_or(assigned),
+            None => {
+                let progress = self.progress.lock().get(queue).copied();
+                progress.map_or(assigned, |progress| progress.resume(assigned))
+            }
+        }
     }
 
     pub(super) fn filter(&self, topic: &str) -> Filter {

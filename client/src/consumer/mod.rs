@@ -29,6 +29,23 @@ pub use push_builder::PushConsumerBuilder;
 pub use castmq_protocol::native::request::{Filter, StartFrom};
 
 /// Whether a queue's messages are handled one after the other.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(client: castmq_client::Client) -> castmq_client::Result<()> {
+/// use castmq_client::{Filter, Order};
+///
+/// let consumer = client
+///     .push_consumer("ledger")
+///     .subscribe("orders", Filter::All)
+///     .order(Order::PerQueue)
+///     .handler(|message| async move { println!("{} #{}", message.queue(), message.offset()) })
+///     .start()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Any messages at once, as many as the concurrency allows.

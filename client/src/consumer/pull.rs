@@ -103,6 +103,19 @@ impl PullConsumerBuilder {
 }
 
 /// A place in a queue to go on from.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(mut consumer: castmq_client::PullConsumer) -> castmq_client::Result<()> {
+/// use castmq_client::{SeekTo, model::QueueOffset};
+///
+/// for queue in consumer.assignment() {
+///     consumer.seek(&queue, SeekTo::Offset(QueueOffset(100))).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SeekTo {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use castmq_protocol::native::request::{GroupMode, StartFrom, TopicSubscription};
 use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -17,6 +18,7 @@ use super::broadcast::OffsetStore;
 use super::credit::Window;
 use super::handler::Handler;
 use super::member::{Report, Reports, keep_membership};
+use super::tracker::Progress;
 use super::worker::{Messages, watch_retries, work};
 use crate::backoff::Backoff;
 use crate::client::Client;
@@ -62,6 +64,8 @@ pub(super) struct Core {
     pub(super) messages: Arc<Messages>,
     /// A broadcasting consumer's own.
     pub(super) offsets: Option<OffsetStore>,
+    /// How far queues were when their connections were lost.
+    pub(super) progress: Mutex<HashMap<Queue, Progress>>,
     /// Brokers do not filter: it is done here.
     pub(super) filters_here: AtomicBool,
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use castmq_protocol::model::{GroupName, TopicName};
 use castmq_protocol::native::request::{Filter, StartFrom, TopicSubscription};
 
+use parking_lot::Mutex;
+
 use super::Order;
 use super::broadcast::OffsetStore;
 use super::credit::Window;
@@ -254,6 +256,7 @@ impl Settings {
             drain_timeout: self.drain_timeout,
             messages: Arc::new(Dispatcher::new(rules)),
             offsets,
+            progress: Mutex::default(),
             filters_here: AtomicBool::new(false),
         }))
     }

@@ -173,7 +173,8 @@ impl Reader {
             wait_ms: WAIT.as_millis() as u32,
             filter,
         });
-        let reply = session.ask(request).await?;
+        let reply = session.ask(request).await;
+        let reply = reply.inspect_err(|error| session.forget_if_gone(&queue.topic, error))?;
         let Response::Pulled(pulled) = reply.header.response else {
             return Err(session.unexpected("pull"));
         };

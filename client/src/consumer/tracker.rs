@@ -72,6 +72,29 @@ impl OffsetTracker {
     }
 }
 
+/// How far a queue was when the connection to its broker was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// What the broker knew: the offset committed last, or the one that it gave when the queue was assigned.
+    pub(super) known: QueueOffset,
+    /// The first message that was not done.
+    pub(super) committable: QueueOffset,
+}
+
+impl Progress {
+    /// Where to go on when the queue is assigned again, at `assigned`.
+    ///
+    /// What was done here need not be done again. But a broker that knows less than it did before was told so, by an
+    /// operator who wants messages to come again.
+    pub(super) fn resume(self, assigned: QueueOffset) -> QueueOffset {
+        if assigned < self.known {
+            assigned
+        } else {
+            assigned.max(self.committable)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +144,17 @@ mod tests {
         assert_eq!(tracker.committable(), offset(5));
         tracker.done(offset(5));
         assert_eq!(tracker.committable(), offset(6));
+    }
+
+    #[test]
+    fn what_was_done_before_a_connection_was_lost_is_not_done_again_unless_offsets_were_reset() {
+        let progress = Progress {
+            known: offset(10),
+            committable: offset(50),
+        };
+        assert_eq!(progress.resume(offset(10)), offset(50));
+        assert_eq!(progress.resume(offset(60)), offset(60));
+        assert_eq!(progress.resume(offset(9)), offset(9));
     }
 
     proptest! {

@@ -14,6 +14,16 @@ const ZLIB_LEVEL: u32 = 5;
 const MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How bodies are compressed.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn example(client: castmq_client::Client) {
+/// use castmq_client::Compression;
+///
+/// let producer = client.producer().compression(Compression::Zstd).compress_above_bytes(1024).build();
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {

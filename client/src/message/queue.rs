@@ -45,6 +45,19 @@ impl fmt::Display for Queue {
 }
 
 /// Which queue a message goes to.
+///
+/// # Examples
+///
+/// ```
+/// use castmq_client::{Message, Queue, QueueChoice};
+///
+/// # fn main() -> castmq_client::Result<()> {
+/// let queue = Queue::new("orders", "broker-a", 3);
+/// let message = Message::builder("orders", "body").queue(&queue).build()?;
+/// assert_eq!(message.choice(), &QueueChoice::from(&queue));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueChoice {

@@ -128,7 +128,16 @@ impl Message {
     }
 }
 
-/// Builds a [`Message`]; see there.
+/// Builds a [`Message`].
+///
+/// # Examples
+///
+/// ```
+/// use castmq_client::Message;
+///
+/// let separators = Message::builder("orders", "body").property("bad\u{1}name", "x").build();
+/// assert!(separators.is_err());
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct MessageBuilder {

@@ -357,6 +357,19 @@ impl Settle for BatchInFlight {
 /// What will become of a message that was given to [`Producer::enqueue`](super::Producer::enqueue).
 ///
 /// The message is on its way whether this is awaited or dropped.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(producer: castmq_client::Producer) -> castmq_client::Result<()> {
+/// use castmq_client::Message;
+///
+/// let first = producer.enqueue(Message::new("orders", "one"));
+/// let second = producer.enqueue(Message::new("orders", "two"));
+/// println!("{} {}", first.await?, second.await?);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "whether the message is stored is known only when this is awaited"]
 pub struct Delivery(DeliveryState);
 

@@ -158,12 +158,13 @@ fn known_route(known: &[BrokerSlot]) -> WriteRoute {
 }
 
 /// The target that is there already.
-fn reuse(known: &[BrokerSlot], broker: &WriteBroker) -> Option<Arc<Target>> {
+fn reuse(topic: &str, known: &[BrokerSlot], broker: &WriteBroker) -> Option<Arc<Target>> {
     let targets = known.iter().filter_map(|slot| slot.target.as_ref());
     let same = |target: &&Arc<Target>| {
         target.broker == broker.name
             && target.session.address() == &broker.address
             && target.session.connection.is_usable()
+            && target.session.knows(topic, target.alias)
     };
     targets.into_iter().find(same).cloned()
 }
@@ -203,12 +204,12 @@ async fn connect(
 ) -> Result<bool> {
     let mut slots: Vec<_> = brokers
         .iter()
-        .map(|broker| slot(broker, reuse(known, broker)))
+        .map(|broker| slot(broker, reuse(&lane.topic, known, broker)))
         .collect();
     lane.publish_if_changed(&slots);
     let missing = (0..)
         .zip(&brokers)
-        .filter(|(_, broker)| reuse(known, broker).is_none());
+        .filter(|(_, broker)| reuse(&lane.topic, known, broker).is_none());
     let mut reaching: FuturesUnordered<_> = missing
         .map(
             |(index, broker): (usize, _)| async move { (index, reach(lane, client, broker).await) },
@@ -247,7 +248,10 @@ async fn create(
     known: &[BrokerSlot],
     mut brokers: Vec<WriteBroker>,
 ) -> Result<bool> {
-    if brokers.iter().any(|broker| reuse(known, broker).is_some()) {
+    if brokers
+        .iter()
+        .any(|broker| reuse(&lane.topic, known, broker).is_some())
+    {
         // Created before; name servers have not heard of it yet.
         return Ok(true);
     }

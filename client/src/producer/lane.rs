@@ -194,6 +194,9 @@ impl Lane {
     /// Takes what an attempt met: another attempt, or the end.
     pub(super) fn failed(&self, inflight: Arc<InFlight>, error: Error) {
         let now = Instant::now();
+        if let Some(target) = inflight.target() {
+            target.session.forget_if_gone(&self.topic, &error);
+        }
         if hints_at_stale_route(&error) {
             self.mark_stale();
         }
@@ -310,12 +313,12 @@ impl Lane {
 
     /// Gives up the parked messages for which there is an error.
     pub(super) fn fail_parked(&self, error: impl Fn(&InFlight) -> Option<Error>) {
+        if self.ready.read().parked.is_empty() {
+            return;
+        }
         let mut failed = Vec::new();
         {
             let mut ready = self.ready.write();
-            if ready.parked.is_empty() {
-                return;
-            }
             ready.parked.retain(|inflight| match error(inflight) {
                 Some(error) => {
                     failed.push((inflight.clone(), error));

@@ -317,6 +317,25 @@ async fn known_brokers_are_used_while_no_name_server_can_be_reached() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_topic_that_a_broker_has_lost_is_announced_to_it_again() {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", "orders", 1);
+    let producer = cluster.client().await.producer().build();
+    producer.send(Message::new("orders", "0")).await.unwrap();
+    let failure = Failure::never(ErrorCode::TopicNotFound, "deleted");
+    cluster.fault("a", "send", Fault::Refuse(failure));
+    let error = producer
+        .send(Message::new("orders", "x"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::TopicNotFound));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    producer.send(Message::new("orders", "1")).await.unwrap();
+    assert_eq!(cluster.asked("a", "announce topic"), 2);
+    assert_stored_once(&cluster, &["a"], 0..2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_waits_longer_than_the_send_timeout() {
     let cluster = FakeCluster::start(&["a"]);
     cluster.topic("a", "orders", 1);

@@ -54,6 +54,25 @@ pub struct Push {
 }
 
 /// The pushes of a connection, in order.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> castmq_client::Result<()> {
+/// use castmq_client::raw::{Connection, Options, Response, Role};
+///
+/// let options = Options::new(Role::Consumer, "my-tool@1");
+/// let (connection, mut pushes) = Connection::open("127.0.0.1:10911", &options).await?;
+/// while let Some(push) = pushes.next().await {
+///     match push.response {
+///         Response::Deliver(deliver) => println!("{} messages", deliver.messages),
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// println!("{}", connection.ended().await);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Pushes(pub(super) mpsc::UnboundedReceiver<Push>);
 

@@ -119,6 +119,27 @@ async fn a_consumer_joins_again_after_its_broker_restarted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_done_before_a_lost_connection_is_not_done_again() {
+    let cluster = stored(2, 50);
+    let seen = Seen::default();
+    let consumer = group(&cluster)
+        .await
+        .handler(collecting(&seen))
+        .start()
+        .await
+        .unwrap();
+    seen.count(100).await;
+    // Nothing was committed yet.
+    cluster.stop_broker("a");
+    cluster.start_broker("a");
+    cluster.store("a", "orders", 0, 100..110);
+    seen.count(110).await;
+    consumer.shutdown().await.unwrap();
+    assert_eq!(seen.sorted(), (0..110).collect::<Vec<_>>());
+    assert_eq!(cluster.committed("g", "orders", "a", 1), Some(50));
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_order_a_queue_that_comes_back_waits_for_the_handler_of_its_first_life() {
     let cluster = stored(1, 3);
     let seen = Seen::default();
