@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
+use crate::tools::{ConsumeFlags, ProduceFlags};
 
 /// A message broker in the RocketMQ tradition: name server and broker in one process when started without a command.
 #[derive(Debug, Parser)]
@@ -22,6 +23,10 @@ pub(crate) enum Command {
     Broker(ServeFlags),
     /// Run a name server.
     Namesrv(ServeFlags),
+    /// Send lines as messages.
+    Produce(ProduceFlags),
+    /// Join a group and print its messages as lines.
+    Consume(ConsumeFlags),
     /// Measure a broker.
     Bench {
         #[command(subcommand)]

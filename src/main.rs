@@ -6,6 +6,7 @@
 //! - [`bench`]: measures a broker.
 //! - [`settings`]: from flags, files and environment to settings.
 //! - [`serve`]: runs name server and broker until a signal comes.
+//! - [`tools`]: producing and consuming from a shell.
 //! - [`logging`]: where the log goes.
 
 mod bench;
@@ -13,6 +14,7 @@ mod command_line;
 mod logging;
 mod serve;
 mod settings;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         None => serve::run(Parts::Standalone, &line.serve),
         Some(Command::Broker(flags)) => serve::run(Parts::Broker, &flags),
         Some(Command::Namesrv(flags)) => serve::run(Parts::NameServer, &flags),
+        Some(Command::Produce(flags)) => return end(tools::produce(&flags)),
+        Some(Command::Consume(flags)) => return end(tools::consume(&flags)),
         Some(Command::Bench { bench }) => return end(bench::run(&bench)),
     };
     end(result)
