@@ -1,5 +1,8 @@
 //! Producers and consumers against a real broker, over real sockets and files.
 
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+
 mod support;
 
 use std::collections::BTreeMap;
