@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use castmq_protocol::native::request::{GroupAlias, TopicAlias};
 use castmq_protocol::native::{ErrorCode, Request, Response};
@@ -12,6 +13,9 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::raw::{Answer, Connection, Options, Payload, Pushes};
+
+/// The longest pause between attempts to connect: well below the time that a message may take to be sent.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A topic's number on one connection, and what the broker said of the topic then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +189,7 @@ impl FromAnswer for GroupAlias {
 }
 
 /// What the last attempt to connect left behind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Attempts {
     backoff: Backoff,
     /// The last failure, and until when it is the answer to everybody who asks.
@@ -208,7 +212,10 @@ impl Link {
             address,
             options,
             current: Mutex::new(None),
-            attempts: tokio::sync::Mutex::default(),
+            attempts: tokio::sync::Mutex::new(Attempts {
+                backoff: Backoff::up_to(LONGEST_PAUSE),
+                failed: None,
+            }),
         }
     }
 
@@ -259,7 +266,6 @@ mod tests {
     use crate::raw::Role;
     use crate::testing::{Network, welcome};
     use castmq_protocol::native::Failure;
-    use std::time::Duration;
 
     fn link(network: &Network) -> Arc<Link> {
         let options = Options::new(Role::Producer, "test").dial(Arc::new(network.clone()));

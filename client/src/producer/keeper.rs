@@ -20,19 +20,32 @@ use crate::link::AnnouncedTopic;
 use crate::raw::Role;
 use crate::routes::{REFRESH, WriteBroker, WriteRoute};
 
-/// Shortest time between two searches, however often sending fails.
-const SEARCH_PAUSE: Duration = Duration::from_millis(100);
+/// Shortest time between two searches, however many messages wait.
+const SEARCH_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether a search reached every broker of the topic.
 type Search = Pin<Box<dyn Future<Output = Result<bool>> + Send>>;
+
+/// Why to look for the topic's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Only because it was long ago.
+    None,
+    /// What is known is out of date.
+    Stale,
+    /// Messages wait for it.
+    Waiting,
+}
 
 /// When to look for the topic's queues.
 #[derive(Debug)]
 struct Schedule {
     backoff: Backoff,
-    /// Not earlier, even when there is a reason.
+    /// The last search.
+    last: Option<Instant>,
+    /// Not earlier while nothing waits.
     not_before: Instant,
-    /// Then at the latest, without a reason.
+    /// Then at the latest, without a need.
     refresh: Instant,
 }
 
@@ -40,22 +53,32 @@ impl Schedule {
     fn new(now: Instant) -> Self {
         Self {
             backoff: Backoff::default(),
+            last: None,
             not_before: now,
             refresh: now,
         }
     }
 
-    fn next(&self, stale: bool) -> Instant {
-        if stale { self.not_before } else { self.refresh }
+    fn next(&self, need: Need) -> Instant {
+        match need {
+            Need::None => self.refresh,
+            Need::Stale => self.not_before,
+            // However long brokers have been away: whoever waits does not wait for long.
+            Need::Waiting => self.last.map_or(self.not_before, |last| {
+                self.not_before.min(last + SEARCH_PAUSE)
+            }),
+        }
     }
 
     fn found_all(&mut self, now: Instant) {
         self.backoff.reset();
-        self.not_before = now + SEARCH_PAUSE;
+        self.last = Some(now);
+        self.not_before = now + SEARCH_PAUSE / 2;
         self.refresh = now + REFRESH;
     }
 
     fn missed_some(&mut self, now: Instant, random: f64) {
+        self.last = Some(now);
         self.not_before = now + self.backoff.after_failure(random);
         self.refresh = self.not_before;
     }
@@ -68,12 +91,17 @@ pub(super) async fn keep(lane: Arc<Lane>, client: Client, mut closed: watch::Rec
     while !*closed.borrow() {
         let now = Instant::now();
         lane.tick(now);
-        let stale = lane.stale.load(Ordering::Acquire);
-        if search.is_none() && now >= schedule.next(stale) {
+        let need = match lane.stale.load(Ordering::Acquire) {
+            _ if lane.has_parked() => Need::Waiting,
+            true => Need::Stale,
+            false => Need::None,
+        };
+        if search.is_none() && now >= schedule.next(need) {
             lane.stale.store(false, Ordering::Release);
-            search = Some(Box::pin(find(lane.clone(), client.clone(), stale)));
+            let is_needed = need != Need::None;
+            search = Some(Box::pin(find(lane.clone(), client.clone(), is_needed)));
         }
-        let next_search = search.is_none().then(|| schedule.next(stale));
+        let next_search = search.is_none().then(|| schedule.next(need));
         let wake_at = next_search.into_iter().chain(lane.next_tick()).min();
         tokio::select! {
             _ = closed.changed() => break,
@@ -122,9 +150,9 @@ async fn lost(brokers: Vec<BrokerSlot>) {
 }
 
 /// Finds the topic's brokers and connects to them. Each is published as soon as it can be reached.
-async fn find(lane: Arc<Lane>, client: Client, stale: bool) -> Result<bool> {
+async fn find(lane: Arc<Lane>, client: Client, is_needed: bool) -> Result<bool> {
     let known = lane.brokers();
-    let max_age = if stale && !known.is_empty() {
+    let max_age = if is_needed && !known.is_empty() {
         Duration::ZERO
     } else {
         REFRESH / 2
@@ -279,16 +307,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn searching_slows_down_while_brokers_are_missing_and_rests_when_all_are_there() {
+    fn searching_slows_down_while_brokers_are_missing_but_not_for_messages_that_wait() {
         let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
         let mut schedule = Schedule::new(start);
-        assert_eq!(schedule.next(false), start);
-        schedule.missed_some(start, 0.0);
-        schedule.missed_some(start, 0.0);
-        assert_eq!(schedule.next(false), start + Duration::from_millis(200));
-        assert_eq!(schedule.next(true), start + Duration::from_millis(200));
+        assert_eq!(schedule.next(Need::None), start);
+        assert_eq!(schedule.next(Need::Waiting), start);
+        for _ in 0..8 {
+            schedule.missed_some(start, 0.0);
+        }
+        assert_eq!(schedule.next(Need::None), after(10_000));
+        assert_eq!(schedule.next(Need::Stale), after(10_000));
+        assert_eq!(schedule.next(Need::Waiting), after(200));
         schedule.found_all(start);
-        assert_eq!(schedule.next(false), start + Duration::from_secs(30));
-        assert_eq!(schedule.next(true), start + Duration::from_millis(100));
+        assert_eq!(schedule.next(Need::None), after(30_000));
+        assert_eq!(schedule.next(Need::Stale), after(100));
+        assert_eq!(schedule.next(Need::Waiting), after(100));
     }
 }

@@ -102,6 +102,11 @@ impl Lane {
         self.ready.read().brokers.clone()
     }
 
+    /// Whether messages wait for queues that cannot be reached.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.ready.read().parked.is_empty()
+    }
+
     fn mark_stale(&self) {
         if !self.stale.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
@@ -121,9 +126,14 @@ impl Lane {
         for inflight in left {
             self.place(&ready, inflight, &mut parked);
         }
+        let is_first = ready.parked.is_empty();
         ready.parked.extend(parked);
         drop(ready);
         self.mark_stale();
+        if is_first {
+            // The keeper may be waiting for longer than messages can.
+            self.wake.notify_one();
+        }
     }
 
     /// Gives a message to its queue. Messages that cannot be sent now come back in `left`.
@@ -313,7 +323,7 @@ impl Lane {
 
     /// Gives up the parked messages for which there is an error.
     pub(super) fn fail_parked(&self, error: impl Fn(&InFlight) -> Option<Error>) {
-        if self.ready.read().parked.is_empty() {
+        if !self.has_parked() {
             return;
         }
         let mut failed = Vec::new();
