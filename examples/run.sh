@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Builds the examples, runs each against a broker of its own on free ports, and looks at what they print.
+# PROFILE=release takes release builds.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+profile=${PROFILE:-debug}
+flags=()
+[ "$profile" = debug ] || flags=(--profile "$profile")
+built=${CARGO_TARGET_DIR:-target}/$profile
+
+cargo build --locked "${flags[@]}" --bin castmq --examples
+
+work=$(mktemp -d)
+broker=
+trap 'kill "$broker" 2>/dev/null || true; rm -rf "$work"' EXIT
+
+"$built/castmq" --data "$work/data" --listen 127.0.0.1:0 --namesrv-listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
+broker=$!
+for _ in $(seq 100); do
+  grep -q ready "$work/out" && break
+  kill -0 "$broker" 2>/dev/null || break
+  sleep 0.1
+done
+grep -q ready "$work/out" || { echo "the broker did not become ready"; cat "$work/log"; exit 1; }
+namesrv=$(sed -n 's/.*name server \([^,]*\),.*/\1/p' "$work/out")
+
+# Runs an example and checks that it prints every line that is named.
+example() {
+  local name=$1; shift
+  printf -- '-- %s\n' "$name"
+  timeout 60 "$built/examples/$name" -n "$namesrv" >"$work/$name" 2>&1 ||
+    { echo "$name failed"; cat "$work/$name" "$work/log"; exit 1; }
+  local line
+  for line in "$@"; do
+    grep -qE "$line" "$work/$name" || { echo "$name does not print: $line"; cat "$work/$name"; exit 1; }
+  done
+}
+
+example quickstart '^stored as greetings@' '^received "hello 5" from greetings@' '^done$'
+example producer '^one message, stored as orders@' '^100 messages, in batches$'
+example push_consumer ': 3 apples$' ': 100 plums$' '^billed 201 orders$'
+example pull_consumer ' messages, [0-9]+ bytes$' '^orders@.* was read up to '
+example ordered '^order 5 shipped$'
+example broadcast '^first member: the price is 10$' '^second member: the price is 10$'
+
+# Each order goes through its steps, whatever happens to the others between them.
+for order in 1 2 3 4 5; do
+  steps=$(sed -n "s/^order $order //p" "$work/ordered" | tr '\n' ' ')
+  [ "$steps" = "created paid packed shipped " ] || { echo "order $order went through: $steps"; exit 1; }
+done
+
+kill -TERM "$broker"; wait "$broker"
+broker=
+echo "examples passed"
