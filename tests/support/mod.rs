@@ -1,4 +1,15 @@
-//! A real broker in the test's own process, on a folder and ports of its own.
+//! A real broker in the test's own process, on a folder and ports of its own, and what else tests share.
+//!
+//! - `history`: what was sent, answered and stored, and whether it agrees.
+//! - `load`: producers and a consumer that fill a history.
+//! - `process`: the real binary, to be killed.
+
+// Each test uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
+pub(crate) mod history;
+pub(crate) mod load;
+pub(crate) mod process;
 
 use std::path::Path;
 

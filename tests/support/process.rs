@@ -1,0 +1,99 @@
+//! The real binary, to be killed.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A running process of name server and broker, killed when it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+    pub broker: String,
+    pub name_server: String,
+}
+
+impl Process {
+    /// Starts it on a folder, with ports of its own. It is not ready yet.
+    pub fn spawn(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let log = data.with_extension("log");
+        let file = File::options().create(true).append(true).open(&log);
+        // Another build of the binary can be tested, one that is to be shipped for instance.
+        let binary = std::env::var_os("CASTMQ_TEST_BINARY");
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_castmq").into());
+        let mut command = Command::new(binary);
+        command
+            .arg("--data")
+            .arg(data)
+            .args(["--listen", "127.0.0.1:0", "--namesrv-listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file.expect("a file for the log"));
+        for (key, value) in settings {
+            let variable = key.to_uppercase().replace('.', "__");
+            command.env(format!("CASTMQ_{variable}"), value);
+        }
+        Self {
+            child: command.spawn().expect("the binary starts"),
+            log,
+            broker: String::new(),
+            name_server: String::new(),
+        }
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(&mut self) {
+        let out = self.child.stdout.take().expect("its output");
+        let mut line = String::new();
+        let read = BufReader::new(out).read_line(&mut line);
+        read.expect("its output can be read");
+        let after = |word: &str| {
+            let (_, rest) = line.split_once(word)?;
+            rest.split([',', ' ']).next().map(str::to_owned)
+        };
+        match (after("name server "), after("broker ")) {
+            (Some(name_server), Some(broker)) => {
+                self.name_server = name_server;
+                self.broker = broker;
+            }
+            _ => panic!("not ready: {line:?}, {}", self.log()),
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it and those before it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Lines of its log that tell of a panic.
+    pub fn panics(&self) -> Vec<String> {
+        let log = self.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.to_lowercase().contains("panic"));
+        lines.map(str::to_owned).collect()
+    }
+
+    /// Ends it at once, as nothing can prevent.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
