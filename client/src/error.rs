@@ -235,6 +235,11 @@ impl Error {
         ) || matches!(self.code(), Some(ErrorCode::ShuttingDown))
     }
 
+    /// Whether the other side has said that asking again is no use.
+    pub(crate) fn is_final(&self) -> bool {
+        self.code().is_some() && self.retry() == Retry::Never
+    }
+
     pub(crate) fn setting(reason: impl Into<Arc<str>>) -> Self {
         Self::Setting(reason.into())
     }

@@ -37,7 +37,8 @@
 //!
 //! - A [`SendReceipt`] means *stored*, as the broker's policy says.
 //! - Everything has a timeout; nothing waits for ever. Lost connections are made again, with growing pauses.
-//! - Messages sent to one queue from one task are stored in that order, unless one is sent again after a failure.
+//! - Messages with one [ordering key](MessageBuilder::ordering_key) from one task are stored in that order, whatever has
+//!   to be sent again. Others are, as long as nothing has to.
 //! - A message is delivered to a group at least once. Committed offsets never pass one that is not done.
 //! - Memory is bounded: by [`ProducerBuilder::max_buffered_bytes`], and by [`PushConsumerBuilder::window`] for each queue.
 //!

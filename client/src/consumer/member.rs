@@ -11,7 +11,7 @@ use castmq_protocol::native::request::{
     Filter, GroupAlias, JoinGroup, TopicAlias, TopicQueue, TopicSubscription,
 };
 use castmq_protocol::native::response::{AssignmentChanged, Deliver};
-use castmq_protocol::native::{ErrorCode, Request, Response, Retry, Role};
+use castmq_protocol::native::{ErrorCode, Request, Response, Role};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
@@ -397,10 +397,5 @@ impl Core {
             Filter::Tags(_) if self.filters_here() => Filter::All,
             other => other.clone(),
         }
-    }
-
-    /// A refusal that joining again will not change.
-    pub(super) fn is_final(error: &Error) -> bool {
-        error.code().is_some() && error.retry() == Retry::Never
     }
 }

@@ -39,7 +39,7 @@ async fn first_results(
         expected.remove(&broker);
         match result {
             Ok(()) => joined = true,
-            Err(error) if Core::is_final(&error) => return Err(error),
+            Err(error) if error.is_final() => return Err(error),
             Err(error) => last = Some(error),
         }
     }

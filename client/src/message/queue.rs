@@ -64,7 +64,8 @@ pub enum QueueChoice {
     /// The next one in turn, over all writable queues of all brokers.
     #[default]
     Any,
-    /// The one that this key belongs to: messages with one key stay in order.
+    /// The one that this key belongs to: messages with one key stay in order, see
+    /// [`MessageBuilder::ordering_key`](crate::MessageBuilder::ordering_key).
     ///
     /// The key's Java hash picks among all writable queues, as RocketMQ's `SelectMessageQueueByHash` does, so that
     /// producers of both kinds agree as long as the topic's queues stay the same.

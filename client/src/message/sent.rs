@@ -175,10 +175,12 @@ impl MessageBuilder {
         self
     }
 
-    /// Messages with one ordering key go to one queue, and so stay in the order in which they are stored.
+    /// Messages with one ordering key go to one queue, and are stored in the order in which they are given to the producer,
+    /// whatever has to be sent again.
     ///
-    /// The order of storing is the order of sending as long as nothing is sent again. Whoever needs it under failure too
-    /// awaits each send of a key before the next.
+    /// Of one queue's ordered messages one request is under way at a time; those that come meanwhile go together in the
+    /// next. A message that is given up does not hold up those behind it: whoever must not have the gap awaits each send.
+    /// One that was stored twice stands behind others the second time.
     pub fn ordering_key(mut self, key: &str) -> Self {
         self.message.choice = QueueChoice::Key(key.into());
         self.property(keys::SHARDING_KEY, key)

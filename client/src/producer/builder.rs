@@ -94,7 +94,8 @@ impl ProducerBuilder {
     /// Lets messages wait this long for others to the same queue, to travel with them in one request. Off by default.
     ///
     /// Messages without a wish stay with one queue until its batch is full, so that batches fill. What costs an answer per
-    /// message without, costs one per batch with it.
+    /// message without, costs one per batch with it. Messages with an ordering key do not wait: they travel together while
+    /// the answer to those before is on its way.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.settings.linger = true;
         self.settings.batch.linger = linger;

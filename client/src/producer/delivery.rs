@@ -11,12 +11,15 @@ use castmq_protocol::model::QueueOffset;
 use castmq_protocol::native::response::{BatchSent, Sent};
 use castmq_protocol::native::{Response, Retry};
 use castmq_protocol::record::MessageId;
+use castmq_protocol::record::batch::ELEMENT_BYTES;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::batcher::Kind;
 use super::budget::Share;
 use super::lane::Lane;
 use super::ready::Target;
+use super::strand::Strand;
 use crate::error::{Error, Result};
 use crate::message::{Message, Queue};
 use crate::raw::{Reply, Settle};
@@ -66,8 +69,10 @@ pub(super) struct InFlight {
     pub(super) born_timestamp_ms: i64,
     pub(super) since: Instant,
     pub(super) one_way: bool,
-    /// Whether it may travel with others.
+    /// Whether it waits for others to travel with.
     pub(super) batched: bool,
+    /// Counts the messages of a lane that have to stay in order, from 1; 0 for others.
+    pub(super) number: u64,
     share: Share,
     /// Whether an attempt has failed. Saves looking into the state of the many for which none has.
     has_failed: AtomicBool,
@@ -123,6 +128,7 @@ impl InFlight {
             since: now,
             one_way: false,
             batched: false,
+            number: 0,
             share,
             has_failed: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -134,6 +140,24 @@ impl InFlight {
                 outcome: Outcome::Waiting(None),
             }),
         }
+    }
+
+    /// What it must have in common with those it travels with.
+    pub(super) fn kind(&self) -> Kind {
+        Kind {
+            system_flag: self.system_flag,
+            no_wait: self.message.no_wait,
+        }
+    }
+
+    /// Its length in a batch.
+    pub(super) fn element_bytes(&self) -> usize {
+        ELEMENT_BYTES + self.message.body.len() + self.message.properties.len()
+    }
+
+    /// Whether it may travel with others.
+    pub(super) fn can_travel(&self) -> bool {
+        !self.one_way && self.message.extras.is_none() && !self.past().alone
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -184,7 +208,7 @@ impl InFlight {
     }
 
     /// From now on it travels without others.
-    fn set_alone(&self) {
+    pub(super) fn set_alone(&self) {
         self.has_failed.store(true, Ordering::Release);
         self.state.lock().alone = true;
     }
@@ -304,9 +328,9 @@ impl Settle for InFlight {
             Ok(Response::Sent(sent)) => self.set(Outcome::Stored(sent, true)),
             Ok(_) => {
                 let error = self.unexpected();
-                self.lane.clone().failed(self, error);
+                self.lane.clone().failed(self, &error);
             }
-            Err(error) => self.lane.clone().failed(self, error),
+            Err(error) => self.lane.clone().failed(self, &error),
         }
     }
 }
@@ -315,6 +339,8 @@ impl Settle for InFlight {
 pub(super) struct BatchInFlight {
     pub(super) target: Arc<Target>,
     pub(super) members: Vec<Arc<InFlight>>,
+    /// The ordered queue that waits for the answer, and its place.
+    pub(super) strand: Option<(usize, Arc<Mutex<Strand>>)>,
 }
 
 impl BatchInFlight {
@@ -330,15 +356,24 @@ impl BatchInFlight {
         }
     }
 
-    fn failed(&self, error: &Error) {
-        let refused_as_a_whole = error.code().is_some() && error.retry() == Retry::Never;
+    /// An answer to the only member.
+    fn stored_alone(&self, sent: Sent) {
         for member in &self.members {
-            if refused_as_a_whole && self.members.len() > 1 {
+            member.set(Outcome::Stored(sent, true));
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        if let Some((index, strand)) = &self.strand {
+            return self.failed_in_order(*index, strand, error);
+        }
+        for member in &self.members {
+            if error.is_final() && self.members.len() > 1 {
                 // A batch is stored whole or not at all, and what was wrong with it says nothing of its messages.
                 member.set_alone();
-                member.lane.clone().dispatch(member.clone());
+                member.lane.dispatch(member.clone());
             } else {
-                member.lane.clone().failed(member.clone(), error.clone());
+                member.lane.failed(member.clone(), error);
             }
         }
     }
@@ -348,8 +383,12 @@ impl Settle for BatchInFlight {
     fn settle(self: Arc<Self>, result: Result<Reply>) {
         match result.map(|reply| reply.header.response) {
             Ok(Response::BatchSent(sent)) => self.stored(&sent),
-            Ok(_) => self.failed(&self.target.session.unexpected("send batch")),
-            Err(error) => self.failed(&error),
+            Ok(Response::Sent(sent)) if self.members.len() == 1 => self.stored_alone(sent),
+            Ok(_) => return self.failed(&self.target.session.unexpected("send")),
+            Err(error) => return self.failed(&error),
+        }
+        if let (Some((index, strand)), Some(first)) = (&self.strand, self.members.first()) {
+            first.lane.go_on(*index, strand, Vec::new(), None);
         }
     }
 }

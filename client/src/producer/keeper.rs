@@ -84,15 +84,26 @@ impl Schedule {
     }
 }
 
+/// A lane that has a keeper. However the keeper ends, nobody waits for it in vain: not when its runtime ends before it has
+/// begun, either.
+pub(super) struct Kept(pub(super) Arc<Lane>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// Keeps the lane until the producer is closed.
-pub(super) async fn keep(lane: Arc<Lane>, client: Client, mut closed: watch::Receiver<bool>) {
+pub(super) async fn keep(kept: Kept, client: Client, mut closed: watch::Receiver<bool>) {
+    let lane = &kept.0;
     let mut schedule = Schedule::new(Instant::now());
     let mut search: Option<Search> = None;
     while !*closed.borrow() {
         let now = Instant::now();
         lane.tick(now);
         let need = match lane.stale.load(Ordering::Acquire) {
-            _ if lane.has_parked() => Need::Waiting,
+            _ if lane.is_awaited() => Need::Waiting,
             true => Need::Stale,
             false => Need::None,
         };
@@ -107,14 +118,13 @@ pub(super) async fn keep(lane: Arc<Lane>, client: Client, mut closed: watch::Rec
             _ = closed.changed() => break,
             Some(result) = OptionFuture::from(search.as_mut()) => {
                 search = None;
-                conclude(&lane, &mut schedule, result);
+                conclude(lane, &mut schedule, result);
             }
             () = lane.wake.notified() => {}
             () = lost(lane.brokers()) => lane.stale.store(true, Ordering::Release),
             () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
         }
     }
-    lane.abandon();
 }
 
 fn conclude(lane: &Lane, schedule: &mut Schedule, result: Result<bool>) {

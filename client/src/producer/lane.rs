@@ -3,21 +3,21 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use castmq_protocol::record::batch::ELEMENT_BYTES;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Settings;
-use super::batcher::Kind;
+use super::batcher::Limits;
 use super::budget::Budget;
 use super::choose::{Candidates, Chosen, choose};
 use super::delivery::InFlight;
-use super::ready::{BrokerSlot, Ready};
+use super::ready::{BrokerSlot, Ready, Target};
 use super::request::{check_length, send, send_one};
 use super::retry::{Case, Verdict, hints_at_stale_route, judge};
+use super::strand::insert_in_order;
 use crate::error::Error;
 use crate::message::QueueChoice;
 
@@ -45,6 +45,15 @@ impl Ord for Later {
     }
 }
 
+/// Somebody waits for a lane's queues.
+pub(super) struct Awaiting<'a>(&'a Lane);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// One topic of one producer.
 ///
 /// Senders come here from any thread and go on at once. What takes time (routes, connections, retries, expiry, lingering)
@@ -54,11 +63,17 @@ pub(super) struct Lane {
     pub(super) topic: Arc<str>,
     shared: Arc<super::Shared>,
     /// Senders read; only a change of the queues writes. Under the write lock parked messages go before new ones.
-    ready: RwLock<Ready>,
+    pub(super) ready: RwLock<Ready>,
     turn: AtomicUsize,
+    /// Messages so far that have to stay in order.
+    ordered: AtomicU64,
     later: Mutex<BinaryHeap<Later>>,
     /// Counts retries, so that those due at one instant keep their order.
     retries: AtomicUsize,
+    /// Somebody who sends nothing yet waits for the queues.
+    awaited: AtomicUsize,
+    /// There is no keeper any more: what cannot go at once is given up.
+    abandoned: AtomicBool,
     /// The keeper should look at the queues again.
     pub(super) stale: AtomicBool,
     /// Wakes the keeper.
@@ -75,8 +90,11 @@ impl Lane {
             shared,
             ready: RwLock::default(),
             turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
+            ordered: AtomicU64::new(0),
             later: Mutex::default(),
             retries: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
+            abandoned: AtomicBool::new(false),
             stale: AtomicBool::new(true),
             wake: Notify::new(),
             changed: Notify::new(),
@@ -102,15 +120,41 @@ impl Lane {
         self.ready.read().brokers.clone()
     }
 
-    /// Whether messages wait for queues that cannot be reached.
-    pub(super) fn has_parked(&self) -> bool {
-        !self.ready.read().parked.is_empty()
+    /// Whether messages, or somebody, wait for queues that cannot be reached.
+    pub(super) fn is_awaited(&self) -> bool {
+        let ready = self.ready.read();
+        let mut queues = ready.queues.iter();
+        !ready.parked.is_empty()
+            || self.awaited.load(Ordering::Acquire) > 0
+            || queues.any(|queue| queue.strand.lock().is_stalled())
+    }
+
+    /// Has the queues looked for as long as the guard lives.
+    pub(super) fn awaiting(&self) -> Awaiting<'_> {
+        self.awaited.fetch_add(1, Ordering::AcqRel);
+        self.look_again();
+        Awaiting(self)
+    }
+
+    /// The number of the next message that has to stay in order.
+    pub(super) fn next_number(&self) -> u64 {
+        self.ordered.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
     }
 
     fn mark_stale(&self) {
         if !self.stale.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
+    }
+
+    /// Has the queues looked at soon: something waits for them, and the keeper may be waiting for longer than messages can.
+    pub(super) fn look_again(&self) {
+        self.stale.store(true, Ordering::Release);
+        self.wake.notify_one();
     }
 
     /// Sends a message, or parks it until it can be sent.
@@ -126,13 +170,24 @@ impl Lane {
         for inflight in left {
             self.place(&ready, inflight, &mut parked);
         }
+        if self.is_abandoned() {
+            drop(ready);
+            return self.give_up(parked);
+        }
         let is_first = ready.parked.is_empty();
-        ready.parked.extend(parked);
+        self.park(&mut ready, parked);
         drop(ready);
-        self.mark_stale();
         if is_first {
-            // The keeper may be waiting for longer than messages can.
-            self.wake.notify_one();
+            self.look_again();
+        }
+    }
+
+    fn park(&self, ready: &mut Ready, messages: Vec<Arc<InFlight>>) {
+        for inflight in messages {
+            match inflight.number {
+                0 => ready.parked.push_back(inflight),
+                _ => insert_in_order(&mut ready.parked, inflight),
+            }
         }
     }
 
@@ -148,6 +203,7 @@ impl Lane {
         };
         let index = match choose(ready, &inflight.message.choice, turn, past.avoid.as_deref()) {
             Chosen::Queue(index) => index,
+            Chosen::InOrder(index) => return self.place_in_order(ready, index, inflight),
             Chosen::Wait => return left.push(inflight),
             Chosen::NoSuchQueue => return inflight.fail(self.no_such_queue(ready)),
         };
@@ -168,19 +224,13 @@ impl Lane {
         let mut batcher = queue.batcher.lock();
         queue.gathers.store(true, Ordering::Release);
         let mut full = false;
-        let kind = Kind {
-            system_flag: inflight.system_flag,
-            no_wait: inflight.message.no_wait,
-        };
-        let bytes = ELEMENT_BYTES + inflight.message.body.len() + inflight.message.properties.len();
+        let (kind, bytes) = (inflight.kind(), inflight.element_bytes());
         let was_empty = batcher.due().is_none();
         let emit = |batch| {
             full = true;
             send(target, queue.id, batch, left);
         };
-        let most = target.session.connection.welcome().limits.max_frame_bytes as usize;
-        let mut limits = self.settings().batch;
-        limits.bytes = limits.bytes.min(most.saturating_sub(HEADER_BYTES));
+        let limits = self.batch_limits(target);
         batcher.push(&limits, kind, inflight, bytes, Instant::now(), emit);
         if full {
             self.turn.fetch_add(1, Ordering::Relaxed);
@@ -188,6 +238,14 @@ impl Lane {
         if was_empty && batcher.due().is_some() {
             self.wake.notify_one();
         }
+    }
+
+    /// When a batch for this broker is full.
+    pub(super) fn batch_limits(&self, target: &Target) -> Limits {
+        let most = target.session.connection.welcome().limits.max_frame_bytes as usize;
+        let mut limits = self.settings().batch;
+        limits.bytes = limits.bytes.min(most.saturating_sub(HEADER_BYTES));
+        limits
     }
 
     fn no_such_queue(&self, ready: &Ready) -> Error {
@@ -202,20 +260,42 @@ impl Lane {
     }
 
     /// Takes what an attempt met: another attempt, or the end.
-    pub(super) fn failed(&self, inflight: Arc<InFlight>, error: Error) {
+    pub(super) fn failed(&self, inflight: Arc<InFlight>, error: &Error) {
+        match self.judge(&inflight, error) {
+            None => {}
+            Some(None) => self.dispatch(inflight),
+            Some(Some(due)) => self.send_later(inflight, due),
+        }
+    }
+
+    fn send_later(&self, inflight: Arc<InFlight>, due: Instant) {
+        let number = self.retries.fetch_add(1, Ordering::Relaxed) as u64;
+        let mut later = self.later.lock();
+        if self.is_abandoned() {
+            drop(later);
+            return self.give_up([inflight]);
+        }
+        later.push(Later(Reverse((due, number)), inflight));
+        drop(later);
+        self.wake.notify_one();
+    }
+
+    /// Decides what follows a failed attempt. `None`: the message is given up. Otherwise the time of the next attempt, or
+    /// none to make it at once.
+    pub(super) fn judge(&self, inflight: &InFlight, error: &Error) -> Option<Option<Instant>> {
         let now = Instant::now();
         if let Some(target) = inflight.target() {
-            target.session.forget_if_gone(&self.topic, &error);
+            target.session.forget_if_gone(&self.topic, error);
         }
-        if hints_at_stale_route(&error) {
+        if hints_at_stale_route(error) {
             self.mark_stale();
         }
-        inflight.note(&error);
+        inflight.note(error);
         let keyed = inflight.message.choice != QueueChoice::Any;
         let past = inflight.past();
         let elsewhere = !keyed && self.is_live_beside(past.avoid.as_deref());
         let verdict = judge(
-            &error,
+            error,
             Case {
                 attempts: past.attempts,
                 retries: self.settings().retries,
@@ -227,19 +307,15 @@ impl Lane {
         );
         tracing::debug!(topic = %self.topic, %error, ?verdict, "send failed");
         match verdict {
-            Verdict::GiveUp => inflight.fail(inflight.final_error(error, now)),
+            Verdict::GiveUp => {
+                inflight.fail(inflight.final_error(error.clone(), now));
+                None
+            }
             Verdict::Again { pause, counts } => {
                 if !counts {
                     inflight.uncount_attempt();
                 }
-                if pause.is_zero() {
-                    self.dispatch(inflight);
-                } else {
-                    let number = self.retries.fetch_add(1, Ordering::Relaxed) as u64;
-                    let due = Reverse((now + pause, number));
-                    self.later.lock().push(Later(due, inflight));
-                    self.wake.notify_one();
-                }
+                Some((!pause.is_zero()).then(|| now + pause))
             }
         }
     }
@@ -260,13 +336,14 @@ impl Lane {
         }
         let mut waiting = Vec::new();
         self.flush_where(&ready, &mut waiting, |_| true);
-        ready.replace(brokers.to_vec());
+        waiting.extend(ready.replace(brokers.to_vec()));
         waiting.extend(std::mem::take(&mut ready.parked));
+        self.pump_all(&ready);
         let mut parked = Vec::new();
         for inflight in waiting {
             self.place(&ready, inflight, &mut parked);
         }
-        ready.parked.extend(parked);
+        self.park(&mut ready, parked);
         drop(ready);
         self.changed.notify_waiters();
     }
@@ -309,6 +386,11 @@ impl Lane {
         while let Some(Later(_, inflight)) = self.pop_due(now) {
             self.dispatch(inflight);
         }
+        {
+            let ready = self.ready.read();
+            self.pump_all(&ready);
+            self.expire_strands(&ready, now);
+        }
         self.fail_parked(|inflight| {
             let expired = inflight.deadline() <= now;
             expired.then(|| inflight.expired_error(now, self.last_error.lock().clone()))
@@ -323,7 +405,7 @@ impl Lane {
 
     /// Gives up the parked messages for which there is an error.
     pub(super) fn fail_parked(&self, error: impl Fn(&InFlight) -> Option<Error>) {
-        if !self.has_parked() {
+        if self.ready.read().parked.is_empty() {
             return;
         }
         let mut failed = Vec::new();
@@ -342,12 +424,22 @@ impl Lane {
         }
     }
 
-    /// Gives up everything that is not with a connection.
+    /// Gives up everything that is not with a connection, from now on too.
     pub(super) fn abandon(&self) {
-        let closed = || Error::Closed { what: "producer" };
-        self.fail_parked(|_| Some(closed()));
-        for Later(_, inflight) in std::mem::take(&mut *self.later.lock()) {
-            inflight.fail(closed());
+        self.abandoned.store(true, Ordering::SeqCst);
+        let later = std::mem::take(&mut *self.later.lock());
+        self.give_up(later.into_iter().map(|Later(_, inflight)| inflight));
+        let parked = std::mem::take(&mut self.ready.write().parked);
+        self.give_up(parked);
+        self.pump_all(&self.ready.read());
+    }
+
+    /// Gives up messages because nobody is there to send them again.
+    pub(super) fn give_up(&self, messages: impl IntoIterator<Item = Arc<InFlight>>) {
+        let now = Instant::now();
+        for inflight in messages {
+            let closed = Error::Closed { what: "producer" };
+            inflight.fail(inflight.final_error(closed, now));
         }
     }
 
@@ -364,12 +456,20 @@ impl Lane {
             .iter()
             .map(|inflight| inflight.deadline())
             .min();
+        let strands = ready
+            .queues
+            .iter()
+            .filter_map(|queue| queue.strand.lock().due())
+            .min();
         drop(ready);
         let retry = self
             .later
             .lock()
             .peek()
             .map(|Later(Reverse((due, _)), _)| *due);
-        [batches, parked, retry].into_iter().flatten().min()
+        [batches, parked, strands, retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -3,7 +3,7 @@
 //! - [`Producer`]: the handle; [`ProducerBuilder`]: its settings.
 //! - `delivery`: a message on its way, [`Delivery`] and [`SendReceipt`].
 //! - `lane`: the way of one topic's messages; `ready`: its queues; `keeper`: the task that keeps them up to date;
-//!   `request`: handing messages to a connection.
+//!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
 //! - `choose`, `batcher`, `retry`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages.
 
@@ -19,6 +19,7 @@ mod lane;
 mod ready;
 mod request;
 mod retry;
+mod strand;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +35,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::message::{Compression, Message, compress};
+use crate::message::{Compression, Message, QueueChoice, compress};
 use batcher::Limits;
 use budget::Budget;
 pub use builder::ProducerBuilder;
@@ -42,6 +43,7 @@ use clock::WallClock;
 use delivery::InFlight;
 pub use delivery::{Delivery, SendReceipt, SendStatus};
 use ids::UniqueIds;
+use keeper::Kept;
 use lane::Lane;
 
 #[derive(Debug, Clone)]
@@ -155,6 +157,12 @@ impl Producer {
     pub async fn prepare(&self, topic: &str) -> Result<()> {
         let lane = self.lane(&topic.into())?;
         let deadline = Instant::now() + self.settings().send_timeout;
+        if lane.is_live() {
+            return Ok(());
+        }
+        // What was true of it before counts no more.
+        *lane.last_error.lock() = None;
+        let _awaiting = lane.awaiting();
         loop {
             let changed = lane.changed.notified();
             if lane.is_live() {
@@ -337,6 +345,9 @@ impl Producer {
         let born_timestamp_ms = self.inner.clock.at(now);
         let mut inflight = InFlight::new(lane, message, system_flag, born_timestamp_ms, now, share);
         inflight.batched = batched;
+        if matches!(inflight.message.choice, QueueChoice::Key(_)) {
+            inflight.number = inflight.lane.next_number();
+        }
         inflight.one_way = one_way;
         Ok(Arc::new(inflight))
     }
@@ -367,7 +378,7 @@ impl Producer {
         let closed = self.inner.closed.subscribe();
         let client = self.inner.client.clone();
         let runtime = client.shared.runtime.clone();
-        runtime.spawn(keeper::keep(lane.clone(), client, closed));
+        runtime.spawn(keeper::keep(Kept(lane.clone()), client, closed));
         Ok(lane)
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use castmq_protocol::model::QueueId;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::batcher::Batcher;
 use super::choose::Candidates;
 use super::delivery::InFlight;
+use super::strand::Strand;
 use crate::link::Session;
 
 /// A broker that has the topic, and the topic's number on the connection to it.
@@ -52,6 +54,8 @@ pub(super) struct QueueSlot {
     pub(super) batcher: Mutex<Batcher<Arc<InFlight>>>,
     /// Whether a message has ever waited here for company. Saves looking where nobody gathers.
     pub(super) gathers: AtomicBool,
+    /// Messages that have to stay in order.
+    pub(super) strand: Arc<Mutex<Strand>>,
 }
 
 /// The topic's queues, sorted by broker and number.
@@ -71,21 +75,35 @@ impl Ready {
         self.brokers.len() == brokers.len() && pairs.all(|(one, other)| one.is_same(other))
     }
 
-    /// Replaces the brokers and their queues. Open batches must have been taken out before.
-    pub(super) fn replace(&mut self, brokers: Vec<BrokerSlot>) {
-        let queue = |broker, id| QueueSlot {
-            broker,
-            id: QueueId(id),
-            batcher: Mutex::default(),
-            gathers: AtomicBool::new(false),
-        };
-        let queues = brokers.iter().enumerate();
-        self.queues = queues
-            .flat_map(|(broker, slot)| (0..slot.queues).map(move |id| queue(broker, id)))
+    /// Replaces the brokers and their queues. Open batches must have been taken out before. Returns the ordered messages of
+    /// queues that are gone.
+    pub(super) fn replace(&mut self, brokers: Vec<BrokerSlot>) -> Vec<Arc<InFlight>> {
+        let mut strands: HashMap<(Arc<str>, QueueId), _> = std::mem::take(&mut self.queues)
+            .into_iter()
+            .filter_map(|queue| {
+                let broker = self.brokers.get(queue.broker)?.name.clone();
+                Some(((broker, queue.id), queue.strand))
+            })
             .collect();
+        for (broker, slot) in brokers.iter().enumerate() {
+            for id in (0..slot.queues).map(QueueId) {
+                let strand = strands.remove(&(slot.name.clone(), id));
+                self.queues.push(QueueSlot {
+                    broker,
+                    id,
+                    batcher: Mutex::default(),
+                    gathers: AtomicBool::new(false),
+                    strand: strand.unwrap_or_default(),
+                });
+            }
+        }
         self.brokers = brokers;
         let live = (0..self.queues.len()).filter(|index| self.target(*index).is_some());
         self.live = live.collect();
+        let gone = strands.into_values();
+        let mut left: Vec<_> = gone.flat_map(|strand| strand.lock().take_idle()).collect();
+        left.sort_by_key(|inflight| inflight.number);
+        left
     }
 
     pub(super) fn target(&self, index: usize) -> Option<&Arc<Target>> {

@@ -7,10 +7,12 @@ use castmq_protocol::model::QueueId;
 use castmq_protocol::native::Request;
 use castmq_protocol::native::request::{Send, SendBatch, send_flags};
 use castmq_protocol::record::batch::Element;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::delivery::{BatchInFlight, InFlight};
 use super::ready::Target;
+use super::strand::Strand;
 use crate::error::{Error, Result};
 use crate::raw::Payload;
 
@@ -54,21 +56,7 @@ pub(super) fn send_one(
     inflight: Arc<InFlight>,
     left: &mut Vec<Arc<InFlight>>,
 ) {
-    let message = &inflight.message;
-    let mut flags = flags(message.no_wait);
-    if inflight.one_way {
-        flags |= send_flags::ONE_WAY;
-    }
-    let request = Request::Send(Send {
-        topic: target.alias,
-        queue,
-        flags,
-        flag: message.flag,
-        sys_flag: inflight.system_flag,
-        born_timestamp_ms: inflight.born_timestamp_ms,
-        properties_bytes: message.properties.len() as u32,
-        extras: message.extras.clone(),
-    });
+    let request = single(target, queue, &inflight);
     inflight.begin_attempt(target);
     let connection = &target.session.connection;
     if inflight.one_way {
@@ -85,9 +73,35 @@ pub(super) fn send_one(
     }
 }
 
+fn single(target: &Target, queue: QueueId, inflight: &InFlight) -> Request {
+    let message = &inflight.message;
+    let mut flags = flags(message.no_wait);
+    if inflight.one_way {
+        flags |= send_flags::ONE_WAY;
+    }
+    Request::Send(Send {
+        topic: target.alias,
+        queue,
+        flags,
+        flag: message.flag,
+        sys_flag: inflight.system_flag,
+        born_timestamp_ms: inflight.born_timestamp_ms,
+        properties_bytes: message.properties.len() as u32,
+        extras: message.extras.clone(),
+    })
+}
+
 fn payload(inflight: &InFlight) -> Payload<'_> {
     let message = &inflight.message;
     Payload::lent(message.properties.as_bytes(), &message.body)
+}
+
+fn batch_payload(batch: &BatchInFlight, encoded: Option<Bytes>) -> Payload<'_> {
+    match (encoded, batch.members.first()) {
+        (Some(encoded), _) => Payload::new(b"", encoded),
+        (None, Some(only)) => payload(only),
+        (None, None) => Payload::none(),
+    }
 }
 
 fn send_batch(
@@ -96,33 +110,80 @@ fn send_batch(
     members: Vec<Arc<InFlight>>,
     left: &mut Vec<Arc<InFlight>>,
 ) {
-    let Some(first) = members.first() else {
-        return;
-    };
-    let now = Instant::now();
-    let request = Request::SendBatch(SendBatch {
-        topic: target.alias,
-        queue,
-        flags: flags(first.message.no_wait),
-        sys_flag: first.system_flag,
-        born_timestamp_ms: first.born_timestamp_ms,
-        messages: members.len() as u32,
-        extras: None,
-    });
-    let timeout = first.deadline().saturating_duration_since(now);
-    let encoded = encode(&members);
-    for member in &members {
-        member.begin_attempt(target);
-    }
-    let batch = Arc::new(BatchInFlight {
+    let batch = BatchInFlight {
         target: target.clone(),
         members,
-    });
-    let connection = &target.session.connection;
-    let submitted = connection.submit(request, batch, |_| Payload::new(b"", encoded), now, timeout);
-    if let Err((error, batch)) = submitted {
-        let members = batch.members.iter().cloned();
-        left.extend(members.filter_map(|member| take_back(member, &error)));
+        strand: None,
+    };
+    submit(queue, batch, left);
+}
+
+/// Sends messages of an ordered queue, in one request. Returns whether there is an answer to wait for.
+pub(super) fn send_in_order(
+    target: &Arc<Target>,
+    queue: QueueId,
+    index: usize,
+    strand: &Arc<Mutex<Strand>>,
+    members: Vec<Arc<InFlight>>,
+    left: &mut Vec<Arc<InFlight>>,
+) -> bool {
+    match members.first() {
+        None => false,
+        Some(first) if first.one_way => {
+            send(target, queue, members, left);
+            false
+        }
+        Some(_) => {
+            let batch = BatchInFlight {
+                target: target.clone(),
+                members,
+                strand: Some((index, strand.clone())),
+            };
+            submit(queue, batch, left)
+        }
+    }
+}
+
+/// Whether the connection took it.
+fn submit(queue: QueueId, batch: BatchInFlight, left: &mut Vec<Arc<InFlight>>) -> bool {
+    let Some(first) = batch.members.first() else {
+        return false;
+    };
+    let now = Instant::now();
+    let timeout = first.deadline().saturating_duration_since(now);
+    let connection = batch.target.session.connection.clone();
+    let (request, encoded) = if batch.members.len() == 1 {
+        (single(&batch.target, queue, first), None)
+    } else {
+        let request = Request::SendBatch(SendBatch {
+            topic: batch.target.alias,
+            queue,
+            flags: flags(first.message.no_wait),
+            sys_flag: first.system_flag,
+            born_timestamp_ms: first.born_timestamp_ms,
+            messages: batch.members.len() as u32,
+            extras: None,
+        });
+        (request, Some(encode(&batch.members)))
+    };
+    for member in &batch.members {
+        member.begin_attempt(&batch.target);
+    }
+    let batch = Arc::new(batch);
+    let submitted = connection.submit(
+        request,
+        batch,
+        |batch| batch_payload(batch, encoded),
+        now,
+        timeout,
+    );
+    match submitted {
+        Ok(()) => true,
+        Err((error, batch)) => {
+            let members = batch.members.iter().cloned();
+            left.extend(members.filter_map(|member| take_back(member, &error)));
+            false
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! How a producer behaves, against a cluster in memory.
 
+mod ending;
+mod order;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

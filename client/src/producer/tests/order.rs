@@ -1,0 +1,169 @@
+//! The order of messages with one ordering key, whatever fails.
+
+use super::*;
+
+fn keyed(number: u32) -> Message {
+    let builder = Message::builder("orders", number.to_string());
+    builder.ordering_key("customer").build().unwrap()
+}
+
+fn enqueue(producer: &Producer, numbers: std::ops::Range<u32>) -> Vec<Delivery> {
+    numbers.map(|n| producer.enqueue(keyed(n))).collect()
+}
+
+/// Bodies of the only queue, each where it was stored first.
+fn first_stored(cluster: &FakeCluster) -> Vec<u32> {
+    let mut seen = BTreeSet::new();
+    let mut bodies = as_numbers(&cluster.bodies("a", "orders", 0));
+    bodies.retain(|number| seen.insert(*number));
+    bodies
+}
+
+async fn one_queue() -> (FakeCluster, Producer) {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", "orders", 1);
+    let producer = cluster.client().await.producer().build();
+    producer.prepare("orders").await.unwrap();
+    (cluster, producer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_refused_for_now_is_stored_before_those_behind_it() {
+    let (cluster, producer) = one_queue().await;
+    let busy = || Fault::Refuse(Failure::safe(ErrorCode::Busy, "busy"));
+    cluster.fault("a", "send", busy());
+    cluster.fault("a", "send batch", busy());
+    for delivery in enqueue(&producer, 0..100) {
+        delivery.await.unwrap();
+    }
+    assert_eq!(
+        as_numbers(&cluster.bodies("a", "orders", 0)),
+        (0..100).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_is_kept_through_lost_connections_while_more_is_sent() {
+    let (cluster, producer) = one_queue().await;
+    let mut deliveries = Vec::new();
+    for round in 0..20 {
+        let request = if round % 2 == 0 { "send batch" } else { "send" };
+        let fault = match round % 4 {
+            0 | 1 => Fault::DoneThenClose,
+            _ => Fault::Close,
+        };
+        cluster.fault("a", request, fault);
+        deliveries.extend(enqueue(&producer, round * 50..(round + 1) * 50));
+        tokio::time::sleep(Duration::from_millis(u64::from(round) * 7)).await;
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    assert_eq!(first_stored(&cluster), (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_is_kept_through_a_restart_of_the_broker() {
+    let (cluster, producer) = one_queue().await;
+    let mut deliveries = enqueue(&producer, 0..100);
+    cluster.stop_broker("a");
+    deliveries.extend(enqueue(&producer, 100..200));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    deliveries.extend(enqueue(&producer, 200..300));
+    cluster.start_broker("a");
+    deliveries.extend(enqueue(&producer, 300..400));
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    assert_eq!(first_stored(&cluster), (0..400).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_an_answer_goes_in_one_batch_after_it() {
+    let (cluster, producer) = one_queue().await;
+    for delivery in enqueue(&producer, 0..500) {
+        delivery.await.unwrap();
+    }
+    assert_eq!(cluster.asked("a", "send"), 1);
+    assert_eq!(cluster.asked("a", "send batch"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_refused_for_good_does_not_hold_up_the_others() {
+    let (cluster, producer) = one_queue().await;
+    let never = || Fault::Refuse(Failure::never(ErrorCode::NotSupported, "no"));
+    // First for the batch as a whole, then for one of its messages.
+    cluster.fault("a", "send batch", never());
+    let mut deliveries = enqueue(&producer, 0..10);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    cluster.fault("a", "send", never());
+    deliveries.extend(enqueue(&producer, 10..12));
+    let mut refused = Vec::new();
+    for (number, delivery) in (0..).zip(deliveries) {
+        if delivery.await.is_err() {
+            refused.push(number);
+        }
+    }
+    assert_eq!(refused, [10]);
+    let rest: Vec<_> = (0..12).filter(|number| *number != 10).collect();
+    assert_eq!(as_numbers(&cluster.bodies("a", "orders", 0)), rest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_travel_alone_keep_their_places_too() {
+    let (cluster, producer) = one_queue().await;
+    let deliveries = enqueue(&producer, 0..3);
+    producer.send_one_way(keyed(3)).await.unwrap();
+    let delayed = Message::builder("orders", "4").ordering_key("customer");
+    let with_extras = producer.enqueue(delayed.delay_level(1).build().unwrap());
+    let rest = enqueue(&producer, 5..8);
+    for delivery in deliveries.into_iter().chain([with_extras]).chain(rest) {
+        delivery.await.unwrap();
+    }
+    assert_eq!(
+        as_numbers(&cluster.bodies("a", "orders", 0)),
+        (0..8).collect::<Vec<_>>()
+    );
+    assert_eq!(cluster.one_way("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ordered_messages_end_with_their_time_when_the_broker_stays_away() {
+    let (cluster, producer) = one_queue().await;
+    producer.send(keyed(0)).await.unwrap();
+    cluster.stop_broker("a");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let began = Instant::now();
+    for delivery in enqueue(&producer, 1..10) {
+        let error = delivery.await.unwrap_err();
+        assert!(error.is_retry_safe(), "{error}");
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(4));
+    assert_eq!(producer.inner.shared.budget.bytes().0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_broker_that_is_away_do_not_hold_up_others() {
+    let cluster = FakeCluster::start(&["a", "b"]);
+    cluster.topic("a", "orders", 4);
+    cluster.topic("b", "orders", 4);
+    let producer = cluster.client().await.producer().build();
+    producer.prepare("orders").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    cluster.stop_broker("a");
+    let send = |key: u32| {
+        let builder = Message::builder("orders", "x").ordering_key(&key.to_string());
+        producer.enqueue(builder.build().unwrap())
+    };
+    let deliveries: Vec<_> = (0..100).map(send).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let stored: usize = cluster.all_bodies("b", "orders").iter().map(Vec::len).sum();
+    assert!(stored > 0 && stored < 100);
+    cluster.start_broker("a");
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    let on_a: usize = cluster.all_bodies("a", "orders").iter().map(Vec::len).sum();
+    assert_eq!(stored + on_a, 100);
+}
