@@ -1,21 +1,45 @@
 //! The file whose presence says that the last stop was not clean (RocketMQ's `abort`).
+//!
+//! The first line is the number of the process, as RocketMQ has it. The second is CastMQ's own: a file without it was left
+//! by somebody else.
 
 use std::io;
 use std::path::Path;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Wait};
 
-/// Whether a store was left without a clean stop.
-pub fn is_present(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
-    match disk.open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Opens the line that only CastMQ writes.
+const OWN_LINE: &str = "castmq ";
+
+/// The file is shorter; what is behind this was not written by CastMQ.
+const MAX_BYTES: usize = 256;
+
+/// What a run that did not stop cleanly left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// What the machine was doing then, see [`Disk::boot`]; `None` when it was not CastMQ that ran last.
+    pub boot: Option<String>,
 }
 
-/// Says that the store is in use by process `pid`, durably: before anything else is written.
-pub fn create(disk: &dyn Disk, path: &Path, pid: u32) -> io::Result<()> {
+/// Reads what a run left that did not stop cleanly; `None` when the last stop was clean.
+pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Option<Left>> {
+    let file = match disk.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = [0; MAX_BYTES];
+    let length = file.read_at(&mut bytes, 0, Wait::ForDisk)?;
+    let text = std::str::from_utf8(bytes.get(..length).unwrap_or_default()).unwrap_or_default();
+    let own_line = text.lines().nth(1);
+    let boot = own_line.and_then(|line| line.strip_prefix(OWN_LINE));
+    Ok(Some(Left {
+        boot: boot.map(str::to_owned),
+    }))
+}
+
+/// Says that the store is in use by process `pid`, durably: before anything else is written. `boot` is what the machine
+/// was doing when everything in the store was last known to be sound; without it the file is as RocketMQ's.
+pub fn create(disk: &dyn Disk, path: &Path, pid: u32, boot: Option<&str>) -> io::Result<()> {
     // Under another name at first: between removing the old file and making the new one a power cut would leave none,
     // and what it damaged would pass for a clean stop.
     let new = path.with_extension("new");
@@ -23,8 +47,10 @@ pub fn create(disk: &dyn Disk, path: &Path, pid: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    let own_line = boot.map(|boot| format!("\n{OWN_LINE}{boot}\n"));
+    let text = format!("{pid}{}", own_line.unwrap_or_default());
     let file = disk.create(&new, 0)?;
-    file.write_at(pid.to_string().as_bytes(), 0)?;
+    file.write_at(text.as_bytes(), 0)?;
     file.sync()?;
     disk.rename(&new, path)?;
     sync_folder(disk, path)
@@ -54,12 +80,12 @@ mod tests {
         for seed in 0..20 {
             let disk = FaultDisk::new();
             disk.create_directory_durably(Path::new("/store")).unwrap();
-            create(&disk, path, 4711).unwrap();
+            create(&disk, path, 4711, None).unwrap();
             disk.cut_power_after(seed % 7);
-            let _ = create(&disk, path, 4712);
+            let _ = create(&disk, path, 4712, Some("b"));
             let disk = disk.crash(seed);
-            assert!(is_present(&disk, path).unwrap());
-            create(&disk, path, 4713).unwrap();
+            assert!(read(&disk, path).unwrap().is_some());
+            create(&disk, path, 4713, None).unwrap();
         }
     }
 
@@ -68,11 +94,30 @@ mod tests {
         let path = Path::new("/store/abort");
         let disk = FaultDisk::new();
         disk.create_directory_durably(Path::new("/store")).unwrap();
-        create(&disk, path, 4711).unwrap();
-        create(&disk, path, 4712).unwrap();
+        create(&disk, path, 4711, None).unwrap();
+        create(&disk, path, 4712, Some("b")).unwrap();
         let disk = disk.crash(1);
-        assert!(is_present(&disk, path).unwrap());
+        assert!(read(&disk, path).unwrap().is_some());
         remove(&disk, path).unwrap();
-        assert!(!is_present(&disk.crash(2), path).unwrap());
+        assert!(read(&disk.crash(2), path).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_another_broker_left_is_told_from_our_own() {
+        let path = Path::new("/abort");
+        let disk = FaultDisk::new();
+        assert_eq!(read(&disk, path).unwrap(), None);
+        let left = |content: &[u8]| {
+            let _ = disk.remove(path);
+            disk.create(path, 0).unwrap().write_at(content, 0).unwrap();
+            read(&disk, path).unwrap().unwrap().boot
+        };
+        assert_eq!(left(b""), None);
+        assert_eq!(left(b"4711"), None);
+        assert_eq!(left(&[0xFF; 999]), None);
+        create(&disk, path, 4711, None).unwrap();
+        assert_eq!(read(&disk, path).unwrap().unwrap().boot, None);
+        create(&disk, path, 4711, Some("a boot")).unwrap();
+        assert_eq!(read(&disk, path).unwrap().unwrap().boot.unwrap(), "a boot");
     }
 }

@@ -1,24 +1,31 @@
 //! The checkpoint: how far everything was durable, in RocketMQ's file and in fields of our own behind RocketMQ's.
 //!
-//! RocketMQ reads and writes the first 40 of 4096 bytes. Ours begin at byte 1024 and carry their own check sum: when they
-//! are missing or damaged they are simply not there, and recovery takes RocketMQ's rule instead.
+//! RocketMQ reads and writes the first 40 of 4096 bytes. Ours stand twice, in sectors of their own from byte 1024 on, each
+//! with a check sum and a copy of the 40 bytes that belong to it. They count only while the 40 bytes are that copy: when
+//! RocketMQ has written its part since, ours say nothing about the log any more, and recovery takes RocketMQ's rule.
+//!
+//! A new state is written to the place of the older one, made durable, and then the 40 bytes are: whatever a power cut
+//! leaves, one of the two belongs to them.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use castmq_protocol::model::PhysicalOffset;
+use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, Wait};
 
 /// Size of the file, in bytes (RocketMQ `StoreCheckpoint`).
 const FILE_BYTES: usize = 4096;
 
-/// Where our own fields begin.
-const OWN_AT: usize = 1024;
+/// What RocketMQ writes: three store times, and two positions that only its replication uses.
+const HEAD_BYTES: usize = 40;
 
-const OWN_MAGIC: [u8; 8] = *b"CMQCKPT1";
-const OWN_BYTES: usize = 28;
+/// Where the two places for our own fields are: no sector holds parts of both.
+const PLACES: [usize; 2] = [1024, 1536];
+
+const MAGIC: [u8; 8] = *b"CMQCKPT2";
 
 /// How much later than a checkpoint's time records may have been lost, in milliseconds (RocketMQ).
 const SAFETY_MS: i64 = 3000;
@@ -53,10 +60,24 @@ impl CheckpointState {
     }
 }
 
+/// What RocketMQ's part of the file holds.
+type Head = [u8; HEAD_BYTES];
+
+/// Our own fields with what belongs to them.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    /// Counts the states: the greater one is the newer.
+    number: u64,
+    head: Head,
+    state: OwnState,
+}
+
 /// The checkpoint file.
 #[derive(Debug)]
 pub struct Checkpoint {
     file: Arc<dyn DiskFile>,
+    /// What was written last, RocketMQ's part and the number of our own.
+    last: Mutex<(Head, u64)>,
 }
 
 impl Checkpoint {
@@ -70,12 +91,25 @@ impl Checkpoint {
         };
         let mut bytes = [0; FILE_BYTES];
         file.read_at(&mut bytes, 0, Wait::ForDisk)?;
-        Ok((Self { file }, decode(&bytes)))
+        let head: Head = *bytes.first_chunk().unwrap_or(&[0; HEAD_BYTES]);
+        let found = PLACES.map(|at| Own::decode(bytes.get(at..).unwrap_or_default()));
+        let newest = |found: &[Option<Own>]| found.iter().flatten().map(|own| own.number).max();
+        let number = newest(&found).unwrap_or(0);
+        let fitting = found.into_iter().flatten().filter(|own| own.head == head);
+        let own = fitting.max_by_key(|own| own.number);
+        let state = CheckpointState {
+            own: own.map(|own| own.state),
+            ..times(&head)
+        };
+        // The next state takes the place of one that does not count, if there is one.
+        let last = Mutex::new((head, own.map_or(number, |own| own.number)));
+        Ok((Self { file, last }, state))
     }
 
     /// Writes everything, and makes it durable. Blocks.
     pub fn save(&self, state: &CheckpointState) -> io::Result<()> {
-        let mut head = [0; 24];
+        let mut last = self.last.lock();
+        let (mut head, number) = *last;
         let times = [
             state.log_timestamp_ms,
             state.queues_timestamp_ms,
@@ -84,54 +118,90 @@ impl Checkpoint {
         for (field, time) in head.chunks_exact_mut(8).zip(times) {
             field.copy_from_slice(&time.to_be_bytes());
         }
-        self.file.write_at(&head, 0)?;
-        if let Some(own) = state.own {
-            self.note(own)?;
+        if let Some(state) = state.own {
+            let own = Own {
+                number: number + 1,
+                head,
+                state,
+            };
+            own.write(&*self.file)?;
+            self.file.sync()?;
         }
+        self.file.write_at(&head, 0)?;
+        *last = (head, number + 1);
         self.file.sync()
     }
 
-    /// Writes our own fields into memory that outlives the process; a power cut may take them back.
-    pub fn note(&self, own: OwnState) -> io::Result<()> {
-        self.file.write_at(&encode_own(own), OWN_AT as u64)
+    /// Writes our own fields into memory that outlives the process; a power cut may take them back. Only after a
+    /// [`save`](Self::save), whose state they change.
+    pub fn note(&self, state: OwnState) -> io::Result<()> {
+        let (head, number) = *self.last.lock();
+        let own = Own {
+            number,
+            head,
+            state,
+        };
+        own.write(&*self.file)
     }
 }
 
-fn encode_own(own: OwnState) -> [u8; OWN_BYTES] {
-    let mut bytes = [0; OWN_BYTES];
-    let (fields, sum) = bytes.split_at_mut(OWN_BYTES - 4);
-    fields[..8].copy_from_slice(&OWN_MAGIC);
-    fields[8..16].copy_from_slice(&own.durable.0.to_be_bytes());
-    fields[16..].copy_from_slice(&own.recovery_point.0.to_be_bytes());
-    sum.copy_from_slice(&crc32fast::hash(fields).to_be_bytes());
-    bytes
+const OWN_BYTES: usize = MAGIC.len() + 8 + HEAD_BYTES + 16 + 4;
+
+impl Own {
+    /// Consecutive numbers have different places.
+    fn write(&self, file: &dyn DiskFile) -> io::Result<()> {
+        let place = PLACES[(self.number % 2) as usize];
+        file.write_at(&self.encode(), place as u64)
+    }
+
+    fn encode(&self) -> [u8; OWN_BYTES] {
+        let fields: [&[u8]; 5] = [
+            &MAGIC,
+            &self.number.to_be_bytes(),
+            &self.head,
+            &self.state.durable.0.to_be_bytes(),
+            &self.state.recovery_point.0.to_be_bytes(),
+        ];
+        let mut bytes = [0; OWN_BYTES];
+        let (body, sum) = bytes.split_at_mut(OWN_BYTES - 4);
+        body.copy_from_slice(&fields.concat());
+        sum.copy_from_slice(&crc32fast::hash(body).to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; OWN_BYTES] = bytes.first_chunk()?;
+        let (fields, sum) = bytes.split_last_chunk::<4>()?;
+        let rest = fields.strip_prefix(&MAGIC)?;
+        if crc32fast::hash(fields).to_be_bytes() != *sum {
+            return None;
+        }
+        let (number, rest) = rest.split_first_chunk::<8>()?;
+        let (head, rest) = rest.split_first_chunk::<HEAD_BYTES>()?;
+        let (durable, recovery_point) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            number: u64::from_be_bytes(*number),
+            head: *head,
+            state: OwnState {
+                durable: PhysicalOffset(u64::from_be_bytes(*durable)),
+                recovery_point: PhysicalOffset(u64::from_be_bytes(*recovery_point.first_chunk()?)),
+            },
+        })
+    }
 }
 
-fn decode(bytes: &[u8; FILE_BYTES]) -> CheckpointState {
+/// RocketMQ's fields.
+fn times(head: &Head) -> CheckpointState {
     let time = |index: usize| {
-        let field = bytes.get(index * 8..).and_then(|rest| rest.first_chunk());
+        let field = head.get(index * 8..).and_then(|rest| rest.first_chunk());
         field.map_or(0, |field| i64::from_be_bytes(*field))
     };
     CheckpointState {
         log_timestamp_ms: time(0),
         queues_timestamp_ms: time(1),
         index_timestamp_ms: time(2),
-        own: decode_own(bytes.get(OWN_AT..).unwrap_or_default()),
+        own: None,
     }
-}
-
-fn decode_own(bytes: &[u8]) -> Option<OwnState> {
-    let bytes: &[u8; OWN_BYTES] = bytes.first_chunk()?;
-    let (fields, sum) = bytes.split_last_chunk::<4>()?;
-    let (magic, offsets) = fields.split_first_chunk::<8>()?;
-    if *magic != OWN_MAGIC || crc32fast::hash(fields).to_be_bytes() != *sum {
-        return None;
-    }
-    let (durable, recovery_point) = offsets.split_first_chunk::<8>()?;
-    Some(OwnState {
-        durable: PhysicalOffset(u64::from_be_bytes(*durable)),
-        recovery_point: PhysicalOffset(u64::from_be_bytes(*recovery_point.first_chunk()?)),
-    })
 }
 
 #[cfg(test)]
@@ -183,10 +253,68 @@ mod tests {
         let disk = FaultDisk::new();
         let (checkpoint, _) = Checkpoint::open(&disk, path()).unwrap();
         checkpoint.save(&STATE).unwrap();
-        disk.flip_bit(path(), OWN_AT as u64 + 9, 3).unwrap();
+        disk.flip_bit(path(), PLACES[1] as u64 + 9, 3).unwrap();
         let (_, state) = Checkpoint::open(&disk, path()).unwrap();
         assert_eq!(state.own, None);
         assert_eq!(state.log_timestamp_ms, STATE.log_timestamp_ms);
+    }
+
+    #[test]
+    fn our_own_fields_mean_nothing_once_another_broker_wrote_its_part() {
+        let disk = FaultDisk::new();
+        let (checkpoint, _) = Checkpoint::open(&disk, path()).unwrap();
+        checkpoint.save(&STATE).unwrap();
+        for field in [0, 8, 16, 24, 32] {
+            let file = disk.open(path()).unwrap();
+            let mut before = [0; 8];
+            file.read_at(&mut before, field, Wait::ForDisk).unwrap();
+            file.write_at(&1_800_000_000_000_i64.to_be_bytes(), field)
+                .unwrap();
+            assert_eq!(Checkpoint::open(&disk, path()).unwrap().1.own, None);
+            file.write_at(&before, field).unwrap();
+            assert_eq!(Checkpoint::open(&disk, path()).unwrap().1, STATE);
+        }
+        // From the next state on they are trusted again.
+        let file = disk.open(path()).unwrap();
+        file.write_at(&[7; 40], 0).unwrap();
+        let (checkpoint, _) = Checkpoint::open(&disk, path()).unwrap();
+        checkpoint.save(&STATE).unwrap();
+        assert_eq!(Checkpoint::open(&disk, path()).unwrap().1, STATE);
+    }
+
+    #[test]
+    fn a_power_cut_at_any_moment_leaves_one_state_whole() {
+        let state = |number: u64| CheckpointState {
+            log_timestamp_ms: number as i64 / 2,
+            own: Some(OwnState {
+                durable: PhysicalOffset(number),
+                recovery_point: PhysicalOffset(number),
+            }),
+            ..CheckpointState::default()
+        };
+        for seed in 0..500 {
+            let mut disk = FaultDisk::new();
+            disk.create(path(), FILE_BYTES as u64).unwrap();
+            disk.sync_directory(Path::new("/")).unwrap();
+            let mut saved = 0;
+            for life in 0..3 {
+                let (checkpoint, _) = Checkpoint::open(&disk, path()).unwrap();
+                checkpoint.save(&state(saved + 1)).unwrap();
+                saved += 1;
+                disk.cut_power_after((seed + life) % 17);
+                while checkpoint.save(&state(saved + 1)).is_ok() {
+                    saved += 1;
+                    let _ = checkpoint.note(state(saved).own.unwrap());
+                }
+                disk = disk.crash(seed);
+                let (_, found) = Checkpoint::open(&disk, path()).unwrap();
+                assert!(
+                    [state(saved), state(saved + 1)].contains(&found),
+                    "{found:?} after {saved}"
+                );
+                saved = found.own.unwrap().durable.0;
+            }
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl StoreLock {
         };
         let in_use = || {
             let pid = fs::read_to_string(pid_file).ok();
-            let pid = pid.map(|text| text.trim().to_owned());
+            let pid = pid.and_then(|text| Some(text.lines().next()?.trim().to_owned()));
             LockError::InUse {
                 folder: folder.to_owned(),
                 pid: pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit())),
@@ -116,7 +116,7 @@ mod tests {
     fn a_folder_is_used_once_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let abort = folder.path().join("abort");
-        fs::write(&abort, "4711").unwrap();
+        fs::write(&abort, "4711\ncastmq boot\n").unwrap();
         let first = StoreLock::take(folder.path(), &abort).unwrap();
         let refused = StoreLock::take(folder.path(), &abort).unwrap_err();
         let text = refused.to_string();

@@ -5,7 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 
 use castmq_protocol::model::{PhysicalOffset, keys};
 use castmq_protocol::record::{RecordView, sys_flag};
@@ -126,6 +127,8 @@ pub struct Store {
     pub metadata: Metadata,
     options: StoreOptions,
     checkpoint: Checkpoint,
+    /// The log was durable up to here: noted apart from the rest, which is locked while the disk is waited for.
+    durable: AtomicU64,
     progress: Mutex<Progress>,
     _lock: Option<StoreLock>,
 }
@@ -152,11 +155,10 @@ impl Store {
             true => Some(StoreLock::take(&root, &options.abort_path())?),
             false => None,
         };
-        let metadata = open_metadata(&options);
+        let metadata = OpeningMetadata::begin(&options);
         let opened = Opened::new(&*disk, &options)?;
         // From here on files change: a stop before the end of this is not a clean one.
-        let path = options.abort_path();
-        abort::create(&*disk, &path, std::process::id()).map_err(io_error("create", &path))?;
+        mark_used(&*disk, &options, opened.sound_boot.as_deref())?;
         let queues = ConsumeQueues::open(
             disk.clone(),
             &options.consume_queues,
@@ -187,7 +189,7 @@ impl Store {
             )?),
             false => None,
         };
-        let metadata = metadata(&options)?;
+        let metadata = metadata.finish()?;
         if let Some(index) = &index {
             // What the index knows beyond the log was lost with it, and its places will be others' now.
             index.truncate(log.appended())?;
@@ -196,6 +198,8 @@ impl Store {
             durable: log.flushed(),
             recovery_point: from.min(log.flushed()),
         };
+        let boot = disk.boot().unwrap_or_default();
+        let is_marked = opened.sound_boot.as_ref() == Some(&boot);
         let report = OpenReport {
             was_clean: opened.was_clean,
             log: recovered,
@@ -207,6 +211,7 @@ impl Store {
             index,
             metadata,
             checkpoint: opened.checkpoint,
+            durable: AtomicU64::new(own.durable.0),
             progress: Mutex::new(Progress {
                 saved: opened.state,
                 own,
@@ -216,7 +221,11 @@ impl Store {
             options,
             _lock: lock,
         };
-        store.save_own(own)?;
+        store.save_progress(&mut store.progress.lock(), own)?;
+        // From here on the checkpoint is our own again, and nothing of what the power took is left to be found.
+        if !is_marked {
+            mark_used(&*store.disk, &store.options, Some(&boot))?;
+        }
         Ok((store, report))
     }
 
@@ -225,10 +234,21 @@ impl Store {
         &self.options.root
     }
 
-    /// Notes that the log is durable up to here: cheap, and kept unless the power is cut.
+    /// Notes that the log is durable up to here: cheap, and kept unless the power is cut. Does not wait: while a
+    /// checkpoint is being written, that takes the note along.
     pub fn note_durable(&self, durable: PhysicalOffset) {
-        let mut progress = self.progress.lock();
-        progress.own.durable = progress.own.durable.max(durable);
+        self.durable.fetch_max(durable.0, Ordering::AcqRel);
+        if let Some(mut progress) = self.progress.try_lock() {
+            self.write_note(&mut progress);
+        }
+    }
+
+    fn write_note(&self, progress: &mut Progress) {
+        let durable = PhysicalOffset(self.durable.load(Ordering::Acquire));
+        if durable <= progress.own.durable {
+            return;
+        }
+        progress.own.durable = durable;
         if let Err(error) = self.checkpoint.note(progress.own) {
             // The note before stays: damage below would be noticed up to there.
             tracing::warn!(%error, "the checkpoint cannot be written");
@@ -268,15 +288,29 @@ impl Store {
         if let Some(index) = &self.index {
             progress.saved.index_timestamp_ms = index.durable_end_ms();
         }
-        progress.own = OwnState {
+        let own = OwnState {
             durable: progress.own.durable.max(durable),
             recovery_point: progress.own.recovery_point.max(point),
         };
-        progress.saved.own = Some(progress.own);
+        self.save_progress(&mut progress, own)
+    }
+
+    fn save_progress(&self, progress: &mut Progress, own: OwnState) -> Result<(), StoreError> {
+        progress.saved.own = Some(own);
         let path = self.options.checkpoint_path();
         self.checkpoint
             .save(&progress.saved)
-            .map_err(io_error("write", &path))
+            .map_err(io_error("write", &path))?;
+        progress.own = own;
+        self.write_note(progress);
+        Ok(())
+    }
+
+    /// Takes the oldest segment out of the log, see [`CommitLog::retire`]; refuses while a crash would still have queues
+    /// filled from it, since they could not be without a gap then.
+    pub fn retire(&self, base: PhysicalOffset) -> bool {
+        let end = base + self.log.segment_bytes();
+        end <= self.progress.lock().own.recovery_point && self.log.retire(base)
     }
 
     /// Drops what queues and index know of messages that are no longer in the log. Blocks.
@@ -287,15 +321,6 @@ impl Store {
             index.remove_below(begin)?;
         }
         Ok(())
-    }
-
-    fn save_own(&self, own: OwnState) -> Result<(), StoreError> {
-        let path = self.options.checkpoint_path();
-        let mut progress = self.progress.lock();
-        progress.saved.own = Some(own);
-        self.checkpoint
-            .save(&progress.saved)
-            .map_err(io_error("write", &path))
     }
 
     /// Makes everything durable and says that the stop was clean. Nobody may append any more. Blocks.
@@ -330,24 +355,58 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stor
     }
 }
 
-/// Begins to open the metadata, which takes sled a while, and returns what waits for it.
-fn open_metadata(
-    options: &StoreOptions,
-) -> impl FnOnce(&StoreOptions) -> Result<Metadata, StoreError> + use<> {
-    let (path, cache_bytes) = (options.metadata.clone(), options.metadata_cache_bytes);
-    let thread = thread::spawn(move || Metadata::open(&path, cache_bytes));
-    move |options| {
-        let path = options.metadata.clone();
-        let opened = thread
-            .join()
-            .map_err(|_| StoreError::MetadataThread { path })?;
-        Ok(opened?)
+/// The metadata on its way: opening takes sled a while.
+struct OpeningMetadata {
+    path: PathBuf,
+    thread: Option<JoinHandle<Result<Metadata, MetadataError>>>,
+}
+
+impl OpeningMetadata {
+    fn begin(options: &StoreOptions) -> Self {
+        let (path, cache_bytes) = (options.metadata.clone(), options.metadata_cache_bytes);
+        Self {
+            path: path.clone(),
+            thread: Some(thread::spawn(move || Metadata::open(&path, cache_bytes))),
+        }
     }
+
+    fn finish(mut self) -> Result<Metadata, StoreError> {
+        let joined = self.thread.take().map(JoinHandle::join);
+        match joined {
+            Some(Ok(opened)) => Ok(opened?),
+            Some(Err(_)) | None => Err(StoreError::MetadataThread {
+                path: self.path.clone(),
+            }),
+        }
+    }
+}
+
+impl Drop for OpeningMetadata {
+    /// When something else keeps the store from opening, nobody is left behind who has the metadata locked.
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Says that the stop of this run is not clean yet.
+fn mark_used(
+    disk: &dyn Disk,
+    options: &StoreOptions,
+    sound_boot: Option<&str>,
+) -> Result<(), StoreError> {
+    let path = options.abort_path();
+    abort::create(disk, &path, std::process::id(), sound_boot).map_err(io_error("create", &path))
 }
 
 /// What the last run left.
 struct Opened {
     was_clean: bool,
+    /// Whether the power was cut since all of the log was last sound, or may have been.
+    may_be_torn: bool,
+    /// What the machine was doing when the log was last sound; `None` when somebody else wrote it since.
+    sound_boot: Option<String>,
     checkpoint: Checkpoint,
     state: CheckpointState,
 }
@@ -355,13 +414,26 @@ struct Opened {
 impl Opened {
     fn new(disk: &dyn Disk, options: &StoreOptions) -> Result<Self, StoreError> {
         let path = options.abort_path();
-        let was_aborted = abort::is_present(disk, &path).map_err(io_error("look for", &path))?;
+        let left = abort::read(disk, &path).map_err(io_error("read", &path))?;
         let path = options.checkpoint_path();
-        let (checkpoint, state) = Checkpoint::open(disk, &path).map_err(io_error("open", &path))?;
+        let (checkpoint, mut state) =
+            Checkpoint::open(disk, &path).map_err(io_error("open", &path))?;
         disk.sync_directory(&options.root)
             .map_err(io_error("sync", &options.root))?;
+        let boot = disk.boot();
+        let was_clean = left.is_none();
+        let sound_boot = match left {
+            None => Some(boot.clone().unwrap_or_default()),
+            Some(left) => left.boot,
+        };
+        if sound_boot.is_none() {
+            // Another broker used the store, and may have stopped before it wrote its part of the checkpoint.
+            state.own = None;
+        }
         Ok(Self {
-            was_clean: !was_aborted,
+            was_clean,
+            may_be_torn: !was_clean && (boot.is_none() || boot != sound_boot),
+            sound_boot,
             checkpoint,
             state,
         })
@@ -383,6 +455,7 @@ impl Opened {
             durable: self.state.own.map(|own| own.durable),
             start,
             verify_bodies: options.verify_bodies,
+            may_be_torn: self.may_be_torn,
             clean: self.was_clean,
             repair: options.repair,
         }

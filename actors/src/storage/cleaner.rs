@@ -148,7 +148,10 @@ fn clean(store: &Store, rules: &RetentionRules, work: &Work) -> Result<Cleaned, 
     };
     let decision = decide(rules, &look);
     for base in &decision.delete {
-        store.log.retire(*base);
+        // Refused until the next checkpoint when queues do not know all of it for good.
+        if !store.retire(*base) {
+            break;
+        }
     }
     if !decision.delete.is_empty() {
         store.forget_removed().map_err(text)?;

@@ -216,7 +216,8 @@ impl CommitLog {
     /// A sync that fails poisons the log: what the disk did with the bytes is not known, and asking again would be
     /// answered with a lie.
     pub fn sync(&self, end: PhysicalOffset) -> Result<PhysicalOffset, LogError> {
-        let mut from = self.flushed();
+        // What retention took before it was durable needs to be so no more.
+        let mut from = self.flushed().max(self.begin());
         let end = end.min(self.appended());
         while from < end {
             if let Some(reason) = self.failure() {

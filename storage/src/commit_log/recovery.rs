@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::model::{PhysicalOffset, TopicName};
 use castmq_protocol::record::{BLANK_BYTES, RecordError, RecordView, Step, step};
 
 use super::{CommitLog, LogError, LoggedSegment, SharedSegment, segment_file_name};
@@ -29,8 +29,11 @@ pub struct Known {
     pub durable: Option<PhysicalOffset>,
     /// Where the walk begins.
     pub start: Start,
-    /// Whether bodies are compared with their check sums.
+    /// Whether bodies are compared with their check sums, below what is durable.
     pub verify_bodies: bool,
+    /// Whether the power was cut since the log was last sound, so that parts of records that were not durable may be
+    /// missing.
+    pub may_be_torn: bool,
     /// Whether the last stop was clean: then nothing is searched behind the end.
     pub clean: bool,
     /// Cut the log at damage even where it was durable.
@@ -141,7 +144,7 @@ pub fn open(
         segments,
     };
     let start = walk.start(known.start);
-    let mut recovered = walk.find_end(start, known.verify_bodies);
+    let mut recovered = walk.find_end(start, &known);
     let end = recovered.end;
     let tail = if known.clean && !recovered.is_damaged() {
         None
@@ -160,7 +163,8 @@ pub fn open(
     walk.truncate(end)?;
     recovered.report.cut = cut;
     // What was only found, and not known to be durable, may still be in memory alone: the first sync takes it along.
-    let flushed = known.durable.unwrap_or_else(|| walk.begin()).min(end);
+    // The note of what is durable may be older than the first segment.
+    let flushed = known.durable.unwrap_or_default().max(walk.begin()).min(end);
     let segments = walk.segments.into_iter().map(Found::share).collect();
     let log = CommitLog::new(
         disk,
@@ -314,7 +318,8 @@ impl Walk<'_> {
         }
     }
 
-    fn find_end(&self, start: PhysicalOffset, verify_bodies: bool) -> WalkEnd {
+    fn find_end(&self, start: PhysicalOffset, known: &Known) -> WalkEnd {
+        let durable = known.durable.unwrap_or(PhysicalOffset(u64::MAX));
         let mut at = start;
         let mut records = 0;
         let mut last_store_timestamp_ms = 0;
@@ -322,7 +327,13 @@ impl Walk<'_> {
             let Some((found, within)) = self.at(at) else {
                 break None;
             };
-            match valid_step(found.rest(within), at, verify_bodies) {
+            let is_unsure = known.may_be_torn && at >= durable;
+            match valid_step(found.rest(within), at, known.verify_bodies || is_unsure) {
+                Ok(Step::Record(record)) if is_unsure && is_torn(&record, within) => {
+                    break Some(RecordError::Field {
+                        field: "topic or properties",
+                    });
+                }
                 Ok(Step::Record(record)) => {
                     records += 1;
                     last_store_timestamp_ms = record.store_timestamp_ms();
@@ -509,6 +520,24 @@ fn valid_step(
         }
     }
     Ok(found)
+}
+
+/// Whether a power cut can have taken a part of a record that has no check sum, given where in its segment it begins.
+///
+/// Bytes that never reached the device read as zeros, whole sectors of them. Lengths and body are checked otherwise:
+/// this leaves topic and properties.
+fn is_torn(record: &RecordView<'_>, within: usize) -> bool {
+    const SECTOR_BYTES: usize = 512;
+    let is_topic = record
+        .topic()
+        .is_ok_and(|topic| TopicName::new(topic).is_ok());
+    let properties = record.properties();
+    let begin = within + record.total_bytes() - properties.len();
+    let (first, rest) = properties
+        .split_at_checked(SECTOR_BYTES - begin % SECTOR_BYTES)
+        .unwrap_or((properties, &[]));
+    let is_lost = |sector: &[u8]| !sector.is_empty() && sector.iter().all(|byte| *byte == 0);
+    !is_topic || is_lost(first) || rest.chunks(SECTOR_BYTES).any(is_lost)
 }
 
 /// Looks at every byte of `from..data_end` for the start of a record that says it lies right there.

@@ -22,6 +22,7 @@ fn known(durable: Option<u64>) -> Known {
         durable: durable.map(PhysicalOffset),
         start: Start::Beginning,
         verify_bodies: true,
+        may_be_torn: true,
         clean: false,
         repair: false,
     }
@@ -239,6 +240,55 @@ fn a_torn_last_record_is_cut() {
     drop((writer, log));
     let (log, _) = reopen(&disk.kill(), known(Some(torn.0))).unwrap();
     assert_eq!(bodies(&log), [&b"whole"[..], b""]);
+}
+
+#[test]
+fn a_record_that_lost_properties_with_the_power_is_torn() {
+    let properties = [b'p'; 600];
+    let put_keyed = |writer: &mut LogWriter| {
+        let at = writer.position();
+        let keyed = Record {
+            properties: &properties,
+            ..record(at, b"body")
+        };
+        writer.reserve(keyed.encoded_bytes()).unwrap();
+        writer.append(&keyed);
+        writer.publish();
+    };
+    let (disk, log, mut writer) = fresh();
+    put_keyed(&mut writer);
+    let whole = log.sync(log.appended()).unwrap();
+    put_keyed(&mut writer);
+    drop((writer, log));
+    let disk = disk.kill();
+    let file = folder().join(segment_file_name(0));
+    // The second record's last sector never reached the device.
+    let last_sector = disk.open(&file).unwrap();
+    last_sector.write_at(&[0; 512], 1024).unwrap();
+    let (log, _) = reopen(&disk.kill(), known(Some(whole.0))).unwrap();
+    assert_eq!(log.appended(), whole);
+    // While the power stayed on it cannot be that: whoever sends zeros gets them back.
+    let known = Known {
+        may_be_torn: false,
+        ..known(Some(whole.0))
+    };
+    let (log, _) = reopen(&disk.kill(), known).unwrap();
+    assert_eq!(log.appended(), PhysicalOffset(2 * whole.0));
+}
+
+#[test]
+fn a_note_of_what_is_durable_may_be_older_than_the_log() {
+    let (disk, log, mut writer) = fresh();
+    for _ in 0..5 {
+        put(&mut writer, &[1; 3000]).unwrap();
+    }
+    assert!(log.retire(PhysicalOffset(0)));
+    log.remove_retired(true).unwrap();
+    assert_eq!(log.sync(log.appended()).unwrap(), log.appended());
+    drop((writer, log));
+    let (log, _) = reopen(&disk.kill(), known(Some(95))).unwrap();
+    assert_eq!(log.flushed(), PhysicalOffset(SEGMENT));
+    assert_eq!(log.sync(log.appended()).unwrap(), log.appended());
 }
 
 #[test]

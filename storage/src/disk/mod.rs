@@ -95,6 +95,9 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn remove_directory(&self, directory: &Path) -> io::Result<()>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Names what the machine has been doing since its power came on: while it is the same, nothing written can have been
+    /// lost. `None` when the disk cannot tell.
+    fn boot(&self) -> Option<String>;
     /// Room on the partition of `directory`.
     fn space(&self, directory: &Path) -> io::Result<Space>;
 }

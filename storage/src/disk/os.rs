@@ -85,6 +85,11 @@ impl Disk for OsDisk {
         fs::rename(from, to)
     }
 
+    fn boot(&self) -> Option<String> {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    }
+
     /// Blocks reserved for root count as neither used nor available, as in `df` and in RocketMQ.
     fn space(&self, directory: &Path) -> io::Result<Space> {
         let partition = rustix::fs::statvfs(directory)?;
@@ -320,6 +325,13 @@ mod tests {
         let mut bytes = [0; 3];
         assert_eq!(file.read_at(&mut bytes, 0, Wait::ForDisk).unwrap(), 3);
         assert_eq!(OsDisk.open(&b).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_machine_has_been_on_since_the_same_time() {
+        let boot = OsDisk.boot();
+        assert!(boot.as_ref().is_none_or(|id| !id.contains('\n')));
+        assert_eq!(OsDisk.boot(), boot);
     }
 
     #[test]

@@ -72,7 +72,9 @@ impl FaultDisk {
         let mut dice = Dice(seed);
         let left = world.names.after_power_cut(&mut dice);
         let files = each_once(|node| node.after_power_cut(&mut dice));
-        Self::over(world.reborn(left.map_files(files)))
+        let mut left = world.reborn(left.map_files(files));
+        left.power_cuts += 1;
+        Self::over(left)
     }
 
     /// What the end of the process leaves: all that was written, durable or not. This disk goes on untouched.
@@ -281,6 +283,10 @@ impl Disk for FaultDisk {
             world.forget(&replaced);
         }
         Ok(())
+    }
+
+    fn boot(&self) -> Option<String> {
+        Some(self.world.lock().power_cuts.to_string())
     }
 
     fn space(&self, _: &Path) -> io::Result<Space> {

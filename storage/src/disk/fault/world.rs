@@ -20,6 +20,7 @@ pub(super) struct World {
     pub(super) capacity_bytes: u64,
     pub(super) used_bytes: u64,
     pub(super) now: SystemTime,
+    pub(super) power_cuts: u64,
 }
 
 impl World {
@@ -30,6 +31,7 @@ impl World {
             capacity_bytes: DEFAULT_CAPACITY_BYTES,
             used_bytes: 0,
             now: SystemTime::UNIX_EPOCH,
+            power_cuts: 0,
         }
     }
 
@@ -42,6 +44,7 @@ impl World {
             faults: Faults::default(),
             capacity_bytes: self.capacity_bytes,
             now: self.now,
+            power_cuts: self.power_cuts,
         }
     }
 
