@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::{GroupName, QueueOffset};
+use castmq_protocol::model::{GroupName, QueueId, QueueOffset};
 use castmq_protocol::native::admin::{
     AdminRequest, AdminResponse, QueueDetails, ResetTo, TopicDetails,
 };
@@ -130,11 +130,8 @@ async fn answer(context: Arc<BrokerContext>, request: AdminRequest) -> Option<An
             queue,
             to,
         } => {
-            let queues = find_topic(&context, &topic).map(|topic| match queue {
-                Some(queue) => vec![(topic.name.clone(), queue)],
-                None => queue_keys(&topic),
-            });
-            match queues {
+            let topic = find_topic(&context, &topic);
+            match topic.and_then(|topic| chosen_queues(&topic, queue)) {
                 Ok(queues) => plain(reset_offsets(&context, &group, queues, to).await),
                 Err(refusal) => Some(Err(refusal)),
             }
@@ -220,8 +217,24 @@ fn find_topic(context: &BrokerContext, name: &str) -> Result<Arc<Topic>, Refusal
 fn queue_keys(topic: &Topic) -> Vec<QueueKey> {
     let count = topic.config().queues();
     (0..count)
-        .map(|queue| (topic.name.clone(), castmq_protocol::model::QueueId(queue)))
+        .map(|queue| (topic.name.clone(), QueueId(queue)))
         .collect()
+}
+
+/// One queue of a topic, or all.
+fn chosen_queues(topic: &Topic, queue: Option<QueueId>) -> Result<Vec<QueueKey>, Refusal> {
+    let count = topic.config().queues();
+    match queue {
+        None => Ok(queue_keys(topic)),
+        Some(queue) if queue.0 < count => Ok(vec![(topic.name.clone(), queue)]),
+        Some(queue) => Err(Refusal::never(
+            ErrorCode::QueueOutOfRange,
+            format!(
+                "topic {} has no queue {queue}: it has {count}, counted from 0",
+                topic.name
+            ),
+        )),
+    }
 }
 
 fn show_topic(context: &BrokerContext, topic: &Topic) -> AdminResponse {
@@ -258,18 +271,29 @@ fn group_name(group: &str) -> Result<GroupName, Refusal> {
     GroupName::new(group).map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))
 }
 
-async fn show_group(context: &Arc<BrokerContext>, group: &str) -> Result<AdminResponse, Refusal> {
+/// The name of a group that is there.
+fn find_group(context: &BrokerContext, group: &str) -> Result<GroupName, Refusal> {
     let name = group_name(group)?;
-    let not_found = || {
-        Refusal::never(
-            ErrorCode::GroupNotFound,
-            format!("group {name} does not exist on this broker"),
-        )
-    };
-    context.groups.config(name.as_str()).ok_or_else(not_found)?;
+    match context.groups.config(name.as_str()) {
+        Some(_) => Ok(name),
+        None => Err(no_group(&name)),
+    }
+}
+
+fn no_group(name: &GroupName) -> Refusal {
+    Refusal::never(
+        ErrorCode::GroupNotFound,
+        format!("group {name} does not exist on this broker"),
+    )
+}
+
+async fn show_group(context: &Arc<BrokerContext>, group: &str) -> Result<AdminResponse, Refusal> {
+    let name = find_group(context, group)?;
     let actor = context.wake_group(&name)?;
     let details = actor.ask(ShowGroup).await.map_err(lost)?;
-    details.map(AdminResponse::Group).ok_or_else(not_found)
+    details
+        .map(AdminResponse::Group)
+        .ok_or_else(|| no_group(&name))
 }
 
 async fn reset_offsets(
@@ -278,7 +302,8 @@ async fn reset_offsets(
     queues: Vec<QueueKey>,
     to: ResetTo,
 ) -> Result<AdminResponse, Refusal> {
-    let name = group_name(group)?;
+    // A name that was mistyped would leave offsets that nobody reads.
+    let name = find_group(context, group)?;
     let found: Vec<_> = queues
         .iter()
         .map(|(topic, queue)| context.store.queues.queue(topic, *queue))
