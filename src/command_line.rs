@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
-use crate::tools::{ConsumeFlags, ProduceFlags};
+use crate::tools::{AdminFlags, ConfigCommand, ConsumeFlags, ProduceFlags, StopFlags};
 
 /// A message broker in the RocketMQ tradition: name server and broker in one process when started without a command.
 #[derive(Debug, Parser)]
@@ -23,10 +23,19 @@ pub(crate) enum Command {
     Broker(ServeFlags),
     /// Run a name server.
     Namesrv(ServeFlags),
+    /// Stop the servers of a data folder.
+    Stop(StopFlags),
     /// Send lines as messages.
     Produce(ProduceFlags),
     /// Join a group and print its messages as lines.
     Consume(ConsumeFlags),
+    /// Look after topics, groups, brokers and messages.
+    Admin(AdminFlags),
+    /// Show and check settings.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Measure a broker.
     Bench {
         #[command(subcommand)]

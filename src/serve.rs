@@ -1,6 +1,7 @@
 //! Runs name server and broker until a signal comes.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use castmq_actors::supervision::capture_panics;
@@ -11,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::command_line::ServeFlags;
 use crate::logging::{self, LoggingError};
+use crate::pid_file::PidFile;
 use crate::settings;
 
 /// Why a process could not run, or ended.
@@ -20,10 +22,18 @@ pub(crate) enum ServeError {
     Settings(#[from] LoadError),
     #[error(transparent)]
     Logging(#[from] LoggingError),
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses it (`castmq stop` for a server of this folder), or choose another address with {flag}"
+    )]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+        flag: &'static str,
+    },
     #[error(transparent)]
-    Node(#[from] NodeError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    Node(NodeError),
+    #[error("cannot be stopped by signals: {0}")]
+    Signals(io::Error),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -39,21 +49,66 @@ pub(crate) fn run(parts: Parts, flags: &ServeFlags) -> Result<(), ServeError> {
 }
 
 async fn serve(parts: Parts, settings: Settings, started: Instant) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let node = Node::start(&settings, parts).await?;
-    announce(&node, &settings, started)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let _pid_file = pid_file(parts, &settings);
+    let node = Node::start(&settings, parts).await;
+    let node = node.map_err(|error| explain(error, parts, &settings))?;
+    if let Err(error) = announce(&node, &settings, started) {
+        // Nobody reads it. The broker is there all the same.
+        tracing::warn!(%error, "standard output takes nothing");
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        failure = node.failed() => return Err(NodeError::Failed(failure).into()),
+        failure = node.failed() => return Err(ServeError::Node(NodeError::Failed(failure))),
     }
     tracing::info!("stopping");
-    let late = node.stop().await?;
+    let late = node.stop().await.map_err(ServeError::Node)?;
     if !late.is_empty() {
         tracing::warn!(actors = late.join(", "), "some actors did not stop in time");
     }
     Ok(())
+}
+
+/// Writes the file by which `castmq stop` finds this process. A server runs without, too: on a file system that is only
+/// read, say.
+fn pid_file(parts: Parts, settings: &Settings) -> Option<PidFile> {
+    let name = match parts {
+        Parts::Standalone | Parts::Broker => "broker".to_owned(),
+        // Several name servers may share a folder, since they keep nothing in it.
+        Parts::NameServer => format!("namesrv-{}", settings.name_server.listen.port()),
+    };
+    let folder = &settings.store.data_dir;
+    match PidFile::write(folder, &name) {
+        Ok(Some(file)) => return Some(file),
+        Ok(None) => tracing::warn!(
+            folder = %folder.display(),
+            "another {name} runs in this folder: `castmq stop` will not find this one"
+        ),
+        Err(error) => tracing::warn!(
+            %error,
+            folder = %folder.display(),
+            "the pid file cannot be written: `castmq stop` will not find this process"
+        ),
+    }
+    None
+}
+
+/// Says which flag names an address that is taken.
+fn explain(error: NodeError, parts: Parts, settings: &Settings) -> ServeError {
+    match error {
+        NodeError::Bind { address, source } => ServeError::Listen {
+            flag: match parts {
+                Parts::Broker => "--listen",
+                Parts::Standalone if address == settings.broker.listen => "--listen",
+                _ => "--namesrv-listen",
+            },
+            address,
+            source,
+        },
+        error => ServeError::Node(error),
+    }
 }
 
 /// Prints the one line that says that all is up.

@@ -1,22 +1,25 @@
 //! `castmq consume`: joins a group and prints its messages as lines, until enough were printed or a signal comes.
 
-use std::io::{self, BufWriter, Stdout, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use castmq_client::{Filter, ReceivedMessage, StartFrom};
 use clap::Args;
-use serde_json::json;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::interval;
 
-use super::{Connect, ToolError};
+use super::connect::Connect;
+use super::message::MessageJson;
+use super::progress::Progress;
+use super::{ToolError, print, time};
 
 /// How long a printed line stays in memory at most.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How many bytes of lines stay in memory at most, but for the last one.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What is printed.
 #[derive(Debug, Clone, Args)]
@@ -28,105 +31,118 @@ pub(crate) struct ConsumeFlags {
     /// The consumer group; its members share the messages.
     #[arg(long)]
     group: String,
-    /// Where the group begins the first time: earliest, latest, or milliseconds since the epoch.
-    #[arg(long, value_parser = parse_from, default_value = "earliest")]
+    /// Where the group begins the first time: earliest, latest, or the first message stored at a time: milliseconds since
+    /// the epoch, 2026-01-31T12:00:00Z, a local time like "2026-01-31 12:00", or how long ago like 15m.
+    #[arg(long, value_parser = time::parse_start, default_value = "earliest")]
     from: StartFrom,
     /// End after this many messages.
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max: Option<u64>,
     /// Print each message as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-fn parse_from(text: &str) -> Result<StartFrom, String> {
-    match text {
-        "earliest" => Ok(StartFrom::Earliest),
-        "latest" => Ok(StartFrom::Latest),
-        _ => text.parse().map(StartFrom::Timestamp).map_err(|_| {
-            format!("{text:?} is not earliest, latest, or a time in milliseconds since the epoch")
-        }),
-    }
-}
-
 /// Standard output, shared by the handlers.
 struct Printer {
-    out: Mutex<BufWriter<Stdout>>,
+    lines: Mutex<Lines>,
     as_json: bool,
-    printed: AtomicU64,
     max: u64,
+    /// Enough was printed, or nothing can be any more.
     done: Notify,
 }
 
+struct Lines {
+    buffer: Vec<u8>,
+    printed: u64,
+    progress: Progress,
+    failure: Option<ToolError>,
+}
+
 impl Printer {
-    /// Prints a message. False when enough were printed: then it is left to the group.
-    fn print(&self, message: &ReceivedMessage) -> io::Result<bool> {
-        let body = message.body().map_err(io::Error::other)?;
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.printed.load(Ordering::Relaxed);
-        if before >= self.max {
-            return Ok(false);
+    fn new(flags: &ConsumeFlags) -> Self {
+        let progress = flags.max.map_or_else(Progress::counting, Progress::up_to);
+        Self {
+            lines: Mutex::new(Lines {
+                buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+                printed: 0,
+                progress,
+                failure: None,
+            }),
+            as_json: flags.json,
+            max: flags.max.unwrap_or(u64::MAX),
+            done: Notify::new(),
         }
-        if self.as_json {
-            writeln!(out, "{}", describe(message, body))?;
-        } else {
-            out.write_all(body)?;
-            out.write_all(b"\n")?;
-        }
-        self.printed.store(before + 1, Ordering::Relaxed);
-        if before + 1 == self.max {
-            self.done.notify_one();
-        }
-        Ok(true)
     }
 
-    fn flush(&self) -> io::Result<()> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.flush()
+    /// Prints a message. False when enough were printed or nothing can be printed: then it is left to the group.
+    fn print(&self, message: &ReceivedMessage) -> bool {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.printed >= self.max || lines.failure.is_some() {
+            return false;
+        }
+        if let Err(error) = lines.add(message, self.as_json) {
+            lines.failure = Some(error);
+            self.done.notify_one();
+            return false;
+        }
+        if lines.printed == self.max {
+            self.done.notify_one();
+        }
+        true
+    }
+
+    /// Writes what was printed so far.
+    fn flush(&self) -> Result<(), ToolError> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.flush()?;
+        lines.failure.take().map_or(Ok(()), Err)
     }
 }
 
-fn describe(message: &ReceivedMessage, body: &[u8]) -> serde_json::Value {
-    let properties: serde_json::Map<_, _> = message
-        .properties()
-        .map(|(name, value)| (name.to_owned(), json!(value)))
-        .collect();
-    json!({
-        "id": message.id().to_string(),
-        "topic": message.topic(),
-        "broker": message.broker(),
-        "queue": message.queue_id().0,
-        "offset": message.offset().0,
-        "store_timestamp_ms": message.store_timestamp_ms(),
-        "properties": properties,
-        "body": String::from_utf8_lossy(body),
-    })
+impl Lines {
+    fn add(&mut self, message: &ReceivedMessage, as_json: bool) -> Result<(), ToolError> {
+        match as_json {
+            true => {
+                let line = serde_json::to_vec(&MessageJson::new(message)?);
+                self.buffer.extend(line.map_err(print::OutputError::from)?);
+            }
+            false => self.buffer.extend_from_slice(message.body()?),
+        }
+        self.buffer.push(b'\n');
+        self.printed += 1;
+        match self.buffer.len() {
+            0..BUFFER_BYTES => Ok(()),
+            _ => self.flush(),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ToolError> {
+        self.progress.set(self.printed);
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let written = self.progress.aside(|| print::bytes(&self.buffer));
+        self.buffer.clear();
+        Ok(written?)
+    }
 }
 
 pub(super) async fn run(flags: &ConsumeFlags) -> Result<(), ToolError> {
     let client = flags.connect.client().await?;
-    let printer = Arc::new(Printer {
-        out: Mutex::new(BufWriter::with_capacity(64 * 1024, io::stdout())),
-        as_json: flags.json,
-        printed: AtomicU64::new(0),
-        max: flags.max.unwrap_or(u64::MAX),
-        done: Notify::new(),
-    });
-    let mut terminate = signal(SignalKind::terminate())?;
+    let printer = Arc::new(Printer::new(flags));
+    let mut terminate = signal(SignalKind::terminate()).map_err(|source| ToolError::System {
+        action: "listen to signals",
+        source,
+    })?;
     let handler = {
         let printer = printer.clone();
         move |message: ReceivedMessage| {
             let printer = printer.clone();
             async move {
-                match printer.print(&message) {
-                    Ok(true) => {}
+                if !printer.print(&message) {
                     // Not this member's any more; another one, or the next run, prints it.
-                    Ok(false) => std::future::pending().await,
-                    // Nobody reads: the end of the pipe is the end of the tool.
-                    Err(_) => {
-                        printer.done.notify_one();
-                        std::future::pending().await
-                    }
+                    std::future::pending().await
                 }
             }
         }
@@ -142,6 +158,7 @@ pub(super) async fn run(flags: &ConsumeFlags) -> Result<(), ToolError> {
     let mut flush = interval(FLUSH_INTERVAL);
     loop {
         tokio::select! {
+            // What could not be printed must not be committed, so the group is left without a word.
             _ = flush.tick() => printer.flush()?,
             () = printer.done.notified() => break,
             _ = ctrl_c() => break,
@@ -150,6 +167,5 @@ pub(super) async fn run(flags: &ConsumeFlags) -> Result<(), ToolError> {
     }
     printer.flush()?;
     consumer.shutdown().await?;
-    printer.flush()?;
-    Ok(())
+    printer.flush()
 }

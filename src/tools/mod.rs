@@ -1,59 +1,51 @@
 //! The command-line tools: what producers, consumers and operators do, from a shell.
 //!
-//! - [`produce`]: sends lines as messages.
-//! - [`consume`]: prints messages as lines.
+//! - [`produce`]: sends lines as messages. [`consume`]: prints messages as lines. [`progress`]: how far they are.
+//! - [`admin`]: topics, groups, brokers, messages and actors of a running cluster. [`connect`]: the way to it.
+//! - [`config`]: settings, shown and checked. [`stop`]: stops servers.
+//! - [`print`]: tables and JSON on standard output. [`message`]: messages in both forms. [`time`]: times as people write
+//!   them. [`error`]: what is said when a tool fails.
+//!
+//! Results go to standard output, everything else to standard error.
 
+mod admin;
+mod config;
+mod connect;
 mod consume;
+mod error;
+mod message;
+mod print;
 mod produce;
+mod progress;
+mod stop;
+mod time;
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
 
-use castmq_client::{Client, Error};
-use clap::Args;
-use thiserror::Error as ThisError;
-
+pub(crate) use admin::AdminFlags;
+pub(crate) use config::ConfigCommand;
 pub(crate) use consume::ConsumeFlags;
+pub(crate) use error::ToolError;
 pub(crate) use produce::ProduceFlags;
-
-/// Where name servers are.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Connect {
-    /// Name servers, separated by `;` or `,`.
-    #[arg(short = 'n', long = "namesrv", value_name = "ADDRESSES", default_value = castmq_client::DEFAULT_NAME_SERVER, env = "NAMESRV_ADDR")]
-    name_servers: String,
-}
-
-impl Connect {
-    async fn client(&self) -> Result<Client, Error> {
-        let addresses = self.name_servers.split([';', ',']).map(str::trim);
-        let addresses = addresses.filter(|address| !address.is_empty());
-        Client::builder().name_servers(addresses).build().await
-    }
-}
-
-/// Why a tool stopped.
-#[derive(Debug, ThisError)]
-pub(crate) enum ToolError {
-    #[error(transparent)]
-    Client(#[from] Error),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("cannot read {}: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("{failed} of {sent} messages were not stored; the first: {first}")]
-    NotStored {
-        failed: usize,
-        sent: usize,
-        first: Error,
-    },
-}
+pub(crate) use stop::StopFlags;
 
 fn block_on<T>(tool: impl Future<Output = Result<T, ToolError>>) -> Result<T, ToolError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    runtime.block_on(tool)
+        .build()
+        .map_err(|source| ToolError::System {
+            action: "start",
+            source,
+        })?;
+    let result = runtime.block_on(tool);
+    // A thread that waits for standard input would keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Says something that is no result, if anybody reads it.
+fn remark(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Sends lines as messages.
@@ -64,4 +56,19 @@ pub(crate) fn produce(flags: &ProduceFlags) -> Result<(), ToolError> {
 /// Prints messages as lines.
 pub(crate) fn consume(flags: &ConsumeFlags) -> Result<(), ToolError> {
     block_on(consume::run(flags))
+}
+
+/// Asks a cluster.
+pub(crate) fn admin(flags: &AdminFlags) -> Result<(), ToolError> {
+    admin::run(flags)
+}
+
+/// Shows and checks settings.
+pub(crate) fn config(command: &ConfigCommand) -> Result<(), ToolError> {
+    config::run(command)
+}
+
+/// Stops servers.
+pub(crate) fn stop(flags: &StopFlags) -> Result<(), ToolError> {
+    stop::run(flags)
 }

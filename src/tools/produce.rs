@@ -1,19 +1,26 @@
 //! `castmq produce`: sends the lines of a file or of standard input as messages, or one given body.
 
 use std::collections::VecDeque;
-use std::io;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 
-use castmq_client::{Delivery, Error, Message, Producer};
+use castmq_client::{Delivery, Error, ErrorCode, Message, Producer};
 use clap::Args;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Duration, Instant, sleep_until};
 
-use super::{Connect, ToolError};
+use super::connect::Connect;
+use super::progress::Progress;
+use super::{ToolError, remark};
 
 /// Messages under way at once.
 const MAX_UNDER_WAY: usize = 4096;
+
+/// Messages between two looks at the progress line.
+const PROGRESS_STEP: u64 = 64;
 
 /// What is sent.
 #[derive(Debug, Clone, Args)]
@@ -37,6 +44,12 @@ pub(crate) struct ProduceFlags {
     /// A property of the messages; may be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_property)]
     property: Vec<(String, String)>,
+    /// Send to the queue of this number instead of all in turn.
+    #[arg(long, value_name = "N")]
+    queue: Option<u32>,
+    /// Send at most this many messages a second.
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    rate: Option<f64>,
 }
 
 fn parse_property(text: &str) -> Result<(String, String), String> {
@@ -46,73 +59,174 @@ fn parse_property(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok();
+    rate.filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| format!("{text:?} is not a number of messages a second above 0"))
+}
+
 pub(super) async fn run(flags: &ProduceFlags) -> Result<(), ToolError> {
+    // A message that no broker could take is told of before anything is asked of one.
+    message(flags, Vec::new()).map_err(ToolError::Client)?;
+    let source = open(flags.file.as_deref()).await?;
     let client = flags.connect.client().await?;
     let producer = client.producer().build();
     producer.prepare(&flags.topic).await?;
     let began = Instant::now();
-    let mut sending = Sending::default();
-    match (&flags.body, &flags.file) {
-        (Some(body), _) => sending.send(&producer, flags, body.clone().into()).await?,
-        (None, Some(path)) => {
-            let opened = File::open(path).await;
-            let file = opened.map_err(|source| ToolError::File {
-                path: path.clone(),
-                source,
-            })?;
-            sending.send_lines(&producer, flags, file).await?;
+    let mut sending = Sending::new(producer.clone(), flags, source.bytes);
+    let end = {
+        let all = pin!(sending.send_all(source));
+        tokio::select! {
+            end = all => end,
+            () = interrupted() => End::Interrupted,
         }
-        (None, None) => {
-            sending
-                .send_lines(&producer, flags, tokio::io::stdin())
-                .await?;
-        }
-    }
-    let sent = sending.finish().await?;
+    };
+    let result = sending.settle_all(end).await;
     producer.close().await;
+    let stored = result?;
     let seconds = began.elapsed().as_secs_f64();
-    eprintln!(
-        "{sent} messages stored in {seconds:.2} s ({:.0} a second)",
-        sent as f64 / seconds
-    );
+    let rate = stored as f64 / seconds;
+    remark(&format!(
+        "{stored} messages stored in {seconds:.2} s ({rate:.0} a second)"
+    ));
     Ok(())
 }
 
-/// Messages under way, and what became of the others.
-#[derive(Default)]
-struct Sending {
-    under_way: VecDeque<Delivery>,
-    sent: usize,
-    failed: usize,
-    first_failure: Option<Error>,
+/// Where bodies come from.
+struct Source {
+    lines: Box<dyn AsyncRead + Unpin>,
+    /// Its length, when it has one.
+    bytes: Option<u64>,
+    name: PathBuf,
 }
 
-impl Sending {
-    async fn send_lines(
-        &mut self,
-        producer: &Producer,
-        flags: &ProduceFlags,
-        lines: impl AsyncRead + Unpin,
-    ) -> Result<(), ToolError> {
-        let mut lines = BufReader::with_capacity(256 * 1024, lines);
-        loop {
-            let mut line = Vec::new();
-            if read_line(&mut lines, &mut line).await? == 0 {
-                return Ok(());
+async fn open(file: Option<&Path>) -> Result<Source, ToolError> {
+    let Some(path) = file else {
+        return Ok(Source {
+            lines: Box::new(tokio::io::stdin()),
+            bytes: None,
+            name: "standard input".into(),
+        });
+    };
+    let failed = |source| ToolError::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).await.map_err(failed)?;
+    let metadata = file.metadata().await.map_err(failed)?;
+    Ok(Source {
+        lines: Box::new(file),
+        bytes: metadata.is_file().then_some(metadata.len()),
+        name: path.to_owned(),
+    })
+}
+
+async fn interrupted() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = ctrl_c() => {}
+                _ = terminate.recv() => {}
             }
-            self.send(producer, flags, line).await?;
+        }
+        Err(_) => drop(ctrl_c().await),
+    }
+}
+
+/// Why no more messages are sent.
+enum End {
+    /// There are no more.
+    Complete,
+    Interrupted,
+    /// One was not stored, and the next would not be either.
+    Failed,
+    /// One cannot be sent at all.
+    Unsendable(Error),
+    Unreadable(ToolError),
+}
+
+/// Messages under way, and what became of the others.
+struct Sending<'a> {
+    producer: Producer,
+    flags: &'a ProduceFlags,
+    progress: Progress,
+    began: Instant,
+    read_bytes: u64,
+    under_way: VecDeque<Delivery>,
+    sent: u64,
+    failed: u64,
+    first_failure: Option<Error>,
+    /// Whether one failed for a reason that the next would meet, too.
+    is_hopeless: bool,
+}
+
+impl<'a> Sending<'a> {
+    fn new(producer: Producer, flags: &'a ProduceFlags, bytes: Option<u64>) -> Self {
+        Self {
+            producer,
+            flags,
+            progress: bytes.map_or_else(Progress::counting, Progress::through_file),
+            began: Instant::now(),
+            read_bytes: 0,
+            under_way: VecDeque::new(),
+            sent: 0,
+            failed: 0,
+            first_failure: None,
+            is_hopeless: false,
         }
     }
 
-    async fn send(
-        &mut self,
-        producer: &Producer,
-        flags: &ProduceFlags,
-        body: Vec<u8>,
-    ) -> Result<(), ToolError> {
-        producer.ready().await?;
-        self.under_way
-            .push_back(producer.enqueue(message(flags, body)?));
+    async fn send_all(&mut self, source: Source) -> End {
+        if let Some(body) = &self.flags.body {
+            return match self.send(body.clone().into()).await {
+                Ok(()) => End::Complete,
+                Err(error) => End::Unsendable(error),
+            };
+        }
+        let has_length = source.bytes.is_some();
+        let mut lines = BufReader::with_capacity(256 * 1024, source.lines);
+        while !self.is_hopeless {
+            let mut line = Vec::new();
+            match lines.read_until(b'\n', &mut line).await {
+                Ok(0) => return End::Complete,
+                Ok(read) => self.read_bytes += read as u64,
+                Err(error) => {
+                    return End::Unreadable(ToolError::File {
+                        action: "read on in",
+                        path: source.name,
+                        source: error,
+                    });
+                }
+            }
+            // The line feed is not part of the line.
+            line.pop_if(|last| *last == b'\n');
+            if let Err(error) = self.send(line).await {
+                return End::Unsendable(error);
+            }
+            if self.sent.is_multiple_of(PROGRESS_STEP) {
+                self.show_progress(has_length);
+            }
+        }
+        End::Failed
+    }
+
+    fn show_progress(&self, has_length: bool) {
+        match has_length {
+            true => self.progress.set(self.read_bytes),
+            false => self.progress.set(self.sent),
+        }
+        self.progress.say(|| self.sent.to_string());
+    }
+
+    async fn send(&mut self, body: Vec<u8>) -> Result<(), Error> {
+        if let Some(rate) = self.flags.rate {
+            sleep_until(self.began + Duration::from_secs_f64(self.sent as f64 / rate)).await;
+        }
+        let message = message(self.flags, body)?;
+        self.producer.ready().await?;
+        let delivery = self.producer.enqueue(message);
+        self.under_way.push_back(delivery);
         self.sent += 1;
         if self.under_way.len() >= MAX_UNDER_WAY {
             self.settle_one().await;
@@ -121,39 +235,51 @@ impl Sending {
     }
 
     async fn settle_one(&mut self) {
-        if let Some(delivery) = self.under_way.pop_front()
-            && let Err(error) = delivery.await
-        {
+        // It stays in line while it is waited for: an interruption must not lose count of it.
+        let Some(delivery) = self.under_way.front_mut() else {
+            return;
+        };
+        let outcome = delivery.await;
+        self.under_way.pop_front();
+        if let Err(error) = outcome {
             self.failed += 1;
+            self.is_hopeless |= !is_about_the_message(&error);
             self.first_failure.get_or_insert(error);
         }
     }
 
-    async fn finish(mut self) -> Result<usize, ToolError> {
+    /// Waits for what is under way. Returns how many messages are stored.
+    async fn settle_all(mut self, end: End) -> Result<u64, ToolError> {
         while !self.under_way.is_empty() {
             self.settle_one().await;
         }
-        match self.first_failure {
-            None => Ok(self.sent),
-            Some(first) => Err(ToolError::NotStored {
+        let stored = self.sent - self.failed;
+        match (end, self.first_failure) {
+            (End::Unreadable(error), _) => Err(error),
+            (End::Unsendable(reason), None) => Err(ToolError::Unsendable {
+                number: self.sent + 1,
+                stored,
+                reason,
+            }),
+            (end, Some(first)) => Err(ToolError::NotStored {
                 failed: self.failed,
                 sent: self.sent,
                 first,
+                is_cut_short: !matches!(end, End::Complete),
             }),
+            (End::Interrupted, None) => Err(ToolError::Interrupted { stored }),
+            (End::Complete | End::Failed, None) => Ok(stored),
         }
     }
 }
 
-/// Reads up to the next line feed, which is not part of the line. Returns how many bytes were read.
-async fn read_line(
-    lines: &mut (impl AsyncBufReadExt + Unpin),
-    line: &mut Vec<u8>,
-) -> io::Result<usize> {
-    let read = lines.read_until(b'\n', line).await?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    }
-    Ok(read)
+/// Whether another message may fare better.
+fn is_about_the_message(error: &Error) -> bool {
+    matches!(error, Error::TooLarge { .. })
+        || matches!(
+            error.code(),
+            Some(ErrorCode::MessageTooLarge | ErrorCode::PropertiesTooLarge)
+        )
 }
 
 fn message(flags: &ProduceFlags, body: Vec<u8>) -> Result<Message, Error> {
@@ -167,5 +293,23 @@ fn message(flags: &ProduceFlags, body: Vec<u8>) -> Result<Message, Error> {
     for (name, value) in &flags.property {
         builder = builder.property(name, value);
     }
+    if let Some(queue) = flags.queue {
+        builder = builder.queue(queue);
+    }
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_properties_that_make_no_sense_are_refused() {
+        assert_eq!(parse_rate("0.5"), Ok(0.5));
+        for text in ["0", "-1", "fast", "inf", "NaN"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_property("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(parse_property("a").is_err());
+    }
 }

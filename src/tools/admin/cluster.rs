@@ -1,0 +1,112 @@
+//! `castmq admin cluster`.
+
+use castmq_client::Error;
+use castmq_client::raw::admin::BrokerDetails;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::brokers::{Broker, Cluster};
+use crate::tools::ToolError;
+use crate::tools::print::{self, Table, left, right};
+use crate::tools::time;
+
+/// What is done with brokers.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// List brokers with their load and health.
+    List,
+}
+
+pub(super) async fn run(
+    command: &ClusterCommand,
+    cluster: &Cluster,
+    as_json: bool,
+) -> Result<(), ToolError> {
+    match command {
+        ClusterCommand::List => list(cluster, as_json).await,
+    }
+}
+
+/// A broker that does not answer is what the list is for, and not a failure of the tool.
+async fn list(cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
+    let brokers = cluster.brokers().await?;
+    let mut listed = Vec::new();
+    for broker in &brokers {
+        listed.push((broker, broker.at.show_broker().await));
+    }
+    let described: Vec<_> = listed.iter().map(describe).collect();
+    print::either(as_json, &described, || table(&listed).to_string())?;
+    Ok(())
+}
+
+type Listed<'a> = (&'a Broker, Result<BrokerDetails, Error>);
+
+fn describe((broker, details): &Listed<'_>) -> Value {
+    json!({
+        "cluster": broker.cluster,
+        "broker": broker.name,
+        "broker_id": broker.id,
+        "address": broker.at.address(),
+        "details": details.as_ref().ok(),
+        "error": details.as_ref().err().map(ToString::to_string),
+    })
+}
+
+fn table(listed: &[Listed<'_>]) -> Table {
+    let mut table = Table::new([
+        left("CLUSTER"),
+        left("BROKER"),
+        right("ID"),
+        left("ADDRESS"),
+        left("UPTIME"),
+        right("STORED"),
+        right("IN/S"),
+        right("OUT/S"),
+        right("LOG MIB"),
+        right("DISK"),
+        right("RSS MIB"),
+        right("CONNECTIONS"),
+        right("TOPICS"),
+        right("GROUPS"),
+        left("HEALTH"),
+    ]);
+    for (broker, details) in listed {
+        let cells = match details {
+            Ok(details) => figures(details),
+            Err(error) => unknown(error),
+        };
+        let names = [
+            broker.cluster.clone(),
+            broker.name.clone(),
+            broker.id.to_string(),
+            broker.at.address().to_owned(),
+        ];
+        table.row(names.into_iter().chain(cells));
+    }
+    table
+}
+
+fn figures(details: &BrokerDetails) -> [String; 11] {
+    let mib = |bytes: u64| (bytes >> 20).to_string();
+    [
+        time::show_duration(details.uptime_ms),
+        details.messages_in.to_string(),
+        format!("{:.0}", details.messages_in_per_second),
+        format!("{:.0}", details.messages_out_per_second),
+        mib(details.log_appended.0.saturating_sub(details.log_begin.0)),
+        format!("{:.0}%", details.disk_used_ratio * 100.0),
+        mib(details.rss_bytes),
+        details.connections.to_string(),
+        details.topics.to_string(),
+        details.groups.to_string(),
+        details.health.clone(),
+    ]
+}
+
+fn unknown(error: &Error) -> [String; 11] {
+    let mut cells = std::array::from_fn(|_| "-".to_owned());
+    if let Some(health) = cells.last_mut() {
+        *health = error.to_string();
+    }
+    cells
+}
