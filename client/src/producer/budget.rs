@@ -39,7 +39,9 @@ pub(super) struct Budget {
     limit_bytes: usize,
     term: AtomicUsize,
     terms: [Term; 2],
-    /// Bytes went below the limit.
+    /// Who waits for room. Saves everybody else looking.
+    waiting: AtomicUsize,
+    /// There may be room for those who wait.
     room: Notify,
     /// A term became empty.
     empty: Notify,
@@ -59,6 +61,7 @@ impl Budget {
             limit_bytes: limit_bytes.min(MAX_LIMIT_BYTES),
             term: AtomicUsize::new(0),
             terms: Default::default(),
+            waiting: AtomicUsize::new(0),
             room: Notify::new(),
             empty: Notify::new(),
             flushing: tokio::sync::Mutex::new(()),
@@ -93,9 +96,8 @@ impl Budget {
     pub(super) fn give_back(&self, share: Share) {
         let own = self.term(share.term);
         let before = own.0.fetch_sub(packed(share.bytes), Ordering::SeqCst);
-        // Of two that give back in both terms at once, at least one sees the other.
-        let total = bytes_in(before) + bytes_in(self.term(share.term ^ 1).load());
-        if total >= self.limit_bytes && total - share.bytes < self.limit_bytes {
+        // Whoever begins to wait after this look sees what was given back before it.
+        if self.waiting.load(Ordering::SeqCst) > 0 && self.has_room() {
             self.room.notify_waiters();
         }
         if messages_in(before) == 1 {
@@ -105,6 +107,8 @@ impl Budget {
 
     /// Waits until there is room.
     pub(super) async fn room(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(&self.waiting);
         loop {
             let room = self.room.notified();
             if self.has_room() {
@@ -134,6 +138,15 @@ impl Budget {
             }
             empty.await;
         }
+    }
+}
+
+/// One who waits for room.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -186,6 +199,36 @@ mod tests {
         budget.give_back(large);
         room.await;
         assert_eq!(budget.bytes(), (0, 100));
+    }
+
+    #[test]
+    fn room_that_two_give_back_at_once_in_both_terms_wakes_those_who_wait() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            for _ in 0..2000 {
+                let budget = std::sync::Arc::new(Budget::new(100));
+                let first = budget.take(60);
+                budget.term.fetch_xor(1, Ordering::SeqCst);
+                let second = budget.take(60);
+                let [mut room, one, other] = [None, Some(first), Some(second)].map(|share| {
+                    let budget = budget.clone();
+                    tokio::spawn(async move {
+                        match share {
+                            Some(share) => budget.give_back(share),
+                            None => budget.room().await,
+                        }
+                    })
+                });
+                one.await.unwrap();
+                other.await.unwrap();
+                let woken = timeout(Duration::from_secs(10), &mut room).await;
+                woken.expect("there is room").unwrap();
+            }
+        });
     }
 
     #[test]

@@ -251,8 +251,11 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// When no connection took it within the send timeout.
+    /// When no connection took it within the send timeout. [`Error::Timeout`] when one did, but the broker takes nothing
+    /// from it: the message may still arrive.
     pub async fn send_one_way(&self, message: Message) -> Result<()> {
+        let send_timeout = self.settings().send_timeout;
+        let deadline = Instant::now() + send_timeout;
         self.ready().await?;
         let delivery = self.start(message, false, true);
         let inflight = delivery.in_flight().cloned();
@@ -260,7 +263,16 @@ impl Producer {
         let target = inflight.and_then(|inflight| inflight.target());
         match target {
             // What is only told is bounded by waiting here.
-            Some(target) => target.session.connection.ready().await,
+            Some(target) => timeout_at(deadline, target.session.connection.ready())
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Error::Timeout {
+                        request: "send",
+                        address: target.session.address().clone(),
+                        after: send_timeout,
+                        written: true,
+                    })
+                }),
             None => Ok(()),
         }
     }

@@ -118,6 +118,8 @@ impl Task {
                 return Ok(false);
             }
         }
+        // However much comes, time goes on for what does not.
+        self.watch_clock(cx)?;
         Ok(true)
     }
 
@@ -368,6 +370,8 @@ impl Task {
                 return;
             }
             inner.pending.drain(&mut left);
+            // Whoever asks again does so in the order in which it asked.
+            left.sort_by_key(|waiting| waiting.asked);
             inner.end = Some(end.clone());
             inner.waker = None;
         }

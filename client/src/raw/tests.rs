@@ -1,12 +1,18 @@
 //! How a connection behaves, against a far side that does what the test says.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use castmq_protocol::model::{QueueId, QueueOffset};
+use castmq_protocol::native::frame::encode_frame;
 use castmq_protocol::native::request::Pull;
 use castmq_protocol::native::{ErrorCode, Failure, Retry};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -355,4 +361,72 @@ async fn opening_fails_in_time_and_says_why() {
     let refused = Connection::open("b:1", &options).await.unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::WrongRole));
     drop(refusing);
+}
+
+/// A far side that greets, and then never stops to say that nothing is new.
+struct Flood {
+    greeting: Bytes,
+    frame: Bytes,
+}
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        out.put_slice(&std::mem::take(&mut this.greeting));
+        out.put_slice(&this.frame);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, b: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(b.len()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[derive(Debug)]
+struct ToFlood;
+
+impl Dial for ToFlood {
+    fn dial(&self, _: &str) -> Dialing {
+        let frame = |correlation, response| {
+            let mut out = BytesMut::new();
+            let header = ServerHeader {
+                correlation,
+                response,
+            };
+            encode_frame(&header, &[], &mut out);
+            out.freeze()
+        };
+        let flood = Flood {
+            greeting: frame(1, Response::Welcome(welcome("b"))),
+            frame: frame(0, Response::Done),
+        };
+        Box::pin(async move { Ok(Box::new(flood) as Box<dyn Stream>) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_ends_with_its_time_however_much_else_comes() {
+    let options = Options::new(Role::Producer, "test").dial(Arc::new(ToFlood));
+    let (connection, pushes) = Connection::open("b:1", &options).await.unwrap();
+    drop(pushes);
+    let mut answer = connection.request(announce(0), Payload::none());
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_secs(4)).await;
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let ended = (&mut answer).now_or_never();
+    assert!(matches!(ended, Some(Err(Error::Timeout { .. }))));
 }
