@@ -14,7 +14,9 @@ use crate::broker;
 use crate::broker::context::BrokerContext;
 use crate::clock::Clock;
 use crate::name_server;
-use crate::supervision::{Child, Exit, Failure, Plan, Stage, Strategy, Tree};
+use crate::supervision::{
+    Child, Exit, Failure, Plan, Stage, Strategy, Tree, Watchdog, WatchdogSettings,
+};
 
 /// What a process is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub struct Node {
     broker: Option<RunningBroker>,
     name_server: Option<SocketAddr>,
     stop_within: Duration,
+    /// Reports threads that hang, until the node has stopped.
+    _watchdog: Watchdog,
 }
 
 struct RunningBroker {
@@ -115,6 +119,7 @@ impl Node {
             });
         }
         let tree = Tree::start("node", plan);
+        let watchdog = Watchdog::start(&tree, WatchdogSettings::default())?;
         if let Some(broker) = &running {
             broker
                 .context
@@ -134,6 +139,7 @@ impl Node {
             broker: running,
             name_server,
             stop_within: Duration::from_millis(settings.limits.shutdown_deadline_ms),
+            _watchdog: watchdog,
         })
     }
 

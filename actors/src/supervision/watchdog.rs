@@ -62,7 +62,7 @@ impl Watchdog {
         let mut round = Round::new(tree.clone(), settings);
         let (ends_thread, ended) = mpsc::channel();
         thread::Builder::new()
-            .name("watchdog".to_owned())
+            .name("castmq-watchdog".to_owned())
             .spawn(move || {
                 while ended.recv_timeout(settings.look_every) == Err(RecvTimeoutError::Timeout) {
                     round.look(Instant::now());
