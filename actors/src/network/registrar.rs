@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -29,6 +30,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// After a failure, the next try.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// After a connection was lost, the first try: soon, since the name server has forgotten the broker.
+const RECONNECT: Duration = Duration::from_millis(100);
 
 /// Topics have changed.
 #[derive(Debug)]
@@ -128,6 +132,30 @@ impl Registrar {
         }
     }
 
+    /// Between registrations nothing comes but the end of the connection.
+    fn watch(&mut self, ctx: &mut Ctx<'_, Self>, cx: &mut Context<'_>) {
+        let Some(wire) = &mut self.wire else {
+            return;
+        };
+        let Poll::Ready(came) = wire.poll_next_unpin(cx) else {
+            return;
+        };
+        let reason = match came {
+            None => "the name server closed the connection".to_owned(),
+            Some(Ok(frame)) => unexpected(&frame.header.response).to_string(),
+            Some(Err(error)) => error.to_string(),
+        };
+        tracing::warn!(
+            name_server = self.name_server,
+            reason,
+            "no longer registered with the name server"
+        );
+        self.wire = None;
+        self.confirmed = None;
+        self.last_error = Some(reason);
+        ctx.after(RECONNECT, Self::register);
+    }
+
     fn report(&self, confirmed: Option<DataVersion>) -> RegisterBroker {
         let broker = &self.context.settings.broker;
         // Read before the topics: what changes in between is told twice rather than never.
@@ -213,6 +241,10 @@ impl Cast for Registrar {
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let interval = self.context.settings.broker.register_interval_ms;
         ctx.every(Duration::from_millis(interval), Self::register);
+        ctx.poll_with(|registrar, ctx, cx| {
+            registrar.watch(ctx, cx);
+            Poll::Pending
+        });
         self.register(ctx);
         Ok(())
     }
