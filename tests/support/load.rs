@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use castmq_client::model::{QueueId, QueueOffset};
+use castmq_client::raw::admin::AdminRequest;
 use castmq_client::raw::request::{Filter, Pull, QueuePosition, Send, SendBatch};
 use castmq_client::raw::{Answer, Connection, Options, Payload, Request, Response, Retry, Role};
 use castmq_client::{Error, Result};
@@ -394,4 +395,15 @@ fn records(mut payload: &[u8]) -> Result<Vec<(u64, Option<Id>)>, Error> {
         payload = payload.get(record.total_bytes()..).unwrap_or_default();
     }
     Ok(records)
+}
+
+/// Asks an operator's questions until the connection ends or the traffic is over.
+pub async fn ask(traffic: &Traffic, address: &str, name: &str) -> Result<()> {
+    let connection = open(address, Role::Admin, name).await?;
+    while !traffic.is_over() {
+        let list = Request::Admin(AdminRequest::ListTopics);
+        connection.request(list, Payload::none()).await?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
 }

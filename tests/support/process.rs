@@ -74,9 +74,9 @@ impl Process {
     /// Lines of its log that tell of a panic.
     pub fn panics(&self) -> Vec<String> {
         let log = self.log();
-        let lines = log
-            .lines()
-            .filter(|line| line.to_lowercase().contains("panic"));
+        let tells =
+            |line: &&str| line.to_lowercase().contains("panic") || line.contains("actor failed");
+        let lines = log.lines().filter(tells);
         lines.map(str::to_owned).collect()
     }
 

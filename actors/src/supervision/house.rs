@@ -93,6 +93,11 @@ impl House {
         actor.is_open().then_some(actor)
     }
 
+    #[cfg(any(test, feature = "chaos"))]
+    pub(super) fn member(&self, path: &str) -> Option<Arc<dyn Member>> {
+        self.names.read().find(path).cloned()
+    }
+
     pub(super) fn add_stage(&self, stage: &Stage) {
         let mut stages = self.stages.lock();
         if !stages.iter().any(|known| known.is_same(stage)) {

@@ -72,6 +72,7 @@
 //! - `stage`: arbiters that can be replaced.
 //! - `tree`: the whole: start, stop, exit, names, live snapshot.
 //! - `watchdog`: finds arbiters that hang.
+//! - `chaos`: makes any actor panic, for tests; it is in no build that does not ask for it.
 //!
 //! What makes it work:
 //!
@@ -83,6 +84,8 @@
 //! - `house`: what a whole tree shares.
 
 mod actor;
+#[cfg(any(test, feature = "chaos"))]
+mod chaos;
 mod child;
 mod context;
 mod engine;

@@ -174,6 +174,8 @@ pub(super) struct Record {
     inbox: Mutex<Inbox>,
     failure: Mutex<Option<Box<LastFailure>>>,
     shell: AtomicWaker,
+    #[cfg(any(test, feature = "chaos"))]
+    poison: super::chaos::Poison,
 }
 
 impl Record {
@@ -191,6 +193,8 @@ impl Record {
             inbox: Mutex::default(),
             failure: Mutex::default(),
             shell: AtomicWaker::new(),
+            #[cfg(any(test, feature = "chaos"))]
+            poison: super::chaos::Poison::default(),
         }
     }
 
@@ -352,6 +356,11 @@ impl Record {
         let mut inbox = self.inbox.lock();
         self.signals.fetch_and(!OBSERVED, Ordering::Relaxed);
         std::mem::take(&mut inbox.observers)
+    }
+
+    #[cfg(any(test, feature = "chaos"))]
+    pub(super) fn poison(&self) -> &super::chaos::Poison {
+        &self.poison
     }
 
     /// Whom to wake for orders and observers.

@@ -117,6 +117,8 @@ impl<A: Cast> Shell<A> {
             // The mailbox is not served while a future is waited for.
             actix.wait(Pause { is_over: false });
         }
+        #[cfg(any(test, feature = "chaos"))]
+        self.backstage.me.record().poison().strike_with_message();
         let actor = self.value.as_mut()?;
         Some((actor, Ctx::new(actix, &mut self.backstage)))
     }
@@ -144,6 +146,8 @@ impl<A: Cast> Shell<A> {
         let Some(actor) = self.value.as_mut() else {
             return;
         };
+        #[cfg(any(test, feature = "chaos"))]
+        self.backstage.me.record().poison().strike_without(cx);
         for observer in self.backstage.me.record().take_observers() {
             // An observer that has left is fine, and so is a state without a JSON form: it shows as none.
             let _ = observer.send(serde_json::to_value(actor.observe()).ok());
