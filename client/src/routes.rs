@@ -145,7 +145,7 @@ impl Routes {
     }
 
     /// A topic's route, asked for when what is known is older than `max_age`. `None` when name servers do not know the
-    /// topic.
+    /// topic. While none of them can be reached, the route that was known last.
     pub(crate) async fn find(
         &self,
         topic: &Arc<str>,
@@ -175,6 +175,14 @@ impl Routes {
                 self.known.lock().remove(topic);
                 Ok(None)
             }
+            // Brokers may well be there while name servers are not.
+            Err(error) if error.is_connectivity() => match self.known.lock().get(topic) {
+                Some((route, _)) => {
+                    tracing::debug!(%topic, %error, "using the route known before");
+                    Ok(Some(route.clone()))
+                }
+                None => Err(error),
+            },
             Err(error) => Err(error),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use castmq_protocol::model::QueueOffset;
 use parking_lot::Mutex;
@@ -26,14 +27,19 @@ struct Entry {
     offset: u64,
 }
 
-/// How far a broadcasting consumer is.
-#[derive(Debug)]
+/// How far a broadcasting consumer is. Cheap to clone; clones share it.
+#[derive(Debug, Clone)]
 pub(super) struct OffsetStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     group: String,
     path: Option<PathBuf>,
     offsets: Mutex<BTreeMap<Queue, QueueOffset>>,
-    /// One writer at a time.
-    saving: tokio::sync::Mutex<()>,
+    /// One writer at a time. Held on the thread that writes: whoever asked may have stopped waiting for it.
+    saving: Mutex<()>,
 }
 
 impl OffsetStore {
@@ -64,28 +70,39 @@ impl OffsetStore {
             let queue = Queue::new(entry.topic, entry.broker, entry.queue);
             (queue, QueueOffset(entry.offset))
         });
-        Ok(Self {
+        let inner = Inner {
             group: group.to_owned(),
             path,
             offsets: Mutex::new(entries.collect()),
-            saving: tokio::sync::Mutex::new(()),
+            saving: Mutex::new(()),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
         })
     }
 
     pub(super) fn get(&self, queue: &Queue) -> Option<QueueOffset> {
-        self.offsets.lock().get(queue).copied()
+        self.inner.offsets.lock().get(queue).copied()
     }
 
     pub(super) fn set(&self, queue: Queue, offset: QueueOffset) {
-        self.offsets.lock().insert(queue, offset);
+        self.inner.offsets.lock().insert(queue, offset);
     }
 
     /// Writes the file, when there is one: the old content stays until the new one is whole.
     pub(super) async fn save(&self) -> Result<()> {
-        let Some(path) = &self.path else {
+        let Some(path) = self.inner.path.clone() else {
             return Ok(());
         };
-        let _turn = self.saving.lock().await;
+        let inner = self.inner.clone();
+        let written = blocking(path.clone(), move |path| inner.write(&path)).await;
+        written.map_err(|reason| error(&path, &reason))
+    }
+}
+
+impl Inner {
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let _turn = self.saving.lock();
         let entry = |(queue, offset): (&Queue, &QueueOffset)| Entry {
             topic: queue.topic.to_string(),
             broker: queue.broker.to_string(),
@@ -96,8 +113,7 @@ impl OffsetStore {
             group: self.group.clone(),
             offsets: self.offsets.lock().iter().map(entry).collect(),
         };
-        let written = blocking(path.clone(), move |path| write(&path, &content)).await;
-        written.map_err(|reason| error(path, &reason))
+        write(path, &content)
     }
 }
 
@@ -138,6 +154,7 @@ fn write(path: &Path, content: &Content) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     #[tokio::test]
     async fn offsets_are_there_again_after_a_restart() {
@@ -169,6 +186,26 @@ mod tests {
         store.save().await.unwrap();
         let other = OffsetStore::open("h", Some(path)).await.unwrap_err();
         assert!(other.to_string().contains("belongs to group g"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn saves_that_nobody_waits_for_do_not_spoil_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("offsets.json");
+        let store = OffsetStore::open("g", Some(path.clone())).await.unwrap();
+        for round in 0..100 {
+            for id in 0..100 {
+                store.set(Queue::new("t", "a", id), QueueOffset(round));
+            }
+            // Begun, and given up.
+            assert!(store.save().now_or_never().is_none());
+        }
+        store.save().await.unwrap();
+        let again = OffsetStore::open("g", Some(path)).await.unwrap();
+        for id in 0..100 {
+            let found = again.get(&Queue::new("t", "a", id));
+            assert_eq!(found, Some(QueueOffset(99)));
+        }
     }
 
     #[tokio::test]

@@ -213,7 +213,8 @@ impl Membership {
             return Ok(());
         }
         match self.commit_at_broker(&moved).await {
-            Err(error) if not_owner(&error) => self.commit_one_by_one(&moved).await,
+            // One of them is the reason, and the others need not suffer for it.
+            Err(error) if error.code().is_some() => self.commit_one_by_one(&moved).await,
             Err(error) => Err(error),
             Ok(()) => {
                 self.note_committed(&moved);
@@ -238,22 +239,23 @@ impl Membership {
         }
     }
 
-    /// One of the queues is another's: finds which, and drops it.
+    /// Commits what can be. A queue that turns out to be another's is dropped.
     async fn commit_one_by_one(&self, moved: &[(TopicQueue, Held, QueueOffset)]) -> Result<()> {
+        let mut result = Ok(());
         for one in moved {
+            let (queue, held, _) = one;
             let one = std::slice::from_ref(one);
             match self.commit_at_broker(one).await {
                 Ok(()) => self.note_committed(one),
                 Err(error) if not_owner(&error) => {
-                    for (queue, held, _) in one {
-                        tracing::warn!(queue = %held.name, "queue belongs to another member");
-                        self.forget(queue);
-                    }
+                    tracing::warn!(queue = %held.name, "queue belongs to another member");
+                    self.forget(queue);
                 }
+                Err(error) if error.code().is_some() => result = Err(error),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        result
     }
 
     fn note_committed(&self, moved: &[(TopicQueue, Held, QueueOffset)]) {

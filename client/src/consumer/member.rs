@@ -17,7 +17,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::dispatcher::QueueKey;
 use super::push::Core;
@@ -45,18 +45,24 @@ pub(super) async fn keep_membership(
     reports: Reports,
 ) -> Result<()> {
     let mut backoff = Backoff::default();
+    let mut last = None;
     while !*stop.borrow() {
         let address = address.borrow().clone();
         let joined = tokio::select! {
             joined = Membership::join(&core, &address) => joined,
-            _ = stop.changed() => return Ok(()),
+            _ = stop.changed() => break,
         };
         let error = match joined {
             Ok((membership, pushes)) => {
                 // Only the first report has a reader.
                 let _ = reports.send((broker.clone(), Ok(())));
-                backoff.reset();
-                match membership.serve(pushes, &mut stop).await {
+                let since = Instant::now();
+                let served = membership.serve(pushes, &mut stop).await;
+                // One that ends as soon as it begins is no reason to hurry.
+                if since.elapsed() >= LASTING {
+                    backoff.reset();
+                }
+                match served {
                     Served::Stopped(result) => return result,
                     Served::Lost(error) => error,
                 }
@@ -72,13 +78,17 @@ pub(super) async fn keep_membership(
         } else {
             tracing::debug!(group = %core.group, %address, %error, ?wait, "still not a member of the group");
         }
+        last = Some(error);
         tokio::select! {
             () = sleep(wait) => {}
-            _ = stop.changed() => return Ok(()),
+            _ = stop.changed() => break,
         }
     }
-    Ok(())
+    core.end_apart(&broker, last).await
 }
+
+/// How long a membership lasts that is not lost for a reason of its own.
+const LASTING: Duration = Duration::from_secs(1);
 
 /// How serving a connection ended.
 enum Served {
@@ -370,6 +380,20 @@ impl Core {
                 };
                 self.progress.lock().insert(held.name, progress);
             }
+        }
+    }
+
+    /// The consumer stops while it is no member at a broker. What went wrong there, when it leaves something uncommitted.
+    async fn end_apart(&self, broker: &Arc<str>, last: Option<Error>) -> Result<()> {
+        if let Some(offsets) = &self.offsets {
+            return offsets.save().await;
+        }
+        let is_open = self.progress.lock().iter().any(|(queue, progress)| {
+            queue.broker == *broker && progress.committable > progress.known
+        });
+        match last {
+            Some(error) if is_open => Err(error),
+            _ => Ok(()),
         }
     }
 

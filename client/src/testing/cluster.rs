@@ -7,7 +7,7 @@ use castmq_protocol::model::{QueueId, permission};
 use castmq_protocol::native::route::{BrokerQueues, BrokerSet, TopicRoute};
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure, Request, Response};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::broker::{Broker, Committed, Fault, Session};
 use super::{Network, Peer, welcome};
@@ -28,6 +28,8 @@ struct State {
 pub(crate) struct FakeCluster {
     network: Network,
     state: Arc<Mutex<State>>,
+    /// Connections to the name server end.
+    name_server_ends: Arc<Notify>,
 }
 
 impl FakeCluster {
@@ -36,13 +38,20 @@ impl FakeCluster {
         let cluster = Self {
             network: Network::default(),
             state: Arc::default(),
+            name_server_ends: Arc::default(),
         };
         let mut listener = cluster.network.listen(NAME_SERVER);
-        let state = cluster.state.clone();
+        let (state, ends) = (cluster.state.clone(), cluster.name_server_ends.clone());
         tokio::spawn(async move {
             loop {
                 let peer = listener.greet(welcome("")).await;
-                tokio::spawn(name_server(state.clone(), peer));
+                let (state, ends) = (state.clone(), ends.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = name_server(state, peer) => {}
+                        () = ends.notified() => {}
+                    }
+                });
             }
         });
         for name in brokers {
@@ -90,6 +99,7 @@ impl FakeCluster {
 
     pub(crate) fn stop_name_server(&self) {
         self.network.unlisten(NAME_SERVER);
+        self.name_server_ends.notify_waiters();
     }
 
     pub(crate) fn create_topics(&self) {

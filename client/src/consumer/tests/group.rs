@@ -274,3 +274,91 @@ async fn two_consumers_of_one_client_in_one_group_are_two_members() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_queue_that_cannot_be_committed_does_not_keep_the_others_from_it() {
+    let cluster = stored(3, 5);
+    let seen = Seen::default();
+    let consumer = group(&cluster)
+        .await
+        .handler(collecting(&seen))
+        .start()
+        .await
+        .unwrap();
+    seen.count(15).await;
+    let failure = || Failure::never(ErrorCode::TopicNotFound, "deleted");
+    cluster.fault("a", "commit offsets", Fault::Refuse(failure()));
+    cluster.fault("a", "commit offsets", Fault::Refuse(failure()));
+    let error = consumer.shutdown().await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::TopicNotFound));
+    let committed = (0..3).filter_map(|queue| cluster.committed("g", "orders", "a", queue));
+    assert_eq!(committed.collect::<Vec<_>>(), [5, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_without_the_broker_says_what_could_not_be_committed() {
+    let cluster = stored(1, 10);
+    let seen = Seen::default();
+    let consumer = group(&cluster)
+        .await
+        .handler(collecting(&seen))
+        .start()
+        .await
+        .unwrap();
+    seen.count(10).await;
+    cluster.stop_broker("a");
+    sleep(Duration::from_secs(1)).await;
+    assert!(consumer.shutdown().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_without_the_broker_keeps_a_broadcasting_consumers_offsets() {
+    let cluster = stored(1, 10);
+    let directory = tempfile::tempdir().unwrap();
+    let seen = Seen::default();
+    let start = async || {
+        let builder = group(&cluster).await.broadcasting();
+        let builder = builder.offset_file(directory.path().join("offsets.json"));
+        builder.handler(collecting(&seen)).start().await.unwrap()
+    };
+    let consumer = start().await;
+    seen.count(10).await;
+    cluster.stop_broker("a");
+    sleep(Duration::from_secs(1)).await;
+    consumer.shutdown().await.unwrap();
+    cluster.start_broker("a");
+    cluster.store("a", "orders", 0, 10..15);
+    let consumer = start().await;
+    seen.count(15).await;
+    consumer.shutdown().await.unwrap();
+    assert_eq!(seen.sorted(), (0..15).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_was_handled_comes_again_after_a_shutdown_under_load() {
+    let cluster = stored(4, 2000);
+    let seen = Seen::default();
+    let mut runs = 0;
+    while seen.bodies().len() < 8000 {
+        let noted = seen.clone();
+        let builder = group(&cluster).await.window(100, 1 << 20);
+        let consumer = builder
+            .handler(move |message| {
+                let seen = noted.clone();
+                async move {
+                    if message.offset().0.is_multiple_of(3) {
+                        sleep(Duration::from_millis(fastrand::u64(0..4))).await;
+                    }
+                    seen.note(&message);
+                }
+            })
+            .start()
+            .await
+            .unwrap();
+        sleep(Duration::from_millis(50)).await;
+        consumer.shutdown().await.unwrap();
+        runs += 1;
+    }
+    assert!(runs > 3, "only {runs} runs");
+    assert_eq!(seen.sorted(), (0..8000).collect::<Vec<_>>());
+}

@@ -142,3 +142,20 @@ async fn a_pull_consumer_survives_its_brokers_restart() {
         5
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_consumer_goes_on_while_no_name_server_can_be_reached() {
+    let cluster = stored(1, 10);
+    let builder = cluster.client().await.pull_consumer("g");
+    let mut consumer = builder.from(StartFrom::Earliest).build().unwrap();
+    let queue = Queue::new("orders", "a", 0);
+    consumer.assign([queue]).await.unwrap();
+    let first = consumer.poll(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(first.len(), 10);
+    cluster.stop_name_server();
+    sleep(Duration::from_secs(300)).await;
+    cluster.store("a", "orders", 0, 10..15);
+    let more = consumer.poll(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(more.len(), 5);
+    consumer.commit().await.unwrap();
+}
