@@ -17,8 +17,8 @@ use super::BenchError;
 use super::wire::MAX_FRAME_BYTES;
 
 /// Serves until the process is killed.
-pub(crate) async fn serve() -> Result<(), BenchError> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+pub(crate) async fn serve(address: &str) -> Result<(), BenchError> {
+    let listener = TcpListener::bind(address).await?;
     let mut out = io::stdout().lock();
     writeln!(out, "castmq ready: broker {}", listener.local_addr()?)?;
     out.flush()?;

@@ -1,66 +1,48 @@
 //! `castmq bench`: what a broker does with a load.
 //!
-//! - [`peer`]: the process under load: a broker, an echo server, or one that runs already.
-//! - [`produce`]: acknowledged sends.
+//! - [`produce`]: acknowledged sends; [`load`]: how they are made.
+//! - [`consume`]: a backlog, pushed to a consumer.
+//! - [`latency`]: from producer to handler, at a fixed rate.
+//! - [`disk`]: the raw group-commit loop.
 //! - [`echo`]: a server that reads the same frames and answers them without storing anything.
-//! - [`report`]: figures and how they are printed.
+//! - [`peer`]: the process under load; [`memory`]: the machine's memory before it.
+//! - [`flags`], [`report`], [`progress`]: settings, figures, and how they are shown.
+//! - [`wire`], [`ticker`]: requests and their pace.
 
+mod consume;
+mod disk;
 mod echo;
+mod flags;
+mod latency;
+mod load;
+mod memory;
 mod peer;
 mod produce;
+mod progress;
 mod report;
+mod ticker;
 mod wire;
 
 use std::io;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use thiserror::Error;
+
+use flags::{ConsumeFlags, DiskFlags, EchoFlags, LatencyFlags, ProduceFlags};
 
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Acknowledged sends.
     Produce(ProduceFlags),
+    /// A backlog, pushed to one consumer.
+    Consume(ConsumeFlags),
+    /// From producer to handler at a fixed rate, through the Rust client.
+    Latency(LatencyFlags),
+    /// The raw group-commit loop: appends and syncs with nothing around them.
+    Disk(DiskFlags),
     /// Be the echo server that sends are compared with, until a signal comes.
-    EchoServer,
-}
-
-/// The load of `bench produce`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ProduceFlags {
-    /// Bytes of each message's body.
-    #[arg(long, default_value_t = 1024)]
-    pub(crate) size: usize,
-    /// Connections at once.
-    #[arg(long, default_value_t = 8)]
-    pub(crate) connections: usize,
-    /// Requests of a connection that wait for their answers at once.
-    #[arg(long, default_value_t = 256)]
-    pub(crate) window: usize,
-    /// Messages in one request.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) batch: usize,
-    /// Topics that messages go to in turn.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) topics: usize,
-    /// How long each round takes, in seconds.
-    #[arg(long, default_value_t = 5.0)]
-    pub(crate) seconds: f64,
-    /// Rounds; the median is printed.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) rounds: usize,
-    /// Address of a broker that runs; without it one is started for the time.
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) broker: Option<String>,
-    /// Alternate with rounds against an echo server, and print the ratio.
-    #[arg(long)]
-    pub(crate) echo: bool,
-    /// Wait for the disk with every acknowledgement.
-    #[arg(long)]
-    pub(crate) sync_flush: bool,
-    /// Print the result as one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
+    Echo(EchoFlags),
 }
 
 /// Why a measurement failed.
@@ -68,19 +50,30 @@ pub(crate) struct ProduceFlags {
 pub(crate) enum BenchError {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error("no broker can be reached at {address}: {source}; start one, or add --embedded")]
+    Connect { address: String, source: io::Error },
+    #[error(transparent)]
+    Client(#[from] castmq_client::Error),
     #[error("the broker refused a request: {0}")]
     Refused(String),
     #[error("the broker gave an answer that was not asked for: {0}")]
     Unexpected(String),
     #[error("{0} did not become ready")]
     NotReady(&'static str),
+    #[error("this is measured with a broker that is started for it: add --embedded")]
+    NeedsEmbedded,
+    #[error("the result has no JSON form: {0}")]
+    Json(#[from] serde_json::Error),
 }
 
 /// Measures.
 pub(crate) fn run(bench: &Bench) -> Result<(), BenchError> {
     match bench {
         Bench::Produce(flags) => runtime()?.block_on(produce::run(flags)),
-        Bench::EchoServer => actix_rt::System::new().block_on(echo::serve()),
+        Bench::Consume(flags) => runtime()?.block_on(consume::run(flags)),
+        Bench::Latency(flags) => runtime()?.block_on(latency::run(flags)),
+        Bench::Disk(flags) => runtime()?.block_on(disk::run(flags)),
+        Bench::Echo(flags) => actix_rt::System::new().block_on(echo::serve(&flags.listen)),
     }
 }
 

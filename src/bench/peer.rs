@@ -1,6 +1,7 @@
 //! The process under load.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tempfile::TempDir;
@@ -8,24 +9,36 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::BenchError;
+use super::flags::Target;
+use super::memory::WarmMemory;
 
 /// A server on this machine. One that was started for a measurement ends with it, and its data folder goes.
 pub(crate) struct Peer {
     pub(crate) address: String,
-    process: Option<(Child, TempDir)>,
+    pub(crate) name_server: Option<String>,
+    started: Option<Started>,
+}
+
+struct Started {
+    process: Child,
+    folder: TempDir,
+    _memory: Option<WarmMemory>,
 }
 
 impl Peer {
-    /// One that runs already.
-    pub(crate) fn running(address: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            process: None,
+    /// The broker that is to be measured.
+    pub(crate) async fn of(target: &Target) -> Result<Self, BenchError> {
+        if !target.embedded {
+            return Ok(Self {
+                address: target.broker.clone(),
+                name_server: None,
+                started: None,
+            });
         }
-    }
-
-    /// A broker of its own, on an empty data folder in the current directory's file system.
-    pub(crate) async fn broker(sync_flush: bool) -> Result<Self, BenchError> {
+        let memory = match target.cold_memory {
+            true => None,
+            false => Some(WarmMemory::fill()?),
+        };
         let folder = TempDir::with_prefix_in("castmq-bench-", ".")?;
         let mut command = this_binary()?;
         command
@@ -33,58 +46,77 @@ impl Peer {
             .arg(folder.path())
             .args(["--listen", "127.0.0.1:0", "--namesrv-listen", "127.0.0.1:0"])
             .env("CASTMQ_LOG__FILTER", "warn");
-        if sync_flush {
+        if target.sync_flush {
             command.env("CASTMQ_STORE__FLUSH", "sync");
         }
-        start(command, folder, "the broker").await
+        start(command, folder, memory, "the broker").await
     }
 
     /// An echo server.
     pub(crate) async fn echo() -> Result<Self, BenchError> {
         let folder = TempDir::with_prefix_in("castmq-bench-", ".")?;
         let mut command = this_binary()?;
-        command.args(["bench", "echo-server"]);
-        start(command, folder, "the echo server").await
+        command.args(["bench", "echo"]);
+        start(command, folder, None, "the echo server").await
     }
 
-    /// Processor time of the process, in nanoseconds; 0 when it was not started here.
-    pub(crate) fn cpu_ns(&self) -> u64 {
-        let Some(pid) = self.pid() else {
-            return 0;
-        };
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    /// Processor time of the process, in nanoseconds; `None` when it was not started here.
+    pub(crate) fn cpu_ns(&self) -> Option<u64> {
+        let pid = self.pid()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // Fields behind the command's name, which may contain anything: 12 and 13 are user and system time in ticks.
-        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let fields = stat.rsplit(')').next()?;
         let ticks: u64 = fields
             .split_whitespace()
             .skip(11)
             .take(2)
             .filter_map(|field| field.parse::<u64>().ok())
             .sum();
-        ticks * 1_000_000_000 / TICKS_A_SECOND
+        Some(ticks * 1_000_000_000 / TICKS_A_SECOND)
     }
 
     /// Resident memory without pages of mapped files, and those pages, in MiB.
-    pub(crate) fn rss_mib(&self) -> (f64, f64) {
-        let Some(pid) = self.pid() else {
-            return (0.0, 0.0);
-        };
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    pub(crate) fn rss_mib(&self) -> Option<(f64, f64)> {
+        let pid = self.pid()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let mib = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
             kib.unwrap_or(0.0) / 1024.0
         };
-        (mib("RssAnon:"), mib("RssFile:") + mib("RssShmem:"))
+        Some((mib("RssAnon:"), mib("RssFile:") + mib("RssShmem:")))
+    }
+
+    /// Its data folder, when it was started here.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        Some(self.started.as_ref()?.folder.path())
+    }
+
+    /// Forgets what memory holds of the broker's log, so that it has to be read from the disk again.
+    pub(crate) fn chill_log(&self) -> Result<(), BenchError> {
+        let folder = self.folder().ok_or(BenchError::NeedsEmbedded)?;
+        for segment in files(&folder.join("commitlog"))? {
+            let file = std::fs::File::open(&segment)?;
+            file.sync_data()?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
+                .map_err(io::Error::from)?;
+        }
+        Ok(())
     }
 
     fn pid(&self) -> Option<u32> {
-        self.process.as_ref()?.0.id()
+        self.started.as_ref()?.process.id()
     }
 }
 
 /// Linux reports processor time to user space in hundredths of a second.
 const TICKS_A_SECOND: u64 = 100;
+
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect()
+}
 
 fn this_binary() -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
@@ -98,19 +130,26 @@ fn this_binary() -> io::Result<Command> {
 async fn start(
     mut command: Command,
     folder: TempDir,
+    memory: Option<WarmMemory>,
     what: &'static str,
 ) -> Result<Peer, BenchError> {
-    let mut child = command.spawn()?;
-    let stdout = child.stdout.take().ok_or(BenchError::NotReady(what))?;
+    let mut process = command.spawn()?;
+    let stdout = process.stdout.take().ok_or(BenchError::NotReady(what))?;
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await? {
-        let address = line
-            .split_once("broker ")
-            .and_then(|(_, rest)| rest.split([',', ' ']).next());
-        if let Some(address) = address.filter(|_| line.contains("ready")) {
+        let after = |name: &str| {
+            let (_, rest) = line.split_once(name)?;
+            rest.split([',', ' ']).next().map(str::to_owned)
+        };
+        if let Some(address) = after("broker ").filter(|_| line.contains("ready")) {
             return Ok(Peer {
-                address: address.to_owned(),
-                process: Some((child, folder)),
+                address,
+                name_server: after("name server "),
+                started: Some(Started {
+                    process,
+                    folder,
+                    _memory: memory,
+                }),
             });
         }
     }

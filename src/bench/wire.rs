@@ -23,7 +23,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) async fn connect(address: &str, role: Role, name: &str) -> Result<Self, BenchError> {
-        let socket = TcpStream::connect(address).await?;
+        let connected = TcpStream::connect(address).await;
+        let socket = connected.map_err(|source| BenchError::Connect {
+            address: address.to_owned(),
+            source,
+        })?;
         socket.set_nodelay(true)?;
         let mut wire = Self {
             socket,

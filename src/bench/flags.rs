@@ -1,0 +1,182 @@
+//! What the measurements are set to.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+/// Which broker is measured.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Target {
+    /// Address of a broker that runs.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10911")]
+    pub(crate) broker: String,
+    /// Start a broker for the time, as a process of its own with an empty folder in the current directory.
+    #[arg(long, conflicts_with = "broker")]
+    pub(crate) embedded: bool,
+    /// Acknowledge what is on the disk only.
+    #[arg(long, requires = "embedded")]
+    pub(crate) sync_flush: bool,
+    /// Do not touch the machine's free memory before measuring. See docs/benchmarks.md.
+    #[arg(long, requires = "embedded")]
+    pub(crate) cold_memory: bool,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Target {
+    /// What acknowledgements wait for, where that is known.
+    pub(crate) fn flush(&self) -> Option<&'static str> {
+        let started = if self.sync_flush { "sync" } else { "async" };
+        self.embedded.then_some(started)
+    }
+}
+
+/// Messages and how they are sent.
+#[derive(Debug, Clone, Args, Serialize)]
+pub(crate) struct Load {
+    /// Bytes of each message's body.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Connections at once.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) connections: usize,
+    /// Requests of a connection that wait for their answers at once.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) window: usize,
+    /// Messages in one request.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) batch: usize,
+    /// Topics that messages go to in turn.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) topics: usize,
+    /// Queues of each topic that messages go to in turn [default: the topic's own, chosen by the broker].
+    #[arg(long, value_name = "N")]
+    pub(crate) queues: Option<u32>,
+    /// Messages per second, all connections together [default: as many as go].
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    /// How long a round takes.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, conflicts_with = "messages")]
+    #[serde(rename = "duration_s", serialize_with = "as_seconds")]
+    pub(crate) duration: Duration,
+    /// Messages of a round, instead of its duration.
+    #[arg(long, value_name = "N")]
+    pub(crate) messages: Option<u64>,
+    /// Rounds; the one in the middle is printed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) rounds: usize,
+}
+
+/// The settings of `bench produce`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProduceFlags {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Alternate with rounds against an echo server, and print the ratio.
+    #[arg(long)]
+    pub(crate) echo: bool,
+    /// Alternate with rounds of the raw group-commit loop of `bench disk`, and print the ratio.
+    #[arg(long)]
+    pub(crate) disk: bool,
+    /// Alternate with rounds beside a consumer, and print what it costs.
+    #[arg(long, value_name = "WHICH", value_enum)]
+    pub(crate) beside: Option<Beside>,
+}
+
+/// Who reads while messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Beside {
+    /// A consumer that takes messages as they come.
+    Consumer,
+    /// A consumer of old messages, which are on the disk and not in memory. Needs `--embedded`.
+    ColdConsumer,
+}
+
+/// The settings of `bench consume`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConsumeFlags {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Bytes of each message's body.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Messages that are sent before, and then consumed in each round.
+    #[arg(long, value_name = "N", default_value_t = 2_000_000)]
+    pub(crate) messages: u64,
+    /// Queues they lie in.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) queues: u32,
+    /// Rounds; the one in the middle is printed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) rounds: usize,
+    /// Consume with the Rust client and a handler, not with as little work per message as can be.
+    #[arg(long)]
+    pub(crate) client: bool,
+}
+
+/// The settings of `bench latency`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LatencyFlags {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Bytes of each message's body, at least 8.
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    pub(crate) size: usize,
+    /// Messages per second.
+    #[arg(long, value_name = "N", default_value_t = 50_000.0)]
+    pub(crate) rate: f64,
+    /// Queues of the topic.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) queues: u32,
+    /// How long a round takes.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+    /// Rounds; the one in the middle is printed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) rounds: usize,
+}
+
+/// The settings of `bench disk`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DiskFlags {
+    /// Bytes of each record's body.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Records that wait for the disk at once.
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub(crate) in_flight: u64,
+    /// How long a round takes.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+    /// Rounds; the one in the middle is printed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) rounds: usize,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The settings of `bench echo`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EchoFlags {
+    /// Address to listen on.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
+}
+
+/// `10s`, `500ms`, `2m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error| format!("not a duration such as 10s, 500ms or 2m: {error}"))?;
+    Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+fn as_seconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(duration.as_secs_f64())
+}
