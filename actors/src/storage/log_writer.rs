@@ -192,8 +192,9 @@ impl LogWriter {
 
     /// Lets readers see what was appended, and gives the batch to whoever completes it.
     fn finish(&mut self, mut batch: AppendBatch) {
-        let end = self.publish();
+        let end = self.log.publish();
         match self.context.flush_policy {
+            // The answer goes out first: dispatching need not hold it up.
             FlushPolicy::Async => drop(batch),
             FlushPolicy::Sync => {
                 batch.release_buffer();
@@ -201,17 +202,22 @@ impl LogWriter {
                 self.tracker.tell(Park { end, batch });
             }
         }
+        self.announce(end);
     }
 
-    fn publish(&mut self) -> PhysicalOffset {
+    fn publish(&mut self) {
         let end = self.log.publish();
+        self.announce(end);
+    }
+
+    /// Tells those who work behind the end of the log.
+    fn announce(&self, end: PhysicalOffset) {
         if self.context.flush_policy == FlushPolicy::Async {
             self.dispatcher.tell(Advance { committed: end });
         }
         if self.runway.is_short(end) {
             self.allocator.tell(MakeReady);
         }
-        end
     }
 
     fn resume_stalled(&mut self) {
