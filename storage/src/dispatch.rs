@@ -199,15 +199,8 @@ impl Dispatch {
             .slots
             .find(&self.queues, topic, queue)
             .map_err(name_error)?;
-        match slot.queue.append(at, unit) {
-            // Its topic was deleted and perhaps made again since: the queue of that name is another one now.
-            Err(ConsumeQueueError::Deleted { .. }) => {
-                slot.queue = self.queues.queue(&slot.topic, queue);
-                slot.queue.append(at, unit)
-            }
-            appended => appended,
-        }
-        .map_err(|source| DispatchError::Queue { offset, source })
+        let appended = slot.queue.append(at, unit);
+        appended.map_err(|source| DispatchError::Queue { offset, source })
     }
 }
 
@@ -242,7 +235,6 @@ impl Properties {
 /// A queue that was met, so that it need not be looked up among all queues again.
 #[derive(Debug)]
 struct Slot {
-    topic: TopicName,
     queue: Arc<ConsumeQueue>,
     is_touched: bool,
 }
@@ -305,7 +297,6 @@ impl Slots {
         let index = topic.get(queue).unwrap_or_else(|| {
             let index = self.all.len();
             self.all.push(Slot {
-                topic: topic.name.clone(),
                 queue: queues.queue(&topic.name, queue),
                 is_touched: false,
             });

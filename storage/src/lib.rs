@@ -5,6 +5,7 @@
 //! - [`checkpoint`], [`abort`], [`lock`]: what the next start needs to know of this one.
 //! - [`commit_log`]: the records themselves, their one writer, and how the end is found after a stop.
 //! - [`consume_queue`]: for each queue of a topic, where its messages lie in the log.
+//! - [`deletion`]: what is kept of deleted topics.
 //! - [`disk`]: directories, files and segments as the store sees them, on the operating system and in memory.
 //! - [`dispatch`]: the one road from the log to the queues.
 //! - [`index`]: where messages with a key lie in the log.
@@ -18,6 +19,7 @@ pub mod abort;
 pub mod checkpoint;
 pub mod commit_log;
 pub mod consume_queue;
+pub mod deletion;
 pub mod disk;
 pub mod dispatch;
 pub mod index;

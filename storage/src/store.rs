@@ -1,6 +1,6 @@
 //! A whole store: opened, kept durable, closed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use castmq_protocol::model::{PhysicalOffset, keys};
+use castmq_protocol::model::{PhysicalOffset, TopicName, keys};
 use castmq_protocol::record::{RecordView, sys_flag};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -16,13 +16,16 @@ use thiserror::Error;
 use crate::abort;
 use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::recovery::{self, Known, Recovered, Start};
-use crate::commit_log::{CommitLog, LogError};
+use crate::commit_log::{CommitLog, LogError, LogSlice};
 use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, Leftovers};
+use crate::deletion::Deletion;
 use crate::disk::Disk;
 use crate::dispatch::{Dispatch, DispatchError};
 use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
 use crate::metadata::{Metadata, MetadataError};
+
+pub mod check;
 
 /// Bytes of log that are dispatched before the memory they take in queues is given back.
 const DISPATCH_STEP_BYTES: u64 = 64 * 1024 * 1024;
@@ -171,7 +174,14 @@ impl Store {
             options.segment_bytes,
             known,
         )?;
-        let from = opened.dispatch_from(&recovered);
+        let metadata = metadata.finish()?;
+        let deletions = settle_deletions(&metadata, &log)?;
+        let from = match queues.is_empty() && deletions.is_empty() {
+            // Somebody removed their folder.
+            true => log.begin(),
+            false => opened.dispatch_from(&recovered),
+        };
+        queues.restore_deletions(deletions);
         queues.truncate(from, opened.leftovers())?;
         queues.remove_below(log.begin())?;
         if options.is_sync_flush {
@@ -189,7 +199,9 @@ impl Store {
             )?),
             false => None,
         };
-        let metadata = metadata.finish()?;
+        if !opened.was_clean {
+            lower_offsets(&metadata, &queues)?;
+        }
         if let Some(index) = &index {
             // What the index knows beyond the log was lost with it, and its places will be others' now.
             index.truncate(log.appended())?;
@@ -293,6 +305,39 @@ impl Store {
             recovery_point: progress.own.recovery_point.max(point),
         };
         self.save_progress(&mut progress, own)
+    }
+
+    /// Deletes a topic with everything that queues and metadata know of it. Its records stay in the log until retention
+    /// takes them, but nobody will see them again. Blocks.
+    ///
+    /// `dispatched`: everything below is in the queues.
+    pub fn delete_topic(
+        &self,
+        name: &TopicName,
+        dispatched: PhysicalOffset,
+    ) -> Result<(), StoreError> {
+        let mut kept = self.queues.deletion(name).unwrap_or_default();
+        kept.below = self.log.appended();
+        for queue in self.queues.of_topic(name) {
+            kept.raise(queue.id(), queue.max_offset());
+        }
+        for record in Records::new(&self.log, dispatched..kept.below) {
+            let (_, record) = record?;
+            let view = RecordView::parse(record.as_ref());
+            if let Ok(record) = view
+                && record.topic() == Ok(name.as_str())
+                && let (Ok(queue), Ok(offset)) = (record.queue(), record.queue_offset())
+                && matches!(
+                    record.sys_flag() & sys_flag::TRANSACTION_MASK,
+                    0 | sys_flag::TRANSACTION_COMMIT
+                )
+            {
+                kept.raise(queue, offset + 1);
+            }
+        }
+        self.metadata.delete_topic(name, &kept)?;
+        self.metadata.sync()?;
+        Ok(self.queues.delete_topic(name, kept)?)
     }
 
     fn save_progress(&self, progress: &mut Progress, own: OwnState) -> Result<(), StoreError> {
@@ -494,26 +539,112 @@ fn dispatch_all(
     Ok((messages, dispatch.last_store_timestamp_ms()))
 }
 
+/// The records in a stretch of the log that begins at one of them, or where nothing is any more.
+struct Records<'a> {
+    log: &'a CommitLog,
+    range: Range<PhysicalOffset>,
+}
+
+impl<'a> Records<'a> {
+    fn new(log: &'a CommitLog, range: Range<PhysicalOffset>) -> Self {
+        let start = range.start.max(log.begin());
+        Self {
+            log,
+            range: start..range.end,
+        }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<(PhysicalOffset, LogSlice), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.range.start < self.range.end {
+            let at = self.range.start;
+            if let Some(record) = self.log.record(at) {
+                self.range.start = at + record.len() as u64;
+                return Some(Ok((at, record)));
+            }
+            if self.log.rest_of_segment(at).is_none() {
+                self.range.start = self.range.end;
+                return Some(Err(LogError::Missing { offset: at }.into()));
+            }
+            // The filler at a segment's end.
+            let segment_bytes = self.log.segment_bytes();
+            self.range.start = PhysicalOffset((at.0 / segment_bytes + 1) * segment_bytes);
+        }
+        None
+    }
+}
+
 /// Enters messages with keys into the index, from a record's start on. Returns where the next record begins.
 pub fn index_keys(
     log: &CommitLog,
     index: &KeyIndex,
     range: Range<PhysicalOffset>,
 ) -> Result<PhysicalOffset, StoreError> {
-    let mut at = range.start.max(log.begin());
-    while at < range.end {
-        let Some(rest) = log.rest_of_segment(at) else {
-            return Err(LogError::Missing { offset: at }.into());
-        };
-        let Ok(record) = RecordView::parse(rest.as_ref()) else {
-            // The filler at a segment's end.
-            at = PhysicalOffset((at.0 / log.segment_bytes() + 1) * log.segment_bytes());
-            continue;
-        };
-        enter(index, &record, at)?;
-        at = at + record.total_bytes() as u64;
+    let mut records = Records::new(log, range);
+    for record in records.by_ref() {
+        let (at, record) = record?;
+        if let Ok(record) = RecordView::parse(record.as_ref()) {
+            enter(index, &record, at)?;
+        }
     }
-    Ok(at)
+    Ok(records.range.start)
+}
+
+/// What is kept of deleted topics, brought in line with the log.
+fn settle_deletions(
+    metadata: &Metadata,
+    log: &CommitLog,
+) -> Result<Vec<(TopicName, Deletion)>, StoreError> {
+    let mut deletions = metadata.deletions()?;
+    if deletions.is_empty() {
+        return Ok(deletions);
+    }
+    let topics: BTreeSet<_> = metadata
+        .topics()?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let mut is_changed = false;
+    for (name, kept) in &mut deletions {
+        if kept.below > log.appended() {
+            // The end of the log was lost after the topic was deleted: what comes there next is new.
+            kept.below = log.appended();
+            metadata.put_deletion(name, Some(kept))?;
+            is_changed = true;
+        }
+    }
+    let mut forgotten = Vec::new();
+    deletions.retain(|(name, kept)| {
+        // Retention took what was deleted, and nobody made the topic again.
+        let is_past = kept.below <= log.begin() && !topics.contains(name);
+        if is_past {
+            forgotten.push(name.clone());
+        }
+        !is_past
+    });
+    for name in &forgotten {
+        metadata.put_deletion(name, None)?;
+    }
+    if is_changed || !forgotten.is_empty() {
+        metadata.sync()?;
+    }
+    Ok(deletions)
+}
+
+/// Takes consumer offsets back to where queues end: a crash may have taken messages that were consumed, and the next ones
+/// get their offsets.
+fn lower_offsets(metadata: &Metadata, queues: &ConsumeQueues) -> Result<(), StoreError> {
+    for (group, (topic, queue), offset) in metadata.offsets()? {
+        let next = queues.next_offset(&topic, queue);
+        if offset > next {
+            tracing::warn!(%group, %topic, %queue, %offset, %next, "messages that were consumed are lost");
+            metadata.put_offset(&group, &topic, queue, Some(next))?;
+        }
+    }
+    Ok(())
 }
 
 /// Enters one message under each of its keys, its unique one first (RocketMQ `IndexService.buildIndex`).

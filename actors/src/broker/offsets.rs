@@ -2,6 +2,7 @@
 //! writes what has changed to disk every few seconds.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 use parking_lot::Mutex;
@@ -16,6 +17,8 @@ pub(crate) type ChangedOffsets = Vec<(GroupName, QueueKey, Option<QueueOffset>)>
 struct Table {
     committed: HashMap<GroupName, BTreeMap<QueueKey, QueueOffset>>,
     changed: HashMap<GroupName, BTreeMap<QueueKey, Option<QueueOffset>>>,
+    /// Taken to be written, and not known to be.
+    taken: Option<Arc<ChangedOffsets>>,
 }
 
 /// The next offset to process, by group and queue.
@@ -75,7 +78,9 @@ impl Offsets {
     /// Forgets all offsets in a topic.
     pub(crate) fn forget_topic(&self, topic: &TopicName) {
         let mut table = self.0.lock();
-        let Table { committed, changed } = &mut *table;
+        let Table {
+            committed, changed, ..
+        } = &mut *table;
         for (group, offsets) in committed {
             let gone: Vec<_> = offsets
                 .keys()
@@ -89,26 +94,40 @@ impl Offsets {
         }
     }
 
-    /// Takes what has changed, to be written.
-    pub(crate) fn take_changed(&self) -> ChangedOffsets {
-        let changed = std::mem::take(&mut self.0.lock().changed);
-        changed
+    /// Takes what has changed, to be written, together with what was taken before and never came back.
+    pub(crate) fn take_changed(&self) -> Arc<ChangedOffsets> {
+        let mut table = self.0.lock();
+        table.put_back();
+        let changed = std::mem::take(&mut table.changed);
+        let changed: ChangedOffsets = changed
             .into_iter()
             .flat_map(|(group, offsets)| {
                 offsets
                     .into_iter()
                     .map(move |(key, offset)| (group.clone(), key, offset))
             })
-            .collect()
+            .collect();
+        let taken = Arc::new(changed);
+        table.taken = Some(taken.clone());
+        taken
     }
 
-    /// Puts back what could not be written; what changed meanwhile is newer and stays.
-    pub(crate) fn return_changed(&self, unwritten: ChangedOffsets) {
+    /// To be told when what was taken is on the disk.
+    pub(crate) fn written(&self, changed: &Arc<ChangedOffsets>) {
         let mut table = self.0.lock();
-        for (group, key, offset) in unwritten {
-            entry(&mut table.changed, &group)
-                .entry(key)
-                .or_insert(offset);
+        // An earlier incarnation of the writer may have taken others.
+        table.taken.take_if(|taken| Arc::ptr_eq(taken, changed));
+    }
+}
+
+impl Table {
+    /// What could not be written has changed again; what changed meanwhile is newer and stays.
+    fn put_back(&mut self) {
+        let unwritten = self.taken.take();
+        for (group, key, offset) in unwritten.iter().flat_map(|taken| taken.iter()) {
+            entry(&mut self.changed, group)
+                .entry(key.clone())
+                .or_insert(*offset);
         }
     }
 }
@@ -135,36 +154,47 @@ mod tests {
         GroupName::new("g").unwrap()
     }
 
-    #[test]
-    fn only_what_changed_is_written_and_only_once() {
-        let offsets = Offsets::new([(group(), key("t", 0), QueueOffset(5))]);
-        assert!(offsets.take_changed().is_empty());
-        offsets.set(&group(), key("t", 0), QueueOffset(5));
-        assert!(offsets.take_changed().is_empty());
-        offsets.set(&group(), key("t", 0), QueueOffset(6));
-        offsets.set(&group(), key("t", 0), QueueOffset(7));
-        let changed = offsets.take_changed();
-        assert_eq!(changed, [(group(), key("t", 0), Some(QueueOffset(7)))]);
-        assert!(offsets.take_changed().is_empty());
+    /// Takes what changed and writes it.
+    fn write(offsets: &Offsets) -> ChangedOffsets {
+        let taken = offsets.take_changed();
+        offsets.written(&taken);
+        let mut changed = taken.to_vec();
+        changed.sort();
+        changed
     }
 
     #[test]
-    fn what_could_not_be_written_does_not_hide_what_is_newer() {
+    fn only_what_changed_is_written_and_only_once() {
+        let offsets = Offsets::new([(group(), key("t", 0), QueueOffset(5))]);
+        assert_eq!(write(&offsets), []);
+        offsets.set(&group(), key("t", 0), QueueOffset(5));
+        assert_eq!(write(&offsets), []);
+        offsets.set(&group(), key("t", 0), QueueOffset(6));
+        offsets.set(&group(), key("t", 0), QueueOffset(7));
+        let changed = (group(), key("t", 0), Some(QueueOffset(7)));
+        assert_eq!(write(&offsets), [changed]);
+        assert_eq!(write(&offsets), []);
+    }
+
+    #[test]
+    fn what_was_lost_on_the_way_is_written_again_and_does_not_hide_what_is_newer() {
         let offsets = Offsets::default();
         offsets.set(&group(), key("t", 0), QueueOffset(1));
         offsets.set(&group(), key("t", 1), QueueOffset(1));
-        let taken = offsets.take_changed();
+        let lost = offsets.take_changed();
         offsets.set(&group(), key("t", 0), QueueOffset(2));
-        offsets.return_changed(taken);
-        let mut changed = offsets.take_changed();
-        changed.sort();
+        let taken = offsets.take_changed();
+        // The writer that lost them comes late, and has nothing to say any more.
+        offsets.written(&lost);
+        drop(taken);
         assert_eq!(
-            changed,
+            write(&offsets),
             [
                 (group(), key("t", 0), Some(QueueOffset(2))),
                 (group(), key("t", 1), Some(QueueOffset(1)))
             ]
         );
+        assert_eq!(write(&offsets), []);
     }
 
     #[test]
@@ -172,12 +202,12 @@ mod tests {
         let offsets = Offsets::default();
         offsets.set(&group(), key("a", 0), QueueOffset(1));
         offsets.set(&group(), key("b", 3), QueueOffset(2));
-        offsets.take_changed();
+        write(&offsets);
         let topic = TopicName::new("a").unwrap();
         assert!(offsets.knows_topic(&group(), &topic));
         offsets.forget_topic(&topic);
         assert!(!offsets.knows_topic(&group(), &topic));
         assert_eq!(offsets.get(&group(), &key("b", 3)), Some(QueueOffset(2)));
-        assert_eq!(offsets.take_changed(), [(group(), key("a", 0), None)]);
+        assert_eq!(write(&offsets), [(group(), key("a", 0), None)]);
     }
 }

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::model::{GroupConfig, GroupName, TopicConfig, TopicName, system_topics};
+use castmq_protocol::model::{
+    GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics,
+};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_storage::metadata::MetadataError;
+use castmq_storage::store::StoreError;
 use serde::Serialize;
 
 use crate::broker::context::{BrokerContext, Store};
@@ -58,19 +60,20 @@ pub(crate) struct PutGroup {
 /// Work for the thread.
 enum Job {
     PutTopic(TopicName, TopicConfig),
-    DeleteTopic(TopicName),
+    /// With the place up to which queues know the log.
+    DeleteTopic(TopicName, PhysicalOffset),
     PutGroup(GroupName, GroupConfig),
-    Offsets(ChangedOffsets),
+    Offsets(Arc<ChangedOffsets>),
 }
 
 struct Work {
     job: Job,
-    reply: Reply<(Job, Result<(), MetadataError>)>,
+    reply: Reply<(Job, Result<(), StoreError>)>,
 }
 
 /// What the thread has done, and what to do then.
 struct Done {
-    result: Result<(Job, Result<(), MetadataError>), Lost>,
+    result: Result<(Job, Result<(), StoreError>), Lost>,
     then: Then,
 }
 
@@ -79,7 +82,7 @@ enum Then {
     Topic(Reply<Result<Arc<Topic>, Refusal>>),
     Deleted(Reply<Result<(), Refusal>>),
     Group(Reply<Result<GroupName, Refusal>>),
-    Offsets(Option<Hold>),
+    Offsets,
 }
 
 /// See the module.
@@ -87,6 +90,8 @@ pub(crate) struct Metadata {
     context: Arc<BrokerContext>,
     thread: Option<Worker<Work>>,
     writes_offsets: bool,
+    /// Keeps the actor until the last offsets are written.
+    stopping: Option<Hold>,
     last_error: Option<String>,
 }
 
@@ -104,6 +109,7 @@ impl Metadata {
             context,
             thread: None,
             writes_offsets: false,
+            stopping: None,
             last_error: None,
         }
     }
@@ -119,16 +125,17 @@ impl Metadata {
         }
     }
 
-    fn write_offsets(&mut self, hold: Option<Hold>, ctx: &mut Ctx<'_, Self>) {
+    fn write_offsets(&mut self, ctx: &mut Ctx<'_, Self>) {
         if self.writes_offsets {
             return;
         }
         let changed = self.context.offsets.take_changed();
         if changed.is_empty() {
+            self.stopping = None;
             return;
         }
         self.writes_offsets = true;
-        self.submit(Job::Offsets(changed), Then::Offsets(hold), ctx);
+        self.submit(Job::Offsets(changed), Then::Offsets, ctx);
     }
 
     fn new_topic(&self, name: &TopicName, by: &str) -> Result<TopicConfig, Refusal> {
@@ -221,7 +228,7 @@ impl Metadata {
                 reply.send(Ok(topic));
                 self.topics_changed();
             }
-            (Job::DeleteTopic(name), Then::Deleted(reply)) => {
+            (Job::DeleteTopic(name, _), Then::Deleted(reply)) => {
                 self.context.topics.remove(&name);
                 self.context.offsets.forget_topic(&name);
                 reply.send(Ok(()));
@@ -231,13 +238,13 @@ impl Metadata {
                 self.context.groups.put(&name, config);
                 reply.send(Ok(name));
             }
-            (Job::Offsets(_), Then::Offsets(hold)) => drop(hold),
+            (Job::Offsets(changed), Then::Offsets) => self.context.offsets.written(&changed),
             // A job comes back with what was waiting for it.
             _ => {}
         }
     }
 
-    fn failed(&mut self, job: Job, then: Then, error: &MetadataError) {
+    fn failed(&mut self, then: Then, error: &StoreError) {
         tracing::error!(%error, "metadata cannot be written");
         self.last_error = Some(error.to_string());
         let refusal = Refusal::unknown(ErrorCode::StorageFailed, error.to_string());
@@ -245,10 +252,8 @@ impl Metadata {
             Then::Topic(reply) => reply.send(Err(refusal)),
             Then::Deleted(reply) => reply.send(Err(refusal)),
             Then::Group(reply) => reply.send(Err(refusal)),
-            Then::Offsets(hold) => drop(hold),
-        }
-        if let Job::Offsets(offsets) = job {
-            self.context.offsets.return_changed(offsets);
+            // They are taken again with the next ones, but a stop does not wait for that.
+            Then::Offsets => self.stopping = None,
         }
     }
 }
@@ -269,32 +274,31 @@ fn group_name(name: &str) -> Result<GroupName, Refusal> {
 }
 
 /// On the thread.
-fn work(store: &Store, job: &Job) -> Result<(), MetadataError> {
+fn work(store: &Store, job: &Job) -> Result<(), StoreError> {
     let metadata = &store.metadata;
     match job {
         Job::PutTopic(name, config) => {
             metadata.put_topic(name, config)?;
-            metadata.sync()
-        }
-        Job::DeleteTopic(name) => {
-            metadata.remove_topic(name)?;
             metadata.sync()?;
-            if let Err(error) = store.queues.delete_topic(name) {
-                tracing::warn!(topic = %name, %error, "queues of a deleted topic are left over");
-            }
-            Ok(())
         }
+        Job::DeleteTopic(name, dispatched) => match store.delete_topic(name, *dispatched) {
+            Err(StoreError::Queues(error)) => {
+                tracing::warn!(topic = %name, %error, "files of a deleted topic are left over");
+            }
+            deleted => deleted?,
+        },
         Job::PutGroup(name, config) => {
             metadata.put_group(name, config)?;
-            metadata.sync()
+            metadata.sync()?;
         }
         Job::Offsets(offsets) => {
-            for (group, (topic, queue), offset) in offsets {
+            for (group, (topic, queue), offset) in offsets.iter() {
                 metadata.put_offset(group, topic, *queue, *offset)?;
             }
-            metadata.flush()
+            metadata.flush()?;
         }
     }
+    Ok(())
 }
 
 impl Cast for Metadata {
@@ -308,14 +312,14 @@ impl Cast for Metadata {
         })?);
         let interval = self.context.settings.store.offsets_flush_interval_ms.max(1);
         ctx.every(Duration::from_millis(interval), |metadata, ctx| {
-            metadata.write_offsets(None, ctx);
+            metadata.write_offsets(ctx);
         });
         Ok(())
     }
 
     fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
-        let hold = ctx.hold();
-        self.write_offsets(Some(hold), ctx);
+        self.stopping = Some(ctx.hold());
+        self.write_offsets(ctx);
     }
 
     fn observe(&self) -> MetadataState {
@@ -409,7 +413,11 @@ impl Answer<DeleteTopic> for Metadata {
             }
         });
         match checked {
-            Ok(name) => self.submit(Job::DeleteTopic(name), Then::Deleted(reply), ctx),
+            Ok(name) => {
+                let dispatched = self.context.positions.dispatched();
+                let job = Job::DeleteTopic(name, dispatched);
+                self.submit(job, Then::Deleted(reply), ctx);
+            }
             Err(refusal) => reply.send(Err(refusal)),
         }
     }
@@ -428,14 +436,19 @@ impl Answer<PutGroup> for Metadata {
 
 impl Receive<Done> for Metadata {
     fn receive(&mut self, Done { result, then }: Done, ctx: &mut Ctx<'_, Self>) {
-        if matches!(then, Then::Offsets(_)) {
+        let are_offsets = matches!(then, Then::Offsets);
+        if are_offsets {
             self.writes_offsets = false;
         }
         match result {
             Ok((job, Ok(()))) => self.done(job, then),
-            Ok((job, Err(error))) => self.failed(job, then, &error),
+            Ok((_, Err(error))) => self.failed(then, &error),
             // Dropping what waits tells it.
             Err(Lost) => ctx.fail(Failure::new("the metadata thread died")),
+        }
+        if are_offsets && self.stopping.is_some() {
+            // What changed while these were written.
+            self.write_offsets(ctx);
         }
     }
 }

@@ -19,6 +19,8 @@ use castmq_protocol::record::{BLANK_BYTES, RecordError, RecordView, Step, step};
 use super::{CommitLog, LogError, LoggedSegment, SharedSegment, segment_file_name};
 use crate::disk::{Disk, Segment};
 
+pub mod inspect;
+
 /// The least size of a segment: room for the longest record of RocketMQ's smallest settings.
 pub const MIN_SEGMENT_BYTES: u64 = 4096;
 

@@ -85,12 +85,6 @@ pub enum ConsumeQueueError {
         /// The configured length.
         bytes: u64,
     },
-    /// The topic was deleted while the queue was in use.
-    #[error("topic {topic} was deleted")]
-    Deleted {
-        /// The topic.
-        topic: TopicName,
-    },
     /// A sync failed earlier, and what it covered can be in memory only.
     #[error(
         "consume queues take no more writes since a sync failed ({reason}): check the disk and restart the broker"

@@ -10,6 +10,8 @@ impl ConsumeQueue {
     /// Forgets units of records below `physical`, the first record of the log, and removes files that hold nothing else.
     /// The last file stays, so that the queue remembers its next offset.
     pub(super) fn remove_below(&self, physical: PhysicalOffset) -> Result<(), ConsumeQueueError> {
+        // What is left of a topic of this name that was deleted goes first.
+        let physical = physical.max(self.shared.deleted_below(&self.topic));
         // Almost always the end of it, and paid for every queue there is.
         if self.state.lock().min_physical >= physical.0 {
             return Ok(());
@@ -17,9 +19,6 @@ impl ConsumeQueue {
         let _files_lock = self.files_lock.lock();
         let (min, max) = {
             let state = self.state.lock();
-            if state.is_deleted {
-                return Ok(());
-            }
             (state.min, state.max())
         };
         let (min, min_physical) = self.first_at_or_beyond(physical, min, max)?;

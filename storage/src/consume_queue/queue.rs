@@ -12,6 +12,7 @@ use super::files::{FileKey, read_exactly};
 use super::queues::Shared;
 use super::tail::Tail;
 use super::unit::{ConsumeUnit, Stored, UNIT, UNIT_BYTES};
+use crate::deletion::Deletion;
 use crate::disk::Wait;
 
 /// Units read from a file at once.
@@ -61,13 +62,12 @@ pub(super) struct State {
     pub(super) end_file: u64,
     pub(super) tail: Tail,
     pub(super) unsynced_names: UnsyncedNames,
-    /// Whether a unit ever came: before, any offset can be the first.
+    /// Whether a unit ever came: before, any offset from `min` on can be the first.
     pub(super) has_start: bool,
     /// Whether bytes that are no units may lie behind the last unit in the files.
     pub(super) is_ragged: bool,
     /// Whether it is among those to be written back and synced.
     pub(super) is_dirty: bool,
-    pub(super) is_deleted: bool,
 }
 
 /// Names that a power cut could still lose.
@@ -87,6 +87,19 @@ impl State {
         Self {
             min_physical: u64::MAX,
             ..Self::default()
+        }
+    }
+
+    /// A queue that goes on after its topic was deleted: what lies below, in the log or in the queue, is not its own.
+    pub(super) fn after(deletion: &Deletion, queue: QueueId) -> Self {
+        let next = deletion.next_of(queue).0;
+        Self {
+            min: next,
+            max_physical: deletion.below.0,
+            written: next,
+            synced: next,
+            tail: Tail::starting_at(next),
+            ..Self::empty()
         }
     }
 
@@ -194,14 +207,11 @@ impl ConsumeQueue {
         unit: ConsumeUnit,
     ) -> Result<Appended, ConsumeQueueError> {
         let mut state = self.state.lock();
-        if state.is_deleted {
-            return Err(self.deleted());
-        }
         if unit.end().0 <= state.max_physical {
             return Ok(Appended::Repeat);
         }
         self.check_storable(at, &unit)?;
-        if !state.has_start {
+        if !state.has_start && at.0 >= state.min {
             state.start_at(at.0);
         } else if at.0 < state.max() {
             if !self.is_torn_image(&state, at.0, &unit) {
@@ -244,12 +254,6 @@ impl ConsumeQueue {
         }
     }
 
-    pub(super) fn deleted(&self) -> ConsumeQueueError {
-        ConsumeQueueError::Deleted {
-            topic: self.topic.clone(),
-        }
-    }
-
     /// Whether the last unit in the files is what a power cut left of this one.
     ///
     /// A unit that crosses a border between sectors can lose the first part, so that the upper half or all of its
@@ -262,7 +266,8 @@ impl ConsumeQueue {
             8 => 0,
             _ => return false,
         };
-        at + 1 == state.max()
+        state.has_start
+            && at + 1 == state.max()
             && state.tail.start() == state.max()
             && kept + u64::from(unit.size) == state.max_physical
     }
@@ -308,9 +313,6 @@ impl ConsumeQueue {
     }
 
     fn check_readable(&self, state: &State, from: u64) -> Result<(), ConsumeQueueError> {
-        if state.is_deleted {
-            return Err(self.deleted());
-        }
         if from < state.min {
             return Err(ConsumeQueueError::BelowMin {
                 topic: self.topic.clone(),

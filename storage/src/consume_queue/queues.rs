@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use castmq_protocol::model::{PhysicalOffset, QueueId, TopicName};
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
 use super::error::{ConsumeQueueError, During};
 use super::files::Files;
-use super::load::load;
+use super::load::{load, remove_files};
 use super::queue::{ConsumeQueue, State};
+use super::tail::Tail;
 use super::truncate::Leftovers;
 use super::unit::UNIT;
+use crate::deletion::Deletion;
 use crate::disk::Disk;
 
 /// Threads that look at queues when the store opens: more than cores, since they wait for the disk.
@@ -31,9 +33,32 @@ pub(super) struct Shared {
     /// Queues with units that are not written or not synced, each once.
     dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
     pending_units: AtomicU64,
+    /// What is kept of topics that were deleted.
+    deletions: RwLock<HashMap<TopicName, Deletion>>,
 }
 
 impl Shared {
+    /// Units of records below are those of a topic that was deleted.
+    pub(super) fn deleted_below(&self, topic: &TopicName) -> PhysicalOffset {
+        let deletions = self.deletions.read();
+        deletions
+            .get(topic)
+            .map_or(PhysicalOffset::ZERO, |kept| kept.below)
+    }
+
+    /// Whether records that end there were all deleted with a topic of this name.
+    pub(super) fn is_deleted(&self, topic: &TopicName, end: u64) -> bool {
+        let deletions = self.deletions.read();
+        deletions.get(topic).is_some_and(|kept| end <= kept.below.0)
+    }
+
+    /// A queue without messages.
+    pub(super) fn initial(&self, topic: &TopicName, id: QueueId) -> State {
+        let deletions = self.deletions.read();
+        let kept = deletions.get(topic);
+        kept.map_or_else(State::empty, |kept| State::after(kept, id))
+    }
+
     pub(super) fn add_pending(&self, units: u64) {
         self.pending_units.fetch_add(units, Ordering::Relaxed);
     }
@@ -87,6 +112,7 @@ impl ConsumeQueues {
                 files,
                 dirty: Mutex::default(),
                 pending_units: AtomicU64::new(0),
+                deletions: RwLock::default(),
             }),
             topics: RwLock::default(),
             next_number: AtomicU64::new(0),
@@ -152,7 +178,7 @@ impl ConsumeQueues {
     pub fn queue(&self, topic: &TopicName, id: QueueId) -> Arc<ConsumeQueue> {
         match self.find(topic.as_str(), id) {
             Some(queue) => queue,
-            None => self.insert(topic, id, State::empty()),
+            None => self.insert(topic, id, self.shared.initial(topic, id)),
         }
     }
 
@@ -161,6 +187,25 @@ impl ConsumeQueues {
         let topics = self.topics.read();
         let queues = topics.get(topic)?;
         queues.get(position(queues, id).ok()?).cloned()
+    }
+
+    /// Whether there is no queue at all.
+    pub fn is_empty(&self) -> bool {
+        self.topics.read().is_empty()
+    }
+
+    /// The offset that the next message of this queue gets, as far as the log is dispatched.
+    pub fn next_offset(&self, topic: &TopicName, id: QueueId) -> QueueOffset {
+        match self.find(topic.as_str(), id) {
+            Some(queue) => queue.max_offset(),
+            None => QueueOffset(self.shared.initial(topic, id).max()),
+        }
+    }
+
+    /// The queues of a topic, in order.
+    pub fn of_topic(&self, topic: &TopicName) -> Vec<Arc<ConsumeQueue>> {
+        let topics = self.topics.read();
+        topics.get(topic.as_str()).cloned().unwrap_or_default()
     }
 
     /// All queues as of now, those of a topic together and in order.
@@ -268,29 +313,36 @@ impl ConsumeQueues {
             .fold(Ok(()), Result::and)
     }
 
-    /// Removes all queues of a topic with their files. Whoever still holds one gets
-    /// [`ConsumeQueueError::Deleted`] from it.
+    /// What is kept of a topic that was deleted, if one of this name was.
+    pub fn deletion(&self, topic: &TopicName) -> Option<Deletion> {
+        self.shared.deletions.read().get(topic).cloned()
+    }
+
+    /// Learns of topics that were deleted before the last stop. To be called before [`truncate`](Self::truncate), which
+    /// removes what is left of them.
+    pub fn restore_deletions(&self, deletions: impl IntoIterator<Item = (TopicName, Deletion)>) {
+        self.shared.deletions.write().extend(deletions);
+    }
+
+    /// Removes all messages of a topic from its queues, and their files. Whoever holds such a queue goes on with messages
+    /// of a topic that has the name after this one, if there will be one.
     ///
     /// # Errors
     ///
-    /// I/O errors. The queues are unusable then, and it can be called again.
-    pub fn delete_topic(&self, topic: &TopicName) -> Result<(), ConsumeQueueError> {
-        let queues = self.topics.read().get(topic.as_str()).cloned();
-        for queue in queues.into_iter().flatten() {
-            queue.mark_deleted();
-        }
+    /// I/O errors. The queues are empty all the same; files that are left over go with the next start.
+    pub fn delete_topic(&self, topic: &TopicName, kept: Deletion) -> Result<(), ConsumeQueueError> {
+        self.shared.deletions.write().insert(topic.clone(), kept);
+        let queues = self.of_topic(topic);
+        let emptied = queues.iter().map(|queue| queue.delete());
+        emptied.fold(Ok(()), Result::and)?;
         let files = &self.shared.files;
-        let folder = files.topic_folder(topic);
-        for queue in files.disk.list(&folder).during("list", &folder)? {
-            if queue.is_directory {
-                remove_folder(files, &folder.join(&queue.name))?;
-            }
-        }
-        remove_folder(files, &folder)?;
-        files.sync_directory(files.root())?;
-        self.topics.write().remove(topic.as_str());
-        self.shared.dirty.lock().retain(|queue| !queue.settle());
-        Ok(())
+        match files.disk.remove_directory(&files.topic_folder(topic)) {
+            // Somebody made the topic again.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result.during("remove the folder", &files.topic_folder(topic)),
+        }?;
+        files.sync_directory(files.root())
     }
 }
 
@@ -334,29 +386,32 @@ fn position(queues: &Queues, id: QueueId) -> Result<usize, usize> {
     queues.binary_search_by_key(&id, |queue| queue.id())
 }
 
-/// Removes a folder and the files in it.
-fn remove_folder(files: &Files, folder: &Path) -> Result<(), ConsumeQueueError> {
-    let entries = files.disk.list(folder).during("list", folder)?;
-    for file in entries.iter().rev().filter(|entry| !entry.is_directory) {
-        let path = folder.join(&file.name);
-        files.disk.remove(&path).during("remove", &path)?;
-    }
-    match files.disk.remove_directory(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.during("remove the folder", folder),
-    }
-}
-
 impl ConsumeQueue {
-    fn mark_deleted(&self) {
+    /// Empties the queue and removes its folder.
+    fn delete(&self) -> Result<(), ConsumeQueueError> {
         let _files_lock = self.files_lock.lock();
-        let mut state = self.state.lock();
-        self.shared.remove_pending(state.max() - state.written);
-        *state = State {
-            is_deleted: true,
-            is_dirty: state.is_dirty,
-            ..State::empty()
-        };
-        self.shared.files.forget(self.number);
+        {
+            let mut state = self.state.lock();
+            self.shared.remove_pending(state.max() - state.written);
+            let after = self.shared.initial(&self.topic, self.id);
+            // A message may have come since it was noted where the queue goes on.
+            let next = state.max().max(after.max());
+            *state = State {
+                min: next,
+                written: next,
+                synced: next,
+                tail: Tail::starting_at(next),
+                max_physical: state.max_physical.max(after.max_physical),
+                is_dirty: state.is_dirty,
+                ..after
+            };
+        }
+        let (files, folder) = (&self.shared.files, self.folder());
+        files.forget(self.number);
+        remove_files(files, self.number, &folder, |_| false)?;
+        match files.disk.remove_directory(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result.during("remove the folder", &folder),
+        }
     }
 }

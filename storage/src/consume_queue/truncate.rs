@@ -47,7 +47,7 @@ impl ConsumeQueue {
                 state.max_physical,
             )
         };
-        if !has_start {
+        if !has_start || self.shared.is_deleted(&self.topic, max_physical) {
             return self.forget_everything();
         }
         let keep = match max_physical <= physical.0 {
@@ -64,6 +64,9 @@ impl ConsumeQueue {
             }
             return self.forget_everything();
         };
+        if self.shared.is_deleted(&self.topic, last.end().0) {
+            return self.forget_everything();
+        }
         self.cut_files(keep, leftovers)?;
         let mut state = self.state.lock();
         state.max_physical = last.end().0;
@@ -92,7 +95,7 @@ impl ConsumeQueue {
         let mut state = self.state.lock();
         *state = State {
             is_dirty: state.is_dirty,
-            ..State::empty()
+            ..self.shared.initial(&self.topic, self.id)
         };
         Ok(())
     }

@@ -171,16 +171,14 @@ impl ConsumeQueue {
     /// Start of the first record whose unit a power cut could lose.
     pub(super) fn first_unsynced(&self) -> Option<PhysicalOffset> {
         let state = self.state.lock();
-        let is_synced = state.synced == state.max() || state.is_deleted;
+        let is_synced = state.synced == state.max();
         (!is_synced).then_some(PhysicalOffset(state.unsynced_physical))
     }
 
     /// Takes it off the list of dirty queues if there is nothing to do for it; says so.
     pub(super) fn settle(&self) -> bool {
         let mut state = self.state.lock();
-        if state.is_deleted
-            || (state.synced == state.max() && state.unsynced_names == UnsyncedNames::None)
-        {
+        if state.synced == state.max() && state.unsynced_names == UnsyncedNames::None {
             state.is_dirty = false;
         }
         !state.is_dirty

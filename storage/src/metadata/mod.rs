@@ -14,9 +14,12 @@ use bincode::{Decode, Encode};
 use castmq_protocol::model::{
     GroupConfig, GroupName, QueueId, QueueOffset, TopicConfig, TopicName,
 };
+use sled::transaction::{TransactionError, Transactional};
 use sled::{Db, IVec, Tree};
 
 pub use error::MetadataError;
+
+use crate::deletion::Deletion;
 
 /// The layout of keys and values. A store with a greater one was written by a later release.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -45,6 +48,7 @@ pub struct Metadata {
     groups: Tree,
     offsets: Tree,
     values: Tree,
+    deletions: Tree,
 }
 
 impl Metadata {
@@ -70,6 +74,7 @@ impl Metadata {
             groups: tree("groups")?,
             offsets: tree("offsets")?,
             values: tree("values")?,
+            deletions: tree("deletions")?,
             db,
         };
         metadata.check_schema()?;
@@ -112,9 +117,55 @@ impl Metadata {
         self.put(&self.topics, name.as_str(), config)
     }
 
-    /// Removes a topic.
-    pub fn remove_topic(&self, name: &TopicName) -> Result<(), MetadataError> {
-        self.remove(&self.topics, name.as_str().as_bytes())
+    /// Removes a topic with all consumer offsets in it, and keeps where its queues go on. All of it happens or nothing.
+    pub fn delete_topic(&self, name: &TopicName, kept: &Deletion) -> Result<(), MetadataError> {
+        let mut offsets = Vec::new();
+        for entry in self.offsets.iter().keys() {
+            let key = entry.map_err(|e| self.error("read", e))?;
+            if decode_offset_key(&key).is_some_and(|(_, (topic, _))| topic == *name) {
+                offsets.push(key);
+            }
+        }
+        let trees = (&self.topics, &self.offsets, &self.deletions);
+        let deleted = trees.transaction(|(topics, all_offsets, deletions)| {
+            topics.remove(name.as_str())?;
+            for key in &offsets {
+                all_offsets.remove(key)?;
+            }
+            deletions.insert(name.as_str(), kept.encode())?;
+            Ok(())
+        });
+        deleted.map_err(|error: TransactionError<()>| match error {
+            TransactionError::Storage(error) => self.error("write", error),
+            TransactionError::Abort(()) => self.damaged(b"deletions", "nobody gave up"),
+        })
+    }
+
+    /// What is kept of deleted topics, those that were made again among them.
+    pub fn deletions(&self) -> Result<Vec<(TopicName, Deletion)>, MetadataError> {
+        self.deletions
+            .iter()
+            .map(|entry| {
+                let (key, value) = entry.map_err(|e| self.error("read", e))?;
+                let name = std::str::from_utf8(&key).ok();
+                let name = name.and_then(|name| TopicName::new(name).ok());
+                let found = name.zip(Deletion::decode(&value));
+                found.ok_or_else(|| self.damaged(&key, "it is no deletion"))
+            })
+            .collect()
+    }
+
+    /// Writes what is kept of a deleted topic, or removes it.
+    pub fn put_deletion(
+        &self,
+        name: &TopicName,
+        kept: Option<&Deletion>,
+    ) -> Result<(), MetadataError> {
+        let Some(kept) = kept else {
+            return self.remove(&self.deletions, name.as_str().as_bytes());
+        };
+        let written = self.deletions.insert(name.as_str(), kept.encode());
+        written.map(drop).map_err(|e| self.error("write", e))
     }
 
     /// Writes a consumer group.
@@ -322,6 +373,8 @@ fn value_key(namespace: &str, key: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use castmq_protocol::model::PhysicalOffset;
+
     use super::*;
 
     fn open(folder: &tempfile::TempDir) -> Result<Metadata, MetadataError> {
@@ -346,7 +399,14 @@ mod tests {
         metadata
             .put_topic(&topic("b"), &TopicConfig::with_queues(1))
             .unwrap();
-        metadata.remove_topic(&topic("b")).unwrap();
+        metadata
+            .put_offset(&group("g"), &topic("b"), QueueId(0), Some(QueueOffset(4)))
+            .unwrap();
+        let kept = Deletion {
+            below: PhysicalOffset(5),
+            next: [(QueueId(0), QueueOffset(4))].into(),
+        };
+        metadata.delete_topic(&topic("b"), &kept).unwrap();
         metadata
             .put_group(&group("g"), &GroupConfig::default())
             .unwrap();
@@ -381,6 +441,9 @@ mod tests {
             metadata.offsets().unwrap(),
             [(group("g"), (topic("a"), QueueId(258)), QueueOffset(77))]
         );
+        assert_eq!(metadata.deletions().unwrap(), [(topic("b"), kept)]);
+        metadata.put_deletion(&topic("b"), None).unwrap();
+        assert_eq!(metadata.deletions().unwrap(), []);
         assert_eq!(metadata.value("ns", "k").unwrap(), Some(b"v".to_vec()));
         assert_eq!(
             metadata.values("ns").unwrap(),

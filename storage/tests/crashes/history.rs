@@ -103,6 +103,9 @@ impl History {
             panic!("lost {lost:?}, though everything below {durable} was durable");
         }
         self.sent.retain(|sent| sent.end() <= end);
+        for below in self.deleted_below.values_mut() {
+            *below = end.min(*below);
+        }
     }
 
     /// Messages that consumers can see, by queue.

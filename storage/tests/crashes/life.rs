@@ -112,6 +112,7 @@ impl Life {
                 88..93 => self.checkpoint(),
                 93..95 => self.change_writer(),
                 95..97 => self.expire(),
+                97 => self.delete_topic(),
                 _ => self.arm(),
             }
         }
@@ -151,11 +152,7 @@ impl Life {
         let run = self.run();
         let first = match run.next.get(&key) {
             Some(next) => *next,
-            None => run
-                .store
-                .queues
-                .find(key.0.as_str(), key.1)
-                .map_or(QueueOffset::ZERO, |queue| queue.max_offset()),
+            None => run.store.queues.next_offset(&key.0, key.1),
         };
         let count = self.dice.u64(1..4);
         let mut batch: Vec<_> = (0..count)
@@ -271,6 +268,17 @@ impl Life {
         let removed = run.store.log.remove_retired(true);
         run.check(removed.map(drop).map_err(StoreError::from));
         self.history.expired_below = begin;
+    }
+
+    /// A topic goes, and is made again at once: the next message of that name is the new one's.
+    fn delete_topic(&mut self) {
+        let topic = *self.dice.choice(&TOPICS).unwrap_or(&TOPICS[0]);
+        let topic = TopicName::new(topic).expect("that is a name");
+        let run = self.run();
+        let below = run.store.log.appended();
+        let deleted = run.store.delete_topic(&topic, run.dispatch.position());
+        run.check(deleted);
+        self.history.deleted_below.insert(topic, below);
     }
 
     /// Something is to go wrong soon.

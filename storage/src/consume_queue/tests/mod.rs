@@ -7,6 +7,7 @@ use std::sync::Arc;
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
 
 use super::*;
+use crate::deletion::Deletion;
 use crate::disk::fault::FaultDisk;
 use crate::disk::{Disk, Wait};
 
@@ -295,28 +296,70 @@ fn cold_units_are_not_waited_for() {
 }
 
 #[test]
-fn deleted_topics_are_gone_and_can_be_made_again() {
+fn a_deleted_topic_is_gone_and_goes_on_behind_its_last_offset() {
     let disk = disk();
     let queues = open(&disk);
     let queue = queues.queue(&topic("T"), QueueId(0));
     fill(&queue, 0..25);
     queues.write_back_all().unwrap();
     fill(&queue, 25..26);
-    queues.delete_topic(&topic("T")).unwrap();
+    let kept = Deletion {
+        below: PhysicalOffset(2800),
+        next: [(QueueId(0), QueueOffset(28))].into(),
+    };
+    queues.delete_topic(&topic("T"), kept.clone()).unwrap();
     assert_eq!(queues.pending_units(), 0);
     assert!(disk.list(Path::new("/store/cq")).unwrap().is_empty());
-    let gone = queue.append(QueueOffset(26), unit(2600)).unwrap_err();
-    assert_eq!(gone.to_string(), "topic T was deleted");
+    assert_eq!((queue.min_offset().0, queue.max_offset().0), (28, 28));
     assert!(
         queue
             .read(QueueOffset(0), 1, Wait::ForDisk, &mut Vec::new())
             .is_err()
     );
-    queues.delete_topic(&topic("T")).unwrap();
-    fill(&queues.queue(&topic("T"), QueueId(0)), 0..2);
+    // Messages that were on their way, and come again after a crash, are not the next topic's.
+    let old = queue.append(QueueOffset(26), unit(2600)).unwrap();
+    assert_eq!(old, Appended::Repeat);
+    queues.delete_topic(&topic("T"), kept.clone()).unwrap();
+    fill(&queues.queue(&topic("T"), QueueId(0)), 28..30);
     save(&queues);
-    assert_eq!(file_names(&disk, "T/0"), ["00000000000000000000"]);
-    assert!((0..20).all(|seed| open(&disk.crash(seed)).find("T", QueueId(0)).is_some()));
+    assert_eq!(file_names(&disk, "T/0"), ["00000000000000000400"]);
+    for seed in 0..20 {
+        let queues = open(&disk.crash(seed));
+        queues.restore_deletions([(topic("T"), kept.clone())]);
+        queues
+            .truncate(PhysicalOffset(9000), Leftovers::Near)
+            .unwrap();
+        assert_eq!(
+            read(&queues.find("T", QueueId(0)).unwrap(), 28, 9),
+            [28, 29]
+        );
+    }
+}
+
+#[test]
+fn what_a_stop_left_of_a_deleted_topic_goes_with_the_next_start() {
+    let disk = disk();
+    let queues = open(&disk);
+    fill(&queues.queue(&topic("T"), QueueId(0)), 0..25);
+    fill(&queues.queue(&topic("T"), QueueId(1)), 0..15);
+    save(&queues);
+    let kept = Deletion {
+        below: PhysicalOffset(2000),
+        next: [(QueueId(0), QueueOffset(20)), (QueueId(1), QueueOffset(15))].into(),
+    };
+    let queues = open(&disk.kill());
+    queues.restore_deletions([(topic("T"), kept)]);
+    queues
+        .truncate(PhysicalOffset(2500), Leftovers::Near)
+        .unwrap();
+    queues.remove_below(PhysicalOffset(0)).unwrap();
+    let found = |id| {
+        let queue = queues.find("T", QueueId(id)).unwrap();
+        (queue.min_offset().0, queue.max_offset().0)
+    };
+    assert_eq!((found(0), found(1)), ((20, 25), (15, 15)));
+    assert_eq!(queues.next_offset(&topic("T"), QueueId(2)), QueueOffset(0));
+    fill(&queues.queue(&topic("T"), QueueId(1)), 20..21);
 }
 
 #[test]
