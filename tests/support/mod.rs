@@ -1,6 +1,7 @@
 //! A real broker in the test's own process, on a folder and ports of its own, and what else tests share.
 //!
 //! - `history`: what was sent, answered and stored, and whether it agrees.
+//! - `hostile`: frames that no honest client sends.
 //! - `load`: producers and a consumer that fill a history.
 //! - `process`: the real binary, to be killed.
 
@@ -8,6 +9,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub(crate) mod history;
+pub(crate) mod hostile;
 pub(crate) mod load;
 pub(crate) mod process;
 
