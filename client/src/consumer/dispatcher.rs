@@ -39,6 +39,8 @@ pub(super) struct QueueKey {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) order: Order,
+    /// Workers that share the messages.
+    pub(super) workers: usize,
     pub(super) window: Window,
     /// Messages from the first unfinished one on, beyond which credit is held back.
     pub(super) max_span: usize,
@@ -46,11 +48,11 @@ pub(super) struct Rules {
     pub(super) max_attempts: Option<u32>,
 }
 
-/// A message whose turn it is. `S` says where its credit goes.
+/// Messages of one queue whose turn it is, in order. `S` says where their credit goes.
 #[derive(Debug)]
-pub(super) struct Job<S> {
-    key: QueueKey,
-    pub(super) message: ReceivedMessage,
+pub(super) struct Turn<S> {
+    pub(super) key: QueueKey,
+    pub(super) messages: VecDeque<ReceivedMessage>,
     pub(super) source: S,
 }
 
@@ -61,6 +63,7 @@ struct HeldQueue<S> {
     messages: VecDeque<ReceivedMessage>,
     tracker: OffsetTracker,
     returns: Returns,
+    /// Messages that workers have.
     running: usize,
     /// Messages that wait for another try, outside of `messages`.
     retrying: usize,
@@ -268,11 +271,16 @@ impl<S: Clone> Dispatcher<S> {
         returned
     }
 
-    /// The next message for a worker; `None` when there is none and never will be.
-    pub(super) fn poll_next(&self, worker: usize, cx: &mut Context<'_>) -> Poll<Option<Job<S>>> {
+    /// The next messages for a worker, a fair share and at most `most`; `None` when there are none and never will be.
+    pub(super) fn poll_next(
+        &self,
+        worker: usize,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Turn<S>>> {
         let mut inner = self.inner.lock();
-        if let Some(job) = inner.next() {
-            return Poll::Ready(Some(job));
+        if let Some(turn) = inner.next(most) {
+            return Poll::Ready(Some(turn));
         }
         if inner.stopped {
             return Poll::Ready(None);
@@ -282,50 +290,35 @@ impl<S: Clone> Dispatcher<S> {
         Poll::Pending
     }
 
-    /// A worker has finished. Returns credit to give back.
-    pub(super) fn finish(&self, job: Job<S>, ack: Ack, now: Instant) -> Option<Window> {
+    /// A worker is through with messages of a turn: those that it handled, and those that it leaves to others. Returns
+    /// credit to give back.
+    pub(super) fn finish(
+        &self,
+        key: QueueKey,
+        handled: &mut Vec<(ReceivedMessage, Ack)>,
+        untouched: VecDeque<ReceivedMessage>,
+        now: Instant,
+    ) -> Option<Window> {
         let mut inner = self.inner.lock();
-        let rules = inner.rules;
-        let Job {
-            key, mut message, ..
-        } = job;
         let held = inner.get(key)?;
-        held.running -= 1;
-        let given_up = rules
-            .max_attempts
-            .is_some_and(|most| message.attempts() >= most);
-        let mut returned = None;
-        if ack == Ack::Done || given_up {
-            if ack == Ack::Retry {
-                tracing::error!(
-                    ?message,
-                    "message was tried as often as allowed and is given up"
-                );
+        held.running -= handled.len() + untouched.len();
+        let left = untouched.len();
+        if !held.draining {
+            for message in untouched.into_iter().rev() {
+                held.messages.push_front(message);
             }
-            held.tracker.done(message.offset());
-            held.returns.add(message.record_bytes());
-            returned = inner.returned(key);
-        } else if !held.removed {
-            let pause = pause(rules.order, message.attempts());
-            let due = Reverse((now + pause, message.offset()));
-            message.next_attempt();
-            let message = match rules.order {
-                Order::PerQueue => {
-                    held.messages.push_front(message);
-                    held.suspended = true;
-                    None
-                }
-                Order::None => {
-                    held.retrying += 1;
-                    Some(message)
-                }
-            };
-            inner.retries.push(Retry { due, key, message });
-            self.rescheduled.notify_one();
         }
+        for (message, ack) in handled.drain(..) {
+            if inner.settle(key, message, ack, now) {
+                self.rescheduled.notify_one();
+            }
+        }
+        let returned = inner.returned(key);
         inner.list(key);
         inner.free_if_over(key);
+        let wakers = inner.wake(left);
         drop(inner);
+        wake_all(wakers);
         self.finished.notify_waiters();
         returned
     }
@@ -444,8 +437,8 @@ impl<S: Clone> Dispatcher<S> {
 }
 
 impl<S: Clone> Inner<S> {
-    fn next(&mut self) -> Option<Job<S>> {
-        let order = self.rules.order;
+    fn next(&mut self, most: usize) -> Option<Turn<S>> {
+        let Rules { order, workers, .. } = self.rules;
         while let Some(key) = self.ready.pop_front() {
             let Some(held) = self.get(key) else {
                 continue;
@@ -454,15 +447,18 @@ impl<S: Clone> Inner<S> {
             if !held.can_start(order) {
                 continue;
             }
-            let Some(message) = held.messages.pop_front() else {
-                continue;
+            let share = match order {
+                Order::PerQueue => held.messages.len(),
+                Order::None => held.messages.len() / workers.max(1),
             };
-            held.running += 1;
+            let count = share.clamp(1, most.max(1)).min(held.messages.len());
+            held.running += count;
+            let messages = held.messages.drain(..count).collect();
             let source = held.source.clone();
             self.list(key);
-            return Some(Job {
+            return Some(Turn {
                 key,
-                message,
+                messages,
                 source,
             });
         }
@@ -471,6 +467,54 @@ impl<S: Clone> Inner<S> {
 }
 
 impl<S> Inner<S> {
+    /// What came of a message. Returns whether it is tried again.
+    fn settle(
+        &mut self,
+        key: QueueKey,
+        mut message: ReceivedMessage,
+        ack: Ack,
+        now: Instant,
+    ) -> bool {
+        let Rules {
+            order,
+            max_attempts,
+            ..
+        } = self.rules;
+        let Some(held) = self.get(key) else {
+            return false;
+        };
+        let is_given_up = max_attempts.is_some_and(|most| message.attempts() >= most);
+        if ack == Ack::Retry && is_given_up {
+            tracing::error!(
+                ?message,
+                "message was tried as often as allowed and is given up"
+            );
+        }
+        if ack == Ack::Done || is_given_up {
+            held.tracker.done(message.offset());
+            held.returns.add(message.record_bytes());
+            return false;
+        }
+        if held.removed {
+            return false;
+        }
+        let due = Reverse((now + pause(order, message.attempts()), message.offset()));
+        message.next_attempt();
+        let message = match order {
+            Order::PerQueue => {
+                held.messages.push_front(message);
+                held.suspended = true;
+                None
+            }
+            Order::None => {
+                held.retrying += 1;
+                Some(message)
+            }
+        };
+        self.retries.push(Retry { due, key, message });
+        true
+    }
+
     fn returned(&mut self, key: QueueKey) -> Option<Window> {
         let max_span = self.rules.max_span;
         let held = self.get(key)?;

@@ -240,6 +240,7 @@ impl Settings {
         };
         let rules = Rules {
             order: self.order,
+            workers: self.concurrency,
             window: self.window,
             max_span: self.max_span,
             max_attempts: self.max_attempts,

@@ -47,11 +47,22 @@ impl OffsetTracker {
         self.next = self.next.max(next);
     }
 
+    fn find(&self, offset: QueueOffset) -> Option<usize> {
+        let (first, _) = self.open.front()?;
+        // Without gaps, which is the rule, its distance is its place.
+        let distance = usize::try_from(offset.0.checked_sub(first.0)?).ok()?;
+        match self.open.get(distance) {
+            Some((there, _)) if *there == offset => Some(distance),
+            _ => self
+                .open
+                .binary_search_by_key(&offset, |(offset, _)| *offset)
+                .ok(),
+        }
+    }
+
     /// A message is done. One that is not known any more is ignored.
     pub(super) fn done(&mut self, offset: QueueOffset) {
-        if let Ok(index) = self
-            .open
-            .binary_search_by_key(&offset, |(offset, _)| *offset)
+        if let Some(index) = self.find(offset)
             && let Some((_, done)) = self.open.get_mut(index)
         {
             *done = true;

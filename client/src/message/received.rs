@@ -85,6 +85,15 @@ impl ReceivedMessage {
         Ok(message)
     }
 
+    /// Reads a stored record, as it lies in a commit log, for tools that read one themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] when it cannot be read.
+    pub fn from_record(mut record: Bytes) -> Result<Self> {
+        Self::take(&mut record, None)
+    }
+
     fn view(&self) -> Option<RecordView<'_>> {
         // It could be read when the message was made.
         RecordView::parse(&self.record).ok()

@@ -15,6 +15,7 @@ const WINDOW: Window = Window {
 fn rules(order: Order) -> Rules {
     Rules {
         order,
+        workers: 4,
         window: WINDOW,
         max_span: 2000,
         max_attempts: None,
@@ -36,12 +37,35 @@ fn messages(offsets: std::ops::Range<u64>) -> Vec<ReceivedMessage> {
     read_records(Bytes::from(records), Some(&origin), 0).unwrap()
 }
 
-fn next(dispatcher: &Dispatcher<u32>) -> Option<Job<u32>> {
+/// A turn of one message.
+#[derive(Debug)]
+struct Job<S> {
+    key: QueueKey,
+    message: ReceivedMessage,
+    source: S,
+}
+
+fn turn(dispatcher: &Dispatcher<u32>, most: usize) -> Option<Turn<u32>> {
     let mut cx = Context::from_waker(Waker::noop());
-    match dispatcher.poll_next(0, &mut cx) {
-        Poll::Ready(job) => job,
+    match dispatcher.poll_next(0, most, &mut cx) {
+        Poll::Ready(turn) => turn,
         Poll::Pending => None,
     }
+}
+
+fn next(dispatcher: &Dispatcher<u32>) -> Option<Job<u32>> {
+    let mut turn = turn(dispatcher, 1)?;
+    assert_eq!(turn.messages.len(), 1);
+    Some(Job {
+        key: turn.key,
+        message: turn.messages.pop_front()?,
+        source: turn.source,
+    })
+}
+
+fn finish(dispatcher: &Dispatcher<u32>, job: Job<u32>, ack: Ack, now: Instant) -> Option<Window> {
+    let mut handled = vec![(job.message, ack)];
+    dispatcher.finish(job.key, &mut handled, VecDeque::new(), now)
 }
 
 fn deliver(dispatcher: &Dispatcher<u32>, key: QueueKey, offsets: std::ops::Range<u64>) {
@@ -86,7 +110,7 @@ fn in_order_one_message_of_a_queue_runs_at_a_time() {
         let job = next(&dispatcher).unwrap();
         assert_eq!(offset(&job), expected);
         assert!(next(&dispatcher).is_none());
-        dispatcher.finish(job, Ack::Done, now);
+        finish(&dispatcher, job, Ack::Done, now);
     }
     assert_eq!(dispatcher.committable(key), Some(QueueOffset(3)));
 }
@@ -97,7 +121,7 @@ fn in_order_a_message_to_be_tried_again_suspends_its_queue_and_only_that() {
     let dispatcher = Dispatcher::new(rules(Order::PerQueue));
     let first = dispatcher.add(queue(0), QueueOffset(0), 0);
     deliver(&dispatcher, first, 0..2);
-    dispatcher.finish(next(&dispatcher).unwrap(), Ack::Retry, now);
+    finish(&dispatcher, next(&dispatcher).unwrap(), Ack::Retry, now);
     assert!(next(&dispatcher).is_none());
     let second = dispatcher.add(queue(1), QueueOffset(0), 1);
     deliver(&dispatcher, second, 7..8);
@@ -116,9 +140,9 @@ fn without_order_others_go_on_while_one_waits_longer_each_time() {
     deliver(&dispatcher, key, 0..2);
     let mut job = next(&dispatcher).unwrap();
     let other = next(&dispatcher).unwrap();
-    dispatcher.finish(other, Ack::Done, now);
+    finish(&dispatcher, other, Ack::Done, now);
     for seconds in [1, 2, 4, 8, 16, 30, 30] {
-        dispatcher.finish(job, Ack::Retry, now);
+        finish(&dispatcher, job, Ack::Retry, now);
         let due = now + Duration::from_secs(seconds);
         assert_eq!(dispatcher.next_tick(), Some(due));
         dispatcher.tick(due - Duration::from_millis(1));
@@ -128,7 +152,7 @@ fn without_order_others_go_on_while_one_waits_longer_each_time() {
         now = due;
         assert_eq!(dispatcher.committable(key), Some(QueueOffset(0)));
     }
-    dispatcher.finish(job, Ack::Done, now);
+    finish(&dispatcher, job, Ack::Done, now);
     assert_eq!(dispatcher.committable(key), Some(QueueOffset(2)));
 }
 
@@ -141,9 +165,9 @@ fn a_message_tried_as_often_as_allowed_is_given_up() {
     });
     let key = dispatcher.add(queue(0), QueueOffset(0), 0);
     deliver(&dispatcher, key, 0..1);
-    dispatcher.finish(next(&dispatcher).unwrap(), Ack::Retry, now);
+    finish(&dispatcher, next(&dispatcher).unwrap(), Ack::Retry, now);
     dispatcher.tick(now + RETRY_PAUSE);
-    dispatcher.finish(next(&dispatcher).unwrap(), Ack::Retry, now);
+    finish(&dispatcher, next(&dispatcher).unwrap(), Ack::Retry, now);
     assert_eq!(dispatcher.next_tick(), None);
     assert_eq!(dispatcher.committable(key), Some(QueueOffset(1)));
 }
@@ -164,9 +188,9 @@ fn credit_is_held_back_while_an_unfinished_message_is_too_far_behind() {
     let mut jobs: Vec<_> = std::iter::from_fn(|| next(&dispatcher)).collect();
     let stuck = jobs.remove(0);
     for job in jobs {
-        assert_eq!(dispatcher.finish(job, Ack::Done, now), None);
+        assert_eq!(finish(&dispatcher, job, Ack::Done, now), None);
     }
-    let returned = dispatcher.finish(stuck, Ack::Done, now).unwrap();
+    let returned = finish(&dispatcher, stuck, Ack::Done, now).unwrap();
     assert_eq!(returned.messages, 20);
 }
 
@@ -183,7 +207,7 @@ fn messages_that_are_not_wanted_are_done_and_their_credit_returns() {
     let jobs: Vec<_> = std::iter::from_fn(|| next(&dispatcher)).collect();
     assert_eq!(jobs.iter().map(offset).collect::<Vec<_>>(), [0, 2]);
     for job in jobs {
-        dispatcher.finish(job, Ack::Done, Instant::now());
+        finish(&dispatcher, job, Ack::Done, Instant::now());
     }
     assert_eq!(dispatcher.committable(key), Some(QueueOffset(9)));
     let returned = dispatcher
@@ -206,7 +230,7 @@ async fn draining_waits_for_what_runs_and_starts_nothing_more() {
             .await
             .is_err()
     );
-    dispatcher.finish(job, Ack::Done, Instant::now());
+    finish(&dispatcher, job, Ack::Done, Instant::now());
     drained.await;
     assert_eq!(dispatcher.committable(key), Some(QueueOffset(1)));
 }
@@ -225,7 +249,7 @@ async fn a_queue_that_comes_back_can_wait_for_handlers_of_its_first_life() {
             .await
             .is_err()
     );
-    assert_eq!(dispatcher.finish(job, Ack::Retry, Instant::now()), None);
+    assert_eq!(finish(&dispatcher, job, Ack::Retry, Instant::now()), None);
     quiet.await;
     assert_eq!(dispatcher.next_tick(), None);
     // The place is free again, and what still knows its old key finds nothing.
@@ -242,9 +266,63 @@ fn workers_end_when_the_dispatcher_stops() {
     dispatcher.stop();
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(
-        dispatcher.poll_next(0, &mut cx),
+        dispatcher.poll_next(0, 1, &mut cx),
         Poll::Ready(None)
     ));
+}
+
+#[test]
+fn several_messages_in_a_turn_are_a_fair_share_and_what_is_left_goes_back_to_its_place() {
+    let now = Instant::now();
+    let dispatcher = Dispatcher::new(rules(Order::None));
+    let key = dispatcher.add(queue(0), QueueOffset(0), 0);
+    deliver(&dispatcher, key, 0..100);
+    let mut first = turn(&dispatcher, 32).unwrap();
+    assert_eq!(first.messages.len(), 25);
+    assert_eq!(turn(&dispatcher, 10).unwrap().messages.len(), 10);
+    let mut handled = Vec::new();
+    handled.extend(
+        first
+            .messages
+            .pop_front()
+            .map(|message| (message, Ack::Done)),
+    );
+    dispatcher.finish(key, &mut handled, first.messages, now);
+    assert!(handled.is_empty());
+    assert_eq!(dispatcher.committable(key), Some(QueueOffset(1)));
+    assert_eq!(offset(&next(&dispatcher).unwrap()), 1);
+}
+
+#[test]
+fn in_order_a_turn_that_fails_half_way_goes_on_at_the_message_that_failed() {
+    let now = Instant::now();
+    let dispatcher = Dispatcher::new(rules(Order::PerQueue));
+    let key = dispatcher.add(queue(0), QueueOffset(0), 0);
+    deliver(&dispatcher, key, 0..5);
+    let mut all = turn(&dispatcher, 32).unwrap().messages;
+    assert_eq!(all.len(), 5);
+    assert!(turn(&dispatcher, 32).is_none());
+    let rest = all.split_off(2);
+    let acks = [Ack::Done, Ack::Retry];
+    let mut handled = all.into_iter().zip(acks).collect();
+    dispatcher.finish(key, &mut handled, rest, now);
+    assert!(turn(&dispatcher, 32).is_none());
+    dispatcher.tick(now + RETRY_PAUSE);
+    let again = turn(&dispatcher, 32).unwrap().messages;
+    let offsets: Vec<_> = again.iter().map(|message| message.offset().0).collect();
+    assert_eq!(offsets, [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_is_left_of_a_turn_is_not_started_while_its_queue_drains() {
+    let dispatcher = Dispatcher::new(rules(Order::PerQueue));
+    let key = dispatcher.add(queue(0), QueueOffset(0), 0);
+    deliver(&dispatcher, key, 0..5);
+    let all = turn(&dispatcher, 32).unwrap().messages;
+    dispatcher.drain(key);
+    dispatcher.finish(key, &mut Vec::new(), all, Instant::now());
+    assert!(next(&dispatcher).is_none());
+    assert_eq!(dispatcher.committable(key), Some(QueueOffset(0)));
 }
 
 #[derive(Debug, Clone)]
@@ -311,7 +389,7 @@ proptest! {
                     if done && let Some(held) = queues.iter_mut().find(|held| held.0 == job.key) {
                         held.2.remove(&offset(&job));
                     }
-                    dispatcher.finish(job, if done { Ack::Done } else { Ack::Retry }, now);
+                    finish(&dispatcher, job, if done { Ack::Done } else { Ack::Retry }, now);
                 }
                 Step::Finish(..) => {}
                 Step::Wait => {
@@ -342,7 +420,7 @@ proptest! {
                     held.2.remove(&offset(&job));
                 }
                 *counts.entry(job.source).or_insert(0) += 1;
-                dispatcher.finish(job, Ack::Done, now);
+                finish(&dispatcher, job, Ack::Done, now);
             }
         }
         for (key, next, open, _) in &queues {

@@ -313,3 +313,30 @@ fn handles_may_cross_threads() {
     crosses::<PullConsumer>();
     crosses::<ReceivedMessage>();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_waits_does_not_hold_up_messages_behind_it() {
+    let cluster = stored(1, 500);
+    let (release, gate) = tokio::sync::watch::channel(false);
+    let seen = Seen::default();
+    let noted = seen.clone();
+    let consumer = group(&cluster)
+        .await
+        .concurrency(2)
+        .handler(move |message| {
+            let (seen, mut gate) = (noted.clone(), gate.clone());
+            async move {
+                if message.offset().0 == 100 {
+                    gate.wait_for(|open| *open).await.unwrap();
+                }
+                seen.note(&message);
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    seen.count(499).await;
+    release.send_replace(true);
+    consumer.shutdown().await.unwrap();
+    assert_eq!(seen.sorted(), (0..500).collect::<Vec<_>>());
+}
