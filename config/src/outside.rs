@@ -177,14 +177,14 @@ mod tests {
     #[test]
     fn a_wrong_flag_names_the_flag() {
         let layer = read_flags(&[
-            Flag::new("runtime.data_arbiters", "0", "--arbiters"),
+            Flag::new("limits.max_connections", "0", "--connections"),
             Flag::new("stor.data_dir", "x", "--set"),
         ]);
         let found: Vec<_> = layer.problems.iter().map(Problem::to_string).collect();
         assert_eq!(
             found,
             [
-                "flag --arbiters: runtime.data_arbiters is \"0\", allowed is: 1 to 1024",
+                "flag --connections: limits.max_connections is \"0\", allowed is: 1 to 1000000",
                 "flag --set: unknown key stor.data_dir: did you mean store.data_dir?",
             ]
         );

@@ -115,14 +115,14 @@ fn problems_of_all_layers_come_at_once() {
     let error = Loader::new(Node::Broker)
         .file(&file.path)
         .environment([("CASTMQ_BROKER__ID", "-1")])
-        .flags([Flag::new("runtime.data_arbiters", "x", "--arbiters")])
+        .flags([Flag::new("limits.max_connections", "x", "--connections")])
         .load()
         .unwrap_err();
     let found = lines(&error);
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].ends_with("b.toml:2: store.flush is \"never\", allowed is: async, sync"));
     assert!(found[1].starts_with("environment CASTMQ_BROKER__ID: broker.id is \"-1\""));
-    assert!(found[2].starts_with("flag --arbiters: "));
+    assert!(found[2].starts_with("flag --connections: "));
     assert!(
         error
             .to_string()

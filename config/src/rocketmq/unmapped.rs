@@ -15,7 +15,7 @@ pub(crate) struct Refused {
 /// Accepted without effect.
 pub(crate) static NEEDS_NONE: &[NeedsNone] = &[
     NeedsNone {
-        reason: "there are no thread pools to size: actors do the work, and runtime.data_arbiters says on how many threads",
+        reason: "there are no thread pools to size: actors do the work, on one thread",
         names: &[
             "sendMessageThreadPoolNums",
             "pullMessageThreadPoolNums",

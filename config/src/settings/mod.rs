@@ -6,7 +6,6 @@ mod log;
 mod name_server;
 mod replication;
 mod retention;
-mod runtime;
 mod store;
 
 use std::net::SocketAddr;
@@ -19,7 +18,6 @@ pub use log::{LogFormat, LogSettings};
 pub use name_server::NameServerSettings;
 pub use replication::ReplicationSettings;
 pub use retention::RetentionSettings;
-pub use runtime::RuntimeSettings;
 pub use store::{Flush, StoreSettings};
 
 use crate::KeyInfo;
@@ -38,8 +36,6 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// The bound of everything that grows.
     pub limits: LimitSettings,
-    /// Threads.
-    pub runtime: RuntimeSettings,
     /// Masters and slaves.
     pub replication: ReplicationSettings,
     /// What is logged and how.
@@ -70,13 +66,12 @@ pub(crate) struct Section {
     pub(crate) keys: &'static [KeyInfo],
 }
 
-pub(crate) static SECTIONS: [Section; 8] = [
+pub(crate) static SECTIONS: [Section; 7] = [
     BrokerSettings::SECTION,
     NameServerSettings::SECTION,
     StoreSettings::SECTION,
     RetentionSettings::SECTION,
     LimitSettings::SECTION,
-    RuntimeSettings::SECTION,
     ReplicationSettings::SECTION,
     LogSettings::SECTION,
 ];
