@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use castmq_protocol::model::{QueueId, QueueOffset};
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
 use castmq_protocol::native::frame::encode_frame;
-use castmq_protocol::native::request::Pull;
+use castmq_protocol::native::request::{Pull, Send};
+use castmq_protocol::native::response::{SendStatus, Sent};
 use castmq_protocol::native::{ErrorCode, Failure, Retry};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -429,4 +430,50 @@ async fn a_request_ends_with_its_time_however_much_else_comes() {
     }
     let ended = (&mut answer).now_or_never();
     assert!(matches!(ended, Some(Err(Error::Timeout { .. }))));
+}
+
+/// The bytes of an example in the documentation of the wire.
+fn documented(example: usize) -> Vec<u8> {
+    let text = include_str!("../../../docs/wire-format.md");
+    let block = text.split("```").nth(1 + 2 * example).unwrap();
+    let lines = block.trim().lines();
+    // Two spaces end the bytes of a line.
+    let bytes = lines.flat_map(|line| line.split("  ").next().unwrap_or("").split(' '));
+    bytes
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_documented_send_and_its_answer_are_what_goes_over_the_wire() {
+    let mut out = BytesMut::new();
+    let send = Send {
+        topic: 0,
+        queue: QueueId(2),
+        flags: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 1_700_000_000_001,
+        properties_bytes: 7,
+        extras: None,
+    };
+    let header = ClientHeader {
+        correlation: 5,
+        request: Request::Send(send),
+    };
+    encode_frame(&header, &[b"TAGS\x01a\x02", b"hello"], &mut out);
+    assert_eq!(out, documented(0));
+    out.clear();
+    let sent = Sent {
+        status: SendStatus::Stored,
+        queue: QueueId(2),
+        queue_offset: QueueOffset(0),
+        physical_offset: PhysicalOffset(4096),
+    };
+    let header = ServerHeader {
+        correlation: 5,
+        response: Response::Sent(sent),
+    };
+    encode_frame(&header, &[], &mut out);
+    assert_eq!(out, documented(1));
 }
