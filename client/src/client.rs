@@ -63,7 +63,7 @@ pub(crate) struct Shared {
 }
 
 impl Client {
-    /// Connects through one name server, with every setting as it comes.
+    /// Connects through a name server, or several separated by `;`, with every setting as it comes.
     ///
     /// # Errors
     ///
@@ -176,8 +176,11 @@ impl Default for ClientBuilder {
 
 impl ClientBuilder {
     /// Addresses of name servers, host and port. They are tried in turn. Default: `127.0.0.1:9876`.
+    ///
+    /// One string may hold several, separated by `;` or `,`, as RocketMQ's `NAMESRV_ADDR` does.
     pub fn name_servers<S: Into<String>>(mut self, addresses: impl IntoIterator<Item = S>) -> Self {
-        self.name_servers = addresses.into_iter().map(Into::into).collect();
+        let lists = addresses.into_iter().map(Into::into);
+        self.name_servers = lists.flat_map(|list| addresses_in(&list)).collect();
         self
     }
 
@@ -247,6 +250,12 @@ impl ClientBuilder {
     }
 }
 
+fn addresses_in(list: &str) -> Vec<String> {
+    let addresses = list.split([';', ',']).map(str::trim);
+    let present = addresses.filter(|address| !address.is_empty());
+    present.map(str::to_owned).collect()
+}
+
 /// RocketMQ's form, `ip@instance`, with the process and a random number as the instance.
 fn generated_id(ip: Option<IpAddr>) -> String {
     let ip = ip.map_or_else(|| "localhost".to_owned(), |ip| ip.to_string());
@@ -258,4 +267,17 @@ async fn local_ip(towards: &str) -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").await.ok()?;
     socket.connect(towards).await.ok()?;
     Some(socket.local_addr().ok()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn name_servers_may_come_in_one_string_and_there_must_be_one() {
+        let builder = Client::builder().name_servers(["a:1; b:2", "c:3,"]);
+        assert_eq!(builder.name_servers, ["a:1", "b:2", "c:3"]);
+        let nowhere = Client::connect(" ; ").await;
+        assert!(matches!(nowhere, Err(Error::Setting(_))));
+    }
 }

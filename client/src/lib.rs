@@ -1,26 +1,42 @@
 //! The Rust SDK for CastMQ.
 //!
+//! A program that sends a message and handles all that are sent, until Ctrl-C:
+//!
 //! ```no_run
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> castmq_client::Result<()> {
-//! use castmq_client::{Client, Filter, Message, StartFrom};
+//! use castmq_client::{Client, Error, Filter, Message, StartFrom};
 //!
-//! let client = Client::connect("127.0.0.1:9876").await?;
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Error> {
+//!     // Name servers know where topics are; one address finds the whole cluster.
+//!     let client = Client::connect("127.0.0.1:9876").await?;
 //!
-//! let producer = client.producer().build();
-//! producer.send(Message::new("orders", "hello")).await?;
+//!     let producer = client.producer().build();
+//!     let message = Message::builder("orders", "3 apples").key("order-17").build()?;
+//!     let receipt = producer.send(message).await?;
+//!     println!("stored as {receipt}");
 //!
-//! let consumer = client
-//!     .push_consumer("billing")
-//!     .subscribe("orders", Filter::All)
-//!     .from(StartFrom::Earliest)
-//!     .handler(|message| async move { println!("{:?}", message.body()) })
-//!     .start()
-//!     .await?;
-//! consumer.shutdown().await?;
-//! # Ok(())
-//! # }
+//!     let consumer = client
+//!         .push_consumer("billing")
+//!         .subscribe("orders", Filter::All)
+//!         .from(StartFrom::Earliest)
+//!         .handler(|message| async move {
+//!             let order = String::from_utf8_lossy(message.body()?);
+//!             println!("{} #{}: {order}", message.queue(), message.offset());
+//!             // An error lets the message come again.
+//!             Ok::<_, Error>(())
+//!         })
+//!         .start()
+//!         .await?;
+//!
+//!     tokio::signal::ctrl_c().await.ok();
+//!     // Finishes what runs, commits, leaves the group.
+//!     consumer.shutdown().await?;
+//!     producer.close().await;
+//!     Ok(())
+//! }
 //! ```
+//!
+//! More of them lie in the repository's `examples/`: many messages at once, batches, order, broadcasting, pulling.
 //!
 //! # Layout
 //!
@@ -72,3 +88,8 @@ pub use producer::{Delivery, Producer, ProducerBuilder, SendReceipt, SendStatus}
 pub use castmq_protocol::model;
 pub use castmq_protocol::native::{ErrorCode, Failure, Retry};
 pub use castmq_protocol::record::MessageId;
+
+/// The example in the repository's front page must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadMe;
