@@ -17,7 +17,7 @@ use crate::abort;
 use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::recovery::{self, Known, Recovered, Start};
 use crate::commit_log::{CommitLog, LogError, LogSlice};
-use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, Leftovers};
+use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, Leftovers, SyncRound};
 use crate::deletion::Deletion;
 use crate::disk::Disk;
 use crate::dispatch::{Dispatch, DispatchError};
@@ -134,6 +134,14 @@ pub struct Store {
     durable: AtomicU64,
     progress: Mutex<Progress>,
     _lock: Option<StoreLock>,
+}
+
+/// A checkpoint that is being made.
+#[derive(Debug)]
+pub struct CheckpointRound {
+    dispatched: PhysicalOffset,
+    store_ms: i64,
+    queues: SyncRound,
 }
 
 #[derive(Debug)]
@@ -284,11 +292,43 @@ impl Store {
         dispatched: PhysicalOffset,
         store_ms: i64,
     ) -> Result<(), StoreError> {
+        let mut round = self.begin_checkpoint(dispatched, store_ms)?;
+        while !self.go_on_with_checkpoint(&mut round)? {}
+        Ok(())
+    }
+
+    /// Begins with [`save_checkpoint`](Self::save_checkpoint), to go on in steps between which other things can be done.
+    /// Blocks.
+    pub fn begin_checkpoint(
+        &self,
+        dispatched: PhysicalOffset,
+        store_ms: i64,
+    ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
-        self.queues.sync_all()?;
+        Ok(CheckpointRound {
+            dispatched,
+            store_ms,
+            queues: self.queues.begin_sync(),
+        })
+    }
+
+    /// Takes a step of bounded length. Returns whether the checkpoint is made. Blocks.
+    pub fn go_on_with_checkpoint(&self, round: &mut CheckpointRound) -> Result<bool, StoreError> {
+        if !self.queues.sync_some(&mut round.queues)? {
+            return Ok(false);
+        }
         if let Some(index) = &self.index {
             index.sync()?;
         }
+        self.finish_checkpoint(round.dispatched, round.store_ms)?;
+        Ok(true)
+    }
+
+    fn finish_checkpoint(
+        &self,
+        dispatched: PhysicalOffset,
+        store_ms: i64,
+    ) -> Result<(), StoreError> {
         let durable = self.log.flushed();
         let point = self.queues.durable_physical(dispatched).min(durable);
         let mut progress = self.progress.lock();

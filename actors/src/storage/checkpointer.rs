@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
+use castmq_storage::store::CheckpointRound;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -24,29 +25,38 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// And after this much log, so that a start after a crash has no more to read.
 const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Task {
     WriteBack,
     Checkpoint {
         dispatched: PhysicalOffset,
         store_ms: i64,
     },
+    /// The next step of a checkpoint.
+    GoOn(CheckpointRound),
 }
+
+/// What is left to be done of a checkpoint, if it was one and there is anything.
+type Left = Option<CheckpointRound>;
 
 #[derive(Debug)]
 struct Work {
     task: Task,
-    reply: Reply<Result<(), String>>,
+    reply: Reply<Result<Left, String>>,
 }
 
 #[derive(Debug)]
-struct Done(Result<Result<(), String>, Lost>);
+struct Done(Result<Result<Left, String>, Lost>);
 
 /// See the module.
 pub(crate) struct Checkpointer {
     context: Arc<BrokerContext>,
     thread: Option<Worker<Work>>,
     is_busy: bool,
+    /// A checkpoint that is being made, between two steps.
+    round: Left,
+    /// The last one failed.
+    is_due_again: bool,
     last_write_back: Instant,
     last_checkpoint: (Instant, PhysicalOffset),
     last_error: Option<String>,
@@ -68,6 +78,8 @@ impl Checkpointer {
             last_write_back: now,
             thread: None,
             is_busy: false,
+            round: None,
+            is_due_again: false,
             last_error: None,
             context,
         }
@@ -95,7 +107,20 @@ impl Checkpointer {
         let dispatched = self.context.positions.dispatched();
         let (time, place) = self.last_checkpoint;
         let grown = dispatched.distance_from(place);
-        if grown >= CHECKPOINT_BYTES || (grown > 0 && time.elapsed() >= CHECKPOINT_INTERVAL) {
+        let interval = self.context.settings.store.consume_queue_flush_interval_ms;
+        let is_time = self.last_write_back.elapsed() >= Duration::from_millis(interval);
+        let pending = self.context.store.queues.pending_units();
+        // Memory is bounded first: a checkpoint of many queues takes a while.
+        if pending > MAX_PENDING_UNITS || (is_time && pending > 0 && self.round.is_some()) {
+            self.last_write_back = Instant::now();
+            return Some(Task::WriteBack);
+        }
+        if let Some(round) = self.round.take() {
+            return Some(Task::GoOn(round));
+        }
+        let is_wanted = grown > 0 || self.is_due_again;
+        if grown >= CHECKPOINT_BYTES || (is_wanted && time.elapsed() >= CHECKPOINT_INTERVAL) {
+            self.is_due_again = false;
             self.last_checkpoint = (Instant::now(), dispatched);
             self.last_write_back = Instant::now();
             return Some(Task::Checkpoint {
@@ -103,10 +128,7 @@ impl Checkpointer {
                 store_ms: self.context.positions.store_ms(),
             });
         }
-        let interval = self.context.settings.store.consume_queue_flush_interval_ms;
-        let is_time = self.last_write_back.elapsed() >= Duration::from_millis(interval);
-        let pending = self.context.store.queues.pending_units();
-        if pending > MAX_PENDING_UNITS || (is_time && grown > 0) {
+        if is_time && grown > 0 {
             self.last_write_back = Instant::now();
             return Some(Task::WriteBack);
         }
@@ -114,15 +136,19 @@ impl Checkpointer {
     }
 }
 
-fn work(store: &Store, task: Task) -> Result<(), String> {
-    match task {
-        Task::WriteBack => store.write_back(),
+fn work(store: &Store, task: Task) -> Result<Left, String> {
+    let done = match task {
+        Task::WriteBack => store.write_back().map(|()| None),
         Task::Checkpoint {
             dispatched,
             store_ms,
-        } => store.save_checkpoint(dispatched, store_ms),
-    }
-    .map_err(|error| error.to_string())
+        } => store.begin_checkpoint(dispatched, store_ms).map(Some),
+        Task::GoOn(mut round) => {
+            let is_made = store.go_on_with_checkpoint(&mut round);
+            is_made.map(|is_made| (!is_made).then_some(round))
+        }
+    };
+    done.map_err(|error| error.to_string())
 }
 
 impl Cast for Checkpointer {
@@ -150,13 +176,24 @@ impl Receive<Done> for Checkpointer {
     fn receive(&mut self, Done(result): Done, ctx: &mut Ctx<'_, Self>) {
         self.is_busy = false;
         match result {
-            Ok(Ok(())) => self.last_error = None,
+            Ok(Ok(left)) => {
+                self.last_error = None;
+                match left {
+                    Some(_) => self.round = left,
+                    // However long it took, something else gets its turn before the next.
+                    None => self.last_write_back = Instant::now(),
+                }
+                if self.round.is_some() {
+                    self.tick(ctx);
+                }
+            }
             Ok(Err(error)) => {
                 // What could not be written stays in memory and is tried again.
                 if self.last_error.as_ref() != Some(&error) {
                     tracing::error!(error, "consume queues cannot be written");
                 }
                 self.last_error = Some(error);
+                self.is_due_again = true;
             }
             Err(Lost) => ctx.fail(Failure::new("the checkpoint thread died")),
         }

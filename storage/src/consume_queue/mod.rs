@@ -38,7 +38,7 @@ mod tests;
 
 pub use error::ConsumeQueueError;
 pub use queue::{Appended, ConsumeQueue};
-pub use queues::ConsumeQueues;
+pub use queues::{ConsumeQueues, SyncRound};
 pub use search::Boundary;
 pub use truncate::Leftovers;
 pub use unit::{ConsumeUnit, UNIT_BYTES};

@@ -9,7 +9,7 @@ use std::thread;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::error::{ConsumeQueueError, During};
 use super::files::Files;
@@ -26,12 +26,21 @@ const PARALLEL_THREADS: usize = 16;
 /// Queues that a thread takes at once.
 const PARALLEL_CHUNK: usize = 64;
 
+/// Queues that are synced before somebody else gets the thread: some tens of milliseconds for new files.
+const QUEUES_A_STEP: usize = 128;
+/// From so many queues on, bringing everything on the file system to the device first costs less: each sync of a new file
+/// commits the file system's journal otherwise.
+const MANY_QUEUES: usize = 64;
+
 /// What all queues share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) files: Files,
-    /// Queues with units that are not written or not synced, each once.
-    dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
+    /// Queues that have units which are not written or not synced, since they were listed last: added to by whoever
+    /// appends, who does not wait.
+    newly_dirty: Mutex<Queues>,
+    /// All the others. With the former each queue once.
+    dirty: Mutex<Queues>,
     pending_units: AtomicU64,
     /// What is kept of topics that were deleted.
     deletions: RwLock<HashMap<TopicName, Deletion>>,
@@ -69,17 +78,30 @@ impl Shared {
 
     /// Called without the lock of the queue, which is taken while this list is locked.
     pub(super) fn add_dirty(&self, queue: &Arc<ConsumeQueue>) {
-        self.dirty.lock().push(queue.clone());
+        self.newly_dirty.lock().push(queue.clone());
+    }
+
+    /// All queues with units that are not written or not synced.
+    fn dirty(&self) -> MutexGuard<'_, Queues> {
+        let mut dirty = self.dirty.lock();
+        dirty.append(&mut self.newly_dirty.lock());
+        dirty
     }
 }
 
-/// Queues of one topic, in the order of their numbers.
 type Queues = Vec<Arc<ConsumeQueue>>;
+
+/// Queues that are still to be synced.
+#[derive(Debug)]
+pub struct SyncRound {
+    left: Queues,
+}
 
 /// All consume queues of a store.
 #[derive(Debug)]
 pub struct ConsumeQueues {
     shared: Arc<Shared>,
+    /// The queues of each topic, in the order of their numbers.
     topics: RwLock<HashMap<TopicName, Queues>>,
     next_number: AtomicU64,
 }
@@ -110,6 +132,7 @@ impl ConsumeQueues {
         let queues = Self {
             shared: Arc::new(Shared {
                 files,
+                newly_dirty: Mutex::default(),
                 dirty: Mutex::default(),
                 pending_units: AtomicU64::new(0),
                 deletions: RwLock::default(),
@@ -233,7 +256,7 @@ impl ConsumeQueues {
     ///
     /// The first error; the other queues are written nevertheless, and what could not be is tried again next time.
     pub fn write_back_all(&self) -> Result<(), ConsumeQueueError> {
-        let dirty = self.shared.dirty.lock().clone();
+        let dirty = self.shared.dirty().clone();
         dirty
             .iter()
             .map(|queue| queue.write_back())
@@ -246,12 +269,36 @@ impl ConsumeQueues {
     ///
     /// The first error. A sync that fails is final: see [`ConsumeQueueError::Poisoned`].
     pub fn sync_all(&self) -> Result<(), ConsumeQueueError> {
-        let dirty = self.shared.dirty.lock().clone();
-        let result = self
-            .sync_folders(&dirty)
-            .and_then(|()| dirty.iter().try_for_each(|queue| queue.sync()));
-        self.shared.dirty.lock().retain(|queue| !queue.settle());
-        result
+        let mut round = self.begin_sync();
+        while !self.sync_some(&mut round)? {}
+        Ok(())
+    }
+
+    /// Begins to make durable what was written back, in steps: [`sync_some`](Self::sync_some).
+    pub fn begin_sync(&self) -> SyncRound {
+        let left = self.shared.dirty().clone();
+        if left.len() >= MANY_QUEUES {
+            let files = &self.shared.files;
+            files.disk.write_out(files.root());
+        }
+        SyncRound { left }
+    }
+
+    /// Syncs some more queues, a bounded number. Returns whether it was the last of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sync_all`](Self::sync_all).
+    pub fn sync_some(&self, round: &mut SyncRound) -> Result<bool, ConsumeQueueError> {
+        let rest = round.left.len().saturating_sub(QUEUES_A_STEP);
+        let step = round.left.split_off(rest);
+        self.sync_folders(&step)?;
+        step.iter().try_for_each(|queue| queue.sync())?;
+        let is_done = round.left.is_empty();
+        if is_done {
+            self.shared.dirty().retain(|queue| !queue.settle());
+        }
+        Ok(is_done)
     }
 
     /// Syncs the folders above those of new queues, each once.
@@ -275,7 +322,7 @@ impl ConsumeQueues {
     ///
     /// `dispatched` has to be read before this is called.
     pub fn durable_physical(&self, dispatched: PhysicalOffset) -> PhysicalOffset {
-        let dirty = self.shared.dirty.lock();
+        let dirty = self.shared.dirty();
         let unsynced = dirty.iter().filter_map(|queue| queue.first_unsynced());
         unsynced
             .min()
@@ -349,7 +396,7 @@ impl ConsumeQueues {
 impl Drop for ConsumeQueues {
     fn drop(&mut self) {
         // Queues hold what they share, which must not hold them any longer.
-        self.shared.dirty.lock().clear();
+        self.shared.dirty().clear();
     }
 }
 

@@ -81,6 +81,9 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     }
     /// Makes the names in a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Brings what was written to files on the same file system to the device, if that can be done for all of them at
+    /// once: makes the syncs of many files cheap, which are needed all the same. Blocks.
+    fn write_out(&self, directory: &Path);
     /// Opens a file that is there.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Makes a file of `bytes` zeros, sparse where the disk can; fails when it is there already.

@@ -46,6 +46,14 @@ impl Disk for OsDisk {
         File::open(directory)?.sync_all()
     }
 
+    fn write_out(&self, directory: &Path) {
+        // What goes wrong here is told by the syncs that follow.
+        let written = File::open(directory).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        if let Err(error) = written {
+            tracing::debug!(directory = %directory.display(), %error, "files are synced one by one");
+        }
+    }
+
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Arc::new(OsFile::new(file)))

@@ -229,6 +229,8 @@ impl Disk for FaultDisk {
         world::sync_result(works)
     }
 
+    fn write_out(&self, _: &Path) {}
+
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let world = self.world.lock();
         Ok(Arc::new(FaultFile {
