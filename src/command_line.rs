@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
-use crate::tools::{AdminFlags, ConfigCommand, ConsumeFlags, ProduceFlags, StopFlags};
+use crate::tools::{
+    AdminFlags, ConfigCommand, ConsumeFlags, ProduceFlags, StopFlags, StoreCommand,
+};
 
 /// A message broker in the RocketMQ tradition: name server and broker in one process when started without a command.
 #[derive(Debug, Parser)]
@@ -31,6 +33,11 @@ pub(crate) enum Command {
     Consume(ConsumeFlags),
     /// Look after topics, groups, brokers and messages.
     Admin(AdminFlags),
+    /// Look into the data folder of a broker that does not run.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Show and check settings.
     Config {
         #[command(subcommand)]

@@ -24,4 +24,5 @@ mod storage;
 pub mod supervision;
 mod worker;
 
+pub use broker::assembly::store_options;
 pub use node::{Node, NodeError, Parts};

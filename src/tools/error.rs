@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use castmq_client::Error as ClientError;
 use castmq_config::LoadError;
+use castmq_storage::store::StoreError;
+use castmq_storage::store::check::CheckError;
 use thiserror::Error;
 
 use super::print::OutputError;
@@ -54,7 +56,7 @@ pub(crate) enum ToolError {
     Interrupted { stored: u64 },
 
     // stop
-    #[error("no server runs in {}{}; name its folder with --data", folder.display(), left_behind(gone))]
+    #[error("no server runs in {}{}: name the folder of the one to stop with --data", folder.display(), left_behind(gone))]
     NothingToStop { folder: PathBuf, gone: Vec<String> },
     #[error(
         "{name} (process {pid}) did not stop within {seconds} s: wait longer with --wait, or end it with `kill -9 {pid}`, which loses nothing acknowledged but makes the next start recover"
@@ -87,6 +89,18 @@ pub(crate) enum ToolError {
     MessageId { id: String },
     #[error("{0}")]
     Request(String),
+
+    // store
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{} is damaged in {places}, named above", folder.display())]
+    Damaged { folder: PathBuf, places: String },
+    #[error("nothing was changed in {}: do this with `castmq store repair {} --yes`", folder.display(), folder.display())]
+    NotConfirmed { folder: PathBuf },
+    #[error("no message begins at log position {from}{}", next.map_or_else(String::new, |next| format!(": the next one begins at {next}")))]
+    NoRecord { from: u64, next: Option<u64> },
 }
 
 fn left_behind(gone: &[String]) -> String {

@@ -63,6 +63,27 @@ impl<'a> MessageJson<'a> {
     pub(super) fn on(self, broker: &'a str) -> Self {
         Self { broker, ..self }
     }
+
+    /// The line that `store dump` prints.
+    pub(super) fn line(&self) -> String {
+        let mut line = format!(
+            "{} {} {}/{}#{} {} bytes",
+            self.physical_offset,
+            time::show(self.store_timestamp_ms),
+            self.topic,
+            self.queue,
+            self.offset,
+            self.body_bytes,
+        );
+        if let Some(tag) = self.tag {
+            line.extend([" tag=", tag]);
+        }
+        if !self.keys.is_empty() {
+            line.extend([" keys=", &self.keys.join(",")]);
+        }
+        line.extend([" ", &excerpt(&self.body, EXCERPT_LETTERS)]);
+        harmless(&line)
+    }
 }
 
 /// All that is known of a message, one thing on a line, and its body below.

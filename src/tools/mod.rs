@@ -2,6 +2,7 @@
 //!
 //! - [`produce`]: sends lines as messages. [`consume`]: prints messages as lines. [`progress`]: how far they are.
 //! - [`admin`]: topics, groups, brokers, messages and actors of a running cluster. [`connect`]: the way to it.
+//! - [`store`]: the data folder of a broker that does not run.
 //! - [`config`]: settings, shown and checked. [`stop`]: stops servers.
 //! - [`print`]: tables and JSON on standard output. [`message`]: messages in both forms. [`time`]: times as people write
 //!   them. [`error`]: what is said when a tool fails.
@@ -18,6 +19,7 @@ mod print;
 mod produce;
 mod progress;
 mod stop;
+mod store;
 mod time;
 
 use std::io::{self, Write as _};
@@ -28,6 +30,7 @@ pub(crate) use consume::ConsumeFlags;
 pub(crate) use error::ToolError;
 pub(crate) use produce::ProduceFlags;
 pub(crate) use stop::StopFlags;
+pub(crate) use store::StoreCommand;
 
 fn block_on<T>(tool: impl Future<Output = Result<T, ToolError>>) -> Result<T, ToolError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -61,6 +64,11 @@ pub(crate) fn consume(flags: &ConsumeFlags) -> Result<(), ToolError> {
 /// Asks a cluster.
 pub(crate) fn admin(flags: &AdminFlags) -> Result<(), ToolError> {
     admin::run(flags)
+}
+
+/// Looks into a data folder.
+pub(crate) fn store(command: &StoreCommand) -> Result<(), ToolError> {
+    store::run(command)
 }
 
 /// Shows and checks settings.

@@ -116,7 +116,8 @@ fn local_address() -> IpAddr {
     routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
-fn store_options(settings: &Settings) -> StoreOptions {
+/// Where a broker with these settings has its store, and how it is laid out.
+pub fn store_options(settings: &Settings) -> StoreOptions {
     let store = &settings.store;
     StoreOptions {
         root: store.data_dir.clone(),

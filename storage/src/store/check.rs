@@ -50,6 +50,8 @@ pub struct Closed {
 pub struct Checked {
     /// Whether the last stop was clean.
     pub was_clean: bool,
+    /// The log's folder.
+    pub commit_log: PathBuf,
     /// The log's first byte.
     pub begin: PhysicalOffset,
     /// Whole records in the log.
@@ -166,20 +168,21 @@ impl Closed {
                 _ => break,
             }
         }
-        // Above, a start fills queues anew.
-        let filled = match (opened.state.own, has_checkpoint && opened.was_clean) {
-            (Some(own), _) => own.recovery_point,
-            (None, true) => outlook.end,
-            (None, false) => PhysicalOffset::ZERO,
+        // From there on a start fills queues anew, whatever is in them.
+        let filled = match (opened.was_clean, opened.state.own) {
+            (true, _) if has_checkpoint => None,
+            (_, Some(own)) => Some(own.recovery_point),
+            (_, None) => Some(PhysicalOffset::ZERO),
         };
         let mut units = 0;
         for queue in queues.iter().flat_map(ConsumeQueues::iter) {
-            let (seen, found) = check_queue(&log, &queue, filled.min(outlook.end));
+            let (seen, found) = check_queue(&log, &queue, filled);
             units += seen;
             damage.extend(found.map(|found| self.name(&queue, found)));
         }
         Ok(Checked {
             was_clean: opened.was_clean,
+            commit_log: self.options.commit_log.clone(),
             begin: log.begin(),
             records,
             segments: log.segments(),
@@ -296,11 +299,12 @@ fn first_file_bytes(disk: &dyn Disk, folder: &Path, levels: u32) -> Option<u64> 
     None
 }
 
-/// Compares a queue with the log, up to where a start relies on it. Returns how many units were compared.
+/// Compares a queue with the log, up to where a start relies on it if it does not on all. Returns how many units were
+/// compared.
 fn check_queue(
     log: &Inspection<'_>,
     queue: &ConsumeQueue,
-    filled: PhysicalOffset,
+    filled: Option<PhysicalOffset>,
 ) -> (u64, Option<QueueDamage>) {
     let mut damage: Option<QueueDamage> = None;
     let mut note = |offset: QueueOffset, reason: String| match &mut damage {
@@ -327,7 +331,7 @@ fn check_queue(
             break;
         }
         for unit in &units {
-            if unit.physical >= filled {
+            if filled.is_some_and(|filled| unit.physical >= filled) {
                 break 'all;
             }
             if unit.physical >= log.begin()

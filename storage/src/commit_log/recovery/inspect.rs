@@ -22,6 +22,8 @@ pub struct Outlook {
     pub end: PhysicalOffset,
     /// Why the start would be refused, if it would.
     pub refusal: Option<Damage>,
+    /// Where whole records go on behind the end, when they do: a start without a refusal cuts them and keeps them aside.
+    pub next_valid: Option<PhysicalOffset>,
     /// What lies behind the end and would be cut: from the end to the last byte that is not zero. Empty when nothing does.
     pub behind: Range<PhysicalOffset>,
 }
@@ -89,8 +91,8 @@ impl<'a> Inspection<'a> {
             })?;
             // Space that was made ready counts as data and holds zeros.
             let bytes = found.segment.read(0..end).unwrap_or_default();
-            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-                return Ok(found.base + last as u64 + 1);
+            if let Some(end) = end_of_data(bytes) {
+                return Ok(found.base + end as u64);
             }
         }
         Ok(self.begin())
@@ -119,6 +121,7 @@ impl<'a> Inspection<'a> {
         };
         Ok(Outlook {
             end,
+            next_valid,
             refusal: is_refused.then(|| self.walk.damage(&walked, next_valid, known.durable)),
             behind: end..self.data_end()?.max(end),
         })
@@ -208,6 +211,19 @@ impl<'a> Iterator for Items<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         self.advance().transpose()
     }
+}
+
+/// Behind the last byte that is not zero.
+fn end_of_data(bytes: &[u8]) -> Option<usize> {
+    const PAGE: [u8; 4096] = [0; 4096];
+    let (pages, rest) = bytes.as_chunks();
+    let within = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0);
+    if let Some(last) = within(rest) {
+        return Some(bytes.len() - rest.len() + last + 1);
+    }
+    let page = pages.iter().rposition(|page| *page != PAGE)?;
+    let last = within(pages.get(page)?)?;
+    Some(page * PAGE.len() + last + 1)
 }
 
 fn open_segments(

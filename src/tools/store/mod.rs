@@ -1,0 +1,93 @@
+//! `castmq store`: the data folder of a broker that does not run.
+//!
+//! - [`check`]: says what is damaged. [`repair`]: makes the best of it. [`dump`]: prints what is there.
+
+mod check;
+mod dump;
+mod repair;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use castmq_actors::{Parts, store_options};
+use castmq_storage::disk::Disk;
+use castmq_storage::disk::os::OsDisk;
+use castmq_storage::store::check::Closed;
+use clap::{Args, Subcommand};
+
+use super::ToolError;
+use crate::command_line::ServeFlags;
+use crate::settings;
+use dump::DumpFlags;
+
+/// What is done with a data folder.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Look at every message and every queue, say what is damaged and what to do. Changes nothing.
+    Check {
+        #[command(flatten)]
+        folder: Folder,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a damaged store usable: cut the log where a start would refuse it, build queues anew. Keeps what it takes away.
+    Repair {
+        #[command(flatten)]
+        folder: Folder,
+        /// Do it. Without, say what would be done.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print the messages of the log.
+    Dump(DumpFlags),
+}
+
+/// Which folder.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Folder {
+    /// The broker's data folder.
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+    /// The broker's configuration, needed when it has parts of the store elsewhere.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Folder {
+    /// Keeps brokers out of it.
+    fn close(&self) -> Result<Closed, ToolError> {
+        let serve = ServeFlags {
+            config: self.config.clone(),
+            data: Some(self.data.clone()),
+            ..ServeFlags::default()
+        };
+        let loaded = settings::load(Parts::Broker, &serve)?;
+        let options = store_options(&loaded.settings);
+        Ok(Closed::open(disk(), options)?)
+    }
+
+    fn path(&self) -> &Path {
+        &self.data
+    }
+}
+
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(OsDisk)
+}
+
+/// `1 message`, `2 messages`.
+fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
+pub(super) fn run(command: &StoreCommand) -> Result<(), ToolError> {
+    match command {
+        StoreCommand::Check { folder, json } => check::run(folder, *json),
+        StoreCommand::Repair { folder, yes } => repair::run(folder, *yes),
+        StoreCommand::Dump(flags) => dump::run(flags),
+    }
+}
