@@ -1,10 +1,9 @@
-//! `bench disk`: what the disk gives when nothing else is done: one thread appends records to a prepared segment, another
-//! makes durable whatever is there, and as many records wait at once as are allowed to.
+//! `bench disk`: what the disk gives when nothing else is done: as many records as wait at once are appended to a prepared
+//! segment, made durable together, and then come the next.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -145,49 +144,24 @@ impl GroupCommit {
         began: Instant,
         syncs: &mut Histogram<u64>,
     ) -> io::Result<u64> {
-        let durable = AtomicU64::new(0);
-        let is_over = AtomicBool::new(false);
         let body = vec![b'x'; self.size];
-        let record_bytes = record(&body).encoded_bytes() as u64;
-        let capacity = segment.capacity() as u64 / record_bytes * record_bytes;
-        let mut writer = segment
-            .clone()
-            .writer()
-            .ok_or_else(|| io::Error::other("the segment has a writer"))?;
-        thread::scope(|scope| {
-            let appender = scope.spawn(|| {
-                let mut end = 0;
-                while end < capacity && !is_over.load(Ordering::Acquire) {
-                    let limit = durable.load(Ordering::Acquire) + self.in_flight * record_bytes;
-                    if end >= limit {
-                        thread::park();
-                        continue;
-                    }
-                    while end < limit.min(capacity) {
-                        let bytes = record(&body).encode(writer.unpublished());
-                        writer.publish(bytes);
-                        end += bytes as u64;
-                    }
-                }
-            });
-            let mut end = 0;
-            while end < capacity && began.elapsed() < self.duration {
-                let published = segment.published() as u64;
-                if published == end {
-                    thread::yield_now();
-                    continue;
-                }
-                let start = Instant::now();
-                segment.sync(end as usize..published as usize)?;
-                syncs.saturating_record((start.elapsed().as_nanos() as u64).max(1));
-                end = published;
-                durable.store(end, Ordering::Release);
-                appender.thread().unpark();
+        let group = self.in_flight as usize * record(&body).encoded_bytes();
+        let writer = segment.clone().writer();
+        let mut writer = writer.ok_or_else(|| io::Error::other("the segment has a writer"))?;
+        let mut end = 0;
+        let mut synced = 0;
+        while end + group <= segment.capacity() && began.elapsed() < self.duration {
+            for _ in 0..self.in_flight {
+                let bytes = record(&body).encode(writer.unpublished());
+                writer.publish(bytes);
             }
-            is_over.store(true, Ordering::Release);
-            appender.thread().unpark();
-            Ok(end / record_bytes)
-        })
+            let start = Instant::now();
+            segment.sync(end..end + group)?;
+            syncs.saturating_record((start.elapsed().as_nanos() as u64).max(1));
+            end += group;
+            synced += self.in_flight;
+        }
+        Ok(synced)
     }
 }
 
