@@ -6,20 +6,29 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use castmq_protocol::native::frame::begin_frame;
-use castmq_protocol::native::{Failure, Response, ServerHeader, response::PUSH};
+use castmq_protocol::native::{ErrorCode, Failure, Response, ServerHeader, response::PUSH};
 use castmq_storage::commit_log::LogSlice;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::input::{Input, ReadError};
 use super::listener::Seat;
 use super::output::Output;
 use crate::supervision::{Cast, Ctx, Hold};
+
+/// How long a connection that was told why it ends is read on, so that what was told arrives: a socket that is closed
+/// with bytes unread makes the other side's system drop what it was sent.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes that are read on, at most.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads in one turn, after which others get theirs.
 const READS_A_TURN: usize = 4;
@@ -35,6 +44,10 @@ pub(crate) struct Connection {
     is_closing: bool,
     /// Nothing more will be written either.
     is_over: bool,
+    /// Why it ends, until that is put in line behind everything owed.
+    reason: Option<Failure>,
+    /// The other side was told why: it is given time to hear it.
+    farewell: Option<Farewell>,
     /// Keeps a session that was told to stop until everything owed has been written.
     hold: Option<Hold>,
     /// Its place among the connections that there may be.
@@ -58,6 +71,8 @@ impl Connection {
             last_read: Instant::now(),
             is_closing: false,
             is_over: false,
+            reason: None,
+            farewell: None,
             hold: None,
             _seat: seat,
         }
@@ -111,11 +126,12 @@ impl Connection {
         self.last_read.elapsed()
     }
 
-    /// Tells the other side why, and closes once that is written. Nothing more is read.
+    /// Answers what is owed, tells the other side why, and closes once that is written. Nothing more is read.
     pub(crate) fn close(&mut self, reason: Failure) {
         if !self.is_closing {
-            self.answer(PUSH, Response::Closing { reason });
             self.is_closing = true;
+            self.reason = Some(reason);
+            self.farewell = Some(Farewell::default());
         }
     }
 
@@ -124,6 +140,14 @@ impl Connection {
         if !self.is_over {
             self.close(reason);
             self.hold = Some(hold);
+        }
+    }
+
+    /// Everything was written. Ready when the other side had time to hear of the end.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.farewell {
+            Some(farewell) => farewell.poll(&mut self.socket, cx),
+            None => Poll::Ready(()),
         }
     }
 
@@ -137,6 +161,55 @@ impl Connection {
             self.last_read = Instant::now();
         }
         frames
+    }
+}
+
+/// The end of a connection whose other side may still be sending.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    is_shut: bool,
+    left_bytes: usize,
+    time: Option<Pin<Box<Sleep>>>,
+}
+
+impl Default for Farewell {
+    fn default() -> Self {
+        Self {
+            is_shut: false,
+            left_bytes: LINGER_BYTES,
+            time: None,
+        }
+    }
+}
+
+impl Farewell {
+    /// Says that nothing more will be written, and reads on until the other side has finished too, for a while.
+    pub(super) fn poll(
+        &mut self,
+        socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let time = self.time.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        if time.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !self.is_shut {
+            if ready!(Pin::new(&mut *socket).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            self.is_shut = true;
+        }
+        let mut unread = [0; 8 * 1024];
+        while self.left_bytes > 0 {
+            let mut buffer = ReadBuf::new(&mut unread);
+            let read = ready!(Pin::new(&mut *socket).poll_read(cx, &mut buffer));
+            let bytes = buffer.filled().len();
+            if read.is_err() || bytes == 0 {
+                return Poll::Ready(());
+            }
+            self.left_bytes = self.left_bytes.saturating_sub(bytes);
+        }
+        Poll::Ready(())
     }
 }
 
@@ -176,8 +249,17 @@ pub(crate) fn attach<S: Session>(ctx: &mut Ctx<'_, S>, idle_timeout: Duration) {
         turn
     });
     ctx.every(idle_timeout / 4, move |session, ctx| {
-        if session.connection().silent_for() >= idle_timeout {
-            tracing::debug!(peer = %session.connection().peer(), "closing an idle connection");
+        let connection = session.connection();
+        if connection.silent_for() < idle_timeout {
+            return;
+        }
+        // One that was told so before and did not take it in: a peer that does not read would be kept for ever.
+        if connection.hold.take().is_none() {
+            tracing::debug!(peer = %connection.peer(), "closing an idle connection");
+            connection.close(Failure::safe(
+                ErrorCode::InvalidRequest,
+                format!("nothing came for {idle_timeout:?}: send heartbeats, or raise limits.idle_timeout_ms"),
+            ));
             ctx.stop();
         }
     });
@@ -190,11 +272,18 @@ fn drive<S: Session>(session: &mut S, ctx: &mut Ctx<'_, S>, cx: &mut Context<'_>
             return Poll::Ready(());
         }
         if session.connection().is_closing {
-            let is_done = session.connection().pending_bytes() == 0 && !session.is_owing();
-            return if is_done {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+            if session.is_owing() {
+                return Poll::Pending;
+            }
+            if let Some(reason) = session.connection().reason.take() {
+                session
+                    .connection()
+                    .answer(PUSH, Response::Closing { reason });
+                continue;
+            }
+            return match session.connection().pending_bytes() {
+                0 => session.connection().poll_end(cx),
+                _ => Poll::Pending,
             };
         }
         if !session.may_read(cx) {
@@ -239,7 +328,6 @@ fn write<S: Session>(
 }
 
 fn end_of_input<S: Session>(session: &mut S, error: ReadError) {
-    use castmq_protocol::native::ErrorCode;
     let connection = session.connection();
     match &error {
         ReadError::Closed => tracing::debug!(peer = %connection.peer, "connection closed"),

@@ -1,5 +1,6 @@
 //! The first exchange on a connection: preface, hello, welcome.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,12 +9,14 @@ use bytes::{Buf, BytesMut};
 use castmq_protocol::native::frame::{LENGTH_BYTES, PREFACE, decode_header, encode_frame};
 use castmq_protocol::native::{
     ClientHeader, ErrorCode, Failure as Refusal, FrameError, Frames, Request, Response, Role,
-    ServerHeader, VERSION, Welcome,
+    ServerHeader, VERSION, Welcome, response::PUSH,
 };
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::connection::Farewell;
 
 /// Longest hello frame: nobody has said yet who they are.
 const MAX_HELLO_BYTES: usize = 64 * 1024;
@@ -57,7 +60,7 @@ pub(crate) struct Greeted {
 pub(crate) enum GreetingError {
     #[error("reading or writing failed: {0}")]
     Io(#[from] io::Error),
-    #[error("no hello came within {0:?}")]
+    #[error("no hello came within {0:?}: say hello at once, or raise limits.handshake_timeout_ms")]
     Late(Duration),
     #[error(
         "the first bytes are {0:02x?}: this port speaks CastMQ's native protocol, which begins with CMQ1"
@@ -69,6 +72,18 @@ pub(crate) enum GreetingError {
     Refused(Refusal),
 }
 
+impl GreetingError {
+    /// What the other side is told, where it can be told anything.
+    fn reason(&self) -> Option<Refusal> {
+        let code = match self {
+            Self::Io(_) | Self::Refused(_) => return None,
+            Self::Preface(_) => ErrorCode::UnsupportedVersion,
+            Self::Late(_) | Self::Frame(_) => ErrorCode::InvalidRequest,
+        };
+        Some(Refusal::never(code, self.to_string()))
+    }
+}
+
 /// Reads the hello and answers it. `welcome` is what accepted clients are told; `check` may refuse them.
 pub(crate) async fn greet(
     mut socket: TcpStream,
@@ -78,30 +93,53 @@ pub(crate) async fn greet(
     check: impl FnOnce(&Client) -> Result<(), Refusal>,
 ) -> Result<Greeted, GreetingError> {
     socket.set_nodelay(true)?;
-    let hello = timeout(within, read_hello(&mut socket))
-        .await
-        .map_err(|_| GreetingError::Late(within))?;
-    let (header, already) = hello?;
-    let answer = accept(header.request, peer, check);
-    let response = match &answer {
-        Ok(_) => Response::Welcome(welcome),
-        Err(refusal) => Response::Failed(refusal.clone()),
+    let hello = timeout(within, read_hello(&mut socket)).await;
+    let (header, already) = match hello.unwrap_or(Err(GreetingError::Late(within))) {
+        Ok(hello) => hello,
+        Err(error) => {
+            if let Some(reason) = error.reason() {
+                let closing = Response::Closing { reason };
+                turn_away(socket, within, PUSH, closing).await;
+            }
+            return Err(error);
+        }
     };
-    let answer_header = ServerHeader {
-        correlation: header.correlation,
-        response,
+    let client = match accept(header.request, peer, check) {
+        Ok(client) => client,
+        Err(refusal) => {
+            let failed = Response::Failed(refusal.clone());
+            turn_away(socket, within, header.correlation, failed).await;
+            return Err(GreetingError::Refused(refusal));
+        }
     };
-    let mut out = BytesMut::new();
-    encode_frame(&answer_header, &[], &mut out);
-    timeout(within, socket.write_all(&out))
+    let welcome = Response::Welcome(welcome);
+    timeout(within, say(&mut socket, header.correlation, welcome))
         .await
         .map_err(|_| GreetingError::Late(within))??;
-    let client = answer.map_err(GreetingError::Refused)?;
     Ok(Greeted {
         socket,
         client,
         already,
     })
+}
+
+async fn say(socket: &mut TcpStream, correlation: u64, response: Response) -> io::Result<()> {
+    let header = ServerHeader {
+        correlation,
+        response,
+    };
+    let mut out = BytesMut::new();
+    encode_frame(&header, &[], &mut out);
+    socket.write_all(&out).await
+}
+
+/// Says why a connection is not opened, to whoever hears it.
+async fn turn_away(mut socket: TcpStream, within: Duration, correlation: u64, response: Response) {
+    let said = timeout(within, say(&mut socket, correlation, response)).await;
+    if matches!(said, Ok(Ok(()))) {
+        let mut farewell = Farewell::default();
+        poll_fn(|cx| farewell.poll(&mut socket, cx)).await;
+    }
 }
 
 async fn read_hello(socket: &mut TcpStream) -> Result<(ClientHeader, BytesMut), GreetingError> {
@@ -162,7 +200,8 @@ fn accept(
     }
     let client = Client {
         client_id: hello.client_id,
-        software: hello.software,
+        // Shown to operators, and nothing hangs on it.
+        software: hello.software.chars().take(MAX_CLIENT_ID_BYTES).collect(),
         role: hello.role,
         peer,
     };
