@@ -1,7 +1,7 @@
 //! consumer-session: one consumer's connection. It asks queues for messages as far as the client's credit goes, and
 //! speaks for the client in its groups.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use super::greeting::Client;
 use super::membership::{MembershipLost, Memberships};
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
+use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::OffsetsAtTime;
 use crate::delivery::consumer_group::{Change, Commit, LEASE, Leave, Release};
 use crate::delivery::fetch::{Fetch, Fetched, Patience};
@@ -52,10 +53,21 @@ struct Delivered {
     fetched: Result<Fetched, Lost>,
 }
 
+/// A pull that is owed an answer.
+#[derive(Debug, Clone)]
+struct WaitingPull {
+    correlation: u64,
+    key: QueueKey,
+    offset: QueueOffset,
+    max_messages: u32,
+    max_bytes: u32,
+    patience: Patience,
+}
+
 /// A pull's fetch came back.
 #[derive(Debug)]
 struct PullDone {
-    correlation: u64,
+    pull: WaitingPull,
     fetched: Result<Fetched, Lost>,
 }
 
@@ -87,6 +99,8 @@ pub(crate) struct ConsumerSession {
     subscriptions: HashMap<u32, Subscription>,
     next_epoch: u64,
     waiting_pulls: usize,
+    /// Those of them whose messages would not fit what waits to be written: they are fetched again when it is.
+    held_pulls: VecDeque<WaitingPull>,
     announcing: usize,
     /// Subscriptions that stand still because too much waits to be written.
     is_held_back: bool,
@@ -120,6 +134,7 @@ impl ConsumerSession {
             subscriptions: HashMap::new(),
             next_epoch: 0,
             waiting_pulls: 0,
+            held_pulls: VecDeque::new(),
             announcing: 0,
             is_held_back: false,
             delivered: 0,
@@ -363,7 +378,9 @@ impl ConsumerSession {
             ));
         }
         let wait = Duration::from_millis(pull.wait_ms.into());
-        let fetch = Fetch {
+        let pull = WaitingPull {
+            correlation,
+            key: (topic.name.clone(), pull.queue),
             offset: pull.offset,
             max_messages: pull.max_messages,
             max_bytes: pull.max_bytes.min(self.context.limits.max_frame_bytes / 2),
@@ -372,18 +389,29 @@ impl ConsumerSession {
             } else {
                 Patience::Until(Instant::now() + wait)
             },
+        };
+        self.waiting_pulls += 1;
+        self.fetch_for_pull(pull, ctx);
+        Ok(None)
+    }
+
+    fn fetch_for_pull(&mut self, pull: WaitingPull, ctx: &mut Ctx<'_, Self>) {
+        let queue = self.context.deliveries.wake(&self.context, &pull.key);
+        let fetch = Fetch {
+            offset: pull.offset,
+            max_messages: pull.max_messages,
+            max_bytes: pull.max_bytes,
+            patience: pull.patience,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| PullDone {
-                correlation,
+                pull,
                 fetched,
             }),
         };
-        let key = (topic.name.clone(), pull.queue);
-        self.waiting_pulls += 1;
-        match self.context.deliveries.wake(&self.context, &key) {
+        match queue {
+            // A fetch that is not taken comes back as lost.
             Ok(queue) => drop(queue.tell(fetch)),
             Err(failure) => ctx.fail(failure),
         }
-        Ok(None)
     }
 
     fn commit(
@@ -398,6 +426,7 @@ impl ConsumerSession {
         for position in offsets {
             let topic = self.topics.get(position.topic)?;
             topic.check_read(position.queue)?;
+            self.check_commit(topic, position)?;
             keyed.push(((topic.name.clone(), position.queue), position.offset));
         }
         let commit = Commit {
@@ -409,6 +438,21 @@ impl ConsumerSession {
             session.finish(correlation, answer.map_err(|e| e.to_string()));
         });
         Ok(None)
+    }
+
+    /// An offset behind the queue's end would make the group pass over messages that are still to come.
+    fn check_commit(&self, topic: &Topic, position: &QueuePosition) -> Result<(), Refusal> {
+        let QueueRange { min, max, .. } = self.range(topic, position.queue, position.offset);
+        if position.offset <= max {
+            return Ok(());
+        }
+        Err(Refusal::never(
+            ErrorCode::OffsetOutOfRange,
+            format!(
+                "offset {} of queue {} of topic {} cannot be committed: the queue has offsets {min} to {max}",
+                position.offset, position.queue, topic.name
+            ),
+        ))
     }
 
     fn finish(&mut self, correlation: u64, answer: Result<Result<(), Refusal>, String>) {
@@ -570,7 +614,14 @@ impl Session for ConsumerSession {
     }
 
     fn written(&mut self, ctx: &mut Ctx<'_, Self>) {
-        if self.is_held_back && self.connection.pending_bytes() < MAX_PENDING_BYTES {
+        if self.connection.pending_bytes() >= MAX_PENDING_BYTES {
+            return;
+        }
+        // Each of them can fill the connection again, and makes way for the next by being written.
+        if let Some(pull) = self.held_pulls.pop_front() {
+            self.fetch_for_pull(pull, ctx);
+        }
+        if self.is_held_back {
             self.is_held_back = false;
             let ids: Vec<_> = self.subscriptions.keys().copied().collect();
             for id in ids {
@@ -626,9 +677,15 @@ impl Receive<Delivered> for ConsumerSession {
 }
 
 impl Receive<PullDone> for ConsumerSession {
-    fn receive(&mut self, done: PullDone, _ctx: &mut Ctx<'_, Self>) {
+    fn receive(&mut self, PullDone { pull, fetched }: PullDone, _ctx: &mut Ctx<'_, Self>) {
+        let is_full = self.connection.pending_bytes() >= MAX_PENDING_BYTES;
+        let has_messages = fetched.as_ref().is_ok_and(|fetched| fetched.messages > 0);
+        if is_full && has_messages {
+            self.held_pulls.push_back(pull);
+            return;
+        }
         self.waiting_pulls -= 1;
-        match done.fetched {
+        match fetched {
             Ok(fetched) => {
                 self.delivered += u64::from(fetched.messages);
                 self.context.meters.delivered(fetched.messages.into());
@@ -640,12 +697,12 @@ impl Receive<PullDone> for ConsumerSession {
                     messages: fetched.messages,
                 });
                 self.connection
-                    .answer_with_log(done.correlation, response, fetched.records);
+                    .answer_with_log(pull.correlation, response, fetched.records);
             }
             Err(Lost) => {
                 let refusal =
                     Refusal::safe(ErrorCode::Busy, "the queue was interrupted: pull again");
-                self.connection.fail(done.correlation, refusal);
+                self.connection.fail(pull.correlation, refusal);
             }
         }
     }
