@@ -49,6 +49,30 @@ struct Parked {
     end: PhysicalOffset,
     since: Instant,
     batch: AppendBatch,
+    /// Whether its outcomes say how it really stands.
+    is_settled: bool,
+}
+
+impl Parked {
+    /// It is stored, and perhaps not durable.
+    fn restate_late(&mut self) {
+        self.batch.restate(|stored| {
+            Outcome::Stored(Stored {
+                status: SendStatus::FlushTimeout,
+                ..stored
+            })
+        });
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Parked {
+    /// An incarnation that ends, by a panic for instance, must not call durable what is not.
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.restate_late();
+        }
+    }
 }
 
 /// What the live tree shows.
@@ -73,12 +97,13 @@ impl CommitTracker {
     }
 
     fn release(&mut self) {
-        while let Some(parked) = self.parked.pop_front() {
+        while let Some(mut parked) = self.parked.pop_front() {
             if parked.end > self.flushed {
                 self.parked.push_front(parked);
                 return;
             }
             // Dropping a batch answers it.
+            parked.is_settled = true;
         }
     }
 
@@ -91,12 +116,7 @@ impl CommitTracker {
                 self.parked.push_front(parked);
                 return;
             }
-            parked.batch.restate(|stored| {
-                Outcome::Stored(Stored {
-                    status: SendStatus::FlushTimeout,
-                    ..stored
-                })
-            });
+            parked.restate_late();
         }
     }
 
@@ -109,6 +129,7 @@ impl CommitTracker {
             parked
                 .batch
                 .restate(|_| Outcome::Refused(Box::new(refusal.clone())));
+            parked.is_settled = true;
         }
     }
 }
@@ -125,6 +146,9 @@ impl Cast for CommitTracker {
             // What an earlier incarnation was told may not have reached the dispatcher.
             let committed = self.flushed;
             self.dispatcher.tell(Advance { committed });
+            // Nor may what was parked with it have been flushed, and perhaps no message follows that would have it done.
+            self.flusher
+                .tell(FlushTo(self.context.store.log.appended()));
         }
         Ok(())
     }
@@ -144,6 +168,7 @@ impl Receive<Park> for CommitTracker {
             end,
             since: Instant::now(),
             batch,
+            is_settled: false,
         });
         match self.failure.clone() {
             Some(reason) => self.refuse(&reason),
