@@ -90,7 +90,10 @@ impl SegmentAllocator {
         let log = &self.context.store.log;
         let segment_bytes = log.segment_bytes();
         let left = segment_bytes - end.0 % segment_bytes;
-        let wants_segment = !log.has_next_segment() && left < (2 * window).max(segment_bytes / 4);
+        let margin = (2 * window)
+            .max(segment_bytes / 4)
+            .max(longest_request(&self.context));
+        let wants_segment = !log.has_next_segment() && left < margin;
         let work = Prepare {
             from: self.runway.prepared().max(end),
             to: end + window,
@@ -115,6 +118,12 @@ impl SegmentAllocator {
         self.last = (end, Instant::now());
         end
     }
+}
+
+/// Bytes that one request may take in the log: it is refused the rest of a segment that it does not fit, however much that
+/// is, and waits for the next. A record takes up to five times what a message without a body takes in a frame.
+fn longest_request(context: &BrokerContext) -> u64 {
+    8 * u64::from(context.limits.max_frame_bytes)
 }
 
 /// On the thread: first the segment, since without it the writer stands still, then the pages.
