@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_config::Settings;
+use castmq_storage::disk::Disk;
+use castmq_storage::disk::os::OsDisk;
 use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::{OpenReport, Store, StoreError};
 use thiserror::Error;
@@ -96,6 +98,15 @@ impl Node {
     /// Starts a node on the arbiter of the calling thread, which needs an actix system, and returns when it is ready to
     /// take connections.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, NodeError> {
+        Self::start_on(Arc::new(OsDisk), settings, parts).await
+    }
+
+    /// The same with a disk of one's own, for all that the store keeps but the metadata.
+    pub async fn start_on(
+        disk: Arc<dyn Disk>,
+        settings: &Settings,
+        parts: Parts,
+    ) -> Result<Self, NodeError> {
         let mut plan = Plan::new(Strategy::OneForOne);
         let mut name_servers = settings.broker.name_servers.clone();
         let mut name_server = None;
@@ -110,7 +121,8 @@ impl Node {
         let mut running = None;
         if parts.has_broker() {
             let data = Stage::new("data")?;
-            let made = broker::assembly::assemble(settings, &name_servers, Clock::system(), &data)?;
+            let made =
+                broker::assembly::assemble(disk, settings, &name_servers, Clock::system(), &data)?;
             plan = plan.child(Child::supervisor("broker", made.plan));
             running = Some(RunningBroker {
                 context: made.context,

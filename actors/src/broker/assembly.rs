@@ -8,7 +8,7 @@ use std::time::Duration;
 use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
-use castmq_storage::disk::os::OsDisk;
+use castmq_storage::disk::Disk;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
 use parking_lot::RwLock;
 
@@ -64,6 +64,7 @@ fn wired(wiring: &Wiring) -> Result<Arc<BrokerContext>, Failure> {
 
 /// Opens the store and makes all actors. Blocks.
 pub(crate) fn assemble(
+    disk: Arc<dyn Disk>,
     settings: &Settings,
     name_servers: &[String],
     clock: Clock,
@@ -72,7 +73,7 @@ pub(crate) fn assemble(
     let socket = bind(settings.broker.listen)?;
     let address = socket.local_addr().map_err(NodeError::Io)?;
     let store_host = advertised(settings, address)?;
-    let (store, report) = Store::open(Arc::new(OsDisk), store_options(settings))?;
+    let (store, report) = Store::open(disk, store_options(settings))?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
     let plan = plan(&context, socket, name_servers)?;
     Ok(Broker {
