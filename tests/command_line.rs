@@ -1,0 +1,698 @@
+//! The command line as people and scripts use it: the real binary, its output, its exit codes.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use support::process::Process;
+
+/// Small files, and nothing acknowledged that is not on the disk.
+const SMALL: [(&str, &str); 5] = [
+    ("store.commit_log_segment_bytes", "1048576"),
+    ("store.index_hash_slots", "100"),
+    ("store.index_max_entries", "1000"),
+    ("store.flush", "sync"),
+    ("limits.max_message_bytes", "65536"),
+];
+
+/// How often something that others have to do first is tried.
+const ATTEMPTS: usize = 500;
+
+/// What a command did.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Sees to it that it did what it was asked to.
+    fn well(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
+    /// Sees to it that it failed and said why, in this way.
+    fn fails(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.error.starts_with("castmq: "), "{self:?}");
+        for part in parts {
+            assert!(self.error.contains(part), "{part:?} is missing in {self:?}");
+        }
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_castmq"));
+    command.args(args).env_remove("NAMESRV_ADDR");
+    command
+}
+
+fn run_with_input(args: &[&str], input: &str) -> Ran {
+    let mut child = command(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // What does not read its input may have ended before it got it.
+    let _ = child
+        .stdin
+        .take()
+        .expect("its input")
+        .write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("it ends");
+    Ran {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).expect("text"),
+        error: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+fn run(args: &[&str]) -> Ran {
+    run_with_input(args, "")
+}
+
+/// Name server and broker of one process, and the commands that ask them.
+struct Broker {
+    process: Process,
+    data: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let mut broker = Self {
+            process: Process::spawn(&data, &SMALL),
+            data,
+            _folder: folder,
+        };
+        broker.ready();
+        broker
+    }
+
+    fn ready(&mut self) {
+        self.process.ready();
+        until_registered(&self.process.name_server, 1);
+    }
+
+    /// Starts it again after it ended.
+    fn restart(&mut self) {
+        self.process = Process::spawn(&self.data, &SMALL);
+        self.ready();
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        self.run_with_input(args, "")
+    }
+
+    fn run_with_input(&self, args: &[&str], input: &str) -> Ran {
+        let mut all = args.to_vec();
+        all.extend(["-n", &self.process.name_server]);
+        run_with_input(&all, input)
+    }
+
+    fn produce(&self, topic: &str, count: usize) {
+        let lines: String = (0..count).map(|n| format!("message {n:03}\n")).collect();
+        self.run_with_input(&["produce", topic], &lines).well();
+    }
+
+    fn stop(&self) -> Ran {
+        run(&["stop", "--data", text(&self.data)])
+    }
+
+    fn store(&self, args: &[&str]) -> Ran {
+        let mut all = vec!["store", args[0], text(&self.data)];
+        all.extend(&args[1..]);
+        run(&all)
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
+/// Brokers register once they are ready.
+fn until_registered(name_server: &str, count: usize) {
+    for _ in 0..ATTEMPTS {
+        let listed = run(&["admin", "cluster", "list", "--json", "-n", name_server]);
+        if listed.code == Some(0)
+            && listed
+                .json()
+                .as_array()
+                .is_some_and(|all| all.len() == count)
+        {
+            return;
+        }
+    }
+    panic!("{count} brokers do not register with {name_server}");
+}
+
+/// An address at which nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+/// Any other server, killed when it is dropped.
+struct Server(Child);
+
+impl Server {
+    /// Returns it with the line that says that it is ready.
+    fn start(args: &[&str], settings: &[(&str, &str)]) -> (Self, String) {
+        let mut command = command(args);
+        for (key, value) in settings {
+            let variable = key.to_uppercase().replace('.', "__");
+            command.env(format!("CASTMQ_{variable}"), value);
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("its output");
+        BufReader::new(out).read_line(&mut line).expect("a line");
+        assert!(line.contains("ready"), "{line:?}");
+        (Self(child), line)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_topic_is_created_listed_shown_and_deleted() {
+    let broker = Broker::start();
+    let topic = |args: &[&str]| broker.run(&[&["admin", "topic"], args].concat());
+    let created = topic(&["create", "orders", "--queues", "2"]).well();
+    assert_eq!(created.out, "topic orders created on broker-a\n");
+    topic(&["create", "orders"]).fails(1, &["exists already", "--update"]);
+    topic(&["create", "or ders"]).fails(1, &["' '", "allowed are"]);
+    topic(&["create", "orders", "--queues", "3", "--update"]).well();
+    let mut listed = topic(&["list"]).well().out;
+    for _ in 0..ATTEMPTS {
+        // Name servers hear of a topic a moment later.
+        if listed.contains("orders       3  broker-a\n") {
+            break;
+        }
+        listed = topic(&["list"]).well().out;
+    }
+    assert_eq!(
+        listed,
+        "TOPIC   QUEUES  BROKERS\norders       3  broker-a\n"
+    );
+    let all = topic(&["list", "--all", "--json"]).well().json();
+    assert!(all.as_array().is_some_and(|all| all.len() > 5), "{all}");
+    broker.produce("orders", 6);
+    let shown = topic(&["show", "orders", "--json"]).well().json();
+    assert_eq!(shown[0]["queues"].as_array().map(Vec::len), Some(3));
+    assert_eq!(shown[0]["queues"][0]["max_offset"], 2);
+    let shown = topic(&["show", "orders"]).well().out;
+    assert!(!shown.contains('\x1b'), "{shown:?}");
+    topic(&["delete", "orders"]).well();
+    topic(&["show", "orders"]).fails(1, &["topic orders does not exist"]);
+    topic(&["delete", "orders"]).fails(1, &["topic orders does not exist"]);
+}
+
+#[test]
+fn a_group_is_shown_with_its_lag_and_set_back() {
+    let broker = Broker::start();
+    broker.produce("orders", 8);
+    let args = ["consume", "orders", "--group", "billing", "--max", "8"];
+    let consumed = broker.run(&args).well();
+    let mut lines: Vec<_> = consumed.out.lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines.first().map(String::as_str), Some("message 000"));
+    assert_eq!(lines.len(), 8);
+    let group = |args: &[&str]| broker.run(&[&["admin", "group"], args].concat());
+    let lag = || {
+        let listed = group(&["list", "--json"]).well().json();
+        assert_eq!(listed[0]["group"], "billing");
+        listed[0]["lag"].as_u64()
+    };
+    assert_eq!(lag(), Some(0));
+    group(&["reset-offset", "billing", "orders", "--to", "earliest"]).well();
+    assert_eq!(lag(), Some(8));
+    let one = [
+        "reset-offset",
+        "billing",
+        "orders",
+        "--offset",
+        "1",
+        "--queue",
+        "0",
+        "--json",
+    ];
+    assert_eq!(group(&one).well().json()[0]["offset"], 1);
+    assert_eq!(lag(), Some(7));
+    group(&["reset-offset", "billing", "orders", "--to", "1h"]).well();
+    assert_eq!(lag(), Some(8));
+    assert!(group(&["show", "billing"]).well().out.contains("COMMITTED"));
+    let again = ["reset-offset", "biling", "orders", "--to", "latest"];
+    group(&again).fails(1, &["group biling does not exist"]);
+    let beyond = [
+        "reset-offset",
+        "billing",
+        "orders",
+        "--queue",
+        "9",
+        "--to",
+        "latest",
+    ];
+    group(&beyond).fails(1, &["has no queue 9", "it has 4"]);
+    group(&["reset-offset", "billing", "orders"]).fails(2, &["--to"]);
+    group(&["reset-offset", "billing", "orders", "--to", "soon"]).fails(2, &["earliest", "15m"]);
+}
+
+#[test]
+fn messages_are_found_by_key_and_by_id() {
+    let broker = Broker::start();
+    let send = [
+        "produce",
+        "orders",
+        "--body",
+        "to\x1bbe found",
+        "--key",
+        "k1",
+        "--tag",
+        "t",
+        "--queue",
+        "2",
+        "--property",
+        "color=red",
+        "--rate",
+        "100",
+    ];
+    broker.run(&send).well();
+    let message = |args: &[&str]| broker.run(&[&["admin", "message"], args].concat());
+    let find = ["by-key", "orders", "k1", "--json"];
+    let mut found = message(&find).well().json();
+    for _ in 0..ATTEMPTS {
+        // The index follows the log.
+        if found[0].is_object() {
+            break;
+        }
+        found = message(&find).well().json();
+    }
+    assert_eq!(found[0]["queue"], 2);
+    assert_eq!(found[0]["properties"]["color"], "red");
+    let table = message(&["by-key", "orders", "k1"]).well().out;
+    assert!(table.contains("to\\u{1b}be found"), "{table:?}");
+    let id = found[0]["id"].as_str().expect("an id");
+    assert_eq!(message(&["show", id, "--json"]).well().json()["tag"], "t");
+    assert!(message(&["show", id]).well().out.contains("color=red"));
+    message(&["show", "12"]).fails(1, &["no message id", "by-key"]);
+    message(&["by-key", "orders", "k1", "--from", "tomorrow"]).fails(2, &["is not a time"]);
+    let none = message(&["by-key", "orders", "k2", "--json"]).well();
+    assert_eq!(none.out, "[]\n");
+}
+
+#[test]
+fn the_brokers_and_their_actors_are_listed() {
+    let broker = Broker::start();
+    let listed = broker.run(&["admin", "cluster", "list"]).well().out;
+    assert!(
+        listed
+            .lines()
+            .nth(1)
+            .is_some_and(|line| line.ends_with("  ok")),
+        "{listed}"
+    );
+    let tree = broker.run(&["admin", "actors"]).well().out;
+    let writer = tree.lines().find(|line| line.contains("log-writer"));
+    assert!(
+        writer.is_some_and(|line| line.contains("running")),
+        "{tree}"
+    );
+    let trees = broker.run(&["admin", "actors", "--json"]).well().json();
+    assert_eq!(trees[0]["tree"]["status"], "running");
+    let details = broker.run(&["admin", "actors", "--details"]).well();
+    assert!(details.out.contains("STATE"), "{details:?}");
+    let unknown = broker.run(&["admin", "actors", "--broker", "broker-z"]);
+    unknown.fails(1, &["no broker broker-z"]);
+}
+
+#[test]
+fn all_brokers_of_a_cluster_are_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| text(&folder.path().join(name)).to_owned();
+    let (ns, one, two) = (path("ns"), path("one"), path("two"));
+    let args = ["namesrv", "--namesrv-listen", "127.0.0.1:0", "--data", &ns];
+    let (_names, line) = Server::start(&args, &[]);
+    let address = line
+        .split("name server ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let address = address.expect("an address");
+    let empty = run(&["admin", "topic", "create", "orders", "-n", address]);
+    empty.fails(1, &["no broker is registered at", "castmq broker"]);
+    let start = |name: &str, data: &str| {
+        let settings = [&SMALL[..], &[("broker.name", name)]].concat();
+        let args = [
+            "broker",
+            "--data",
+            data,
+            "--listen",
+            "127.0.0.1:0",
+            "-n",
+            address,
+        ];
+        Server::start(&args, &settings).0
+    };
+    let (_one, other) = (start("one", &one), start("two", &two));
+    until_registered(address, 2);
+    let admin = |args: &[&str]| run(&[&["admin", "-n", address], args].concat());
+    let created = admin(&["topic", "create", "orders", "--queues", "1"]).well();
+    assert_eq!(created.out, "topic orders created on one, two\n");
+    admin(&["topic", "delete", "orders", "--broker", "two"]).well();
+    let shown = admin(&["topic", "show", "orders", "--json"]).well().json();
+    assert_eq!(shown.as_array().map(Vec::len), Some(1), "{shown}");
+    run(&["stop", "--data", &one]).well();
+    drop(other);
+    let stopped = run(&["stop", "--data", &ns]).well();
+    assert!(
+        stopped.out.starts_with("namesrv-0 (process "),
+        "{stopped:?}"
+    );
+}
+
+#[test]
+fn where_no_broker_runs_every_tool_says_how_to_start_one() {
+    let address = nobody();
+    for tool in [
+        &["admin", "topic", "list"][..],
+        &["produce", "orders", "--body", "x"],
+        &["consume", "orders", "--group", "g"],
+    ] {
+        let failed = run(&[tool, &["-n", &address]].concat());
+        failed.fails(1, &[&address, "start one with `castmq`", "-n"]);
+        assert_eq!(failed.error.lines().count(), 1, "{failed:?}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_flag_for_another() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let free = "127.0.0.1:0";
+    for (flag, other) in [
+        ("--listen", "--namesrv-listen"),
+        ("--namesrv-listen", "--listen"),
+    ] {
+        let args = ["--data", text(&data), flag, &address, other, free];
+        let failed = run(&args);
+        failed.fails(
+            1,
+            &[
+                &address,
+                "castmq stop",
+                &format!("another address with {flag}"),
+            ],
+        );
+        assert!(!data.exists(), "a folder is left");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_told_with_exit_code_2() {
+    run(&["frobnicate"]).fails(2, &["frobnicate", "Usage"]);
+    run(&["produce"]).fails(2, &["TOPIC"]);
+    run(&["produce", "t", "--rate", "0"]).fails(2, &["--rate"]);
+    run(&["consume", "t", "--group", "g", "--max", "0"]).fails(2, &["--max"]);
+    run(&["store", "check"]).fails(2, &["DIR"]);
+    let help = run(&["--help"]).well();
+    assert!(help.out.contains("admin"), "{help:?}");
+}
+
+#[test]
+fn messages_that_cannot_be_sent_are_told_of() {
+    let broker = Broker::start();
+    let produce = |args: &[&str], input: &str| {
+        broker.run_with_input(&[&["produce", "orders"], args].concat(), input)
+    };
+    produce(&["--body", "x", "--queue", "7"], "").fails(1, &["1 of 1 messages were not stored"]);
+    // Compressed it must still be longer than the limit.
+    let long: String = (0..120_000).map(|_| fastrand::alphanumeric()).collect();
+    let some = produce(&[], &format!("one\n{long}\nthree\n"));
+    some.fails(1, &["1 of 3 messages were not stored", "65536"]);
+    produce(&["--file", "/nowhere/at all"], "").fails(1, &["/nowhere/at all"]);
+    produce(&["--property", "a\x01b=no", "--body", "x"], "").fails(1, &[]);
+}
+
+#[test]
+fn a_server_is_stopped_and_its_pid_file_goes_with_it() {
+    let broker = Broker::start();
+    let pid_file = broker.data.join("broker.pid");
+    let written = fs::read_to_string(&pid_file).expect("a pid file");
+    assert_eq!(written.trim(), broker.process.id().to_string());
+    let stopped = broker.stop().well();
+    assert!(stopped.out.contains("stopped in"), "{stopped:?}");
+    assert!(!pid_file.exists());
+    assert!(
+        !broker.data.join("abort").exists(),
+        "the stop was not clean"
+    );
+    assert!(!broker.process.log().contains('\x1b'), "colors in a file");
+    broker.stop().fails(1, &["no server runs in", "--data"]);
+}
+
+#[test]
+fn a_process_that_only_has_the_number_in_a_pid_file_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut bystander = Command::new("cat")
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("cat");
+    let pid_file = folder.path().join("broker.pid");
+    fs::write(&pid_file, bystander.id().to_string()).expect("a pid file");
+    let stop = run(&["stop", "--data", text(folder.path())]);
+    stop.fails(1, &["has gone without removing its pid file"]);
+    assert!(!pid_file.exists());
+    assert!(
+        bystander.try_wait().expect("its state").is_none(),
+        "it was killed"
+    );
+    drop(bystander.stdin.take());
+    assert!(bystander.wait().expect("its end").success());
+}
+
+#[test]
+fn settings_are_shown_with_their_origin_and_all_errors_of_a_file_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = folder.path().join("good.toml");
+    fs::write(&good, "[broker]\nname = \"b1\"\n").expect("a file");
+    let shown = run(&[
+        "config",
+        "show",
+        "-c",
+        text(&good),
+        "--listen",
+        "127.0.0.1:1",
+        "--given",
+    ]);
+    let shown = shown.well().out;
+    assert!(
+        shown.contains(&format!("file {}:2", good.display())),
+        "{shown}"
+    );
+    assert!(shown.contains("flag --listen"), "{shown}");
+    let all = run(&["config", "show", "--json"]).well().json();
+    assert!(all.as_array().is_some_and(|all| all.len() > 20), "{all}");
+    let checked = run(&["config", "check", text(&good)]).well();
+    assert!(
+        checked.out.contains("can be used: 1 setting"),
+        "{checked:?}"
+    );
+    let bad = folder.path().join("bad.toml");
+    fs::write(&bad, "[broker]\nnane = \"b1\"\nid = -1\n").expect("a file");
+    let refused = run(&["config", "check", text(&bad)]);
+    refused.fails(1, &["2 problems", "broker.name", "broker.id", ":3"]);
+    let old = folder.path().join("old.properties");
+    fs::write(
+        &old,
+        "brokerName=b1\nsomethingElse=1\nsendMessageThreadPoolNums=4\n",
+    )
+    .expect("a file");
+    let warned = run(&["config", "check", text(&old), "--for", "broker"]).well();
+    assert!(warned.error.contains("warning: "), "{warned:?}");
+    assert!(warned.error.contains("somethingElse"), "{warned:?}");
+    run(&["config", "check", "/nowhere.toml"]).fails(1, &["/nowhere.toml", "cannot be read"]);
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_a_tool_quietly() {
+    let broker = Broker::start();
+    broker.produce("orders", 300);
+    let quiet = |args: &[&str]| {
+        let mut child = command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        drop(child.stdout.take());
+        let status = child.wait().expect("it ends");
+        let mut error = String::new();
+        let mut stderr = child.stderr.take().expect("its errors");
+        stderr.read_to_string(&mut error).expect("text");
+        assert!(status.success(), "{status}: {error}");
+        assert_eq!(error, "");
+    };
+    let name_server = broker.process.name_server.as_str();
+    quiet(&["admin", "topic", "list", "-n", name_server]);
+    quiet(&["consume", "orders", "--group", "g", "-n", name_server]);
+    broker.stop().well();
+    quiet(&["store", "dump", text(&broker.data)]);
+}
+
+/// Changes the first byte of something in a file.
+fn damage(path: &Path, position: usize) {
+    let mut bytes = fs::read(path).expect("the file");
+    bytes[position] ^= 0xFF;
+    fs::write(path, bytes).expect("the file is written");
+}
+
+fn find(path: &Path, what: &str) -> usize {
+    let bytes = fs::read(path).expect("the file");
+    let mut windows = bytes.windows(what.len());
+    windows
+        .position(|window| window == what.as_bytes())
+        .expect(what)
+}
+
+#[test]
+fn a_sound_store_is_dumped_and_one_in_use_is_left_alone() {
+    let broker = Broker::start();
+    broker.produce("orders", 5);
+    broker.produce("other", 2);
+    for command in ["check", "repair", "dump"] {
+        broker.store(&[command]).fails(1, &["is in use by process"]);
+    }
+    broker.stop().well();
+    let checked = broker.store(&["check", "--json"]).well().json();
+    assert_eq!(checked["messages"], 7);
+    assert_eq!(checked["queue_entries"], 7);
+    assert_eq!(checked["damages"].as_array().map(Vec::len), Some(0));
+    let dumped = broker.store(&["dump"]).well().out;
+    assert_eq!(dumped.lines().count(), 7);
+    assert!(dumped.starts_with("0 "), "{dumped}");
+    let other = broker
+        .store(&["dump", "--topic", "other", "--max", "1", "--json"])
+        .well()
+        .json();
+    assert_eq!(other["body"], "message 000");
+    let position = other["physical_offset"].to_string();
+    let rest = broker.store(&["dump", "--from", &position]).well().out;
+    assert_eq!(rest.lines().count(), 2);
+    broker
+        .store(&["dump", "--from", "1"])
+        .fails(1, &["no message begins at log position 1: "]);
+    let repaired = broker.store(&["repair"]).well();
+    assert!(
+        repaired.out.starts_with("nothing to repair"),
+        "{repaired:?}"
+    );
+    let empty = tempfile::tempdir().expect("a folder");
+    let no_store = run(&["store", "check", text(empty.path())]);
+    no_store.fails(1, &["is not the data folder of a broker"]);
+    assert_eq!(fs::read_dir(empty.path()).expect("the folder").count(), 0);
+}
+
+#[test]
+fn a_damaged_log_is_refused_named_and_cut_only_when_told_to() {
+    let mut broker = Broker::start();
+    broker.produce("orders", 20);
+    let data = broker.data.clone();
+    let killed = std::mem::replace(
+        &mut broker.process,
+        Process::spawn(&data.with_extension("x"), &SMALL),
+    );
+    killed.kill();
+    let segment = broker.data.join("commitlog/00000000000000000000");
+    damage(&segment, find(&segment, "message 012"));
+    let before = fs::read(&segment).expect("the log");
+    let checked = broker.store(&["check"]);
+    checked.fails(1, &["damaged in 1 place"]);
+    for part in [
+        text(&segment),
+        "check sum",
+        "store repair",
+        "a broker does not start",
+    ] {
+        assert!(
+            checked.out.contains(part),
+            "{part:?} is missing in {checked:?}"
+        );
+    }
+    let planned = broker.store(&["repair"]);
+    planned.fails(1, &["nothing was changed", "--yes"]);
+    assert!(planned.out.contains("would cut the log"), "{planned:?}");
+    assert!(
+        planned.out.contains("7 messages that can still be read"),
+        "{planned:?}"
+    );
+    assert!(
+        fs::read(&segment).expect("the log") == before,
+        "it was changed"
+    );
+    let dumped = broker.store(&["dump"]);
+    dumped.fails(1, &["passed over log position"]);
+    assert_eq!(dumped.out.lines().count(), 19);
+    let repaired = broker.store(&["repair", "--yes"]).well();
+    assert!(repaired.out.contains("kept in"), "{repaired:?}");
+    broker.store(&["check"]).well();
+    broker.restart();
+    let args = ["consume", "orders", "--group", "g", "--max", "12"];
+    assert_eq!(broker.run(&args).well().out.lines().count(), 12);
+}
+
+#[test]
+fn queues_that_do_not_fit_the_log_are_built_anew() {
+    let mut broker = Broker::start();
+    broker.produce("orders", 40);
+    broker.stop().well();
+    let queue = broker
+        .data
+        .join("consumequeue/orders/1/00000000000000000000");
+    // The position in the log that the second entry holds.
+    damage(&queue, 20 + 7);
+    let checked = broker.store(&["check"]);
+    checked.fails(1, &["damaged in 1 place"]);
+    assert!(
+        checked.out.contains("queue offset 1: no message begins at"),
+        "{checked:?}"
+    );
+    broker.store(&["repair"]).fails(1, &["--yes"]);
+    let repaired = broker.store(&["repair", "--yes"]).well();
+    assert!(
+        repaired.out.contains("queues were given 40 entries"),
+        "{repaired:?}"
+    );
+    let sound = broker.store(&["check", "--json"]).well().json();
+    assert_eq!(sound["queue_entries"], 40);
+    broker.restart();
+    let args = ["consume", "orders", "--group", "g", "--max", "40"];
+    assert_eq!(broker.run(&args).well().out.lines().count(), 40);
+}
