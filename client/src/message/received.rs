@@ -46,11 +46,26 @@ pub struct ReceivedMessage {
     queue: QueueId,
     offset: QueueOffset,
     system_flag: i32,
-    body: Range<usize>,
-    properties: Range<usize>,
+    body: Part,
+    properties: Part,
     attempts: u32,
-    /// The body, once it has been decompressed.
-    decompressed: OnceLock<Bytes>,
+    /// The body, once it has been decompressed. Apart, since few are compressed: messages pass through many hands, and
+    /// short ones pass faster.
+    decompressed: OnceLock<Box<Bytes>>,
+}
+
+/// A part of a record. Records are shorter than 4 GiB: their own length has 32 bits.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    start: u32,
+    length: u32,
+}
+
+impl Part {
+    fn range(self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + self.length as usize
+    }
 }
 
 impl ReceivedMessage {
@@ -59,9 +74,9 @@ impl ReceivedMessage {
         let view = RecordView::parse(bytes)?;
         let field = |field| Error::Record(RecordError::Field { field });
         PhysicalOffset::from_i64(view.physical_offset()).map_err(|_| field("physical offset"))?;
-        let range = |part: &[u8]| {
-            let start = part.as_ptr().addr() - bytes.as_ptr().addr();
-            start..start + part.len()
+        let part = |part: &[u8]| Part {
+            start: (part.as_ptr().addr() - bytes.as_ptr().addr()) as u32,
+            length: part.len() as u32,
         };
         let origin = match origin {
             Some(origin) => origin.clone(),
@@ -75,8 +90,8 @@ impl ReceivedMessage {
             queue: view.queue()?,
             offset: view.queue_offset()?,
             system_flag: view.sys_flag(),
-            body: range(view.body()),
-            properties: range(view.properties()),
+            body: part(view.body()),
+            properties: part(view.properties()),
             attempts: 1,
             decompressed: OnceLock::new(),
             record: Bytes::new(),
@@ -141,7 +156,7 @@ impl ReceivedMessage {
             return Ok(body);
         }
         let body = decompress(self.stored_slice(), self.system_flag)?;
-        Ok(self.decompressed.get_or_init(|| body))
+        Ok(self.decompressed.get_or_init(|| Box::new(body)))
     }
 
     /// Like [`ReceivedMessage::body`], as a handle that can be kept and sent on without copying.
@@ -150,16 +165,17 @@ impl ReceivedMessage {
             return Ok(self.stored_body());
         }
         self.body()?;
-        Ok(self.decompressed.get().cloned().unwrap_or_default())
+        let body = self.decompressed.get();
+        Ok(body.map_or_else(Bytes::new, |body| (**body).clone()))
     }
 
     /// The body as it is stored, compressed or not.
     pub fn stored_body(&self) -> Bytes {
-        self.record.slice(self.body.clone())
+        self.record.slice(self.body.range())
     }
 
     fn stored_slice(&self) -> &[u8] {
-        self.record.get(self.body.clone()).unwrap_or_default()
+        self.record.get(self.body.range()).unwrap_or_default()
     }
 
     /// Compares the stored body with its check sum.
@@ -172,7 +188,7 @@ impl ReceivedMessage {
     }
 
     fn encoded_properties(&self) -> &[u8] {
-        self.record.get(self.properties.clone()).unwrap_or_default()
+        self.record.get(self.properties.range()).unwrap_or_default()
     }
 
     /// The value of a property.
@@ -270,7 +286,7 @@ impl fmt::Debug for ReceivedMessage {
             .field("broker", &self.origin.broker)
             .field("queue", &self.queue)
             .field("offset", &self.offset)
-            .field("body_bytes", &self.body.len())
+            .field("body_bytes", &self.body.length)
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()
     }
@@ -367,6 +383,11 @@ pub(crate) mod tests {
             assert_eq!(message.body_bytes().unwrap(), &body[..]);
             assert_eq!(message.stored_body(), stored);
         }
+    }
+
+    #[test]
+    fn messages_stay_short() {
+        assert!(size_of::<ReceivedMessage>() <= 96);
     }
 
     #[test]
