@@ -25,7 +25,7 @@ const HEAD_BYTES: usize = 40;
 /// Where the two places for our own fields are: no sector holds parts of both.
 const PLACES: [usize; 2] = [1024, 1536];
 
-const MAGIC: [u8; 8] = *b"CMQCKPT2";
+const MAGIC: [u8; 8] = *b"CMQCKPT1";
 
 /// How much later than a checkpoint's time records may have been lost, in milliseconds (RocketMQ).
 const SAFETY_MS: i64 = 3000;
@@ -50,9 +50,17 @@ pub struct OwnState {
     pub durable: PhysicalOffset,
     /// A record's start, or the log's end: log and consume queues were durable up to here.
     pub recovery_point: PhysicalOffset,
+    /// After a clean stop: what the consume queues were, see
+    /// [`fingerprint`](crate::consume_queue::ConsumeQueues::fingerprint).
+    pub queues: Option<u64>,
 }
 
 impl CheckpointState {
+    /// Whether nobody ever wrote one.
+    pub fn is_missing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Store time up to which nothing was lost, as RocketMQ reckons, in milliseconds since the epoch.
     pub fn safe_timestamp_ms(&self) -> i64 {
         let least = self.log_timestamp_ms.min(self.queues_timestamp_ms);
@@ -145,7 +153,10 @@ impl Checkpoint {
     }
 }
 
-const OWN_BYTES: usize = MAGIC.len() + 8 + HEAD_BYTES + 16 + 4;
+const OWN_BYTES: usize = MAGIC.len() + 8 + HEAD_BYTES + 24 + 4;
+
+/// Tells a fingerprint from none.
+const HAS_FINGERPRINT: u64 = 1 << 63;
 
 impl Own {
     /// Consecutive numbers have different places.
@@ -155,12 +166,17 @@ impl Own {
     }
 
     fn encode(&self) -> [u8; OWN_BYTES] {
-        let fields: [&[u8]; 5] = [
+        let queues = self
+            .state
+            .queues
+            .map_or(0, |queues| queues | HAS_FINGERPRINT);
+        let fields: [&[u8]; 6] = [
             &MAGIC,
             &self.number.to_be_bytes(),
             &self.head,
             &self.state.durable.0.to_be_bytes(),
             &self.state.recovery_point.0.to_be_bytes(),
+            &queues.to_be_bytes(),
         ];
         let mut bytes = [0; OWN_BYTES];
         let (body, sum) = bytes.split_at_mut(OWN_BYTES - 4);
@@ -178,13 +194,16 @@ impl Own {
         }
         let (number, rest) = rest.split_first_chunk::<8>()?;
         let (head, rest) = rest.split_first_chunk::<HEAD_BYTES>()?;
-        let (durable, recovery_point) = rest.split_first_chunk::<8>()?;
+        let (durable, rest) = rest.split_first_chunk::<8>()?;
+        let (recovery_point, queues) = rest.split_first_chunk::<8>()?;
+        let queues = u64::from_be_bytes(*queues.first_chunk()?);
         Some(Self {
             number: u64::from_be_bytes(*number),
             head: *head,
             state: OwnState {
                 durable: PhysicalOffset(u64::from_be_bytes(*durable)),
-                recovery_point: PhysicalOffset(u64::from_be_bytes(*recovery_point.first_chunk()?)),
+                recovery_point: PhysicalOffset(u64::from_be_bytes(*recovery_point)),
+                queues: (queues & HAS_FINGERPRINT != 0).then_some(queues & !HAS_FINGERPRINT),
             },
         })
     }
@@ -216,6 +235,7 @@ mod tests {
         own: Some(OwnState {
             durable: PhysicalOffset(77),
             recovery_point: PhysicalOffset(66),
+            queues: Some(5),
         }),
     };
 
@@ -289,6 +309,7 @@ mod tests {
             own: Some(OwnState {
                 durable: PhysicalOffset(number),
                 recovery_point: PhysicalOffset(number),
+                queues: None,
             }),
             ..CheckpointState::default()
         };

@@ -184,13 +184,20 @@ impl Store {
         )?;
         let metadata = metadata.finish()?;
         let deletions = settle_deletions(&metadata, &log)?;
-        let from = match queues.is_empty() && deletions.is_empty() {
-            // Somebody removed their folder.
-            true => log.begin(),
-            false => opened.dispatch_from(&recovered),
+        let is_lost = queues.is_empty() && deletions.is_empty();
+        let (from, leftovers) = match is_lost || !opened.fits(&queues) {
+            true => {
+                if log.begin() < log.appended() {
+                    tracing::warn!(
+                        "the consume queues are not as they were left: they are filled from the log again"
+                    );
+                }
+                (log.begin(), Leftovers::Anywhere)
+            }
+            false => (opened.dispatch_from(&recovered), opened.leftovers()),
         };
         queues.restore_deletions(deletions);
-        queues.truncate(from, opened.leftovers())?;
+        queues.truncate(from, leftovers)?;
         queues.remove_below(log.begin())?;
         if options.is_sync_flush {
             log.sync(log.appended())?;
@@ -207,7 +214,7 @@ impl Store {
             )?),
             false => None,
         };
-        if !opened.was_clean {
+        if !opened.was_clean || leftovers == Leftovers::Anywhere {
             lower_offsets(&metadata, &queues)?;
         }
         if let Some(index) = &index {
@@ -217,6 +224,7 @@ impl Store {
         let own = OwnState {
             durable: log.flushed(),
             recovery_point: from.min(log.flushed()),
+            queues: None,
         };
         let boot = disk.boot().unwrap_or_default();
         let is_marked = opened.sound_boot.as_ref() == Some(&boot);
@@ -343,6 +351,7 @@ impl Store {
         let own = OwnState {
             durable: progress.own.durable.max(durable),
             recovery_point: progress.own.recovery_point.max(point),
+            queues: None,
         };
         self.save_progress(&mut progress, own)
     }
@@ -415,6 +424,14 @@ impl Store {
         let end = self.log.sync(self.log.appended())?;
         let (_, store_ms) = dispatch_all(&self.log, &self.queues, dispatched)?;
         self.save_checkpoint(end, store_ms)?;
+        {
+            let mut progress = self.progress.lock();
+            let own = OwnState {
+                queues: Some(self.queues.fingerprint()),
+                ..progress.own
+            };
+            self.save_progress(&mut progress, own)?;
+        }
         self.metadata.sync()?;
         let path = self.options.abort_path();
         abort::remove(&*self.disk, &path).map_err(io_error("remove", &path))
@@ -528,6 +545,7 @@ impl Opened {
     fn known(&self, options: &StoreOptions, queues: &ConsumeQueues) -> Known {
         let start = match (self.state.own, self.was_clean) {
             (Some(own), _) => Start::At(own.recovery_point),
+            (None, _) if self.state.is_missing() => Start::Beginning,
             (None, true) => {
                 let known = queues.max_physical().0;
                 Start::At(PhysicalOffset(
@@ -544,6 +562,12 @@ impl Opened {
             clean: self.was_clean,
             repair: options.repair,
         }
+    }
+
+    /// Whether queues are as a clean stop left them; after any other nobody knows.
+    fn fits(&self, queues: &ConsumeQueues) -> bool {
+        let left = self.state.own.and_then(|own| own.queues);
+        !self.was_clean || left.is_none_or(|left| left == queues.fingerprint())
     }
 
     /// Where queues are cut, and filled again from.

@@ -154,12 +154,15 @@ pub fn open(
         walk.valid_record_after(end)?
     };
     let is_damaged = known.durable.is_some_and(|durable| end < durable);
-    if (is_damaged || (tail.is_some() && known.durable.is_none())) && !known.repair {
+    // Without a note, and without one record at the front, nothing says that this is a log at all.
+    let is_foreign = known.durable.is_none() && end == walk.begin() && recovered.is_damaged();
+    let is_doubtful = is_foreign || (tail.is_some() && known.durable.is_none());
+    if (is_damaged || is_doubtful) && !known.repair {
         return Err(Box::new(walk.damage(&recovered, tail, known.durable)).into());
     }
     let cut = match tail {
         Some(_) => Some(walk.keep_tail(end, recovered.reason())?),
-        None if is_damaged => Some(walk.keep_tail(end, recovered.reason())?),
+        None if is_damaged || is_foreign => Some(walk.keep_tail(end, recovered.reason())?),
         None => None,
     };
     walk.truncate(end)?;

@@ -12,7 +12,8 @@ pub enum ConsumeQueueError {
     /// A message does not follow the last one of its queue.
     #[error(
         "queue {queue} of topic {topic} goes on at offset {expected}, but the log has a message for offset {given}: units \
-         in between are missing; stop the broker and remove the queue's folder, it is rebuilt from the log"
+         in between are missing; stop the broker and remove the queue's folder and the store's file checkpoint: the queue is \
+         rebuilt from the log"
     )]
     Gap {
         /// The topic.
@@ -55,8 +56,8 @@ pub enum ConsumeQueueError {
     },
     /// Bytes among valid units that are no unit.
     #[error(
-        "byte {at} of {path:?} starts no valid unit: the file is damaged; stop the broker and remove the queue's folder, \
-         it is rebuilt from the log"
+        "byte {at} of {path:?} starts no valid unit: the file is damaged; stop the broker and remove the queue's folder and \
+         the store's file checkpoint: the queue is rebuilt from the log"
     )]
     Damaged {
         /// The file.
@@ -67,7 +68,8 @@ pub enum ConsumeQueueError {
     /// A file of another length than all files have.
     #[error(
         "{path:?} is {bytes} bytes long, the configured length of consume queue files is {expected}: configure the length \
-         with which the store was made"
+         with which the store was made, or, if it is this file that is wrong, remove the queue's folder and the store's file \
+         checkpoint: the queue is rebuilt from the log"
     )]
     FileLength {
         /// The file.

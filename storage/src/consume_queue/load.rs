@@ -79,11 +79,17 @@ pub(super) fn load(
 /// Numbers and lengths of a queue's files, in order.
 fn numbers_in(files: &Files, folder: &Path) -> Result<Vec<(u64, u64)>, ConsumeQueueError> {
     let entries = files.disk.list(folder).during("list", folder)?;
-    let numbers = entries
-        .iter()
-        .filter(|entry| !entry.is_directory)
-        .filter_map(|entry| Some((files.file_number(&entry.name)?, entry.bytes)));
-    Ok(numbers.collect())
+    let mut numbers = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if let Some(number) = files.file_number(&entry.name) {
+            if entry.is_directory {
+                let path = folder.join(&entry.name);
+                return Err(ErrorKind::IsADirectory.into()).during("open", &path);
+            }
+            numbers.push((number, entry.bytes));
+        }
+    }
+    Ok(numbers)
 }
 
 /// The files from the first on without a gap. A file without length is one whose making was cut off.

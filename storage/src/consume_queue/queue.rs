@@ -182,6 +182,12 @@ impl ConsumeQueue {
         QueueOffset(self.state.lock().max())
     }
 
+    /// The next offset, if there ever was a message.
+    pub(super) fn end(&self) -> Option<u64> {
+        let state = self.state.lock();
+        state.has_start.then(|| state.max())
+    }
+
     /// The end of the last recorded message; 0 when there is none.
     pub fn max_physical(&self) -> PhysicalOffset {
         PhysicalOffset(self.state.lock().max_physical)

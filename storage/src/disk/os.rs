@@ -118,7 +118,14 @@ fn describe(directory: &Path, name: &fs::DirEntry) -> io::Result<Option<Entry>> 
     };
     let metadata = match fs::metadata(name.path()) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // What is there but leads nowhere must not be taken for what is not there.
+            if fs::symlink_metadata(name.path()).is_ok() {
+                let reason = format!("{} is a link that leads nowhere", name.path().display());
+                return Err(io::Error::new(ErrorKind::NotFound, reason));
+            }
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let is_directory = metadata.is_dir();

@@ -360,6 +360,8 @@ impl Life {
         };
         if let Some(was_clean) = was_clean.filter(|_| is_first) {
             assert_eq!(report.was_clean, was_clean);
+            let is_filled_again = was_clean && report.dispatched > 0;
+            assert!(!is_filled_again, "queues were not as they were left");
         }
         self.history.check_log(&store, kept);
         let (begin, end) = (store.log.begin(), store.log.appended());
