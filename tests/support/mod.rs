@@ -4,6 +4,7 @@
 //! - `hostile`: frames that no honest client sends.
 //! - `load`: producers and a consumer that fill a history.
 //! - `process`: the real binary, to be killed.
+//! - `wire`: connections on which anything can be said.
 
 // Each test uses a part of it.
 #![allow(dead_code, unreachable_pub)]
@@ -12,6 +13,7 @@ pub(crate) mod history;
 pub(crate) mod hostile;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod wire;
 
 use std::path::Path;
 

@@ -1,0 +1,287 @@
+//! A disk that fills up under load: sends fail with a clear error, reads go on, sends resume when space returns, and nothing
+//! acknowledged is lost.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+
+mod support;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_actors::{Node, Parts};
+use castmq_client::model::{QueueId, QueueOffset};
+use castmq_client::raw::request::{Filter, Pull, Send, Subscribe};
+use castmq_client::raw::response::PullStatus;
+use castmq_client::raw::{ErrorCode, Failure, Payload, Request, Response, Retry, Role};
+use castmq_config::{Flush, Settings};
+use castmq_storage::disk::fault::FaultDisk;
+
+use support::load::{Traffic, open};
+use support::{run, settings, stop};
+
+/// Bytes of a log segment in this test.
+const SEGMENT_BYTES: u64 = 1 << 20;
+
+/// A disk of so many segments, and room for what is small.
+fn capacity(segments: u64) -> u64 {
+    segments * SEGMENT_BYTES + SEGMENT_BYTES / 2
+}
+
+struct Filling {
+    node: Node,
+    disk: FaultDisk,
+    address: String,
+    traffic: Rc<Traffic>,
+    producer: actix_rt::task::JoinHandle<castmq_client::Result<()>>,
+    _folder: tempfile::TempDir,
+}
+
+/// A node on a disk of a few segments, and a producer that does not stop.
+async fn filling(segments: u64, change: impl FnOnce(&mut Settings)) -> Filling {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(folder.path());
+    settings.store.commit_log_segment_bytes = SEGMENT_BYTES;
+    settings.store.index_enabled = false;
+    settings.store.consume_queue_file_bytes = 20_000;
+    settings.limits.max_message_bytes = 100_000;
+    settings.retention.check_interval_ms = 100;
+    change(&mut settings);
+    let disk = FaultDisk::new();
+    disk.set_capacity(capacity(segments));
+    let node = Node::start_on(Arc::new(disk.clone()), &settings, Parts::Standalone);
+    let node = node.await.expect("the node starts");
+    let address = node.broker_address().expect("a broker").to_string();
+    let traffic = Traffic::new(&["orders"]);
+    let (sending, to) = (traffic.clone(), address.clone());
+    let producer = actix_rt::spawn(async move { sending.produce(&to).await });
+    Filling {
+        node,
+        disk,
+        address,
+        traffic,
+        producer,
+        _folder: folder,
+    }
+}
+
+/// Sends one message and waits for its answer.
+async fn send(address: &str, topic: &str) -> Result<(), Failure> {
+    let connection = open(address, Role::Producer, "one")
+        .await
+        .expect("a connection");
+    let (alias, topic) = (0, topic.to_owned());
+    let announce = Request::AnnounceTopic { alias, topic };
+    connection
+        .request(announce, Payload::none())
+        .await
+        .expect("announced");
+    let send = Request::Send(Send {
+        topic: 0,
+        queue: QueueId(0),
+        flags: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 0,
+        properties_bytes: 0,
+        extras: None,
+    });
+    // Longer than what is left of most segments that are called full.
+    let body = Payload::new(b"", vec![b'x'; 50_000].into());
+    match connection.request(send, body).await {
+        Ok(_) => Ok(()),
+        Err(castmq_client::Error::Refused { failure, .. }) => Err(failure),
+        Err(other) => panic!("neither stored nor refused: {other}"),
+    }
+}
+
+async fn refusal(address: &str) -> Failure {
+    loop {
+        if let Err(failure) = send(address, "other").await {
+            return failure;
+        }
+    }
+}
+
+fn assert_says(failure: &Failure, words: &[&str]) {
+    assert_eq!(
+        (failure.code, failure.retry),
+        (ErrorCode::DiskFull, Retry::Safe),
+        "{failure}"
+    );
+    for word in words {
+        assert!(
+            failure.message.contains(word),
+            "{word:?} is missing: {failure}"
+        );
+    }
+}
+
+async fn end(filling: Filling) {
+    filling.traffic.end();
+    filling
+        .producer
+        .await
+        .expect("no panic")
+        .expect("the connection holds throughout");
+    let figures = filling.traffic.verify(&filling.address).await;
+    assert_eq!(figures.unknown, 0, "{figures:?}");
+    stop(filling.node).await;
+}
+
+fn no_room_for_a_segment(flush: Flush) {
+    run(async {
+        let filling = filling(4, |settings| {
+            settings.store.flush = flush;
+            // The watermark has a test of its own.
+            settings.retention.disk_refuse_writes_percent = 100;
+            settings.retention.force_clean_enabled = false;
+        })
+        .await;
+        let failure = refusal(&filling.address).await;
+        assert_says(&failure, &["segment", "bytes are free", "free space"]);
+        let stored = filling.traffic.read_all(&filling.address).await;
+        let read: usize = stored.expect("reads go on").values().map(Vec::len).sum();
+        assert!(read > 1000, "{read}");
+        filling.disk.set_capacity(capacity(8));
+        while send(&filling.address, "other").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        filling
+            .traffic
+            .reach(filling.traffic.acknowledged() + 100)
+            .await;
+        end(filling).await;
+    });
+}
+
+#[test]
+fn sends_fail_while_no_segment_fits_and_resume_when_one_does() {
+    no_room_for_a_segment(Flush::Async);
+}
+
+#[test]
+fn the_same_under_synchronous_flush() {
+    no_room_for_a_segment(Flush::Sync);
+}
+
+#[test]
+fn above_the_watermark_messages_are_refused_until_space_returns() {
+    run(async {
+        let filling = filling(20, |settings| {
+            settings.retention.disk_max_used_percent = 20;
+            settings.retention.disk_force_clean_percent = 30;
+            settings.retention.disk_refuse_writes_percent = 40;
+            settings.retention.force_clean_enabled = false;
+        })
+        .await;
+        let failure = refusal(&filling.address).await;
+        assert_says(&failure, &["%", "40"]);
+        let used = filling.disk.used_bytes();
+        assert!(
+            used < capacity(20) / 2,
+            "{used} bytes are used: it was not the watermark"
+        );
+        let stored = filling.traffic.read_all(&filling.address).await;
+        assert!(
+            stored
+                .expect("reads go on")
+                .values()
+                .any(|queue| queue.len() > 10)
+        );
+        filling.disk.set_capacity(capacity(200));
+        while send(&filling.address, "other").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        filling
+            .traffic
+            .reach(filling.traffic.acknowledged() + 100)
+            .await;
+        end(filling).await;
+    });
+}
+
+#[test]
+fn where_the_oldest_segments_make_room_readers_are_told_where_the_queue_begins() {
+    run(async {
+        let filling = filling(12, |settings| {
+            settings.retention.disk_max_used_percent = 30;
+            settings.retention.disk_force_clean_percent = 50;
+            settings.retention.disk_refuse_writes_percent = 95;
+        })
+        .await;
+        let connection = open(&filling.address, Role::Consumer, "late")
+            .await
+            .expect("a connection");
+        let (alias, topic) = (0, "orders".to_owned());
+        let announce = Request::AnnounceTopic { alias, topic };
+        connection
+            .request(announce, Payload::none())
+            .await
+            .expect("announced");
+        let group = "billing".to_owned();
+        let announce = Request::AnnounceGroup { alias, group };
+        connection
+            .request(announce, Payload::none())
+            .await
+            .expect("announced");
+        let pull = Request::Pull(Pull {
+            topic: 0,
+            queue: QueueId(0),
+            offset: QueueOffset(0),
+            max_messages: 10,
+            max_bytes: 1 << 20,
+            wait_ms: 0,
+            filter: Filter::All,
+        });
+        let begin = loop {
+            let reply = connection
+                .request(pull.clone(), Payload::none())
+                .await
+                .expect("an answer");
+            let Response::Pulled(pulled) = reply.header.response else {
+                panic!("{:?}", reply.header);
+            };
+            if pulled.status == PullStatus::OffsetTooSmall {
+                assert_eq!(
+                    (pulled.next_offset, pulled.messages),
+                    (pulled.min_offset, 0)
+                );
+                break pulled.min_offset;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(begin > QueueOffset(0));
+        let subscribe = Request::Subscribe(Subscribe {
+            subscription: 1,
+            group: 0,
+            topic: 0,
+            queue: QueueId(0),
+            offset: QueueOffset(0),
+            filter: Filter::All,
+            credit_messages: 1,
+            credit_bytes: 1,
+        });
+        let reply = connection
+            .request(subscribe, Payload::none())
+            .await
+            .expect("an answer");
+        let Response::Subscribed(range) = reply.header.response else {
+            panic!("{:?}", reply.header);
+        };
+        assert!(range.offset >= begin, "{range:?}");
+        // Nobody is refused: room is made as fast as it is used.
+        filling
+            .traffic
+            .reach(filling.traffic.acknowledged() + 1000)
+            .await;
+        filling.traffic.end();
+        filling
+            .producer
+            .await
+            .expect("no panic")
+            .expect("the connection holds throughout");
+        stop(filling.node).await;
+    });
+}
