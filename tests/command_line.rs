@@ -453,11 +453,11 @@ fn messages_that_cannot_be_sent_are_told_of() {
     let produce = |args: &[&str], input: &str| {
         broker.run_with_input(&[&["produce", "orders"], args].concat(), input)
     };
-    produce(&["--body", "x", "--queue", "7"], "").fails(1, &["1 of 1 messages were not stored"]);
+    produce(&["--body", "x", "--queue", "7"], "").fails(1, &["1 of 1 messages were not acknowledged"]);
     // Compressed it must still be longer than the limit.
     let long: String = (0..120_000).map(|_| fastrand::alphanumeric()).collect();
     let some = produce(&[], &format!("one\n{long}\nthree\n"));
-    some.fails(1, &["1 of 3 messages were not stored", "65536"]);
+    some.fails(1, &["1 of 3 messages were not acknowledged", "65536"]);
     produce(&["--file", "/nowhere/at all"], "").fails(1, &["/nowhere/at all"]);
     produce(&["--property", "a\x01b=no", "--body", "x"], "").fails(1, &[]);
 }

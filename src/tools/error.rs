@@ -37,7 +37,7 @@ pub(crate) enum ToolError {
     Settings(#[from] LoadError),
 
     // produce
-    #[error("{failed} of {sent} messages were not stored{}; the first: {first}", if *.is_cut_short { ", and what follows was not sent" } else { "" })]
+    #[error("{failed} of {sent} messages were not acknowledged{}; the first: {first}", if *.is_cut_short { ", and what follows was not sent" } else { "" })]
     NotStored {
         failed: u64,
         sent: u64,

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
-use castmq_client::{Delivery, Error, ErrorCode, Message, Producer};
+use castmq_client::{Delivery, Error, ErrorCode, Message, Producer, SendReceipt};
 use clap::Args;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -228,18 +229,33 @@ impl<'a> Sending<'a> {
         let delivery = self.producer.enqueue(message);
         self.under_way.push_back(delivery);
         self.sent += 1;
+        self.settle_what_is_done();
         if self.under_way.len() >= MAX_UNDER_WAY {
             self.settle_one().await;
         }
         Ok(())
     }
 
+    /// Without waiting, so that a slow producer hears of a failure before its line is full.
+    fn settle_what_is_done(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        while let Some(delivery) = self.under_way.front_mut()
+            && let Poll::Ready(outcome) = Pin::new(delivery).poll(&mut context)
+        {
+            self.settle(outcome);
+        }
+    }
+
     async fn settle_one(&mut self) {
         // It stays in line while it is waited for: an interruption must not lose count of it.
-        let Some(delivery) = self.under_way.front_mut() else {
-            return;
-        };
-        let outcome = delivery.await;
+        if let Some(delivery) = self.under_way.front_mut() {
+            let outcome = delivery.await;
+            self.settle(outcome);
+        }
+    }
+
+    /// Counts what became of the first in line.
+    fn settle(&mut self, outcome: Result<SendReceipt, Error>) {
         self.under_way.pop_front();
         if let Err(error) = outcome {
             self.failed += 1;
