@@ -51,9 +51,12 @@ pub(crate) fn run(parts: Parts, flags: &ServeFlags) -> Result<(), ServeError> {
 async fn serve(parts: Parts, settings: Settings, started: Instant) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
-    let _pid_file = pid_file(parts, &settings);
+    let pid_file = pid_file(parts, &settings);
     let node = Node::start(&settings, parts).await;
     let node = node.map_err(|error| explain(error, parts, &settings))?;
+    if let Err(reason) = &pid_file {
+        tracing::warn!(reason, "`castmq stop` will not find this process");
+    }
     if let Err(error) = announce(&node, &settings, started) {
         // Nobody reads it. The broker is there all the same.
         tracing::warn!(%error, "standard output takes nothing");
@@ -72,27 +75,22 @@ async fn serve(parts: Parts, settings: Settings, started: Instant) -> Result<(),
 }
 
 /// Writes the file by which `castmq stop` finds this process. A server runs without, too: on a file system that is only
-/// read, say.
-fn pid_file(parts: Parts, settings: &Settings) -> Option<PidFile> {
+/// read, say. Then this is why.
+fn pid_file(parts: Parts, settings: &Settings) -> Result<PidFile, String> {
     let name = match parts {
         Parts::Standalone | Parts::Broker => "broker".to_owned(),
         // Several name servers may share a folder, since they keep nothing in it.
         Parts::NameServer => format!("namesrv-{}", settings.name_server.listen.port()),
     };
     let folder = &settings.store.data_dir;
+    let shown = folder.display();
     match PidFile::write(folder, &name) {
-        Ok(Some(file)) => return Some(file),
-        Ok(None) => tracing::warn!(
-            folder = %folder.display(),
-            "another {name} runs in this folder: `castmq stop` will not find this one"
-        ),
-        Err(error) => tracing::warn!(
-            %error,
-            folder = %folder.display(),
-            "the pid file cannot be written: `castmq stop` will not find this process"
-        ),
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(format!("another {name} runs in {shown}")),
+        Err(error) => Err(format!(
+            "the pid file cannot be written in {shown}: {error}"
+        )),
     }
-    None
 }
 
 /// Says which flag names an address that is taken.
