@@ -1,34 +1,34 @@
 //! A whole store: opened, kept durable, closed.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
 
-use castmq_protocol::model::{PhysicalOffset, TopicName, keys};
+use castmq_protocol::model::{PhysicalOffset, TopicName};
 use castmq_protocol::record::{RecordView, sys_flag};
 use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::abort;
 use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
-use crate::commit_log::recovery::{self, Known, Recovered, Start};
-use crate::commit_log::{CommitLog, LogError, LogSlice};
-use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, Leftovers, SyncRound};
-use crate::deletion::Deletion;
+use crate::commit_log::recovery::Recovered;
+use crate::commit_log::{CommitLog, LogError};
+use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, SyncRound};
 use crate::disk::Disk;
-use crate::dispatch::{Dispatch, DispatchError};
+use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
 use crate::metadata::{Metadata, MetadataError};
 
 pub mod check;
+mod opening;
+mod records;
 
-/// Bytes of log that are dispatched before the memory they take in queues is given back.
-const DISPATCH_STEP_BYTES: u64 = 64 * 1024 * 1024;
+use self::opening::{Opened, dispatch_all};
+use self::records::Records;
+pub use self::records::index_keys;
 
 /// Where a store is and how it is laid out.
 #[derive(Debug, Clone)]
@@ -154,109 +154,6 @@ struct Progress {
 }
 
 impl Store {
-    /// Opens a store, or makes one.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        options: StoreOptions,
-    ) -> Result<(Self, OpenReport), StoreError> {
-        let root = options.root.clone();
-        disk.create_directory_durably(&root)
-            .map_err(io_error("create", &root))?;
-        let lock = match options.takes_lock {
-            true => Some(StoreLock::take(&root, &options.abort_path())?),
-            false => None,
-        };
-        let metadata = OpeningMetadata::begin(&options);
-        let opened = Opened::new(&*disk, &options)?;
-        // From here on files change: a stop before the end of this is not a clean one.
-        mark_used(&*disk, &options, opened.sound_boot.as_deref())?;
-        let queues = ConsumeQueues::open(
-            disk.clone(),
-            &options.consume_queues,
-            options.consume_queue_file_bytes,
-        )?;
-        let known = opened.known(&options, &queues);
-        let (log, recovered) = recovery::open(
-            disk.clone(),
-            &options.commit_log,
-            options.segment_bytes,
-            known,
-        )?;
-        let metadata = metadata.finish()?;
-        let deletions = settle_deletions(&metadata, &log)?;
-        let is_lost = queues.is_empty() && deletions.is_empty();
-        let (from, leftovers) = match is_lost || !opened.fits(&queues) {
-            true => {
-                if log.begin() < log.appended() {
-                    tracing::warn!(
-                        "the consume queues are not as they were left: they are filled from the log again"
-                    );
-                }
-                (log.begin(), Leftovers::Anywhere)
-            }
-            false => (opened.dispatch_from(&recovered), opened.leftovers()),
-        };
-        queues.restore_deletions(deletions);
-        queues.truncate(from, leftovers)?;
-        queues.remove_below(log.begin())?;
-        if options.is_sync_flush {
-            log.sync(log.appended())?;
-        }
-        let queues = Arc::new(queues);
-        let (dispatched, last_store_ms) = dispatch_all(&log, &queues, from)?;
-        let index = match options.has_index {
-            true => Some(KeyIndex::open(
-                disk.clone(),
-                &options.index,
-                options.index_slots,
-                options.index_entries,
-                opened.was_clean,
-            )?),
-            false => None,
-        };
-        if !opened.was_clean || leftovers == Leftovers::Anywhere {
-            lower_offsets(&metadata, &queues)?;
-        }
-        if let Some(index) = &index {
-            // What the index knows beyond the log was lost with it, and its places will be others' now.
-            index.truncate(log.appended())?;
-        }
-        let own = OwnState {
-            durable: log.flushed(),
-            recovery_point: from.min(log.flushed()),
-            queues: None,
-        };
-        let boot = disk.boot().unwrap_or_default();
-        let is_marked = opened.sound_boot.as_ref() == Some(&boot);
-        let report = OpenReport {
-            was_clean: opened.was_clean,
-            log: recovered,
-            dispatched,
-        };
-        let store = Self {
-            disk,
-            queues,
-            index,
-            metadata,
-            checkpoint: opened.checkpoint,
-            durable: AtomicU64::new(own.durable.0),
-            progress: Mutex::new(Progress {
-                saved: opened.state,
-                own,
-                passed: VecDeque::from([(log.appended(), last_store_ms)]),
-            }),
-            log,
-            options,
-            _lock: lock,
-        };
-        store.save_progress(&mut store.progress.lock(), own)?;
-        // From here on the checkpoint is our own again, and nothing of what the power took is left to be found.
-        if !is_marked {
-            mark_used(&*store.disk, &store.options, Some(&boot))?;
-        }
-        Ok((store, report))
-    }
-
     /// Where the store is.
     pub fn root(&self) -> &Path {
         &self.options.root
@@ -455,275 +352,4 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stor
         path,
         source,
     }
-}
-
-/// The metadata on its way: opening takes sled a while.
-struct OpeningMetadata {
-    path: PathBuf,
-    thread: Option<JoinHandle<Result<Metadata, MetadataError>>>,
-}
-
-impl OpeningMetadata {
-    fn begin(options: &StoreOptions) -> Self {
-        let (path, cache_bytes) = (options.metadata.clone(), options.metadata_cache_bytes);
-        Self {
-            path: path.clone(),
-            thread: Some(thread::spawn(move || Metadata::open(&path, cache_bytes))),
-        }
-    }
-
-    fn finish(mut self) -> Result<Metadata, StoreError> {
-        let joined = self.thread.take().map(JoinHandle::join);
-        match joined {
-            Some(Ok(opened)) => Ok(opened?),
-            Some(Err(_)) | None => Err(StoreError::MetadataThread {
-                path: self.path.clone(),
-            }),
-        }
-    }
-}
-
-impl Drop for OpeningMetadata {
-    /// When something else keeps the store from opening, nobody is left behind who has the metadata locked.
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Says that the stop of this run is not clean yet.
-fn mark_used(
-    disk: &dyn Disk,
-    options: &StoreOptions,
-    sound_boot: Option<&str>,
-) -> Result<(), StoreError> {
-    let path = options.abort_path();
-    abort::create(disk, &path, std::process::id(), sound_boot).map_err(io_error("create", &path))
-}
-
-/// What the last run left.
-struct Opened {
-    was_clean: bool,
-    /// Whether the power was cut since all of the log was last sound, or may have been.
-    may_be_torn: bool,
-    /// What the machine was doing when the log was last sound; `None` when somebody else wrote it since.
-    sound_boot: Option<String>,
-    checkpoint: Checkpoint,
-    state: CheckpointState,
-}
-
-impl Opened {
-    fn new(disk: &dyn Disk, options: &StoreOptions) -> Result<Self, StoreError> {
-        let path = options.abort_path();
-        let left = abort::read(disk, &path).map_err(io_error("read", &path))?;
-        let path = options.checkpoint_path();
-        let (checkpoint, mut state) =
-            Checkpoint::open(disk, &path).map_err(io_error("open", &path))?;
-        disk.sync_directory(&options.root)
-            .map_err(io_error("sync", &options.root))?;
-        let boot = disk.boot();
-        let was_clean = left.is_none();
-        let sound_boot = match left {
-            None => Some(boot.clone().unwrap_or_default()),
-            Some(left) => left.boot,
-        };
-        if sound_boot.is_none() {
-            // Another broker used the store, and may have stopped before it wrote its part of the checkpoint.
-            state.own = None;
-        }
-        Ok(Self {
-            was_clean,
-            may_be_torn: !was_clean && (boot.is_none() || boot != sound_boot),
-            sound_boot,
-            checkpoint,
-            state,
-        })
-    }
-
-    /// What the log's recovery is told. A store that RocketMQ wrote has no fields of ours: then its rules are taken.
-    fn known(&self, options: &StoreOptions, queues: &ConsumeQueues) -> Known {
-        let start = match (self.state.own, self.was_clean) {
-            (Some(own), _) => Start::At(own.recovery_point),
-            (None, _) if self.state.is_missing() => Start::Beginning,
-            (None, true) => {
-                let known = queues.max_physical().0;
-                Start::At(PhysicalOffset(
-                    known / options.segment_bytes * options.segment_bytes,
-                ))
-            }
-            (None, false) => Start::StoredBefore(self.state.safe_timestamp_ms()),
-        };
-        Known {
-            durable: self.state.own.map(|own| own.durable),
-            start,
-            verify_bodies: options.verify_bodies,
-            may_be_torn: self.may_be_torn,
-            clean: self.was_clean,
-            repair: options.repair,
-        }
-    }
-
-    /// Whether queues are as a clean stop left them; after any other nobody knows.
-    fn fits(&self, queues: &ConsumeQueues) -> bool {
-        let left = self.state.own.and_then(|own| own.queues);
-        !self.was_clean || left.is_none_or(|left| left == queues.fingerprint())
-    }
-
-    /// Where queues are cut, and filled again from.
-    fn dispatch_from(&self, recovered: &Recovered) -> PhysicalOffset {
-        match (self.state.own, self.was_clean) {
-            (Some(own), _) => own.recovery_point.max(recovered.start).min(recovered.end),
-            (None, _) => recovered.start,
-        }
-    }
-
-    fn leftovers(&self) -> Leftovers {
-        match (self.state.own, self.was_clean) {
-            (Some(_), true) => Leftovers::Nothing,
-            (Some(_), false) => Leftovers::Near,
-            (None, _) => Leftovers::Anywhere,
-        }
-    }
-}
-
-/// Dispatches the rest of the log. Returns how many messages were new to their queues, and the last one's store time.
-fn dispatch_all(
-    log: &Arc<CommitLog>,
-    queues: &Arc<ConsumeQueues>,
-    from: PhysicalOffset,
-) -> Result<(u64, i64), StoreError> {
-    let mut dispatch = Dispatch::new(log.clone(), queues.clone(), from);
-    let mut messages = 0;
-    while dispatch.position() < log.appended() {
-        let done = dispatch.advance(log.appended(), DISPATCH_STEP_BYTES, |_| {})?;
-        messages += done.messages;
-        queues.write_back_all()?;
-    }
-    Ok((messages, dispatch.last_store_timestamp_ms()))
-}
-
-/// The records in a stretch of the log that begins at one of them, or where nothing is any more.
-struct Records<'a> {
-    log: &'a CommitLog,
-    range: Range<PhysicalOffset>,
-}
-
-impl<'a> Records<'a> {
-    fn new(log: &'a CommitLog, range: Range<PhysicalOffset>) -> Self {
-        let start = range.start.max(log.begin());
-        Self {
-            log,
-            range: start..range.end,
-        }
-    }
-}
-
-impl Iterator for Records<'_> {
-    type Item = Result<(PhysicalOffset, LogSlice), StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.range.start < self.range.end {
-            let at = self.range.start;
-            if let Some(record) = self.log.record(at) {
-                self.range.start = at + record.len() as u64;
-                return Some(Ok((at, record)));
-            }
-            if self.log.rest_of_segment(at).is_none() {
-                self.range.start = self.range.end;
-                return Some(Err(LogError::Missing { offset: at }.into()));
-            }
-            // The filler at a segment's end.
-            let segment_bytes = self.log.segment_bytes();
-            self.range.start = PhysicalOffset((at.0 / segment_bytes + 1) * segment_bytes);
-        }
-        None
-    }
-}
-
-/// Enters messages with keys into the index, from a record's start on. Returns where the next record begins.
-pub fn index_keys(
-    log: &CommitLog,
-    index: &KeyIndex,
-    range: Range<PhysicalOffset>,
-) -> Result<PhysicalOffset, StoreError> {
-    let mut records = Records::new(log, range);
-    for record in records.by_ref() {
-        let (at, record) = record?;
-        if let Ok(record) = RecordView::parse(record.as_ref()) {
-            enter(index, &record, at)?;
-        }
-    }
-    Ok(records.range.start)
-}
-
-/// What is kept of deleted topics, brought in line with the log.
-fn settle_deletions(
-    metadata: &Metadata,
-    log: &CommitLog,
-) -> Result<Vec<(TopicName, Deletion)>, StoreError> {
-    let mut deletions = metadata.deletions()?;
-    if deletions.is_empty() {
-        return Ok(deletions);
-    }
-    let topics: BTreeSet<_> = metadata
-        .topics()?
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    let mut is_changed = false;
-    for (name, kept) in &mut deletions {
-        if kept.below > log.appended() {
-            // The end of the log was lost after the topic was deleted: what comes there next is new.
-            kept.below = log.appended();
-            metadata.put_deletion(name, Some(kept))?;
-            is_changed = true;
-        }
-    }
-    let mut forgotten = Vec::new();
-    deletions.retain(|(name, kept)| {
-        // Retention took what was deleted, and nobody made the topic again.
-        let is_past = kept.below <= log.begin() && !topics.contains(name);
-        if is_past {
-            forgotten.push(name.clone());
-        }
-        !is_past
-    });
-    for name in &forgotten {
-        metadata.put_deletion(name, None)?;
-    }
-    if is_changed || !forgotten.is_empty() {
-        metadata.sync()?;
-    }
-    Ok(deletions)
-}
-
-/// Takes consumer offsets back to where queues end: a crash may have taken messages that were consumed, and the next ones
-/// get their offsets.
-fn lower_offsets(metadata: &Metadata, queues: &ConsumeQueues) -> Result<(), StoreError> {
-    for (group, (topic, queue), offset) in metadata.offsets()? {
-        let next = queues.next_offset(&topic, queue);
-        if offset > next {
-            tracing::warn!(%group, %topic, %queue, %offset, %next, "messages that were consumed are lost");
-            metadata.put_offset(&group, &topic, queue, Some(next))?;
-        }
-    }
-    Ok(())
-}
-
-/// Enters one message under each of its keys, its unique one first (RocketMQ `IndexService.buildIndex`).
-fn enter(index: &KeyIndex, record: &RecordView<'_>, at: PhysicalOffset) -> Result<(), StoreError> {
-    if record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK {
-        return Ok(());
-    }
-    let Ok(topic) = record.topic() else {
-        return Ok(());
-    };
-    let stored = record.store_timestamp_ms();
-    let unique = record.property(keys::UNIQ_KEY).into_iter();
-    let keyed = record.property(keys::KEYS).unwrap_or_default().split(' ');
-    for key in unique.chain(keyed).filter(|key| !key.is_empty()) {
-        index.put(topic, key, at, stored, stored)?;
-    }
-    Ok(())
 }
