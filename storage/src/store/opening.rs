@@ -177,8 +177,8 @@ pub(super) struct Opened {
     /// Whether the power was cut since all of the log was last sound, or may have been.
     pub(super) may_be_torn: bool,
     /// What the machine was doing when the log was last sound; `None` when somebody else wrote it since.
-    sound_boot: Option<String>,
-    checkpoint: Checkpoint,
+    pub(super) sound_boot: Option<String>,
+    pub(super) checkpoint: Checkpoint,
     pub(super) state: CheckpointState,
 }
 
