@@ -1,14 +1,16 @@
 //! The messages that a consumer holds, and whose turn it is.
 //!
-//! Connections put messages in, workers take them out, one lock for both. Nothing here waits or reads the clock.
+//! Connections put messages in, workers take them out, one lock for both. Nothing here waits or reads the clock. `held`:
+//! one queue; `retry`: what is tried again, and when.
 
+mod held;
+mod retry;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use castmq_protocol::model::QueueOffset;
 use parking_lot::Mutex;
@@ -16,17 +18,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Order;
-use super::credit::{Returns, Window};
+use super::credit::Window;
 use super::handler::Ack;
-use super::tracker::OffsetTracker;
 use crate::message::{Queue, ReceivedMessage};
-
-/// The first pause before a message is tried again; an ordered queue always waits this long (RocketMQ
-/// `suspendCurrentQueueTimeMillis`).
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause before a message is tried again.
-const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(30);
+use held::HeldQueue;
+use retry::{Retry, pause};
 
 /// A queue in the dispatcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,66 +53,9 @@ pub(super) struct Turn<S> {
 }
 
 #[derive(Debug)]
-struct HeldQueue<S> {
-    queue: Queue,
-    source: S,
-    messages: VecDeque<ReceivedMessage>,
-    tracker: OffsetTracker,
-    returns: Returns,
-    /// Messages that workers have.
-    running: usize,
-    /// Messages that wait for another try, outside of `messages`.
-    retrying: usize,
-    /// In order, and waiting for another try of the first message.
-    suspended: bool,
-    /// Nothing more is started.
-    draining: bool,
-    /// Nobody asks for it any more; it stays until nothing runs.
-    removed: bool,
-    /// Whether it stands in the ready list.
-    listed: bool,
-}
-
-impl<S> HeldQueue<S> {
-    fn can_start(&self, order: Order) -> bool {
-        let free = match order {
-            Order::PerQueue => self.running == 0 && !self.suspended,
-            Order::None => true,
-        };
-        free && !self.draining && !self.messages.is_empty()
-    }
-}
-
-#[derive(Debug)]
 struct Slot<S> {
     generation: u64,
     held: Option<HeldQueue<S>>,
-}
-
-/// Another try; the earliest is the greatest.
-#[derive(Debug)]
-struct Retry {
-    due: Reverse<(Instant, QueueOffset)>,
-    key: QueueKey,
-    /// `None` when the message waits at the front of its queue.
-    message: Option<ReceivedMessage>,
-}
-
-impl PartialEq for Retry {
-    fn eq(&self, other: &Self) -> bool {
-        self.due == other.due
-    }
-}
-impl Eq for Retry {}
-impl PartialOrd for Retry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Retry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.due.cmp(&other.due)
-    }
 }
 
 #[derive(Debug)]
@@ -201,19 +140,8 @@ impl<S: Clone> Dispatcher<S> {
     /// Holds one more queue, from `start` on.
     pub(super) fn add(&self, queue: Queue, start: QueueOffset, source: S) -> QueueKey {
         let mut inner = self.inner.lock();
-        let held = HeldQueue {
-            queue,
-            source,
-            messages: VecDeque::new(),
-            tracker: OffsetTracker::new(start),
-            returns: Returns::new(inner.rules.window),
-            running: 0,
-            retrying: 0,
-            suspended: false,
-            draining: inner.stopped,
-            removed: false,
-            listed: false,
-        };
+        let mut held = HeldQueue::new(queue, source, start, inner.rules.window);
+        held.draining = inner.stopped;
         let index = inner.slots.iter().position(|slot| slot.held.is_none());
         let index = index.unwrap_or_else(|| {
             inner.slots.push(Slot {
@@ -523,15 +451,5 @@ impl<S> Inner<S> {
         }
         let holds_nothing = held.running == 0 && held.retrying == 0 && held.messages.is_empty();
         held.returns.take(holds_nothing)
-    }
-}
-
-fn pause(order: Order, attempts: u32) -> Duration {
-    match order {
-        Order::PerQueue => RETRY_PAUSE,
-        Order::None => {
-            let doubled = RETRY_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-            doubled.min(LONGEST_RETRY_PAUSE)
-        }
     }
 }

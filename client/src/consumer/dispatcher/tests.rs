@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::retry::RETRY_PAUSE;
 use super::*;
 use crate::message::{Origin, read_records, stored_record};
 

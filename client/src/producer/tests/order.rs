@@ -167,3 +167,36 @@ async fn keys_of_a_broker_that_is_away_do_not_hold_up_others() {
     let on_a: usize = cluster.all_bodies("a", "orders").iter().map(Vec::len).sum();
     assert_eq!(stored + on_a, 100);
 }
+
+#[tokio::test(start_paused = true)]
+async fn messages_with_one_ordering_key_go_to_one_queue_in_order() {
+    let cluster = FakeCluster::start(&["a", "b"]);
+    cluster.topic("a", "orders", 4);
+    cluster.topic("b", "orders", 4);
+    let producer = cluster.client().await.producer().build();
+    let message = |key: u32, number: u32| {
+        let builder = Message::builder("orders", format!("{key}-{number}"));
+        builder
+            .ordering_key(&format!("customer-{key}"))
+            .build()
+            .unwrap()
+    };
+    let deliveries: Vec<_> = (0..20)
+        .flat_map(|number| (0..5).map(move |key| (key, number)))
+        .map(|(key, number)| producer.enqueue(message(key, number)))
+        .collect();
+    let mut queues = BTreeSet::new();
+    for (index, delivery) in deliveries.into_iter().enumerate() {
+        queues.insert((index % 5, delivery.await.unwrap().queue));
+    }
+    assert_eq!(queues.len(), 5);
+    for (key, queue) in queues {
+        let bodies = cluster.bodies(&queue.broker, "orders", queue.id.0 as usize);
+        let own: Vec<_> = bodies
+            .iter()
+            .filter(|body| body.starts_with(&format!("{key}-")))
+            .collect();
+        let expected: Vec<_> = (0..20).map(|number| format!("{key}-{number}")).collect();
+        assert_eq!(own, expected.iter().collect::<Vec<_>>());
+    }
+}
