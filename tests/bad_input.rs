@@ -537,6 +537,32 @@ fn one_connection_too_many_is_told_so_and_fits_when_another_has_gone() {
     });
 }
 
+#[test]
+fn a_flood_of_connections_beyond_the_limit_takes_a_bounded_number_of_places() {
+    let few = |settings: &mut Settings| {
+        settings.limits.max_connections = 1;
+        settings.limits.handshake_timeout_ms = 60_000;
+    };
+    with_node(few, async |node| {
+        let first = Wire::open(address(node), Role::Admin).await;
+        let mut waiting = Vec::new();
+        for _ in 0..256 {
+            waiting.push(Wire::silent(address(node)).await);
+        }
+        let mut beyond = Wire::silent(address(node)).await;
+        assert_eq!(beyond.next().await, None);
+        // Places come back with those who had them.
+        drop((waiting, first));
+        loop {
+            let mut again = Wire::silent(address(node)).await;
+            again.say(&opening(Role::Admin)).await;
+            if let Some((Response::Welcome(_), _)) = again.next().await {
+                break;
+            }
+        }
+    });
+}
+
 /// The state of the one session of a role, as the tree shows it.
 async fn session(node: &Node, role: &str) -> Option<serde_json::Value> {
     let tree = node.tree().snapshot().await;

@@ -15,6 +15,10 @@ use crate::supervision::{Cast, Ctx, Failure};
 /// After accepting has failed, for lack of file descriptors perhaps, the next try.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Connections beyond the limit that are told so at one time. Further ones are closed without a word, so that they cannot
+/// use up what the process may open.
+const MAX_TURNED_AWAY: u32 = 256;
+
 /// What a listener does with its connections.
 pub(crate) trait Reception: Send + Sync + 'static {
     /// What accepted clients are told.
@@ -77,6 +81,8 @@ pub(crate) struct Listener {
     reception: Arc<dyn Reception>,
     connections: Arc<AtomicU32>,
     accepted: u64,
+    /// Connections beyond the limit that are being told so.
+    turned_away: u32,
 }
 
 /// What the live tree shows.
@@ -99,6 +105,7 @@ impl Listener {
             reception,
             connections,
             accepted: 0,
+            turned_away: 0,
         })
     }
 
@@ -126,13 +133,21 @@ impl Listener {
         self.accepted += 1;
         let limit = self.reception.max_connections();
         let seat = Seat::take(&self.connections, limit);
+        let is_beyond = seat.is_none();
+        if is_beyond && self.turned_away >= MAX_TURNED_AWAY {
+            tracing::debug!(%peer, limit, "connection closed: too many");
+            return;
+        }
+        self.turned_away += u32::from(is_beyond);
         let reception = self.reception.clone();
-        ctx.spawn(async move {
+        let serving = async move {
             let check = |client: &Client| {
                 if seat.is_none() {
                     return Err(Refusal::safe(
                         ErrorCode::LimitReached,
-                        format!("all {limit} connections are taken: close some, or raise limits.max_connections"),
+                        format!(
+                            "all {limit} connections are taken: close some, or raise limits.max_connections"
+                        ),
                     ));
                 }
                 reception.check(client)
@@ -151,6 +166,9 @@ impl Listener {
                 (Err(error), _) => tracing::info!(%peer, %error, "connection refused"),
                 (Ok(_), None) => {}
             }
+        };
+        ctx.then(serving, move |listener, (), _| {
+            listener.turned_away -= u32::from(is_beyond);
         });
     }
 }
