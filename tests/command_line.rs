@@ -133,6 +133,15 @@ impl Broker {
         self.run_with_input(&["produce", topic], &lines).well();
     }
 
+    /// Name servers hear of a topic a moment later.
+    fn until_listed(&self, topic: &str) {
+        let is_listed = || {
+            let listed = self.run(&["admin", "topic", "list"]).well();
+            listed.out.contains(topic)
+        };
+        assert!((0..ATTEMPTS).any(|_| is_listed()), "{topic} is not listed");
+    }
+
     fn stop(&self) -> Ran {
         run(&["stop", "--data", text(&self.data)])
     }
@@ -210,14 +219,8 @@ fn a_topic_is_created_listed_shown_and_deleted() {
     topic(&["create", "orders"]).fails(1, &["exists already", "--update"]);
     topic(&["create", "or ders"]).fails(1, &["' '", "allowed are"]);
     topic(&["create", "orders", "--queues", "3", "--update"]).well();
-    let mut listed = topic(&["list"]).well().out;
-    for _ in 0..ATTEMPTS {
-        // Name servers hear of a topic a moment later.
-        if listed.contains("orders       3  broker-a\n") {
-            break;
-        }
-        listed = topic(&["list"]).well().out;
-    }
+    broker.until_listed("orders       3  broker-a\n");
+    let listed = topic(&["list"]).well().out;
     assert_eq!(
         listed,
         "TOPIC   QUEUES  BROKERS\norders       3  broker-a\n"
@@ -453,7 +456,8 @@ fn messages_that_cannot_be_sent_are_told_of() {
     let produce = |args: &[&str], input: &str| {
         broker.run_with_input(&[&["produce", "orders"], args].concat(), input)
     };
-    produce(&["--body", "x", "--queue", "7"], "").fails(1, &["1 of 1 messages were not acknowledged"]);
+    produce(&["--body", "x", "--queue", "7"], "")
+        .fails(1, &["1 of 1 messages were not acknowledged"]);
     // Compressed it must still be longer than the limit.
     let long: String = (0..120_000).map(|_| fastrand::alphanumeric()).collect();
     let some = produce(&[], &format!("one\n{long}\nthree\n"));
@@ -546,6 +550,7 @@ fn settings_are_shown_with_their_origin_and_all_errors_of_a_file_are_told() {
 fn a_reader_that_has_enough_ends_a_tool_quietly() {
     let broker = Broker::start();
     broker.produce("orders", 300);
+    broker.until_listed("orders");
     let quiet = |args: &[&str]| {
         let mut child = command(args)
             .stdout(Stdio::piped())

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use castmq_client::{Filter, ReceivedMessage, StartFrom};
+use castmq_client::{Error, Filter, ReceivedMessage, StartFrom};
 use clap::Args;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,7 @@ use tokio::time::interval;
 use super::connect::Connect;
 use super::message::MessageJson;
 use super::progress::Progress;
-use super::{ToolError, print, time};
+use super::{ToolError, print, remark, time};
 
 /// How long a printed line stays in memory at most.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
@@ -130,6 +130,11 @@ impl Lines {
 
 pub(super) async fn run(flags: &ConsumeFlags) -> Result<(), ToolError> {
     let client = flags.connect.client().await?;
+    if let Err(Error::TopicNotFound { topic }) = client.admin().route(&flags.topic).await {
+        remark(&format!(
+            "note: topic {topic} does not exist yet: waiting for it"
+        ));
+    }
     let printer = Arc::new(Printer::new(flags));
     let mut terminate = signal(SignalKind::terminate()).map_err(|source| ToolError::System {
         action: "listen to signals",
