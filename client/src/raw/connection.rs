@@ -405,6 +405,11 @@ impl Connection {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.handle.shared.lock().outbox.bytes()
+    }
+
     /// Closes: what waits to be written is written, answers that are missing then are not waited for.
     pub fn close(&self) {
         close(&self.handle.shared);

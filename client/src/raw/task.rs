@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::{End, Push, Shared, Waiter, result};
 use super::dial::Stream;
-use super::outbox::Payload;
+use super::outbox::{Outbox, Payload};
 use super::pending::Waiting;
 use crate::error::{Error, Result};
 
@@ -373,6 +373,8 @@ impl Task {
             // Whoever asks again does so in the order in which it asked.
             left.sort_by_key(|waiting| waiting.asked);
             inner.end = Some(end.clone());
+            // Handles may outlive the connection by far, and nothing of it will be written.
+            inner.outbox = Outbox::default();
             inner.waker = None;
         }
         tracing::debug!(address = %self.shared.address, ?end, "connection ended");

@@ -477,3 +477,20 @@ fn the_documented_send_and_its_answer_are_what_goes_over_the_wire() {
     encode_frame(&header, &[], &mut out);
     assert_eq!(out, documented(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_ended_keeps_nothing_that_waited_to_be_written() {
+    let network = Network::default();
+    let mut listener = network.listen("b:1");
+    let (connection, _pushes, peer) = open(&network, &mut listener).await;
+    let body = Bytes::from(vec![0; 1000]);
+    for _ in 0..1000 {
+        connection
+            .tell(Request::Heartbeat, Payload::new(b"", body.clone()))
+            .unwrap();
+    }
+    tokio::task::yield_now().await;
+    drop(peer);
+    connection.ended().await;
+    assert_eq!(connection.waiting_bytes(), 0);
+}
