@@ -108,8 +108,6 @@ impl Lane {
         let Some(queue) = ready.queues.get(index) else {
             return true;
         };
-        let target = ready.target(index);
-        let target = target.filter(|target| target.session.connection.is_usable());
         let now = Instant::now();
         let mut strand = queue.strand.lock();
         if self.is_abandoned() {
@@ -118,7 +116,9 @@ impl Lane {
         }
         while strand.can_send(now) {
             strand.not_before = None;
-            let Some(target) = target else {
+            // Looked at each time: a connection may end while messages are given to it.
+            let target = ready.target(index);
+            let Some(target) = target.filter(|target| target.session.connection.is_usable()) else {
                 if self.is_abandoned() {
                     self.give_up(strand.take_all());
                 }
