@@ -272,3 +272,154 @@ fn open_segments(
     }
     Ok(segments)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use castmq_protocol::model::{QueueId, QueueOffset};
+    use castmq_protocol::record::{Record, body_crc};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::commit_log::LogWriter;
+    use crate::commit_log::recovery::open;
+    use crate::disk::fault::FaultDisk;
+
+    const SEGMENT: u64 = 4096;
+
+    fn folder() -> &'static Path {
+        Path::new("/store/commitlog")
+    }
+
+    fn known(durable: Option<u64>) -> Known {
+        Known {
+            durable: durable.map(PhysicalOffset),
+            start: Start::Beginning,
+            verify_bodies: true,
+            may_be_torn: false,
+            clean: false,
+            repair: false,
+        }
+    }
+
+    /// A log of records with bodies of 500 bytes, and where each begins.
+    fn log(records: u64) -> (FaultDisk, Vec<PhysicalOffset>) {
+        let disk = FaultDisk::new();
+        let opened = open(Arc::new(disk.clone()), folder(), SEGMENT, known(Some(0)));
+        let (log, _) = opened.unwrap();
+        let mut writer = LogWriter::resume(log.clone()).unwrap();
+        let body = [b'x'; 500];
+        let places = (0..records).map(|number| {
+            let mut record = Record {
+                topic: "T",
+                queue: QueueId(0),
+                queue_offset: QueueOffset(number),
+                physical_offset: PhysicalOffset(0),
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp_ms: 1,
+                born_host: "127.0.0.1:1".parse().unwrap(),
+                store_timestamp_ms: 1,
+                store_host: "127.0.0.1:2".parse().unwrap(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: &body,
+                body_crc: body_crc(&body),
+                properties: b"",
+            };
+            let bytes = record.encoded_bytes();
+            if writer.reserve(bytes).is_err() {
+                log.add_segment().unwrap();
+            }
+            record.physical_offset = writer.reserve(bytes).unwrap();
+            writer.append(&record);
+            writer.publish();
+            record.physical_offset
+        });
+        let places = places.collect();
+        (disk, places)
+    }
+
+    fn flip(disk: &FaultDisk, at: PhysicalOffset) {
+        let base = at.0 / SEGMENT * SEGMENT;
+        let path = folder().join(segment_file_name(base));
+        disk.flip_bit(&path, at.0 - base, 3).unwrap();
+    }
+
+    fn inspect(disk: &FaultDisk) -> Inspection<'_> {
+        Inspection::open(disk, folder(), SEGMENT).unwrap()
+    }
+
+    #[test]
+    fn a_sound_log_is_read_from_its_first_record_to_its_last_over_all_segments() {
+        let (disk, places) = log(20);
+        let log = inspect(&disk);
+        assert!(log.segments() > 2);
+        let found = log.items(PhysicalOffset::ZERO).map(|item| match item {
+            Ok(Item::Record(at, _)) => at,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found.collect::<Vec<_>>(), places);
+        assert_eq!(log.next_record(places[3] + 1).unwrap(), Some(places[4]));
+        assert!(log.record(places[7]).is_some());
+        assert!(log.record(places[7] + 1).is_none());
+    }
+
+    #[test]
+    fn damage_is_passed_over_to_the_next_record_and_named() {
+        let (disk, places) = log(20);
+        flip(&disk, places[8] + 200);
+        let log = inspect(&disk);
+        let items: Result<Vec<_>, _> = log.items(places[8]).collect();
+        let items = items.unwrap();
+        let Item::Damaged(stretch) = &items[0] else {
+            panic!("{items:?}")
+        };
+        assert_eq!(stretch.range, places[8]..places[9]);
+        assert_eq!(stretch.path, folder().join(segment_file_name(SEGMENT)));
+        assert_eq!(stretch.position, places[8].0 - SEGMENT);
+        assert_eq!(items.len(), 12);
+    }
+
+    #[test]
+    fn space_that_was_made_ready_is_no_data() {
+        let (disk, places) = log(3);
+        let log = inspect(&disk);
+        // The record ends in the length of its properties, which is zero.
+        let end = places[2].0 + (places[2].0 - places[1].0) - 2;
+        assert_eq!(log.data_end().unwrap().0, end);
+        assert_eq!(end_of_data(&[0; 10_000]), None);
+        let mut bytes = vec![0; 10_000];
+        for last in [0, 4095, 4096, 8192, 9_999] {
+            bytes[last] = 1;
+            assert_eq!(end_of_data(&bytes), Some(last + 1));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_start_finds_what_the_outlook_says(
+            flips in prop::collection::vec(0_u64..11_000, 0..4),
+            durable in prop::option::of(0_u64..11_000),
+        ) {
+            let (disk, _) = log(18);
+            for at in flips {
+                flip(&disk, PhysicalOffset(at));
+            }
+            let outlook = inspect(&disk).outlook(&known(durable)).unwrap();
+            let before = disk.changes();
+            prop_assert_eq!(inspect(&disk).outlook(&known(durable)).unwrap(), outlook.clone());
+            prop_assert_eq!(disk.changes(), before);
+            match open(Arc::new(disk.clone()), folder(), SEGMENT, known(durable)) {
+                Ok((_, recovered)) => {
+                    prop_assert_eq!(outlook.refusal, None);
+                    prop_assert_eq!(recovered.end, outlook.end);
+                    prop_assert_eq!(recovered.cut.is_some(), outlook.next_valid.is_some());
+                }
+                Err(LogError::Damaged(damage)) => prop_assert_eq!(outlook.refusal, Some(*damage)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
