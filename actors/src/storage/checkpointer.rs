@@ -55,7 +55,7 @@ pub(crate) struct Checkpointer {
     is_busy: bool,
     /// A checkpoint that is being made, between two steps.
     round: Left,
-    /// The last one failed.
+    /// One has to be made even when nothing new comes: the last one failed, or the start filled queues again.
     is_due_again: bool,
     last_write_back: Instant,
     last_checkpoint: (Instant, PhysicalOffset),
@@ -79,7 +79,7 @@ impl Checkpointer {
             thread: None,
             is_busy: false,
             round: None,
-            is_due_again: false,
+            is_due_again: true,
             last_error: None,
             context,
         }
