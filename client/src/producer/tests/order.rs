@@ -200,3 +200,65 @@ async fn messages_with_one_ordering_key_go_to_one_queue_in_order() {
         assert_eq!(own, expected.iter().collect::<Vec<_>>());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_keys_keep_their_order_and_acknowledged_messages_are_stored() {
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let cluster = FakeCluster::start(&["a", "b"]);
+        cluster.topic("a", "orders", 2);
+        cluster.topic("b", "orders", 1);
+        let client = cluster.client().await;
+        let linger = Duration::from_millis(random.u64(0..3));
+        let producer = client.producer().retries(9).linger(linger).build();
+        let mut deliveries = Vec::new();
+        for number in 0..300_u32 {
+            let key = random.u32(0..5);
+            let message = Message::builder("orders", format!("{key} {number}"));
+            let message = message.ordering_key(&format!("customer-{key}"));
+            deliveries.push((number, producer.enqueue(message.build().unwrap())));
+            let broker = random.choice(["a", "b"]).unwrap();
+            let request = random.choice(["send", "send batch"]).unwrap();
+            match random.u32(0..60) {
+                0 => cluster.fault(broker, request, Fault::Close),
+                1 => cluster.fault(broker, request, Fault::DoneThenClose),
+                2 => {
+                    let busy = Failure::safe(ErrorCode::Busy, "busy");
+                    cluster.fault(broker, request, Fault::Refuse(busy));
+                }
+                3 => {
+                    let never = Failure::never(ErrorCode::InvalidRequest, "no");
+                    cluster.fault(broker, request, Fault::Refuse(never));
+                }
+                4 => {
+                    cluster.stop_broker(broker);
+                    tokio::time::sleep(Duration::from_millis(random.u64(0..300))).await;
+                    cluster.start_broker(broker);
+                }
+                5..15 => tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await,
+                _ => {}
+            }
+        }
+        let mut acknowledged = BTreeSet::new();
+        for (number, delivery) in deliveries {
+            if delivery.await.is_ok() {
+                acknowledged.insert(number);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let queues = ["a", "b"].map(|broker| cluster.all_bodies(broker, "orders"));
+        for queue in queues.iter().flatten() {
+            let mut last = std::collections::BTreeMap::new();
+            for body in queue {
+                let (key, number) = body.split_once(' ').unwrap();
+                let number: u32 = number.parse().unwrap();
+                if seen.insert(number) {
+                    let before = last.insert(key, number);
+                    assert!(before < Some(number), "seed {seed}: {before:?} {number}");
+                }
+            }
+        }
+        assert!(acknowledged.len() > 250, "seed {seed}");
+        assert!(acknowledged.is_subset(&seen), "seed {seed}");
+    }
+}
