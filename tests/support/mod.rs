@@ -4,6 +4,7 @@
 //! - `hostile`: frames that no honest client sends.
 //! - `load`: producers and a consumer that fill a history.
 //! - `process`: the real binary, to be killed.
+//! - `shell`: the same, as it is used from a shell.
 //! - `wire`: connections on which anything can be said.
 
 // Each test uses a part of it.
@@ -13,6 +14,7 @@ pub(crate) mod history;
 pub(crate) mod hostile;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod shell;
 pub(crate) mod wire;
 
 use std::path::Path;
