@@ -425,6 +425,11 @@ fn a_sound_store_is_dumped_and_one_in_use_is_left_alone() {
         repaired.out.starts_with("nothing to repair"),
         "{repaired:?}"
     );
+    let segment = broker.data.join("commitlog/00000000000000000000");
+    let file = fs::File::options().write(true).open(&segment);
+    file.and_then(|file| file.set_len(100)).expect("it is cut");
+    let short = broker.store(&["check"]);
+    short.fails(1, &[text(&segment), "has 100 bytes"]);
     let empty = tempfile::tempdir().expect("a folder");
     let no_store = run(&["store", "check", text(empty.path())]);
     no_store.fails(1, &["is not the data folder of a broker"]);

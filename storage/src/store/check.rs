@@ -106,8 +106,14 @@ impl Closed {
             ),
             false => None,
         };
-        if let Some(first) = listed.iter().find(|entry| entry.bytes > 0) {
-            options.segment_bytes = first.bytes;
+        // A segment that lost its end is damaged; the others tell their size.
+        let sizes = listed.iter().filter(|entry| entry.name.len() == 20);
+        if let Some(bytes) = sizes
+            .map(|entry| entry.bytes)
+            .max()
+            .filter(|bytes| *bytes > 0)
+        {
+            options.segment_bytes = bytes;
         }
         if let Some(bytes) = first_file_bytes(&*disk, &options.consume_queues, 2) {
             options.consume_queue_file_bytes = bytes;
