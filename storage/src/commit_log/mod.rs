@@ -282,10 +282,15 @@ impl CommitLog {
             .create_segment(&path, self.segment_bytes)
             .map_err(io("reserve"))?;
         // Length first, name second: a file of another length would keep the log from opening.
-        segment.sync(0..1).map_err(io("sync"))?;
-        self.disk
-            .sync_directory(&self.directory)
-            .map_err(io("sync the folder of"))?;
+        let synced = segment.sync(0..1).map_err(io("sync")).and_then(|()| {
+            let synced = self.disk.sync_directory(&self.directory);
+            synced.map_err(io("sync the folder of"))
+        });
+        if synced.is_err() {
+            // Another try would find it in its way.
+            let _ = self.disk.remove(&path);
+        }
+        synced?;
         let logged = LoggedSegment {
             base,
             segment: Arc::from(segment),

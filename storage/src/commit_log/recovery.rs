@@ -222,6 +222,9 @@ fn open_segments(
     };
     disk.create_directory_durably(directory)
         .map_err(io("create", directory))?;
+    // A process that ended between making a segment and syncing its name left one that a power cut could still take.
+    disk.sync_directory(directory)
+        .map_err(io("sync the folder", directory))?;
     let entries = disk.list(directory).map_err(io("list", directory))?;
     let count = entries.len();
     let mut segments: Vec<Found> = Vec::new();
@@ -421,7 +424,7 @@ impl Walk<'_> {
             }
         };
         self.disk
-            .create_directory(&path)
+            .create_directory_durably(&path)
             .map_err(io("create the folder of"))?;
         if self.disk.open(&kept_in).is_ok() {
             self.disk.remove(&kept_in).map_err(io("replace"))?;

@@ -7,7 +7,7 @@ use castmq_protocol::model::PhysicalOffset;
 use super::error::{ConsumeQueueError, During};
 use super::files::unsynced_limit;
 use super::load::remove_files;
-use super::queue::{ConsumeQueue, State};
+use super::queue::{ConsumeQueue, State, UnsyncedNames};
 use super::tail::Tail;
 use super::unit::{Stored, UNIT};
 use crate::disk::{DiskFile, Wait};
@@ -75,6 +75,10 @@ impl ConsumeQueue {
         state.tail = Tail::starting_at(keep);
         state.end_file = (keep - 1) / self.shared.files.units_per_file() + 1;
         state.is_ragged = false;
+        if leftovers != Leftovers::Nothing {
+            // A process that ended after making a file may not have synced its name.
+            state.unsynced_names = UnsyncedNames::Folders;
+        }
         if state.min >= keep {
             state.min = keep;
             state.min_physical = u64::MAX;

@@ -65,7 +65,8 @@ impl KeyIndex {
             folder,
             layout: Layout { slots, max_entries },
             files: RwLock::default(),
-            has_unsynced_names: Mutex::new(false),
+            // A process that ended after making a file may not have synced its name.
+            has_unsynced_names: Mutex::new(!clean),
             poison: OnceLock::new(),
             opened_end: AtomicI64::new(-1),
         };

@@ -28,7 +28,7 @@ struct Run {
     indexed: PhysicalOffset,
     /// Something is to go wrong: errors are to be expected.
     is_faulty: bool,
-    /// The power may be off: nothing but a power cut can follow.
+    /// A sync failed: nothing but a power cut can follow.
     is_doomed: bool,
 }
 
@@ -296,10 +296,8 @@ impl Life {
             2 => self
                 .disk
                 .set_capacity(self.disk.used_bytes() + 1000 * after),
-            _ => {
-                self.disk.cut_power_after(after);
-                self.run().is_doomed = true;
-            }
+            // Nothing gets through any more: the power is off, or the process ends in the middle of something.
+            _ => self.disk.cut_power_after(after),
         }
     }
 
@@ -355,8 +353,13 @@ impl Life {
             // A start that was cut off is a crash as well.
             self.crashes += 1;
             is_first = false;
-            kept = durable;
-            self.disk = self.disk.crash(self.dice.u64(..));
+            self.disk = match self.dice.bool() {
+                true => self.disk.kill(),
+                false => {
+                    kept = durable;
+                    self.disk.crash(self.dice.u64(..))
+                }
+            };
         };
         if let Some(was_clean) = was_clean.filter(|_| is_first) {
             assert_eq!(report.was_clean, was_clean);
