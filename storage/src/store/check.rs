@@ -115,7 +115,7 @@ impl Closed {
         {
             options.segment_bytes = bytes;
         }
-        if let Some(bytes) = first_file_bytes(&*disk, &options.consume_queues, 2) {
+        if let Some(bytes) = longest_file_bytes(&*disk, &options.consume_queues, 2) {
             options.consume_queue_file_bytes = bytes;
         }
         Ok(Self {
@@ -256,7 +256,7 @@ impl Closed {
     }
 
     /// Has the next start build all queues anew from the log. Those that are there are kept beside, in the folder that is
-    /// returned. Gives up the lock.
+    /// returned.
     ///
     /// # Errors
     ///
@@ -290,19 +290,17 @@ impl Closed {
     }
 }
 
-/// The length of the first file some levels below a folder.
-fn first_file_bytes(disk: &dyn Disk, folder: &Path, levels: u32) -> Option<u64> {
-    for entry in disk.list(folder).ok()? {
-        let found = match (levels, entry.is_directory) {
+/// The length of the longest file some levels below a folder: one that lost its end is damaged.
+fn longest_file_bytes(disk: &dyn Disk, folder: &Path, levels: u32) -> Option<u64> {
+    let entries = disk.list(folder).ok()?;
+    let lengths = entries
+        .iter()
+        .filter_map(|entry| match (levels, entry.is_directory) {
             (0, false) if entry.bytes > 0 => Some(entry.bytes),
-            (1.., true) => first_file_bytes(disk, &folder.join(&entry.name), levels - 1),
+            (1.., true) => longest_file_bytes(disk, &folder.join(&entry.name), levels - 1),
             _ => None,
-        };
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
+        });
+    lengths.max()
 }
 
 /// Compares a queue with the log, up to where a start relies on it if it does not on all. Returns how many units were

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::record::{RecordView, Step};
 
-use super::{Damage, Found, Known, Start, Walk, valid_step};
+use super::{Damage, Found, Known, Walk, valid_step};
 use crate::commit_log::{LogError, segment_file_name};
 use crate::disk::Disk;
 
@@ -153,11 +153,6 @@ impl<'a> Inspection<'a> {
     pub fn next_record(&self, from: PhysicalOffset) -> Result<Option<PhysicalOffset>, LogError> {
         self.walk.valid_record_after(from)
     }
-
-    /// Where a walk would begin that knows nothing.
-    pub fn start(&self) -> PhysicalOffset {
-        self.walk.start(Start::Beginning)
-    }
 }
 
 /// See [`Inspection::items`].
@@ -283,7 +278,7 @@ mod tests {
 
     use super::*;
     use crate::commit_log::LogWriter;
-    use crate::commit_log::recovery::open;
+    use crate::commit_log::recovery::{Start, open};
     use crate::disk::fault::FaultDisk;
 
     const SEGMENT: u64 = 4096;
