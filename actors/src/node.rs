@@ -11,6 +11,7 @@ use castmq_storage::disk::os::OsDisk;
 use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::{OpenReport, Store, StoreError};
 use thiserror::Error;
+use tokio::time::{sleep, timeout};
 
 use crate::broker;
 use crate::broker::context::BrokerContext;
@@ -19,6 +20,12 @@ use crate::name_server;
 use crate::supervision::{
     Child, Exit, Failure, Plan, Stage, Strategy, Tree, Watchdog, WatchdogSettings,
 };
+
+/// After a stop the data folder is free within this time, unless something hangs.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often that is looked at.
+const RELEASE_LOOK: Duration = Duration::from_millis(1);
 
 /// What a process is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,8 +196,16 @@ impl Node {
     /// Stops: no more connections, what is owed is answered, everything is made durable. Returns the actors that did not
     /// stop in time.
     pub async fn stop(self) -> Result<Vec<String>, NodeError> {
-        let exit = self.tree.stop(self.stop_within).await;
-        let closed = match self.broker {
+        let Self {
+            tree,
+            broker,
+            stop_within,
+            _watchdog: watchdog,
+            ..
+        } = self;
+        let exit = tree.stop(stop_within).await;
+        drop((tree, watchdog));
+        let closed = match broker {
             Some(broker) => close(broker).await,
             None => Ok(()),
         };
@@ -205,6 +220,18 @@ async fn close(broker: RunningBroker) -> Result<(), NodeError> {
     let store: Arc<Store> = broker.context.store.clone();
     let dispatched = broker.context.positions.dispatched();
     let closing = tokio::task::spawn_blocking(move || store.close(dispatched));
-    closing.await.map_err(io::Error::other)??;
-    Ok(())
+    let closed = closing.await.map_err(io::Error::other)?;
+    let in_use = broker.context.store.in_use();
+    drop(broker);
+    // The data thread drops what is left of its actors in its own time, and with the last of them the folder's locks: who
+    // starts again at once must find it free.
+    let released = async {
+        while in_use.strong_count() > 0 {
+            sleep(RELEASE_LOOK).await;
+        }
+    };
+    if timeout(RELEASE_WITHIN, released).await.is_err() {
+        tracing::warn!("the data folder is still in use by this process");
+    }
+    Ok(closed?)
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use castmq_protocol::model::{PhysicalOffset, TopicName};
@@ -134,6 +134,8 @@ pub struct Store {
     durable: AtomicU64,
     progress: Mutex<Progress>,
     _lock: Option<StoreLock>,
+    /// Dropped last: see [`Store::in_use`].
+    in_use: Arc<()>,
 }
 
 /// A checkpoint that is being made.
@@ -157,6 +159,11 @@ impl Store {
     /// Where the store is.
     pub fn root(&self) -> &Path {
         &self.options.root
+    }
+
+    /// Lives until the store has been dropped whole and its folder is free for another one.
+    pub fn in_use(&self) -> Weak<()> {
+        Arc::downgrade(&self.in_use)
     }
 
     /// Notes that the log is durable up to here: cheap, and kept unless the power is cut. Does not wait: while a

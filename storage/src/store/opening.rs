@@ -116,6 +116,7 @@ impl Store {
             log,
             options,
             _lock: lock,
+            in_use: Arc::default(),
         };
         store.save_progress(&mut store.progress.lock(), own)?;
         // From here on the checkpoint is our own again, and nothing of what the power took is left to be found.
