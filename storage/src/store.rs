@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use castmq_protocol::model::{PhysicalOffset, TopicName};
 use castmq_protocol::record::{RecordView, sys_flag};
