@@ -391,6 +391,14 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_record_alone_names_its_topic_itself() {
+        let message = ReceivedMessage::from_record(record(5, b"hello", b"", 0).into()).unwrap();
+        assert_eq!((message.topic(), message.broker()), ("orders", ""));
+        assert_eq!(message.body().unwrap(), b"hello");
+        assert!(ReceivedMessage::from_record(Bytes::from_static(b"no record")).is_err());
+    }
+
+    #[test]
     fn damaged_records_are_errors() {
         let mut bytes = record(5, b"hello", b"", 0);
         assert!(read_records(Bytes::from(bytes[..50].to_vec()), None, 1).is_err());
