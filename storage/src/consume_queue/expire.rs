@@ -62,6 +62,8 @@ impl ConsumeQueue {
     fn remove_files_before(&self, min: u64) -> Result<(), ConsumeQueueError> {
         let files = &self.shared.files;
         loop {
+            // A removal whose sync failed may come back, and leave a gap where later ones do not.
+            files.check_poison()?;
             let (first, end) = {
                 let state = self.state.lock();
                 (state.first_file, state.end_file)

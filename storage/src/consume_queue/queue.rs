@@ -182,10 +182,11 @@ impl ConsumeQueue {
         QueueOffset(self.state.lock().max())
     }
 
-    /// The next offset, if there ever was a message.
+    /// The next offset, if there ever was a message that was not deleted with its topic.
     pub(super) fn end(&self) -> Option<u64> {
         let state = self.state.lock();
-        state.has_start.then(|| state.max())
+        let is_deleted = self.shared.is_deleted(&self.topic, state.max_physical);
+        (state.has_start && !is_deleted).then(|| state.max())
     }
 
     /// The end of the last recorded message; 0 when there is none.

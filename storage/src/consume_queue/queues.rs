@@ -469,6 +469,7 @@ impl ConsumeQueue {
         }
         let (files, folder) = (&self.shared.files, self.folder());
         files.forget(self.number);
+        files.check_poison()?;
         remove_files(files, self.number, &folder, |_| false)?;
         match files.disk.remove_directory(&folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

@@ -6,8 +6,10 @@
 mod error;
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::{Decode, Encode};
@@ -26,6 +28,10 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// A value that claims more is damaged.
 const MAX_VALUE_BYTES: usize = 1024 * 1024;
+
+/// How often a locked database is tried again.
+const LOCKED_TRIES: u32 = 20;
+const LOCKED_PAUSE: Duration = Duration::from_millis(10);
 
 const SCHEMA_KEY: &[u8] = b"schema_version";
 
@@ -60,13 +66,12 @@ impl Metadata {
             source,
         };
         // Nothing is written by itself: what is durable when is said by whoever writes.
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)
             .mode(sled::Mode::LowSpace)
-            .flush_every_ms(None)
-            .open()
-            .map_err(wrap)?;
+            .flush_every_ms(None);
+        let db = open_soon(&config).map_err(wrap)?;
         let tree = |name: &str| db.open_tree(name).map_err(wrap);
         let metadata = Self {
             path: path.to_owned(),
@@ -308,6 +313,23 @@ impl Metadata {
             reason: reason.to_owned(),
         }
     }
+}
+
+/// Opens a database. One that this process has just closed may be locked for another moment, until sled's threads are
+/// done with it; other processes have been kept out before.
+fn open_soon(config: &sled::Config) -> sled::Result<Db> {
+    for _ in 0..LOCKED_TRIES {
+        match config.open() {
+            Err(sled::Error::Io(error)) if is_locked(&error) => thread::sleep(LOCKED_PAUSE),
+            opened => return opened,
+        }
+    }
+    config.open()
+}
+
+fn is_locked(error: &io::Error) -> bool {
+    // sled wraps the system's error into one that has only its text.
+    error.kind() == ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
 }
 
 /// Syncs the files of a folder, those of the folders in it, and their names.

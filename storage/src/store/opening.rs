@@ -57,6 +57,7 @@ impl Store {
         let metadata = metadata.finish()?;
         let deletions = settle_deletions(&metadata, &log)?;
         let is_lost = queues.is_empty() && deletions.is_empty();
+        queues.restore_deletions(deletions);
         let (from, leftovers) = match is_lost || !opened.fits(&queues) {
             true => (log.begin(), Leftovers::Anywhere),
             false => (opened.dispatch_from(&recovered), opened.leftovers()),
@@ -64,7 +65,7 @@ impl Store {
         if from < recovered.start {
             tracing::warn!("the consume queues are not as they were left: they are filled again");
         }
-        queues.restore_deletions(deletions);
+        opened.lower_recovery_point(from, &options)?;
         queues.truncate(from, leftovers)?;
         queues.remove_below(log.begin())?;
         if options.is_sync_flush {
@@ -72,6 +73,7 @@ impl Store {
         }
         let queues = Arc::new(queues);
         let (dispatched, last_store_ms) = dispatch_all(&log, &queues, from)?;
+        forget_deletions(&metadata, &log, &queues)?;
         let index = match options.has_index {
             true => Some(KeyIndex::open(
                 disk.clone(),
@@ -240,6 +242,30 @@ impl Opened {
         !self.was_clean || left.is_none_or(|left| left == queues.fingerprint())
     }
 
+    /// Says that queues are filled again from further back than was planned, before they are cut: the next start must
+    /// not take them for whole when this one is cut off.
+    fn lower_recovery_point(
+        &self,
+        from: PhysicalOffset,
+        options: &StoreOptions,
+    ) -> Result<(), StoreError> {
+        let Some(own) = self.state.own.filter(|own| from < own.recovery_point) else {
+            return Ok(());
+        };
+        let state = CheckpointState {
+            own: Some(OwnState {
+                recovery_point: from,
+                queues: None,
+                ..own
+            }),
+            ..self.state
+        };
+        let path = options.checkpoint_path();
+        self.checkpoint
+            .save(&state)
+            .map_err(io_error("write", &path))
+    }
+
     /// Where queues are cut, and filled again from.
     fn dispatch_from(&self, recovered: &Recovered) -> PhysicalOffset {
         match (self.state.own, self.was_clean) {
@@ -279,14 +305,6 @@ fn settle_deletions(
     log: &CommitLog,
 ) -> Result<Vec<(TopicName, Deletion)>, StoreError> {
     let mut deletions = metadata.deletions()?;
-    if deletions.is_empty() {
-        return Ok(deletions);
-    }
-    let topics: BTreeSet<_> = metadata
-        .topics()?
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
     let mut is_changed = false;
     for (name, kept) in &mut deletions {
         if kept.below > log.appended() {
@@ -296,22 +314,38 @@ fn settle_deletions(
             is_changed = true;
         }
     }
-    let mut forgotten = Vec::new();
-    deletions.retain(|(name, kept)| {
-        // Retention took what was deleted, and nobody made the topic again.
-        let is_past = kept.below <= log.begin() && !topics.contains(name);
-        if is_past {
-            forgotten.push(name.clone());
-        }
-        !is_past
-    });
-    for name in &forgotten {
-        metadata.put_deletion(name, None)?;
-    }
-    if is_changed || !forgotten.is_empty() {
+    if is_changed {
         metadata.sync()?;
     }
     Ok(deletions)
+}
+
+/// Forgets deleted topics that nobody made again when retention has taken all that was deleted. Their queues must have been
+/// cleared before: what a crash left of them could not be told from others' any more.
+fn forget_deletions(
+    metadata: &Metadata,
+    log: &CommitLog,
+    queues: &ConsumeQueues,
+) -> Result<(), StoreError> {
+    let deletions = metadata.deletions()?;
+    if deletions.is_empty() {
+        return Ok(());
+    }
+    let topics: BTreeSet<_> = metadata
+        .topics()?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    for (name, kept) in deletions {
+        let has_messages = queues
+            .of_topic(&name)
+            .iter()
+            .any(|queue| queue.min_offset() < queue.max_offset());
+        if kept.below <= log.begin() && !topics.contains(&name) && !has_messages {
+            metadata.put_deletion(&name, None)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes consumer offsets back to where queues end: a crash may have taken messages that were consumed, and the next ones
