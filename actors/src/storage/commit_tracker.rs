@@ -17,12 +17,39 @@ use super::flush_service::{FlushService, FlushTo};
 use crate::broker::context::{BrokerContext, FlushPolicy};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
 
-/// A batch in the log whose answers wait for the policy.
+/// A batch in the log whose answers wait for the policy. Dropping it answers them: as late, unless they were settled.
 #[derive(Debug)]
 pub(crate) struct Park {
-    /// Behind its last record.
+    /// Behind its last record; zero once its outcomes say how it stands.
     pub(crate) end: PhysicalOffset,
     pub(crate) batch: AppendBatch,
+}
+
+impl Park {
+    /// Its outcomes say how it stands.
+    fn settle(&mut self) {
+        self.end = PhysicalOffset::ZERO;
+    }
+
+    /// It is stored, and perhaps not durable.
+    fn settle_late(&mut self) {
+        self.batch.restate(|stored| {
+            Outcome::Stored(Stored {
+                status: SendStatus::FlushTimeout,
+                ..stored
+            })
+        });
+        self.settle();
+    }
+}
+
+impl Drop for Park {
+    /// With an actor that fails, in its hand or in its keeping, what is not durable must not be called so.
+    fn drop(&mut self) {
+        if self.end != PhysicalOffset::ZERO {
+            self.settle_late();
+        }
+    }
 }
 
 /// The log is durable up to here.
@@ -46,33 +73,8 @@ pub(crate) struct CommitTracker {
 }
 
 struct Parked {
-    end: PhysicalOffset,
+    park: Park,
     since: Instant,
-    batch: AppendBatch,
-    /// Whether its outcomes say how it really stands.
-    is_settled: bool,
-}
-
-impl Parked {
-    /// It is stored, and perhaps not durable.
-    fn restate_late(&mut self) {
-        self.batch.restate(|stored| {
-            Outcome::Stored(Stored {
-                status: SendStatus::FlushTimeout,
-                ..stored
-            })
-        });
-        self.is_settled = true;
-    }
-}
-
-impl Drop for Parked {
-    /// An incarnation that ends, by a panic for instance, must not call durable what is not.
-    fn drop(&mut self) {
-        if !self.is_settled {
-            self.restate_late();
-        }
-    }
 }
 
 /// What the live tree shows.
@@ -98,12 +100,12 @@ impl CommitTracker {
 
     fn release(&mut self) {
         while let Some(mut parked) = self.parked.pop_front() {
-            if parked.end > self.flushed {
+            if parked.park.end > self.flushed {
                 self.parked.push_front(parked);
                 return;
             }
-            // Dropping a batch answers it.
-            parked.is_settled = true;
+            // Dropping it answers it.
+            parked.park.settle();
         }
     }
 
@@ -116,7 +118,7 @@ impl CommitTracker {
                 self.parked.push_front(parked);
                 return;
             }
-            parked.restate_late();
+            parked.park.settle_late();
         }
     }
 
@@ -126,10 +128,9 @@ impl CommitTracker {
             format!("the message may not be durable, because {reason}: look at the broker's disk"),
         );
         for mut parked in self.parked.drain(..) {
-            parked
-                .batch
-                .restate(|_| Outcome::Refused(Box::new(refusal.clone())));
-            parked.is_settled = true;
+            let batch = &mut parked.park.batch;
+            batch.restate(|_| Outcome::Refused(Box::new(refusal.clone())));
+            parked.park.settle();
         }
     }
 }
@@ -163,12 +164,11 @@ impl Cast for CommitTracker {
 }
 
 impl Receive<Park> for CommitTracker {
-    fn receive(&mut self, Park { end, batch }: Park, _ctx: &mut Ctx<'_, Self>) {
+    fn receive(&mut self, park: Park, _ctx: &mut Ctx<'_, Self>) {
+        let end = park.end;
         self.parked.push_back(Parked {
-            end,
+            park,
             since: Instant::now(),
-            batch,
-            is_settled: false,
         });
         match self.failure.clone() {
             Some(reason) => self.refuse(&reason),
