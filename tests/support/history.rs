@@ -90,7 +90,7 @@ pub struct Figures {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct History {
     sent: HashMap<Id, (Place, Outcome)>,
     seen: BTreeMap<(Place, u64), Id>,

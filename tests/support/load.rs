@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use castmq_client::model::{QueueId, QueueOffset};
 use castmq_client::raw::admin::AdminRequest;
 use castmq_client::raw::request::{Filter, Pull, QueuePosition, Send, SendBatch};
+use castmq_client::raw::response::SendStatus;
 use castmq_client::raw::{Answer, Connection, Options, Payload, Request, Response, Retry, Role};
 use castmq_client::{Error, Result};
 use castmq_protocol::record::RecordView;
@@ -29,6 +30,8 @@ pub struct Traffic {
     pub progress: RefCell<Progress>,
     next_producer: Cell<u32>,
     is_slow: Cell<bool>,
+    /// Whether a message that is stored and perhaps not durable counts as acknowledged.
+    counts_late: Cell<bool>,
     is_over: Cell<bool>,
 }
 
@@ -52,6 +55,7 @@ impl Traffic {
             progress: RefCell::default(),
             next_producer: Cell::new(0),
             is_slow: Cell::new(false),
+            counts_late: Cell::new(true),
             is_over: Cell::new(false),
         })
     }
@@ -59,6 +63,11 @@ impl Traffic {
     /// Producers send little, or as much as they can.
     pub fn set_slow(&self, is_slow: bool) {
         self.is_slow.set(is_slow);
+    }
+
+    /// The power will be cut: only what is called durable has to survive.
+    pub fn expect_power_cut(&self) {
+        self.counts_late.set(false);
     }
 
     /// Producers finish what is under way and come to an end.
@@ -162,9 +171,9 @@ impl Traffic {
     /// Notes what became of messages; an error ends the connection.
     fn settle(&self, ids: &[Id], answer: Result<castmq_client::raw::Reply>) -> Result<()> {
         let mut history = self.history.borrow_mut();
-        let first = match answer.map(|reply| reply.header.response) {
-            Ok(Response::Sent(sent)) => sent.queue_offset.0,
-            Ok(Response::BatchSent(sent)) => sent.first_queue_offset.0,
+        let (first, status) = match answer.map(|reply| reply.header.response) {
+            Ok(Response::Sent(sent)) => (sent.queue_offset.0, sent.status),
+            Ok(Response::BatchSent(sent)) => (sent.first_queue_offset.0, sent.status),
             Ok(other) => panic!("a send is answered with {other:?}"),
             Err(error) => {
                 if error.retry() != Retry::MayDuplicate {
@@ -174,6 +183,9 @@ impl Traffic {
                 return if is_answer { Ok(()) } else { Err(error) };
             }
         };
+        if status != SendStatus::Stored && !self.counts_late.get() {
+            return Ok(());
+        }
         for (offset, id) in (first..).zip(ids) {
             history.acknowledge(*id, offset);
         }

@@ -1,0 +1,114 @@
+//! Power cuts under load with synchronous flush: the disk is in memory and forgets what was not synced. What was called durable
+//! is there afterwards, what consumers saw is too, and neither depends on which actor failed shortly before.
+//!
+//! `CASTMQ_POWER_CUTS` says how many; `CASTMQ_POWER_CUT_SEED` repeats the choices of an earlier run, as far as threads let it.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+// Figures are for whoever runs it with `--nocapture`.
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use std::sync::Arc;
+
+use castmq_actors::supervision::capture_panics;
+use castmq_actors::{Node, Parts};
+use castmq_config::{Flush, Settings};
+use castmq_storage::disk::fault::FaultDisk;
+
+use support::history::{Figures, History};
+use support::load::Traffic;
+use support::{run, settings, stop};
+
+/// Actors between a message and its answer.
+const ON_THE_WAY: [&str; 4] = [
+    "broker/storage/log-writer",
+    "broker/storage/flush-service",
+    "broker/storage/commit-tracker",
+    "broker/storage/dispatcher",
+];
+
+fn number(variable: &str, default: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(default, |text| text.parse().expect("a number"))
+}
+
+async fn start(disk: &FaultDisk, settings: &Settings) -> Node {
+    let node = Node::start_on(Arc::new(disk.clone()), settings, Parts::Standalone);
+    node.await.expect("the node starts")
+}
+
+/// Runs a node under load; returns what was known when the power was cut, and what the cut left.
+fn until_the_cut(settings: &Settings, traffic: &std::rc::Rc<Traffic>) -> (History, FaultDisk) {
+    run(async {
+        let disk = FaultDisk::new();
+        let node = start(&disk, settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let mut tasks = Vec::new();
+        for _ in 0..3 {
+            let (traffic, address) = (traffic.clone(), address.clone());
+            tasks.push(actix_rt::spawn(
+                async move { traffic.produce(&address).await },
+            ));
+        }
+        let (consuming, from) = (traffic.clone(), address.clone());
+        tasks.push(actix_rt::spawn(async move {
+            consuming.consume(&from, "billing").await
+        }));
+        traffic.reach(fastrand::usize(1..500)).await;
+        if fastrand::bool() {
+            node.tree()
+                .poison(ON_THE_WAY[fastrand::usize(..ON_THE_WAY.len())]);
+            traffic
+                .reach(traffic.acknowledged() + fastrand::usize(..50))
+                .await;
+        }
+        // Whatever was answered by now was durable by now.
+        let known = traffic.history.borrow().clone();
+        let left = disk.crash(fastrand::u64(..));
+        traffic.end();
+        for task in tasks {
+            task.await
+                .expect("clients do not panic")
+                .expect("the connection holds");
+        }
+        stop(node).await;
+        (known, left)
+    })
+}
+
+fn cut_once() -> Figures {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(folder.path());
+    settings.store.flush = Flush::Sync;
+    settings.store.commit_log_segment_bytes = 1 << 20;
+    settings.store.index_enabled = false;
+    settings.limits.max_message_bytes = 100_000;
+    let traffic = Traffic::new(&["orders", "payments"]);
+    traffic.expect_power_cut();
+    let (known, left) = until_the_cut(&settings, &traffic);
+    run(async {
+        let node = start(&left, &settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let stored = traffic
+            .read_all(&address)
+            .await
+            .expect("everything is read");
+        let (figures, violations) = known.check(&stored);
+        assert_eq!(violations, [], "{figures:?}");
+        stop(node).await;
+        figures
+    })
+}
+
+#[test]
+fn what_was_called_durable_survives_power_cuts() {
+    capture_panics();
+    let seed = number("CASTMQ_POWER_CUT_SEED", fastrand::u64(..));
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    for cut in 1..=number("CASTMQ_POWER_CUTS", 12) {
+        println!("cut {cut}: {:?}", cut_once());
+    }
+}
