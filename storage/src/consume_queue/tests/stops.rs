@@ -285,3 +285,21 @@ fn a_torn_unit_that_looks_like_an_older_one_is_replaced() {
         assert_eq!(units, [unit((torn - 1) * 100), real]);
     }
 }
+
+#[test]
+fn nothing_is_removed_after_a_removal_that_may_come_back() {
+    let disk = disk();
+    let queues = open(&disk);
+    fill(&queues.queue(&topic("T"), QueueId(0)), 0..45);
+    save(&queues);
+    disk.fail_sync(1);
+    assert!(queues.remove_below(PhysicalOffset(1500)).is_err());
+    let _ = queues.remove_below(PhysicalOffset(4000));
+    for seed in 0..20 {
+        let queues = open(&disk.crash(seed));
+        queues
+            .truncate(PhysicalOffset(4500), Leftovers::Near)
+            .unwrap();
+        assert_eq!(queues.next_offset(&topic("T"), QueueId(0)).0, 45);
+    }
+}
