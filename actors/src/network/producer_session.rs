@@ -289,6 +289,7 @@ impl ProducerSession {
             born_host: self.connection.peer(),
             in_flight_bytes,
             session: ctx.me().mailbox(),
+            is_published: false,
         });
     }
 

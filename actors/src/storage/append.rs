@@ -29,6 +29,9 @@ pub(crate) struct AppendBatch {
     pub(crate) in_flight_bytes: u64,
     /// Who hears of the outcomes.
     pub(crate) session: Mailbox<Appended>,
+    /// Whether readers can see what was appended. Before, nothing of it counts as stored: the log-writer's successor
+    /// clears it away.
+    pub(crate) is_published: bool,
 }
 
 /// A batch that came back.
@@ -147,6 +150,9 @@ impl AppendBatch {
 
 impl Drop for AppendBatch {
     fn drop(&mut self) {
+        if !self.is_published {
+            self.restate(|_| Outcome::Unknown);
+        }
         let mut messages = std::mem::take(&mut self.messages);
         messages.clear();
         self.session.tell(Appended {
@@ -154,5 +160,62 @@ impl Drop for AppendBatch {
             messages,
             in_flight_bytes: self.in_flight_bytes,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    fn outcome_of_a_dropped_batch(is_published: bool) -> Outcome {
+        let back = Arc::new(Mutex::new(None));
+        let of_session = back.clone();
+        drop(AppendBatch {
+            buffer: Bytes::new(),
+            requests: vec![AppendRequest {
+                correlation: 1,
+                topic: TopicId(0),
+                queue: None,
+                messages: 1,
+                is_batch: false,
+                is_one_way: false,
+                waits: true,
+                sys_flag: 0,
+                born_timestamp_ms: 0,
+                reconsume_times: 0,
+                outcome: Outcome::Stored(Stored {
+                    status: SendStatus::Stored,
+                    queue: QueueId(0),
+                    queue_offset: QueueOffset(0),
+                    physical_offset: PhysicalOffset(0),
+                }),
+            }],
+            messages: Vec::new(),
+            born_host: SocketAddr::from(([127, 0, 0, 1], 1)),
+            in_flight_bytes: 0,
+            session: Mailbox::from_fn(move |appended: Appended| {
+                *of_session.lock() = Some(appended);
+                true
+            }),
+            is_published,
+        });
+        let mut appended = back.lock().take().unwrap();
+        appended.requests.remove(0).outcome
+    }
+
+    #[test]
+    fn nothing_counts_as_stored_before_readers_can_see_it() {
+        assert!(matches!(
+            outcome_of_a_dropped_batch(true),
+            Outcome::Stored(_)
+        ));
+        assert!(matches!(
+            outcome_of_a_dropped_batch(false),
+            Outcome::Unknown
+        ));
     }
 }

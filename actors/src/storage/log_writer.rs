@@ -193,6 +193,7 @@ impl LogWriter {
     /// Lets readers see what was appended, and gives the batch to whoever completes it.
     fn finish(&mut self, mut batch: AppendBatch) {
         let end = self.log.publish();
+        batch.is_published = true;
         match self.context.flush_policy {
             // The answer goes out first: dispatching need not hold it up.
             FlushPolicy::Async => drop(batch),
