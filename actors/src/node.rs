@@ -27,6 +27,9 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const RELEASE_LOOK: Duration = Duration::from_millis(1);
 
+/// A node of name server and broker waits so long for the one to know the other.
+const FIRST_REGISTRATION: Duration = Duration::from_secs(1);
+
 /// What a process is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parts {
@@ -151,6 +154,13 @@ impl Node {
             Err(Exit::Failed(failure)) => return Err(NodeError::Start(failure)),
             Err(Exit::Stopped { .. }) => {
                 return Err(NodeError::Start(Failure::new("it was stopped at once")));
+            }
+        }
+        if let (Some(broker), Some(_)) = (&running, name_server) {
+            // Whoever reads that the node is ready, and asks its name server for the broker, is to find it.
+            let registered = broker.context.registered.notified();
+            if timeout(FIRST_REGISTRATION, registered).await.is_err() {
+                tracing::warn!("the broker is not known to its own name server yet");
             }
         }
         Ok(Self {

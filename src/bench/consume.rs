@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::BenchError;
 use super::flags::{ConsumeFlags, Load};
 use super::load::{Generator, check};
-use super::peer::Peer;
+use super::peer::{Amount, Peer};
 use super::progress::Progress;
 use super::report::{self, Round, Stopwatch, median};
 use super::wire::{MAX_FRAME_BYTES, Wire};
@@ -47,7 +47,7 @@ struct Settings {
 
 /// Measures and prints.
 pub(crate) async fn run(flags: &ConsumeFlags) -> Result<(), BenchError> {
-    let broker = Rc::new(Peer::of(&flags.target).await?);
+    let broker = Rc::new(Peer::of(&flags.target, Amount::Gigabytes).await?);
     let prefix = format!("bench-backlog-{}", std::process::id());
     let backlog =
         Backlog::produce(&broker, &prefix, flags.size, flags.messages, flags.queues).await?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::BenchError;
 use super::flags::LatencyFlags;
-use super::peer::Peer;
+use super::peer::{Amount, Peer};
 use super::report::{self, Round, Stopwatch, new_histogram};
 use super::ticker::Ticker;
 
@@ -48,7 +48,7 @@ struct Seen {
 
 /// Measures and prints.
 pub(crate) async fn run(flags: &LatencyFlags) -> Result<(), BenchError> {
-    let broker = Peer::of(&flags.target).await?;
+    let broker = Peer::of(&flags.target, Amount::Megabytes).await?;
     let name_server = broker
         .name_server
         .clone()

@@ -19,6 +19,13 @@ pub(crate) struct Peer {
     started: Option<Started>,
 }
 
+/// How much memory the load will take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Amount {
+    Megabytes,
+    Gigabytes,
+}
+
 struct Started {
     process: Child,
     folder: TempDir,
@@ -27,7 +34,7 @@ struct Started {
 
 impl Peer {
     /// The broker that is to be measured.
-    pub(crate) async fn of(target: &Target) -> Result<Self, BenchError> {
+    pub(crate) async fn of(target: &Target, amount: Amount) -> Result<Self, BenchError> {
         if !target.embedded {
             return Ok(Self {
                 address: target.broker.clone(),
@@ -35,9 +42,10 @@ impl Peer {
                 started: None,
             });
         }
-        let memory = match target.cold_memory {
-            true => None,
-            false => Some(WarmMemory::fill()?),
+        let memory = match amount {
+            _ if target.cold_memory => None,
+            Amount::Gigabytes => Some(WarmMemory::fill()?),
+            Amount::Megabytes => Some(WarmMemory::keep()?),
         };
         let folder = TempDir::with_prefix_in("castmq-bench-", ".")?;
         let mut command = this_binary()?;

@@ -9,7 +9,7 @@ use super::consume::{Backlog, Follower};
 use super::disk::{GroupCommit, GroupCommitRound};
 use super::flags::{Beside, Load, ProduceFlags};
 use super::load::Generator;
-use super::peer::Peer;
+use super::peer::{Amount, Peer};
 use super::report::{self, Round, median, median_ratio};
 
 /// Records of the backlog that a cold consumer reads: more than it gets through in a round.
@@ -47,7 +47,11 @@ struct Settings<'a> {
 /// Measures and prints.
 pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
     let load = &flags.load;
-    let broker = Rc::new(Peer::of(&flags.target).await?);
+    let amount = match load.rate {
+        Some(_) => Amount::Megabytes,
+        None => Amount::Gigabytes,
+    };
+    let broker = Rc::new(Peer::of(&flags.target, amount).await?);
     let echo = match flags.echo {
         true => Some(Peer::echo().await?),
         false => None,

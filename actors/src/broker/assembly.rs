@@ -11,6 +11,7 @@ use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome
 use castmq_storage::disk::Disk;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use super::context::{BrokerActors, BrokerContext, FlushPolicy};
 use super::credits::Credits;
@@ -168,6 +169,7 @@ fn new_context(
         actors: OnceLock::new(),
         registrars: OnceLock::new(),
         tree: OnceLock::new(),
+        registered: Notify::new(),
         data_stage: data.clone(),
         settings: settings.clone(),
         store_host,

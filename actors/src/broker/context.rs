@@ -10,6 +10,7 @@ use castmq_protocol::model::{GroupName, PhysicalOffset};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits};
 pub(crate) use castmq_storage::store::Store;
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use super::credits::Credits;
 use super::meters::Meters;
@@ -91,6 +92,8 @@ pub(crate) struct BrokerContext {
     pub(crate) actors: OnceLock<BrokerActors>,
     pub(crate) registrars: OnceLock<Vec<ActorRef<Registrar>>>,
     pub(crate) tree: OnceLock<Tree>,
+    /// Told each time a name server has taken note of the broker.
+    pub(crate) registered: Notify,
     /// Where sessions, log-writer, dispatcher, queues and groups run.
     pub(crate) data_stage: Stage,
 }

@@ -116,6 +116,7 @@ impl Registrar {
                 // A name server that knows another state is told everything.
                 again |= registered.version != self.context.topics.version();
                 self.confirmed = Some(registered.version);
+                self.context.registered.notify_one();
             }
             Err(error) => {
                 if self.last_error.is_none() {

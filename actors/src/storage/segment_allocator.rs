@@ -16,8 +16,9 @@ use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::Worker;
 
-/// Pages are prepared in steps of this many bytes, so that the first are there soon.
-const STEP_BYTES: u64 = 2 * 1024 * 1024;
+/// Pages are prepared in steps of this many bytes. A step is one system call, and many kernels let nobody else have the
+/// processor before its end: 2 MiB of memory that a virtual machine's host has to find take 20 ms.
+const STEP_BYTES: u64 = 128 * 1024;
 
 /// After a segment could not be made, the next try.
 const RETRY: Duration = Duration::from_secs(1);
