@@ -12,7 +12,7 @@ use castmq_protocol::record::{RecordError, RecordView, Step, step, sys_flag};
 use thiserror::Error;
 
 use crate::commit_log::CommitLog;
-use crate::consume_queue::{Appended, ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
+use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 
 /// Why a record could not be dispatched. The dispatcher stays in front of it.
 #[derive(Debug, Error)]
@@ -106,16 +106,49 @@ impl Dispatch {
             messages: 0,
             keyed: None,
         };
-        self.slots.touched.clear();
-        let result = self.walk(stop, &mut done);
-        for slot in self.slots.touched.drain(..) {
-            if let Some(slot) = self.slots.all.get_mut(slot) {
-                slot.is_touched = false;
-                touched(&slot.queue);
+        let walked = self.walk(stop, &mut done);
+        let appended = self.append_runs(&mut done, &mut touched);
+        done.position = self.position;
+        walked.and(appended).map(|()| done)
+    }
+
+    /// Appends what the walk found. Goes back to the first record that a queue refuses; what others have of those behind
+    /// it does not harm them when it comes again.
+    fn append_runs(
+        &mut self,
+        done: &mut Dispatched,
+        touched: &mut impl FnMut(&Arc<ConsumeQueue>),
+    ) -> Result<(), DispatchError> {
+        let mut refused: Option<(PhysicalOffset, ConsumeQueueError)> = None;
+        for index in self.slots.touched.drain(..) {
+            let Some(slot) = self.slots.all.get_mut(index) else {
+                continue;
+            };
+            let Some(mut run) = slot.run.take() else {
+                continue;
+            };
+            let appended = slot.queue.append_run(&run);
+            done.messages += appended.new;
+            if let (Some(source), Some((_, unit))) = (appended.error, run.get(appended.taken))
+                && refused
+                    .as_ref()
+                    .is_none_or(|(first, _)| unit.physical < *first)
+            {
+                refused = Some((unit.physical, source));
+            }
+            touched(&slot.queue);
+            run.clear();
+            if self.slots.spare.len() < MAX_SPARE_RUNS {
+                self.slots.spare.push(run);
             }
         }
-        done.position = self.position;
-        result.map(|()| done)
+        match refused {
+            None => Ok(()),
+            Some((offset, source)) => {
+                self.position = offset;
+                Err(DispatchError::Queue { offset, source })
+            }
+        }
     }
 
     fn walk(&mut self, stop: PhysicalOffset, done: &mut Dispatched) -> Result<(), DispatchError> {
@@ -132,7 +165,7 @@ impl Dispatch {
                     step(bytes).map_err(|source| DispatchError::Record { offset, source })?;
                 match found {
                     Step::Record(record) => {
-                        self.record(&record, done)?;
+                        self.find_place(&record, done)?;
                         self.last_store_timestamp_ms = record.store_timestamp_ms();
                         self.position = offset + record.total_bytes() as u64;
                         bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
@@ -153,7 +186,8 @@ impl Dispatch {
         Ok(())
     }
 
-    fn record(
+    /// Adds a record to the run of its queue.
+    fn find_place(
         &mut self,
         record: &RecordView<'_>,
         done: &mut Dispatched,
@@ -179,28 +213,10 @@ impl Dispatch {
         let topic = record.topic().map_err(damaged)?;
         let queue = record.queue().map_err(damaged)?;
         let queue_offset = record.queue_offset().map_err(damaged)?;
-        let appended = self.append(topic, queue, queue_offset, unit)?;
-        if appended == Appended::New {
-            done.messages += 1;
-        }
-        Ok(())
-    }
-
-    fn append(
-        &mut self,
-        topic: &str,
-        queue: QueueId,
-        at: QueueOffset,
-        unit: ConsumeUnit,
-    ) -> Result<Appended, DispatchError> {
-        let offset = unit.physical;
         let name_error = |source| DispatchError::Topic { offset, source };
-        let slot = self
-            .slots
-            .find(&self.queues, topic, queue)
-            .map_err(name_error)?;
-        let appended = slot.queue.append(at, unit);
-        appended.map_err(|source| DispatchError::Queue { offset, source })
+        let found = self.slots.find(&self.queues, topic, queue);
+        found.map_err(name_error)?.push((queue_offset, unit));
+        Ok(())
     }
 }
 
@@ -236,8 +252,15 @@ impl Properties {
 #[derive(Debug)]
 struct Slot {
     queue: Arc<ConsumeQueue>,
-    is_touched: bool,
+    /// Its messages of this walk, once there are any.
+    run: Option<Run>,
 }
+
+/// Places of messages that follow each other in a queue.
+type Run = Vec<(QueueOffset, ConsumeUnit)>;
+
+/// Emptied runs that are kept.
+const MAX_SPARE_RUNS: usize = 64;
 
 /// Queues with smaller numbers are found by their number, others by hash: a number in a record can be any.
 const NEAR_QUEUES: usize = 4096;
@@ -279,16 +302,19 @@ struct Slots {
     by_name: HashMap<TopicName, usize>,
     /// The topic that was looked up last: the next record is often of the same.
     last: usize,
+    /// Those with a run.
     touched: Vec<usize>,
+    spare: Vec<Run>,
 }
 
 impl Slots {
+    /// The run of a queue.
     fn find(
         &mut self,
         queues: &ConsumeQueues,
         topic: &str,
         queue: QueueId,
-    ) -> Result<&mut Slot, NameError> {
+    ) -> Result<&mut Run, NameError> {
         let is_last = |slots: &TopicSlots| slots.name.as_str() == topic;
         if !self.topics.get(self.last).is_some_and(is_last) {
             self.last = self.topic(topic)?;
@@ -298,17 +324,15 @@ impl Slots {
             let index = self.all.len();
             self.all.push(Slot {
                 queue: queues.queue(&topic.name, queue),
-                is_touched: false,
+                run: None,
             });
             topic.set(queue, index);
             index
         });
-        let slot = &mut self.all[index];
-        if !slot.is_touched {
-            slot.is_touched = true;
+        Ok(self.all[index].run.get_or_insert_with(|| {
             self.touched.push(index);
-        }
-        Ok(slot)
+            self.spare.pop().unwrap_or_default()
+        }))
     }
 
     fn topic(&mut self, name: &str) -> Result<usize, NameError> {
@@ -323,5 +347,85 @@ impl Slots {
             far: HashMap::new(),
         });
         Ok(self.topics.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use castmq_protocol::record::{Record, body_crc};
+
+    use super::*;
+    use crate::commit_log::LogWriter;
+    use crate::commit_log::recovery::{Known, Start, open};
+    use crate::disk::fault::FaultDisk;
+
+    /// A log with one record for each of these queues and offsets.
+    fn logged(records: &[(u32, u64)]) -> (Arc<CommitLog>, Arc<ConsumeQueues>, Vec<PhysicalOffset>) {
+        let disk = Arc::new(FaultDisk::new());
+        let known = Known {
+            durable: Some(PhysicalOffset::ZERO),
+            start: Start::Beginning,
+            verify_bodies: true,
+            may_be_torn: true,
+            clean: false,
+            repair: false,
+        };
+        let (log, _) = open(disk.clone(), Path::new("/log"), 8192, known).unwrap();
+        let mut writer = LogWriter::resume(log.clone()).unwrap();
+        let mut places = Vec::new();
+        for (queue, offset) in records {
+            let mut record = Record {
+                topic: "T",
+                queue: QueueId(*queue),
+                queue_offset: QueueOffset(*offset),
+                physical_offset: PhysicalOffset::ZERO,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp_ms: 1,
+                born_host: "127.0.0.1:1".parse().unwrap(),
+                store_timestamp_ms: 1000,
+                store_host: "127.0.0.1:2".parse().unwrap(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: b"body",
+                body_crc: body_crc(b"body"),
+                properties: b"",
+            };
+            record.physical_offset = writer.reserve(record.encoded_bytes()).unwrap();
+            places.push(record.physical_offset);
+            writer.append(&record);
+        }
+        writer.publish();
+        let queues = ConsumeQueues::open(disk, "/queues", 20_000).unwrap();
+        (log, Arc::new(queues), places)
+    }
+
+    #[test]
+    fn each_queue_gets_its_messages_and_is_told_once() {
+        let (log, queues, _) = logged(&[(0, 0), (1, 0), (0, 1), (0, 2)]);
+        let mut dispatch = Dispatch::new(log.clone(), queues, PhysicalOffset::ZERO);
+        let mut touched = Vec::new();
+        let tell = |queue: &Arc<ConsumeQueue>| touched.push((queue.id().0, queue.max_offset().0));
+        let done = dispatch.advance(log.appended(), 1 << 20, tell).unwrap();
+        assert_eq!((done.messages, done.position), (4, log.appended()));
+        assert_eq!(touched, [(0, 3), (1, 1)]);
+    }
+
+    #[test]
+    fn what_a_queue_refuses_is_where_it_stays_and_costs_other_queues_nothing() {
+        let (log, queues, places) = logged(&[(0, 0), (1, 0), (0, 5), (1, 1), (0, 6)]);
+        let mut dispatch = Dispatch::new(log.clone(), queues.clone(), PhysicalOffset::ZERO);
+        for _ in 0..2 {
+            let refused = dispatch.advance(log.appended(), 1 << 20, |_| {});
+            let Err(DispatchError::Queue { offset, .. }) = refused else {
+                panic!("the gap was not noticed: {refused:?}");
+            };
+            assert_eq!((offset, dispatch.position()), (places[2], places[2]));
+        }
+        let topic = TopicName::new("T").unwrap();
+        let next = |queue| queues.next_offset(&topic, QueueId(queue)).0;
+        assert_eq!((next(0), next(1)), (1, 2));
     }
 }

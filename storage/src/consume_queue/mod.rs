@@ -37,7 +37,7 @@ mod model_tests;
 mod tests;
 
 pub use error::ConsumeQueueError;
-pub use queue::{Appended, ConsumeQueue};
+pub use queue::{Appended, ConsumeQueue, RunAppended};
 pub use queues::{ConsumeQueues, SyncRound};
 pub use search::Boundary;
 pub use truncate::Leftovers;

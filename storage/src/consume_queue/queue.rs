@@ -27,6 +27,17 @@ pub enum Appended {
     Repeat,
 }
 
+/// What became of several units.
+#[derive(Debug, Default)]
+pub struct RunAppended {
+    /// Units that are recorded, or had been before.
+    pub taken: usize,
+    /// Those of them that are new.
+    pub new: u64,
+    /// Why the unit behind those is refused.
+    pub error: Option<ConsumeQueueError>,
+}
+
 /// The consume queue of one queue of a topic.
 ///
 /// Any thread may append, though units must come in order; any number may read meanwhile.
@@ -213,7 +224,45 @@ impl ConsumeQueue {
         at: QueueOffset,
         unit: ConsumeUnit,
     ) -> Result<Appended, ConsumeQueueError> {
+        match self.append_run(&[(at, unit)]) {
+            RunAppended {
+                error: Some(error), ..
+            } => Err(error),
+            RunAppended { new: 0, .. } => Ok(Appended::Repeat),
+            RunAppended { .. } => Ok(Appended::New),
+        }
+    }
+
+    /// Records several messages, one after the other, for the price of one lock. Ends at the first that is refused.
+    pub fn append_run(self: &Arc<Self>, run: &[(QueueOffset, ConsumeUnit)]) -> RunAppended {
+        let mut done = RunAppended::default();
         let mut state = self.state.lock();
+        for (at, unit) in run {
+            match self.record(&mut state, *at, *unit) {
+                Ok(Appended::New) => done.new += 1,
+                Ok(Appended::Repeat) => {}
+                Err(error) => {
+                    done.error = Some(error);
+                    break;
+                }
+            }
+            done.taken += 1;
+        }
+        let becomes_dirty = done.new > 0 && !std::mem::replace(&mut state.is_dirty, true);
+        drop(state);
+        self.shared.add_pending(done.new);
+        if becomes_dirty {
+            self.shared.add_dirty(self);
+        }
+        done
+    }
+
+    fn record(
+        &self,
+        state: &mut State,
+        at: QueueOffset,
+        unit: ConsumeUnit,
+    ) -> Result<Appended, ConsumeQueueError> {
         if unit.end().0 <= state.max_physical {
             return Ok(Appended::Repeat);
         }
@@ -221,7 +270,7 @@ impl ConsumeQueue {
         if !state.has_start && at.0 >= state.min {
             state.start_at(at.0);
         } else if at.0 < state.max() {
-            if !self.is_torn_image(&state, at.0, &unit) {
+            if !self.is_torn_image(state, at.0, &unit) {
                 return Ok(Appended::Repeat);
             }
             state.drop_last();
@@ -229,12 +278,6 @@ impl ConsumeQueue {
             return Err(self.gap(state.max(), at));
         }
         state.push(unit);
-        let was_dirty = std::mem::replace(&mut state.is_dirty, true);
-        drop(state);
-        self.shared.add_pending(1);
-        if !was_dirty {
-            self.shared.add_dirty(self);
-        }
         Ok(Appended::New)
     }
 
