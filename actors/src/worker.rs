@@ -9,6 +9,9 @@ use std::thread;
 
 use crate::supervision::Failure;
 
+/// How much a thread stands back behind those that somebody waits for, as `nice` counts.
+const STANDS_BACK: i32 = 5;
+
 /// A thread that does jobs of one kind, one after the other.
 #[derive(Debug)]
 pub(crate) struct Worker<J> {
@@ -18,11 +21,34 @@ pub(crate) struct Worker<J> {
 impl<J: Send + 'static> Worker<J> {
     /// Starts a thread. When `work` panics the thread ends: [`Worker::submit`] fails from then on, and what the job
     /// held is dropped.
-    pub(crate) fn start(name: &str, mut work: impl FnMut(J) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(name: &str, work: impl FnMut(J) + Send + 'static) -> io::Result<Self> {
+        Self::start_after(|| {}, name, work)
+    }
+
+    /// The same for jobs that nobody waits for: where processors are few, those who are waited for come first.
+    pub(crate) fn start_in_background(
+        name: &str,
+        work: impl FnMut(J) + Send + 'static,
+    ) -> io::Result<Self> {
+        let stand_back = || {
+            // It works with the others' priority, too.
+            let _ = rustix::process::nice(STANDS_BACK);
+        };
+        Self::start_after(stand_back, name, work)
+    }
+
+    fn start_after(
+        prepare: impl FnOnce() + Send + 'static,
+        name: &str,
+        mut work: impl FnMut(J) + Send + 'static,
+    ) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<J>();
         thread::Builder::new()
             .name(format!("castmq-{name}"))
-            .spawn(move || queue.into_iter().for_each(&mut work))?;
+            .spawn(move || {
+                prepare();
+                queue.into_iter().for_each(&mut work);
+            })?;
         Ok(Self { jobs })
     }
 

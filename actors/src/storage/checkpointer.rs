@@ -156,9 +156,12 @@ impl Cast for Checkpointer {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let store = self.context.store.clone();
-        self.thread = Some(Worker::start("checkpoint", move |Work { task, reply }| {
-            reply.send(work(&store, task));
-        })?);
+        self.thread = Some(Worker::start_in_background(
+            "checkpoint",
+            move |Work { task, reply }| {
+                reply.send(work(&store, task));
+            },
+        )?);
         ctx.every(TICK, Self::tick);
         Ok(())
     }

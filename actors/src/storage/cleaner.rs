@@ -170,7 +170,7 @@ impl Cast for Cleaner {
         let store = self.context.store.clone();
         let settings = &self.context.settings.retention;
         let rules = rules(settings);
-        self.thread = Some(Worker::start("clean", move |work: Work| {
+        self.thread = Some(Worker::start_in_background("clean", move |work: Work| {
             let cleaned = clean(&store, &rules, &work);
             work.reply.send(cleaned);
         })?);

@@ -113,13 +113,17 @@ impl Cast for FlushService {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let store = self.context.store.clone();
-        self.thread = Some(Worker::start("flush", move |work: Sync| {
+        let work = move |work: Sync| {
             let synced = sync_all(&store.log, work.wanted);
             if let Ok(end) = synced {
                 store.note_durable(end);
             }
             work.reply.send(synced);
-        })?);
+        };
+        self.thread = Some(match self.context.flush_policy {
+            FlushPolicy::Sync => Worker::start("flush", work)?,
+            FlushPolicy::Async => Worker::start_in_background("flush", work)?,
+        });
         if self.context.flush_policy == FlushPolicy::Async {
             let interval = self.context.settings.store.flush_interval_ms.max(1);
             ctx.every(Duration::from_millis(interval), |service, ctx| {

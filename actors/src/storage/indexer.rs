@@ -92,7 +92,7 @@ impl Cast for Indexer {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let store = self.context.store.clone();
-        self.thread = Some(Worker::start("index", move |work: Step| {
+        self.thread = Some(Worker::start_in_background("index", move |work: Step| {
             let result = index(&store, work.range);
             work.reply.send(result);
         })?);

@@ -177,10 +177,13 @@ impl Cast for SegmentAllocator {
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let store = self.context.store.clone();
         let runway = self.runway.clone();
-        self.thread = Some(Worker::start("allocate", move |work: Prepare| {
-            let result = prepare(&store, &runway, &work);
-            work.reply.send(result);
-        })?);
+        self.thread = Some(Worker::start_in_background(
+            "allocate",
+            move |work: Prepare| {
+                let result = prepare(&store, &runway, &work);
+                work.reply.send(result);
+            },
+        )?);
         self.make_ready(ctx);
         Ok(())
     }
