@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::native::admin::{AdminRequest, AdminResponse};
-use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::{
     ClientHeader, ErrorCode, Failure as Refusal, Request, Response, Role,
 };
@@ -15,7 +14,7 @@ use serde::Serialize;
 use super::route_keeper::{
     Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
 };
-use crate::network::connection::{Connection, Session, attach};
+use crate::network::connection::{Connection, Session, attach, headers};
 use crate::network::greeting::Client;
 use crate::supervision::{ActorRef, AskError, Cast, Ctx, Failure};
 
@@ -153,11 +152,8 @@ impl Session for NameServerSession {
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
-        for frame in Frames::new(&buffer, usize::MAX) {
-            let decoded = frame.and_then(decode_header::<ClientHeader>);
-            let (header, _) = decoded
-                .map_err(|error| Refusal::never(ErrorCode::InvalidRequest, error.to_string()))?;
-            self.handle(header, ctx);
+        for header in headers(&buffer) {
+            self.handle(header?, ctx);
         }
         Ok(())
     }

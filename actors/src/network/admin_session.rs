@@ -9,7 +9,6 @@ use castmq_protocol::model::{GroupName, QueueId, QueueOffset};
 use castmq_protocol::native::admin::{
     AdminRequest, AdminResponse, QueueDetails, ResetTo, TopicDetails,
 };
-use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{StartFrom, TopicQueue};
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Request, Response};
 use castmq_storage::commit_log::LogSlice;
@@ -17,7 +16,7 @@ use castmq_storage::consume_queue::ConsumeQueue;
 use castmq_storage::disk::Wait;
 use serde::Serialize;
 
-use super::connection::{Connection, Session, attach};
+use super::connection::{Connection, Session, attach, headers};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::details::broker_details;
@@ -374,11 +373,8 @@ impl Session for AdminSession {
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
-        for frame in Frames::new(&buffer, usize::MAX) {
-            let decoded = frame.and_then(decode_header::<ClientHeader>);
-            let (header, _) = decoded
-                .map_err(|error| Refusal::never(ErrorCode::InvalidRequest, error.to_string()))?;
-            self.handle(header, ctx);
+        for header in headers(&buffer) {
+            self.handle(header?, ctx);
         }
         Ok(())
     }

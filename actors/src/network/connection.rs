@@ -11,8 +11,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use castmq_protocol::native::frame::begin_frame;
-use castmq_protocol::native::{ErrorCode, Failure, Response, ServerHeader, response::PUSH};
+use castmq_protocol::native::frame::{Frames, begin_frame, decode_header};
+use castmq_protocol::native::{
+    ClientHeader, ErrorCode, Failure, Response, ServerHeader, response::PUSH,
+};
 use castmq_storage::commit_log::LogSlice;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -234,6 +236,16 @@ pub(crate) trait Session: Cast {
     fn written(&mut self, ctx: &mut Ctx<'_, Self>) {
         let _ = ctx;
     }
+}
+
+/// The requests of whole frames, where payloads do not matter.
+pub(crate) fn headers(frames: &[u8]) -> impl Iterator<Item = Result<ClientHeader, Failure>> {
+    Frames::new(frames, usize::MAX).map(|frame| {
+        let decoded = frame.and_then(decode_header);
+        let (header, _) = decoded
+            .map_err(|error| Failure::never(ErrorCode::InvalidRequest, error.to_string()))?;
+        Ok(header)
+    })
 }
 
 /// Lets a session read and write from now on, and closes its connection after `idle_timeout` of silence.

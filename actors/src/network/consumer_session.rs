@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
-use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{
     Filter, GroupAlias, JoinGroup, Pull, QueuePosition, Subscribe, TopicQueue,
 };
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::{ensure_group, ensure_topic};
-use super::connection::{Connection, Session, attach};
+use super::connection::{Connection, Session, attach, headers};
 use super::greeting::Client;
 use super::membership::{MembershipLost, Memberships};
 use crate::broker::context::BrokerContext;
@@ -604,11 +603,8 @@ impl Session for ConsumerSession {
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
-        for frame in Frames::new(&buffer, usize::MAX) {
-            let decoded = frame.and_then(decode_header::<ClientHeader>);
-            let (header, _) = decoded
-                .map_err(|error| Refusal::never(ErrorCode::InvalidRequest, error.to_string()))?;
-            self.handle(header, ctx);
+        for header in headers(&buffer) {
+            self.handle(header?, ctx);
         }
         Ok(())
     }
