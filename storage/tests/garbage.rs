@@ -171,7 +171,7 @@ proptest! {
                 break;
             }
             let found = log.record(at).or_else(|| {
-                at = PhysicalOffset(SEGMENT_BYTES);
+                at = PhysicalOffset((at.0 / SEGMENT_BYTES + 1) * SEGMENT_BYTES);
                 log.record(at)
             });
             let Some(found) = found else { break };
