@@ -3,6 +3,9 @@
 //! A queue moves in two steps: its owner is told to give it up, and only when it has, or its lease has ended, the next
 //! one gets it. Everybody else goes on undisturbed, and no queue is ever with two members.
 
+mod details;
+mod messages;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +22,10 @@ use super::cold_reader::OffsetsAtTime;
 use crate::broker::context::BrokerContext;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Mailbox, Receive, Reply};
 
+pub(crate) use messages::{
+    Change, Commit, Join, Leave, Release, SetOffsets, ShowGroup, TopicsChanged,
+};
+
 /// Queues that a member does not give up go to others after this time.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
@@ -30,65 +37,6 @@ const REJOIN_TIME: Duration = Duration::from_secs(2);
 
 /// A group without members for this long goes to sleep.
 const SLEEP_AFTER: Duration = Duration::from_secs(60);
-
-/// A client wants to be a member.
-#[derive(Debug)]
-pub(crate) struct Join {
-    pub(crate) member: MemberId,
-    pub(crate) client_id: String,
-    pub(crate) address: String,
-    pub(crate) mode: GroupMode,
-    pub(crate) from: StartFrom,
-    pub(crate) topics: Vec<TopicName>,
-    pub(crate) changes: Mailbox<Change>,
-    /// Queues that an earlier incarnation of this actor gave to the member.
-    pub(crate) holding: Vec<QueueKey>,
-    /// Kept while it is a member; lost when this actor fails, so that the member joins again.
-    pub(crate) membership: Reply<()>,
-}
-
-/// What a member is told: queues to process from now on, and queues to give up.
-#[derive(Debug)]
-pub(crate) struct Change {
-    pub(crate) group: GroupName,
-    pub(crate) generation: u64,
-    pub(crate) assigned: Vec<(QueueKey, QueueOffset)>,
-    pub(crate) revoked: Vec<QueueKey>,
-}
-
-/// A member goes, or its connection has.
-#[derive(Debug)]
-pub(crate) struct Leave {
-    pub(crate) member: MemberId,
-}
-
-/// A member has given up queues.
-#[derive(Debug)]
-pub(crate) struct Release {
-    pub(crate) member: MemberId,
-    pub(crate) queues: Vec<QueueKey>,
-}
-
-/// Somebody has processed queues so far.
-#[derive(Debug)]
-pub(crate) struct Commit {
-    pub(crate) member: MemberId,
-    pub(crate) offsets: Vec<(QueueKey, QueueOffset)>,
-}
-
-/// Topics came, went or changed.
-#[derive(Debug)]
-pub(crate) struct TopicsChanged;
-
-/// Asks for members and progress.
-#[derive(Debug)]
-pub(crate) struct ShowGroup;
-
-/// Sets offsets; members go on from there.
-#[derive(Debug)]
-pub(crate) struct SetOffsets {
-    pub(crate) offsets: Vec<(QueueKey, QueueOffset)>,
-}
 
 struct Member {
     client_id: String,
@@ -517,49 +465,6 @@ impl ConsumerGroup {
             )),
         }
     }
-
-    fn details(&self) -> Option<GroupDetails> {
-        let config = self.context.groups.config(self.group.as_str())?;
-        let topic_queue = |key: &QueueKey| TopicQueue {
-            topic: key.0.to_string(),
-            queue: key.1,
-        };
-        let queues_of_member = |id: MemberId| {
-            let owned = self.owned.iter().filter(|(_, owned)| owned.member == id);
-            owned.map(|(key, _)| topic_queue(key)).collect()
-        };
-        let members = self.members.iter().map(|(id, member)| MemberDetails {
-            client_id: member.client_id.clone(),
-            address: member.address.clone(),
-            queues: match member.mode {
-                GroupMode::Clustering => queues_of_member(*id),
-                GroupMode::Broadcasting => member.told.iter().map(topic_queue).collect(),
-            },
-        });
-        let offsets = self.context.offsets.of_group(&self.group);
-        let known: BTreeMap<_, _> = offsets.into_iter().collect();
-        let keys: BTreeSet<_> = known.keys().chain(self.owned.keys()).cloned().collect();
-        let progress = keys.iter().map(|key| {
-            let queue = self.context.store.queues.find(key.0.as_str(), key.1);
-            let owner = self
-                .owned
-                .get(key)
-                .and_then(|owned| self.members.get(&owned.member));
-            QueueProgress {
-                queue: topic_queue(key),
-                committed: known.get(key).copied(),
-                min_offset: queue.as_ref().map_or(QueueOffset::ZERO, |q| q.min_offset()),
-                max_offset: queue.as_ref().map_or(QueueOffset::ZERO, |q| q.max_offset()),
-                owner: owner.map(|member| member.client_id.clone()),
-            }
-        });
-        Some(GroupDetails {
-            config,
-            mode: self.members.values().next().map(|member| member.mode),
-            members: members.collect(),
-            progress: progress.collect(),
-        })
-    }
 }
 
 impl Cast for ConsumerGroup {
@@ -621,19 +526,6 @@ impl Answer<Commit> for ConsumerGroup {
 impl Receive<TopicsChanged> for ConsumerGroup {
     fn receive(&mut self, TopicsChanged: TopicsChanged, _ctx: &mut Ctx<'_, Self>) {
         self.rebalance();
-    }
-}
-
-impl Answer<ShowGroup> for ConsumerGroup {
-    type Reply = Option<GroupDetails>;
-
-    fn answer(
-        &mut self,
-        ShowGroup: ShowGroup,
-        reply: Reply<Self::Reply>,
-        _ctx: &mut Ctx<'_, Self>,
-    ) {
-        reply.send(self.details());
     }
 }
 

@@ -1,5 +1,11 @@
 //! consumer-session: one consumer's connection. It asks queues for messages as far as the client's credit goes, and
 //! speaks for the client in its groups.
+//!
+//! - `groups`: membership and assignments; `offsets`: how far groups and queues are; `pulls`: reading once.
+
+mod groups;
+mod offsets;
+mod pulls;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,6 +24,7 @@ use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Reque
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::pulls::WaitingPull;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::{ensure_group, ensure_topic};
 use super::connection::{Connection, Session, attach, headers};
@@ -49,24 +56,6 @@ struct Delivered {
     subscription: u32,
     /// Told apart from one that had the same number before.
     epoch: u64,
-    fetched: Result<Fetched, Lost>,
-}
-
-/// A pull that is owed an answer.
-#[derive(Debug, Clone)]
-struct WaitingPull {
-    correlation: u64,
-    key: QueueKey,
-    offset: QueueOffset,
-    max_messages: u32,
-    max_bytes: u32,
-    patience: Patience,
-}
-
-/// A pull's fetch came back.
-#[derive(Debug)]
-struct PullDone {
-    pull: WaitingPull,
     fetched: Result<Fetched, Lost>,
 }
 
@@ -361,222 +350,6 @@ impl ConsumerSession {
             .answer_with_log(PUSH, deliver, fetched.records);
         self.fetch(id, ctx);
     }
-
-    fn pull(
-        &mut self,
-        correlation: u64,
-        pull: &Pull,
-        ctx: &mut Ctx<'_, Self>,
-    ) -> Result<Option<Response>, Refusal> {
-        check_filter(&pull.filter)?;
-        let topic = self.readable(pull.topic, pull.queue)?;
-        if self.waiting_pulls >= MAX_SUBSCRIPTIONS {
-            return Err(Refusal::safe(
-                ErrorCode::Busy,
-                format!("{MAX_SUBSCRIPTIONS} pulls of this connection wait already: wait for some"),
-            ));
-        }
-        let wait = Duration::from_millis(pull.wait_ms.into());
-        let pull = WaitingPull {
-            correlation,
-            key: (topic.name.clone(), pull.queue),
-            offset: pull.offset,
-            max_messages: pull.max_messages,
-            max_bytes: pull.max_bytes.min(self.context.limits.max_frame_bytes / 2),
-            patience: if wait.is_zero() {
-                Patience::None
-            } else {
-                Patience::Until(Instant::now() + wait)
-            },
-        };
-        self.waiting_pulls += 1;
-        self.fetch_for_pull(pull, ctx);
-        Ok(None)
-    }
-
-    fn fetch_for_pull(&mut self, pull: WaitingPull, ctx: &mut Ctx<'_, Self>) {
-        let queue = self.context.deliveries.wake(&self.context, &pull.key);
-        let fetch = Fetch {
-            offset: pull.offset,
-            max_messages: pull.max_messages,
-            max_bytes: pull.max_bytes,
-            patience: pull.patience,
-            reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| PullDone {
-                pull,
-                fetched,
-            }),
-        };
-        match queue {
-            // A fetch that is not taken comes back as lost.
-            Ok(queue) => drop(queue.tell(fetch)),
-            Err(failure) => ctx.fail(failure),
-        }
-    }
-
-    fn commit(
-        &mut self,
-        correlation: u64,
-        group: GroupAlias,
-        offsets: &[QueuePosition],
-        ctx: &mut Ctx<'_, Self>,
-    ) -> Result<Option<Response>, Refusal> {
-        let name = self.groups.get(group)?.clone();
-        let mut keyed = Vec::with_capacity(offsets.len());
-        for position in offsets {
-            let topic = self.topics.get(position.topic)?;
-            topic.check_read(position.queue)?;
-            self.check_commit(topic, position)?;
-            keyed.push(((topic.name.clone(), position.queue), position.offset));
-        }
-        let commit = Commit {
-            member: self.memberships.member(),
-            offsets: keyed,
-        };
-        let group = self.context.wake_group(&name)?;
-        ctx.then(group.ask(commit), move |session, answer, _| {
-            session.finish(correlation, answer.map_err(|e| e.to_string()));
-        });
-        Ok(None)
-    }
-
-    /// An offset behind the queue's end would make the group pass over messages that are still to come.
-    fn check_commit(&self, topic: &Topic, position: &QueuePosition) -> Result<(), Refusal> {
-        let QueueRange { min, max, .. } = self.range(topic, position.queue, position.offset);
-        if position.offset <= max {
-            return Ok(());
-        }
-        Err(Refusal::never(
-            ErrorCode::OffsetOutOfRange,
-            format!(
-                "offset {} of queue {} of topic {} cannot be committed: the queue has offsets {min} to {max}",
-                position.offset, position.queue, topic.name
-            ),
-        ))
-    }
-
-    fn finish(&mut self, correlation: u64, answer: Result<Result<(), Refusal>, String>) {
-        match answer {
-            Ok(Ok(())) => self.connection.answer(correlation, Response::Done),
-            Ok(Err(refusal)) => self.connection.fail(correlation, refusal),
-            Err(lost) => {
-                let refusal = Refusal::safe(ErrorCode::OutcomeUnknown, lost);
-                self.connection.fail(correlation, refusal);
-            }
-        }
-    }
-
-    fn query_offset(
-        &self,
-        group: GroupAlias,
-        topic: u32,
-        queue: QueueId,
-    ) -> Result<Option<Response>, Refusal> {
-        let group = self.groups.get(group)?;
-        let topic = self.topics.get(topic)?;
-        let key = (topic.name.clone(), queue);
-        let offset = self.context.offsets.get(group, &key);
-        Ok(Some(Response::Offset(offset)))
-    }
-
-    fn queue_range(&self, topic: u32, queue: QueueId) -> Result<Option<Response>, Refusal> {
-        let topic = self.readable(topic, queue)?;
-        let range = self.range(&topic, queue, QueueOffset::ZERO);
-        Ok(Some(Response::Range(range)))
-    }
-
-    fn offset_at_time(
-        &mut self,
-        correlation: u64,
-        topic: u32,
-        queue: QueueId,
-        timestamp_ms: i64,
-        ctx: &mut Ctx<'_, Self>,
-    ) -> Result<Option<Response>, Refusal> {
-        let topic = self.readable(topic, queue)?;
-        let question = OffsetsAtTime {
-            queues: vec![self.context.store.queues.queue(&topic.name, queue)],
-            timestamp_ms,
-        };
-        let cold_reader = self.context.cold_reader()?;
-        ctx.then(cold_reader.ask(question), move |session, answer, _| {
-            let found = match answer {
-                Ok(found) => found,
-                Err(error) => Err(error.to_string()),
-            };
-            match found {
-                Ok(offsets) => {
-                    let response = Response::Offset(offsets.first().copied());
-                    session.connection.answer(correlation, response);
-                }
-                Err(error) => {
-                    let refusal = Refusal::safe(ErrorCode::Internal, error);
-                    session.connection.fail(correlation, refusal);
-                }
-            }
-        });
-        Ok(None)
-    }
-
-    fn join(
-        &mut self,
-        correlation: u64,
-        join: JoinGroup,
-        ctx: &mut Ctx<'_, Self>,
-    ) -> Result<Option<Response>, Refusal> {
-        let group = self.groups.get(join.group)?.clone();
-        let mut topics = Vec::with_capacity(join.subscriptions.len());
-        for subscription in &join.subscriptions {
-            check_filter(&subscription.filter)?;
-            let name = TopicName::new(&subscription.topic)
-                .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
-            topics.push(name);
-        }
-        let alias = join.group;
-        let joining = self.memberships.join(&group, &join, topics, ctx.me())?;
-        ctx.then(joining, move |session, answer, _| {
-            match answer.map_err(|error| error.to_string()) {
-                Ok(Ok(())) => {
-                    let joined = Joined {
-                        group: alias,
-                        lease_ms: LEASE.as_millis() as u32,
-                    };
-                    let response = Response::Joined(joined);
-                    session.connection.answer(correlation, response);
-                }
-                refused => {
-                    session.memberships.forget(&group);
-                    session.finish(correlation, refused);
-                }
-            }
-        });
-        Ok(None)
-    }
-
-    fn leave(&mut self, group: GroupAlias) -> Result<Option<Response>, Refusal> {
-        let group = self.groups.get(group)?.clone();
-        let member = self.memberships.member();
-        self.memberships.forget(&group);
-        self.context.wake_group(&group)?.tell(Leave { member });
-        Ok(Some(Response::Done))
-    }
-
-    fn release(
-        &mut self,
-        group: GroupAlias,
-        queues: &[TopicQueue],
-    ) -> Result<Option<Response>, Refusal> {
-        let group = self.groups.get(group)?.clone();
-        let queues = queues
-            .iter()
-            .map(|queue| Ok((TopicName::new(&queue.topic)?, queue.queue)))
-            .collect::<Result<Vec<_>, castmq_protocol::model::NameError>>()
-            .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
-        self.memberships.released(&group, &queues);
-        let member = self.memberships.member();
-        let release = Release { member, queues };
-        self.context.wake_group(&group)?.tell(release);
-        Ok(Some(Response::Done))
-    }
 }
 
 fn check_filter(filter: &Filter) -> Result<(), Refusal> {
@@ -668,85 +441,6 @@ impl Receive<Delivered> for ConsumerSession {
             Err(Lost) => {
                 ctx.after(RETRY, move |session, ctx| session.fetch(id, ctx));
             }
-        }
-    }
-}
-
-impl Receive<PullDone> for ConsumerSession {
-    fn receive(&mut self, PullDone { pull, fetched }: PullDone, _ctx: &mut Ctx<'_, Self>) {
-        let is_full = self.connection.pending_bytes() >= MAX_PENDING_BYTES;
-        let has_messages = fetched.as_ref().is_ok_and(|fetched| fetched.messages > 0);
-        if is_full && has_messages {
-            self.held_pulls.push_back(pull);
-            return;
-        }
-        self.waiting_pulls -= 1;
-        match fetched {
-            Ok(fetched) => {
-                self.delivered += u64::from(fetched.messages);
-                self.context.meters.delivered(fetched.messages.into());
-                let response = Response::Pulled(Pulled {
-                    status: fetched.status,
-                    next_offset: fetched.next_offset,
-                    min_offset: fetched.min_offset,
-                    max_offset: fetched.max_offset,
-                    messages: fetched.messages,
-                });
-                self.connection
-                    .answer_with_log(pull.correlation, response, fetched.records);
-            }
-            Err(Lost) => {
-                let refusal =
-                    Refusal::safe(ErrorCode::Busy, "the queue was interrupted: pull again");
-                self.connection.fail(pull.correlation, refusal);
-            }
-        }
-    }
-}
-
-impl Receive<Change> for ConsumerSession {
-    fn receive(&mut self, change: Change, _ctx: &mut Ctx<'_, Self>) {
-        let Some(alias) = self.memberships.note(&change) else {
-            return;
-        };
-        let queue = |(topic, queue): (TopicName, QueueId)| TopicQueue {
-            topic: topic.to_string(),
-            queue,
-        };
-        let assigned = change
-            .assigned
-            .into_iter()
-            .map(|(key, offset)| AssignedQueue {
-                queue: queue(key),
-                offset,
-            });
-        let response = Response::AssignmentChanged(AssignmentChanged {
-            group: alias,
-            generation: change.generation,
-            assigned: assigned.collect(),
-            revoked: change.revoked.into_iter().map(queue).collect(),
-        });
-        self.connection.answer(PUSH, response);
-    }
-}
-
-impl Receive<MembershipLost> for ConsumerSession {
-    fn receive(&mut self, lost: MembershipLost, ctx: &mut Ctx<'_, Self>) {
-        match self.memberships.join_again(&lost.group, ctx.me()) {
-            Some(Ok(joining)) => {
-                ctx.spawn(async move {
-                    if let Ok(Err(refusal)) | Err(refusal) = joining
-                        .await
-                        .map_err(|e| Refusal::safe(ErrorCode::Internal, e.to_string()))
-                    {
-                        tracing::warn!(%refusal, "a member could not join its group again");
-                    }
-                });
-            }
-            Some(Err(refusal)) => {
-                tracing::warn!(%refusal, "a member could not join its group again")
-            }
-            None => {}
         }
     }
 }

@@ -1,0 +1,66 @@
+//! What a group is told and asked.
+
+use castmq_protocol::model::{GroupName, QueueOffset, TopicName};
+use castmq_protocol::native::request::{GroupMode, StartFrom};
+
+use super::super::assignment::{MemberId, QueueKey};
+use crate::supervision::{Mailbox, Reply};
+
+/// A client wants to be a member.
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub(crate) member: MemberId,
+    pub(crate) client_id: String,
+    pub(crate) address: String,
+    pub(crate) mode: GroupMode,
+    pub(crate) from: StartFrom,
+    pub(crate) topics: Vec<TopicName>,
+    pub(crate) changes: Mailbox<Change>,
+    /// Queues that an earlier incarnation of this actor gave to the member.
+    pub(crate) holding: Vec<QueueKey>,
+    /// Kept while it is a member; lost when this actor fails, so that the member joins again.
+    pub(crate) membership: Reply<()>,
+}
+
+/// What a member is told: queues to process from now on, and queues to give up.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) group: GroupName,
+    pub(crate) generation: u64,
+    pub(crate) assigned: Vec<(QueueKey, QueueOffset)>,
+    pub(crate) revoked: Vec<QueueKey>,
+}
+
+/// A member goes, or its connection has.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    pub(crate) member: MemberId,
+}
+
+/// A member has given up queues.
+#[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) member: MemberId,
+    pub(crate) queues: Vec<QueueKey>,
+}
+
+/// Somebody has processed queues so far.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) member: MemberId,
+    pub(crate) offsets: Vec<(QueueKey, QueueOffset)>,
+}
+
+/// Topics came, went or changed.
+#[derive(Debug)]
+pub(crate) struct TopicsChanged;
+
+/// Asks for members and progress.
+#[derive(Debug)]
+pub(crate) struct ShowGroup;
+
+/// Sets offsets; members go on from there.
+#[derive(Debug)]
+pub(crate) struct SetOffsets {
+    pub(crate) offsets: Vec<(QueueKey, QueueOffset)>,
+}

@@ -1,0 +1,113 @@
+//! Membership of groups, and which queues it brings.
+
+use super::*;
+
+impl ConsumerSession {
+    pub(super) fn join(
+        &mut self,
+        correlation: u64,
+        join: JoinGroup,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Result<Option<Response>, Refusal> {
+        let group = self.groups.get(join.group)?.clone();
+        let mut topics = Vec::with_capacity(join.subscriptions.len());
+        for subscription in &join.subscriptions {
+            check_filter(&subscription.filter)?;
+            let name = TopicName::new(&subscription.topic)
+                .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
+            topics.push(name);
+        }
+        let alias = join.group;
+        let joining = self.memberships.join(&group, &join, topics, ctx.me())?;
+        ctx.then(joining, move |session, answer, _| {
+            match answer.map_err(|error| error.to_string()) {
+                Ok(Ok(())) => {
+                    let joined = Joined {
+                        group: alias,
+                        lease_ms: LEASE.as_millis() as u32,
+                    };
+                    let response = Response::Joined(joined);
+                    session.connection.answer(correlation, response);
+                }
+                refused => {
+                    session.memberships.forget(&group);
+                    session.finish(correlation, refused);
+                }
+            }
+        });
+        Ok(None)
+    }
+
+    pub(super) fn leave(&mut self, group: GroupAlias) -> Result<Option<Response>, Refusal> {
+        let group = self.groups.get(group)?.clone();
+        let member = self.memberships.member();
+        self.memberships.forget(&group);
+        self.context.wake_group(&group)?.tell(Leave { member });
+        Ok(Some(Response::Done))
+    }
+
+    pub(super) fn release(
+        &mut self,
+        group: GroupAlias,
+        queues: &[TopicQueue],
+    ) -> Result<Option<Response>, Refusal> {
+        let group = self.groups.get(group)?.clone();
+        let queues = queues
+            .iter()
+            .map(|queue| Ok((TopicName::new(&queue.topic)?, queue.queue)))
+            .collect::<Result<Vec<_>, castmq_protocol::model::NameError>>()
+            .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
+        self.memberships.released(&group, &queues);
+        let member = self.memberships.member();
+        let release = Release { member, queues };
+        self.context.wake_group(&group)?.tell(release);
+        Ok(Some(Response::Done))
+    }
+}
+
+impl Receive<Change> for ConsumerSession {
+    fn receive(&mut self, change: Change, _ctx: &mut Ctx<'_, Self>) {
+        let Some(alias) = self.memberships.note(&change) else {
+            return;
+        };
+        let queue = |(topic, queue): (TopicName, QueueId)| TopicQueue {
+            topic: topic.to_string(),
+            queue,
+        };
+        let assigned = change
+            .assigned
+            .into_iter()
+            .map(|(key, offset)| AssignedQueue {
+                queue: queue(key),
+                offset,
+            });
+        let response = Response::AssignmentChanged(AssignmentChanged {
+            group: alias,
+            generation: change.generation,
+            assigned: assigned.collect(),
+            revoked: change.revoked.into_iter().map(queue).collect(),
+        });
+        self.connection.answer(PUSH, response);
+    }
+}
+
+impl Receive<MembershipLost> for ConsumerSession {
+    fn receive(&mut self, lost: MembershipLost, ctx: &mut Ctx<'_, Self>) {
+        match self.memberships.join_again(&lost.group, ctx.me()) {
+            Some(Ok(joining)) => {
+                ctx.spawn(async move {
+                    if let Ok(Err(refusal)) | Err(refusal) = joining
+                        .await
+                        .map_err(|e| Refusal::safe(ErrorCode::Internal, e.to_string()))
+                    {
+                        tracing::warn!(%refusal, "a member could not join its group again");
+                    }
+                });
+            }
+            Some(Err(refusal)) => {
+                tracing::warn!(%refusal, "a member could not join its group again")
+            }
+            None => {}
+        }
+    }
+}
