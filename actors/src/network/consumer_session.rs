@@ -22,6 +22,7 @@ use castmq_protocol::native::response::{
 };
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Request, Response};
 use serde::Serialize;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::pulls::WaitingPull;
@@ -40,6 +41,10 @@ use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 
 /// Most bytes asked for at once.
 const FETCH_BYTES: u32 = 256 * 1024;
+
+/// A subscription that was given this much gets more only after everybody else had a turn: many fetches in a row, of a
+/// consumer that is far behind, would keep the thread from looking at sockets for milliseconds.
+const TURN_BYTES: usize = 64 * 1024;
 
 /// With more than this waiting to be written nothing is fetched: a slow consumer costs little memory.
 const MAX_PENDING_BYTES: usize = 1024 * 1024;
@@ -348,7 +353,12 @@ impl ConsumerSession {
         });
         self.connection
             .answer_with_log(PUSH, deliver, fetched.records);
-        self.fetch(id, ctx);
+        if bytes < TURN_BYTES {
+            self.fetch(id, ctx);
+        } else {
+            // Behind a look at all sockets.
+            ctx.then(yield_now(), move |session, (), ctx| session.fetch(id, ctx));
+        }
     }
 }
 
