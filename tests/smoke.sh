@@ -29,6 +29,7 @@ seq "$lines" | sed 's/.*/line & of the smoke/' >"$work/lines"
 sort "$work/lines" >"$work/sorted"
 
 start
+: >"$work/one"; : >"$work/two"
 castmq produce access --file "$work/lines"
 ./target/release/castmq consume access --group g -n "$(namesrv)" >"$work/one" & one=$!
 ./target/release/castmq consume access --group g -n "$(namesrv)" >"$work/two" & two=$!
