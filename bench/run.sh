@@ -36,14 +36,10 @@ produce() {
   paced produce --size 128 --connections 8 --window 32 --batch 100 --echo
 }
 
-# Acknowledged when on the disk, beside the raw group-commit loop; then with few and with many queues.
+# Acknowledged when on the disk, beside the raw group-commit loop; then to many queues, beside one.
 sync() {
   paced produce --size 1024 --connections 8 --window 256 --sync-flush --disk
-  for _ in 1 2 3; do
-    for queues in 1 1000; do
-      run produce --embedded --cold-memory --duration "$duration" --sync-flush --queues "$queues"
-    done
-  done
+  paced produce --size 1024 --connections 8 --window 256 --sync-flush --queues 1000 --against-queues 1
 }
 
 consume() {

@@ -82,6 +82,9 @@ pub(crate) struct ProduceFlags {
     /// Alternate with rounds of the raw group-commit loop of `bench disk`, and print the ratio.
     #[arg(long)]
     pub(crate) disk: bool,
+    /// Alternate with rounds of the same load to so many queues of other topics, and print the ratio.
+    #[arg(long, value_name = "N")]
+    pub(crate) against_queues: Option<u32>,
     /// Alternate with rounds beside a consumer, and print what it costs.
     #[arg(long, value_name = "WHICH", value_enum)]
     pub(crate) beside: Option<Beside>,

@@ -21,6 +21,8 @@ struct Outcome<'a> {
     broker: Round,
     echo: Option<Round>,
     ratio_to_echo: Option<f64>,
+    other_queues: Option<Round>,
+    ratio_to_other_queues: Option<f64>,
     disk: Option<GroupCommitRound>,
     ratio_to_disk: Option<f64>,
     beside: Option<BesideOutcome>,
@@ -65,6 +67,14 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         _ => None,
     };
     let generator = Generator::prepare(load, &broker, "bench").await?;
+    let other_load = flags.against_queues.map(|queues| Load {
+        queues: Some(queues),
+        ..load.clone()
+    });
+    let other = match &other_load {
+        Some(load) => Some(Generator::prepare(load, &broker, "bench-other").await?),
+        None => None,
+    };
     let in_flight = (load.connections.max(1) * load.window.max(1)) as u64;
     let disk = flags.disk.then_some(GroupCommit {
         size: load.size,
@@ -72,6 +82,7 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         duration: load.duration,
     });
     let (mut alone, mut echoed, mut committed, mut beside) = (vec![], vec![], vec![], vec![]);
+    let mut other_queues = vec![];
     let mut consumed = 0;
     for _ in 0..load.rounds.max(1) {
         if let Some(echo) = &echo {
@@ -82,6 +93,9 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
             committed.push(disk.round().await?);
         }
         alone.push(generator.round(&broker, "broker").await?);
+        if let Some(other) = &other {
+            other_queues.push(other.round(&broker, "other queues").await?);
+        }
         if flags.beside.is_some() {
             let follower = match &cold {
                 Some(backlog) => {
@@ -104,6 +118,8 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         broker: middle,
         echo: median(&echoed),
         ratio_to_echo: median_ratio(&alone, &echoed, rate),
+        other_queues: median(&other_queues),
+        ratio_to_other_queues: median_ratio(&alone, &other_queues, rate),
         ratio_to_disk: median_ratio(&alone, &commit_rounds, rate),
         disk: GroupCommitRound::median(&committed),
         beside: flags
@@ -135,6 +151,9 @@ fn lines(outcome: &Outcome<'_>) -> Vec<String> {
     if let Some(echo) = &outcome.echo {
         lines.push(report::line("echo", echo));
     }
+    if let Some(other) = &outcome.other_queues {
+        lines.push(report::line("other queues", other));
+    }
     if let Some(disk) = &outcome.disk {
         lines.push(report::line("raw group commit", &disk.round));
     }
@@ -147,6 +166,10 @@ fn lines(outcome: &Outcome<'_>) -> Vec<String> {
     }
     let ratios = [
         ("rate as a ratio to echo", outcome.ratio_to_echo),
+        (
+            "rate as a ratio to other queues",
+            outcome.ratio_to_other_queues,
+        ),
         ("rate as a ratio to raw group commit", outcome.ratio_to_disk),
         (
             "rate beside a consumer as a ratio to alone",

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::unit::{ConsumeUnit, Stored, UNIT_BYTES};
 
+/// Room that a queue keeps for units at the most, in bytes.
+const MAX_ROOM_BYTES: usize = 4096;
+
 /// The end of a queue, encoded: what is being written back, and what came since.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
@@ -60,7 +63,9 @@ impl Tail {
     /// What is to be written next, and its first unit.
     pub(super) fn chunk_to_write(&mut self) -> Option<(u64, Arc<Vec<u8>>)> {
         if self.writing.is_none() && !self.fresh.is_empty() {
-            self.writing = Some(Arc::new(std::mem::take(&mut self.fresh)));
+            // About as much will come until the next time.
+            let next = Vec::with_capacity(self.fresh.len().min(MAX_ROOM_BYTES));
+            self.writing = Some(Arc::new(std::mem::replace(&mut self.fresh, next)));
         }
         self.writing.clone().map(|chunk| (self.start, chunk))
     }
