@@ -1,8 +1,9 @@
 //! `bench consume`: a backlog, pushed to one consumer as fast as it goes.
 
-use std::cell::Cell;
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -14,8 +15,7 @@ use castmq_protocol::native::{ClientHeader, Request, Response, Role, ServerHeade
 use castmq_protocol::record::{Step, step};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, oneshot};
 
 use super::BenchError;
 use super::flags::{ConsumeFlags, Load};
@@ -47,7 +47,7 @@ struct Settings {
 
 /// Measures and prints.
 pub(crate) async fn run(flags: &ConsumeFlags) -> Result<(), BenchError> {
-    let broker = Rc::new(Peer::of(&flags.target, Amount::Gigabytes).await?);
+    let broker = Peer::of(&flags.target, Amount::Gigabytes).await?;
     let prefix = format!("bench-backlog-{}", std::process::id());
     let backlog =
         Backlog::produce(&broker, &prefix, flags.size, flags.messages, flags.queues).await?;
@@ -55,7 +55,7 @@ pub(crate) async fn run(flags: &ConsumeFlags) -> Result<(), BenchError> {
     for number in 0..flags.rounds.max(1) {
         rounds.push(match flags.client {
             true => backlog.consume_with_client(&broker, number).await?,
-            false => backlog.consume(broker.clone()).await?,
+            false => backlog.consume(&broker).await?,
         });
     }
     let Some(round) = median(&rounds) else {
@@ -116,12 +116,12 @@ impl Backlog {
         vec![self.topic.clone()]
     }
 
-    async fn consume(&self, broker: Rc<Peer>) -> Result<Round, BenchError> {
-        let mut follower = Follower::start(broker.clone(), self.topics()).await?;
+    async fn consume(&self, broker: &Peer) -> Result<Round, BenchError> {
+        let mut follower = Follower::start(broker, self.topics(), From::FirstMessage, 0).await?;
         let shown = follower.progress.show("consumer");
-        let stopwatch = Stopwatch::start(&broker);
-        follower.wait_for(self.messages).await?;
-        let round = stopwatch.stop(&broker, self.messages, self.size, None);
+        let stopwatch = Stopwatch::start(broker);
+        follower.wait_for(self.messages).await;
+        let round = stopwatch.stop(broker, self.messages, self.size, None);
         drop(shown);
         follower.stop()?;
         Ok(round)
@@ -133,11 +133,8 @@ impl Backlog {
             .as_ref()
             .ok_or(BenchError::NeedsEmbedded)?;
         let client = Client::connect(name_server.clone()).await?;
-        let (counted, all) = (
-            std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)),
-            self.messages,
-        );
-        let done = std::sync::Arc::new(Notify::new());
+        let (counted, all) = (Arc::new(AtomicU64::new(0)), self.messages);
+        let done = Arc::new(Notify::new());
         let (of_handler, tell) = (counted.clone(), done.clone());
         let stopwatch = Stopwatch::start(broker);
         let consumer = client
@@ -145,7 +142,7 @@ impl Backlog {
             .subscribe(&self.topic, Filter::All)
             .from(StartFrom::Earliest)
             .handler(move |_: ReceivedMessage| {
-                if of_handler.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == all {
+                if of_handler.fetch_add(1, Ordering::Relaxed) + 1 == all {
                     tell.notify_one();
                 }
                 std::future::ready(())
@@ -160,78 +157,120 @@ impl Backlog {
 }
 
 /// A consumer that reads topics from their first message on, or from their end.
+///
+/// It has a thread of its own, as a consumer has a machine of its own: one that is measured beside producers stands back
+/// behind them, so that what shows is what it costs the broker.
 pub(crate) struct Follower {
     progress: Progress,
-    wanted: Rc<Cell<u64>>,
-    reached: Rc<Notify>,
-    task: JoinHandle<Result<(), BenchError>>,
+    wanted: Arc<AtomicU64>,
+    reached: Arc<Notify>,
+    /// Dropped to end it.
+    until: oneshot::Sender<()>,
+    /// Hears of its end.
+    has_ended: oneshot::Receiver<()>,
+    thread: JoinHandle<Result<(), BenchError>>,
+}
+
+/// Where a [`Follower`] begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    FirstMessage,
+    End,
 }
 
 impl Follower {
-    /// From the first message on.
-    pub(crate) async fn start(broker: Rc<Peer>, topics: Vec<String>) -> Result<Self, BenchError> {
-        Self::start_at(broker, topics, QueueOffset::ZERO).await
-    }
-
-    /// Behind the last message.
-    pub(crate) async fn start_behind(
-        broker: Rc<Peer>,
+    /// Starts it and waits until it has subscribed.
+    pub(crate) async fn start(
+        broker: &Peer,
         topics: Vec<String>,
+        from: From,
+        stands_back: i32,
     ) -> Result<Self, BenchError> {
-        Self::start_at(broker, topics, QueueOffset(u64::MAX)).await
-    }
-
-    async fn start_at(
-        broker: Rc<Peer>,
-        topics: Vec<String>,
-        from: QueueOffset,
-    ) -> Result<Self, BenchError> {
-        let name = format!("bench-consumer-{}", std::process::id());
-        let mut wire = Wire::connect(&broker.address, Role::Consumer, &name).await?;
-        let group = Request::AnnounceGroup {
-            alias: 0,
-            group: "bench".to_owned(),
-        };
-        wire.ask(group).await?;
-        let mut subscribes = Vec::new();
-        for (alias, topic) in (0..).zip(topics) {
-            let answer = wire.ask(Request::AnnounceTopic { alias, topic }).await?;
-            let Response::TopicAnnounced { read_queues, .. } = answer else {
-                return Err(BenchError::Unexpected(format!("{answer:?}")));
-            };
-            subscribes.extend((0..read_queues).map(|queue| (alias, QueueId(queue))));
-        }
-        let (progress, wanted) = (Progress::default(), Rc::new(Cell::new(u64::MAX)));
-        let reached = Rc::new(Notify::new());
+        let (until, is_over) = oneshot::channel();
+        let (started, has_started) = oneshot::channel();
+        let (ends, has_ended) = oneshot::channel();
+        let (progress, wanted) = (Progress::default(), Arc::new(AtomicU64::new(u64::MAX)));
+        let reached = Arc::new(Notify::new());
         let receiver = Receiver {
             out: BytesMut::new(),
-            used: vec![(0, 0); subscribes.len()],
+            used: Vec::new(),
             progress: progress.clone(),
             wanted: wanted.clone(),
             reached: reached.clone(),
         };
-        let task = tokio::task::spawn_local(receiver.run(wire, subscribes, from));
-        Ok(Self {
+        let address = broker.address.clone();
+        let thread = thread::Builder::new()
+            .name("consumer".to_owned())
+            .spawn(move || {
+                let _ends = ends;
+                rustix::process::nice(stands_back).map_err(io::Error::from)?;
+                super::runtime()?.block_on(async {
+                    let follow = async {
+                        let (wire, subscribes) = subscribe_to(&address, topics).await?;
+                        let _ = started.send(());
+                        receiver.run(wire, subscribes, from).await
+                    };
+                    tokio::select! {
+                        done = follow => done,
+                        _ = is_over => Ok(()),
+                    }
+                })
+            })?;
+        let follower = Self {
             progress,
             wanted,
             reached,
-            task,
-        })
+            until,
+            has_ended,
+            thread,
+        };
+        match has_started.await {
+            Ok(()) => Ok(follower),
+            // It ended before.
+            Err(_) => follower
+                .stop()
+                .and(Err(BenchError::NotReady("the consumer"))),
+        }
     }
 
-    async fn wait_for(&mut self, messages: u64) -> Result<(), BenchError> {
-        self.wanted.set(messages);
+    /// Until it has got so many messages, or ended.
+    async fn wait_for(&mut self, messages: u64) {
+        self.wanted.store(messages, Ordering::Relaxed);
         tokio::select! {
-            () = self.reached.notified() => Ok(()),
-            ended = &mut self.task => ended.map_err(io::Error::other)?,
+            () = self.reached.notified() => {}
+            _ = &mut self.has_ended => {}
         }
     }
 
     /// Ends it, and returns how many messages it got.
     pub(crate) fn stop(self) -> Result<u64, BenchError> {
-        self.task.abort();
+        drop(self.until);
+        let ended = self.thread.join();
+        ended.map_err(|_| io::Error::other("the consumer's thread panicked"))??;
         Ok(self.progress.messages())
     }
+}
+
+async fn subscribe_to(
+    address: &str,
+    topics: Vec<String>,
+) -> Result<(Wire, Vec<(request::TopicAlias, QueueId)>), BenchError> {
+    let name = format!("bench-consumer-{}", std::process::id());
+    let mut wire = Wire::connect(address, Role::Consumer, &name).await?;
+    let group = Request::AnnounceGroup {
+        alias: 0,
+        group: "bench".to_owned(),
+    };
+    wire.ask(group).await?;
+    let mut subscribes = Vec::new();
+    for (alias, topic) in (0..).zip(topics) {
+        let answer = wire.ask(Request::AnnounceTopic { alias, topic }).await?;
+        let Response::TopicAnnounced { read_queues, .. } = answer else {
+            return Err(BenchError::Unexpected(format!("{answer:?}")));
+        };
+        subscribes.extend((0..read_queues).map(|queue| (alias, QueueId(queue))));
+    }
+    Ok((wire, subscribes))
 }
 
 struct Receiver {
@@ -239,8 +278,8 @@ struct Receiver {
     /// Messages and bytes of each subscription since credit was last given.
     used: Vec<(u32, u32)>,
     progress: Progress,
-    wanted: Rc<Cell<u64>>,
-    reached: Rc<Notify>,
+    wanted: Arc<AtomicU64>,
+    reached: Arc<Notify>,
 }
 
 impl Receiver {
@@ -248,15 +287,20 @@ impl Receiver {
         mut self,
         mut wire: Wire,
         subscribes: Vec<(request::TopicAlias, QueueId)>,
-        from: QueueOffset,
+        from: From,
     ) -> Result<(), BenchError> {
+        self.used = vec![(0, 0); subscribes.len()];
+        let offset = match from {
+            From::FirstMessage => QueueOffset::ZERO,
+            From::End => QueueOffset(u64::MAX),
+        };
         for (subscription, (topic, queue)) in (0..).zip(subscribes) {
             self.say(Request::Subscribe(Subscribe {
                 subscription,
                 group: 0,
                 topic,
                 queue,
-                offset: from,
+                offset,
                 filter: request::Filter::All,
                 credit_messages: CREDIT_MESSAGES,
                 credit_bytes: CREDIT_BYTES,
@@ -305,7 +349,7 @@ impl Receiver {
             });
         }
         self.progress.add(found);
-        if self.progress.messages() >= self.wanted.get() {
+        if self.progress.messages() >= self.wanted.load(Ordering::Relaxed) {
             self.reached.notify_one();
         }
         Ok(())

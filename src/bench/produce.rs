@@ -1,11 +1,9 @@
 //! `bench produce`: acknowledged sends, alone and beside what they are compared with.
 
-use std::rc::Rc;
-
 use serde::Serialize;
 
 use super::BenchError;
-use super::consume::{Backlog, Follower};
+use super::consume::{Backlog, Follower, From};
 use super::disk::{GroupCommit, GroupCommitRound};
 use super::flags::{Beside, Load, ProduceFlags};
 use super::load::Generator;
@@ -14,6 +12,10 @@ use super::report::{self, Round, median, median_ratio};
 
 /// Records of the backlog that a cold consumer reads: more than it gets through in a round.
 const COLD_BYTES: u64 = 4 << 30;
+
+/// How much a consumer stands back that reads old messages beside producers, as `nice` counts: it stands for one on
+/// another machine.
+const STANDS_BACK: i32 = 10;
 
 #[derive(Serialize)]
 struct Outcome<'a> {
@@ -53,7 +55,7 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         Some(_) => Amount::Megabytes,
         None => Amount::Gigabytes,
     };
-    let broker = Rc::new(Peer::of(&flags.target, amount).await?);
+    let broker = Peer::of(&flags.target, amount).await?;
     let echo = match flags.echo {
         true => Some(Peer::echo().await?),
         false => None,
@@ -100,9 +102,10 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
             let follower = match &cold {
                 Some(backlog) => {
                     broker.chill_log()?;
-                    Follower::start(broker.clone(), backlog.topics()).await?
+                    let topics = backlog.topics();
+                    Follower::start(&broker, topics, From::FirstMessage, STANDS_BACK).await?
                 }
-                None => Follower::start_behind(broker.clone(), topics(load)).await?,
+                None => Follower::start(&broker, topics(load), From::End, 0).await?,
             };
             beside.push(generator.round(&broker, "broker beside a consumer").await?);
             consumed = follower.stop()?;

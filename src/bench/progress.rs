@@ -1,7 +1,7 @@
 //! A line on a terminal that says how far a round is.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,16 +12,16 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// Counts messages, and shows them where somebody may look.
 #[derive(Clone, Default)]
 pub(crate) struct Progress {
-    messages: Rc<Cell<u64>>,
+    messages: Arc<AtomicU64>,
 }
 
 impl Progress {
     pub(crate) fn add(&self, messages: u64) {
-        self.messages.set(self.messages.get() + messages);
+        self.messages.fetch_add(messages, Ordering::Relaxed);
     }
 
     pub(crate) fn messages(&self) -> u64 {
-        self.messages.get()
+        self.messages.load(Ordering::Relaxed)
     }
 
     /// Shows the rate until the returned value is dropped. Nothing is shown in a pipe.
@@ -35,7 +35,7 @@ impl Progress {
             let (mut last, mut at) = (0, Instant::now());
             loop {
                 tokio::time::sleep(PERIOD).await;
-                let now = messages.get();
+                let now = messages.load(Ordering::Relaxed);
                 let rate = (now - last) as f64 / at.elapsed().as_secs_f64();
                 (last, at) = (now, Instant::now());
                 of_task.set_message(format!("{what}: {now} messages, {rate:.0} a second"));

@@ -47,6 +47,8 @@ pub(crate) struct Fetched {
     pub(crate) max_offset: QueueOffset,
     pub(crate) messages: u32,
     pub(crate) records: Vec<LogSlice>,
+    /// How far the last of them lies from the end of the log.
+    pub(crate) behind_bytes: u64,
 }
 
 impl Fetched {
@@ -59,6 +61,7 @@ impl Fetched {
             max_offset: queue.max_offset(),
             messages: 0,
             records: Vec::new(),
+            behind_bytes: 0,
         }
     }
 }
@@ -142,6 +145,9 @@ pub(crate) fn read(
         max_offset: queue.max_offset(),
         messages,
         records,
+        behind_bytes: units
+            .last()
+            .map_or(0, |last| log.appended().distance_from(last.end())),
     }))
 }
 

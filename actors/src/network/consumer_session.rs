@@ -1,10 +1,12 @@
 //! consumer-session: one consumer's connection. It asks queues for messages as far as the client's credit goes, and
 //! speaks for the client in its groups.
 //!
-//! - `groups`: membership and assignments; `offsets`: how far groups and queues are; `pulls`: reading once.
+//! - `groups`: membership and assignments; `offsets`: how far groups and queues are; `pulls`: reading once;
+//!   `pace`: how fast old messages go.
 
 mod groups;
 mod offsets;
+mod pace;
 mod pulls;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +27,7 @@ use serde::Serialize;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use self::pace::{Pace, REST};
 use self::pulls::WaitingPull;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::{ensure_group, ensure_topic};
@@ -41,6 +44,9 @@ use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 
 /// Most bytes asked for at once.
 const FETCH_BYTES: u32 = 256 * 1024;
+
+/// And while others send and the messages are old.
+const CAREFUL_FETCH_BYTES: u32 = 64 * 1024;
 
 /// A subscription that was given this much gets more only after everybody else had a turn: many fetches in a row, of a
 /// consumer that is far behind, would keep the thread from looking at sockets for milliseconds.
@@ -95,8 +101,10 @@ pub(crate) struct ConsumerSession {
     /// Those of them whose messages would not fit what waits to be written: they are fetched again when it is.
     held_pulls: VecDeque<WaitingPull>,
     announcing: usize,
-    /// Subscriptions that stand still because too much waits to be written.
+    /// Subscriptions that stand still because too much waits to be written, or because the session rests.
     is_held_back: bool,
+    pace: Pace,
+    is_resting: bool,
     delivered: u64,
 }
 
@@ -130,6 +138,8 @@ impl ConsumerSession {
             held_pulls: VecDeque::new(),
             announcing: 0,
             is_held_back: false,
+            pace: Pace::new(context.store.log.appended()),
+            is_resting: false,
             delivered: 0,
             context,
         })
@@ -307,17 +317,21 @@ impl ConsumerSession {
         if subscription.is_fetching || !subscription.has_credit() {
             return;
         }
-        if self.connection.pending_bytes() >= MAX_PENDING_BYTES {
+        if self.is_resting || self.connection.pending_bytes() >= MAX_PENDING_BYTES {
             self.is_held_back = true;
             return;
         }
+        let most = match self.pace.is_careful() {
+            true => CAREFUL_FETCH_BYTES,
+            false => FETCH_BYTES,
+        };
         let epoch = subscription.epoch;
         let fetch = Fetch {
             offset: subscription.offset,
             max_messages: u32::try_from(subscription.credit_messages).unwrap_or(u32::MAX),
             max_bytes: u32::try_from(subscription.credit_bytes)
-                .unwrap_or(FETCH_BYTES)
-                .min(FETCH_BYTES),
+                .unwrap_or(most)
+                .min(most),
             patience: Patience::Forever,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Delivered {
                 subscription: id,
@@ -334,6 +348,16 @@ impl ConsumerSession {
         }
     }
 
+    /// Lets subscriptions that stand still fetch again.
+    fn go_on(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if std::mem::take(&mut self.is_held_back) {
+            let ids: Vec<_> = self.subscriptions.keys().copied().collect();
+            for id in ids {
+                self.fetch(id, ctx);
+            }
+        }
+    }
+
     fn deliver(&mut self, id: u32, fetched: Fetched, ctx: &mut Ctx<'_, Self>) {
         let Some(subscription) = self.subscriptions.get_mut(&id) else {
             return;
@@ -341,6 +365,7 @@ impl ConsumerSession {
         subscription.offset = fetched.next_offset;
         let bytes: usize = fetched.records.iter().map(|record| record.len()).sum();
         let messages = u64::from(fetched.messages);
+        let behind_bytes = fetched.behind_bytes;
         subscription.credit_messages = subscription.credit_messages.saturating_sub(messages);
         subscription.credit_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
         self.delivered += messages;
@@ -353,6 +378,15 @@ impl ConsumerSession {
         });
         self.connection
             .answer_with_log(PUSH, deliver, fetched.records);
+        let end = self.context.store.log.appended();
+        let rests = self.pace.rests_after(bytes as u64, behind_bytes, end);
+        if rests && !self.is_resting {
+            self.is_resting = true;
+            ctx.after(REST, |session, ctx| {
+                session.is_resting = false;
+                session.go_on(ctx);
+            });
+        }
         if bytes < TURN_BYTES {
             self.fetch(id, ctx);
         } else {
@@ -400,13 +434,7 @@ impl Session for ConsumerSession {
         if let Some(pull) = self.held_pulls.pop_front() {
             self.fetch_for_pull(pull, ctx);
         }
-        if self.is_held_back {
-            self.is_held_back = false;
-            let ids: Vec<_> = self.subscriptions.keys().copied().collect();
-            for id in ids {
-                self.fetch(id, ctx);
-            }
-        }
+        self.go_on(ctx);
     }
 }
 
