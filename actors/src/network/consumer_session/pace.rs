@@ -57,6 +57,8 @@ impl Pace {
         self.taken_bytes += delivered_bytes;
         let grown_bytes = log_end.distance_from(self.log_end);
         if self.taken_bytes < BURST_BYTES.max(CATCH_UP * grown_bytes) {
+            // So much comes that it has to hurry.
+            self.are_others_sending &= CATCH_UP * grown_bytes <= 2 * BURST_BYTES;
             return false;
         }
         self.taken_bytes = 0;
@@ -101,8 +103,9 @@ mod tests {
             let turns = turns_before_rest(&mut pace, &mut end, growth, 1_000_000);
             assert!(turns * TURN >= CATCH_UP * (end - before));
         }
-        // Where it would fall behind it does not rest at all.
+        // Where it would fall behind it does not rest at all, and takes long turns.
         assert_eq!(turns_before_rest(&mut pace, &mut end, TURN, 1000), 1000);
+        assert!(!pace.is_careful());
     }
 
     #[test]
