@@ -170,6 +170,8 @@ fn the_same_under_synchronous_flush() {
 fn above_the_watermark_messages_are_refused_until_space_returns() {
     run(async {
         let filling = filling(60, |settings| {
+            // Often enough for any machine: little comes between two looks.
+            settings.retention.check_interval_ms = 10;
             settings.retention.disk_max_used_percent = 20;
             settings.retention.disk_force_clean_percent = 30;
             settings.retention.disk_refuse_writes_percent = 40;
