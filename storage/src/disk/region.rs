@@ -110,25 +110,6 @@ impl Region {
             .advise_range(advice, range.start, range.end - range.start)
     }
 
-    /// Takes the whole pages of a range of a file out of the page table, and leaves them in the page cache.
-    ///
-    /// Before pages are written back the kernel has to notice the next change of each: page by page it takes the right to
-    /// write out of the page table and interrupts every processor that may remember it. Of pages that are not mapped
-    /// nobody remembers anything, and taking out a long range interrupts once.
-    fn unmap(&self, range: Range<usize>) -> io::Result<()> {
-        let page = rustix::param::page_size();
-        let (start, end) = (range.start / page * page, range.end / page * page);
-        if start >= end {
-            return Ok(());
-        }
-        // SAFETY: a shared mapping of a file loses no bytes by this: whoever touches a page next, to read or to write,
-        // gets the same page of the page cache again.
-        unsafe {
-            self.map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
-        }
-    }
-
     fn page_aligned(&self, range: Range<usize>) -> Range<usize> {
         let page = rustix::param::page_size();
         let start = range.start.min(self.capacity()) / page * page;
@@ -234,6 +215,26 @@ impl FileSegment {
             region: Arc::new(Region::over(map, published)),
         })
     }
+
+    /// Takes the whole pages of a range out of the page table, and leaves them in the page cache.
+    ///
+    /// Before pages are written back the kernel has to notice the next change of each: page by page it takes the right to
+    /// write out of the page table and interrupts every processor that may remember it. Of pages that are not mapped
+    /// nobody remembers anything, and taking out a long range interrupts once.
+    fn unmap(&self, range: Range<usize>) -> io::Result<()> {
+        let page = rustix::param::page_size();
+        let (start, end) = (range.start / page * page, range.end / page * page);
+        if start >= end {
+            return Ok(());
+        }
+        // SAFETY: the mapping is one of a file and shared (`map`); it loses no bytes by this: whoever touches a page
+        // next, to read or to write, gets the same page of the page cache again. Memory without a file would be zeroed.
+        unsafe {
+            self.region
+                .map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+        }
+    }
 }
 
 impl Segment for FileSegment {
@@ -301,7 +302,7 @@ impl Segment for FileSegment {
         if range.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.region.unmap(range.clone()) {
+        if let Err(error) = self.unmap(range.clone()) {
             tracing::debug!(%error, "pages are written back mapped, which takes longer");
         }
         self.region

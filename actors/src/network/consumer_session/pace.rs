@@ -25,7 +25,8 @@ pub(super) const REST: Duration = Duration::from_millis(1);
 pub(super) struct Pace {
     taken_bytes: u64,
     log_end: PhysicalOffset,
-    are_others_sending: bool,
+    /// Whether others were sending, little enough that there is time for short turns.
+    is_careful: bool,
 }
 
 impl Pace {
@@ -34,13 +35,13 @@ impl Pace {
         Self {
             taken_bytes: 0,
             log_end,
-            are_others_sending: false,
+            is_careful: false,
         }
     }
 
     /// Whether to take short turns.
     pub(super) fn is_careful(&self) -> bool {
-        self.are_others_sending
+        self.is_careful
     }
 
     /// To be told what was delivered. Says whether it is time to rest.
@@ -58,13 +59,13 @@ impl Pace {
         let grown_bytes = log_end.distance_from(self.log_end);
         if self.taken_bytes < BURST_BYTES.max(CATCH_UP * grown_bytes) {
             // So much comes that it has to hurry.
-            self.are_others_sending &= CATCH_UP * grown_bytes <= 2 * BURST_BYTES;
+            self.is_careful &= CATCH_UP * grown_bytes <= 2 * BURST_BYTES;
             return false;
         }
         self.taken_bytes = 0;
         self.log_end = log_end;
-        self.are_others_sending = grown_bytes > 0;
-        self.are_others_sending
+        self.is_careful = grown_bytes > 0;
+        self.is_careful
     }
 }
 
