@@ -60,13 +60,17 @@ fn start_load(traffic: &Rc<Traffic>, address: &str) -> Vec<actix_rt::task::JoinH
     tasks
 }
 
+/// The moment is what is random here.
+fn kill_somewhere_in_its_start(broker: Process) {
+    std::thread::sleep(Duration::from_micros(fastrand::u64(..60_000)));
+    broker.kill();
+}
+
 /// Kills the broker while it starts, or under load after a random number of acknowledgments.
 async fn crash_once(traffic: &Rc<Traffic>, data: &Path, is_long: bool) -> Instant {
     let mut broker = Process::spawn(data, &SETTINGS);
     if fastrand::u8(..6) == 0 && !is_long {
-        // Somewhere in its start: the moment is what is random here.
-        std::thread::sleep(Duration::from_micros(fastrand::u64(..60_000)));
-        broker.kill();
+        kill_somewhere_in_its_start(broker);
         return Instant::now();
     }
     broker.ready();
@@ -168,4 +172,19 @@ fn whatever_is_acknowledged_survives_kill_9() {
         }
         println!("the group went back by at most {furthest_back} messages");
     });
+}
+
+#[test]
+fn a_start_that_is_killed_does_not_prevent_the_next() {
+    // Few moments of a start are critical.
+    for _ in 0..10 * number("CASTMQ_CRASH_CYCLES", 8) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        for _ in 0..fastrand::u8(1..4) {
+            kill_somewhere_in_its_start(Process::spawn(&data, &SETTINGS));
+        }
+        let mut broker = Process::spawn(&data, &SETTINGS);
+        broker.ready();
+        broker.kill();
+    }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with metadata.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -54,4 +54,14 @@ pub enum MetadataError {
         /// The version known here.
         known: u32,
     },
+}
+
+/// Wraps what the operating system said while something was done to a file.
+pub(super) fn during(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MetadataError {
+    let path = path.to_owned();
+    move |source| MetadataError::Io {
+        action,
+        path,
+        source,
+    }
 }

@@ -4,6 +4,7 @@
 //! written every few seconds and survive the end of the process from [`Metadata::flush`] on.
 
 mod error;
+mod leftovers;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -21,6 +22,7 @@ use sled::{Db, IVec, Tree};
 
 pub use error::MetadataError;
 
+use self::error::during;
 use crate::deletion::Deletion;
 
 /// The layout of keys and values. A store with a greater one was written by a later release.
@@ -65,6 +67,7 @@ impl Metadata {
             path: path.to_owned(),
             source,
         };
+        leftovers::remove(path)?;
         // Nothing is written by itself: what is durable when is said by whoever writes.
         let config = sled::Config::new()
             .path(path)
@@ -334,14 +337,6 @@ fn is_locked(error: &io::Error) -> bool {
 
 /// Syncs the files of a folder, those of the folders in it, and their names.
 fn sync_all_in(folder: &Path) -> Result<(), MetadataError> {
-    let during = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| MetadataError::Io {
-            action,
-            path,
-            source,
-        }
-    };
     for entry in fs::read_dir(folder).map_err(during("list", folder))? {
         let path = entry.map_err(during("list", folder))?.path();
         if path.is_dir() {
