@@ -153,6 +153,13 @@ impl Connection {
         }
     }
 
+    /// Gives back the memory that a connection with little traffic does not need.
+    fn rest(&mut self) {
+        if self.input.rest() {
+            self.output.rest();
+        }
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.output.poll_write(&mut self.socket, cx)
     }
@@ -263,6 +270,7 @@ pub(crate) fn attach<S: Session>(ctx: &mut Ctx<'_, S>, idle_timeout: Duration) {
     ctx.every(idle_timeout / 4, move |session, ctx| {
         let connection = session.connection();
         if connection.silent_for() < idle_timeout {
+            connection.rest();
             return;
         }
         // One that was told so before and did not take it in: a peer that does not read would be kept for ever.

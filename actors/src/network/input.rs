@@ -1,6 +1,8 @@
 //! What was read from a socket and is not handled yet.
 
+use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -15,6 +17,9 @@ const MIN_READ_BYTES: usize = 8 * 1024;
 
 /// And this much while a lot does.
 const MAX_READ_BYTES: usize = 256 * 1024;
+
+/// Buffers that are remembered while others still hold what was read into them, at most.
+const MAX_LENT: usize = 8;
 
 /// Why nothing more can be read.
 #[derive(Debug, Error)]
@@ -35,10 +40,15 @@ pub(crate) enum ReadError {
 
 /// Collects bytes until they are whole frames.
 ///
-/// The buffer grows with what comes, never with what a length announces.
+/// The buffer grows with what comes, never with what a length announces. Under load the same few buffers go round: one
+/// is read into while others are stored from, and new memory is not met again and again.
 #[derive(Debug)]
 pub(crate) struct Input {
     buffer: BytesMut,
+    /// Full ones, oldest first, whose bytes are with others.
+    lent: VecDeque<BytesMut>,
+    /// Bytes that came since it was last looked at whether anything comes.
+    came: usize,
     max_frame_bytes: usize,
     read_bytes: usize,
 }
@@ -48,6 +58,8 @@ impl Input {
     pub(crate) fn new(already: BytesMut, max_frame_bytes: usize) -> Self {
         Self {
             buffer: already,
+            lent: VecDeque::new(),
+            came: 0,
             max_frame_bytes,
             read_bytes: MIN_READ_BYTES,
         }
@@ -65,9 +77,7 @@ impl Input {
             {
                 return Poll::Ready(Ok(frames));
             }
-            if self.buffer.capacity() - self.buffer.len() < self.read_bytes / 2 {
-                self.buffer.reserve(self.read_bytes);
-            }
+            self.make_room();
             let room = self.buffer.capacity() - self.buffer.len();
             let read = ready!(poll_read_buf(Pin::new(&mut *socket), cx, &mut self.buffer))?;
             if read == 0 {
@@ -82,8 +92,47 @@ impl Input {
         }
     }
 
+    /// Room for the next read: what is left of the buffer, or one that came back, or new memory.
+    fn make_room(&mut self) {
+        let unread = self.buffer.len();
+        if self.buffer.capacity() - unread >= self.read_bytes / 2
+            || self.buffer.try_reclaim(self.read_bytes)
+        {
+            return;
+        }
+        if unread > MAX_READ_BYTES {
+            // A long frame: room doubles, so that it is not copied again with each read.
+            self.buffer.reserve(self.read_bytes);
+            return;
+        }
+        let wanted = unread + self.read_bytes;
+        let back = self.lent.iter_mut().position(|lent| {
+            lent.clear();
+            lent.try_reclaim(wanted)
+        });
+        let back = back.and_then(|index| self.lent.remove(index));
+        let mut next = back.unwrap_or_else(|| BytesMut::with_capacity(wanted));
+        next.extend_from_slice(&self.buffer);
+        self.lent.push_back(mem::replace(&mut self.buffer, next));
+        if self.lent.len() > MAX_LENT {
+            self.lent.pop_front();
+        }
+    }
+
+    /// Gives memory back when next to nothing came since this was last called. Whether it did.
+    pub(crate) fn rest(&mut self) -> bool {
+        let rests = mem::take(&mut self.came) < MIN_READ_BYTES && self.buffer.is_empty();
+        if rests {
+            self.buffer = BytesMut::new();
+            self.lent = VecDeque::new();
+            self.read_bytes = MIN_READ_BYTES;
+        }
+        rests
+    }
+
     /// Reads more at a time when the last read was full, less when it was nearly empty.
     fn adapt(&mut self, read: usize, room: usize) {
+        self.came = self.came.saturating_add(read);
         if read == room {
             self.read_bytes = (self.read_bytes * 4).min(MAX_READ_BYTES);
         } else if read < self.read_bytes / 64 {
@@ -188,6 +237,38 @@ mod tests {
                 limit: 100
             })
         ));
+    }
+
+    #[test]
+    fn buffers_that_came_back_are_read_into_again() {
+        let chunks = vec![frame(MIN_READ_BYTES - LENGTH_BYTES); 100];
+        let mut socket = Chunks(chunks.into());
+        let mut input = Input::new(BytesMut::new(), 1 << 20);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut held = VecDeque::new();
+        let mut places = Vec::new();
+        while let Poll::Ready(Ok(frames)) = input.poll_frames(&mut socket, &mut cx) {
+            places.push(frames.as_ptr());
+            held.push_back(frames);
+            if held.len() == 3 {
+                held.pop_front();
+            }
+        }
+        assert_eq!(places.len(), 100);
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.len() < 30, "{} places", places.len());
+    }
+
+    #[test]
+    fn a_connection_at_rest_keeps_no_buffer() {
+        let mut socket = Chunks(vec![frame(300_000); 10].into());
+        let mut input = Input::new(BytesMut::new(), 1 << 20);
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Ok(_)) = input.poll_frames(&mut socket, &mut cx) {}
+        assert!(!input.rest(), "something came");
+        assert!(input.rest());
+        assert_eq!(input.buffer.capacity() + input.lent.capacity(), 0);
     }
 
     #[test]

@@ -50,6 +50,13 @@ impl Output {
         self.pieces.push_back(slice.into_bytes());
     }
 
+    /// Gives memory back when nothing is waiting.
+    pub(crate) fn rest(&mut self) {
+        if self.pending_bytes() == 0 {
+            *self = Self::default();
+        }
+    }
+
     /// Bytes that are waiting.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.piece_bytes + self.tail.len()
