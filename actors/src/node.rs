@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_config::Settings;
+use castmq_protocol::model::DelayLevelsError;
 use castmq_storage::disk::Disk;
 use castmq_storage::disk::os::OsDisk;
 use castmq_storage::metadata::MetadataError;
@@ -62,6 +63,9 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The delay levels are none.
+    #[error("broker.delay_levels: {0}")]
+    DelayLevels(#[from] DelayLevelsError),
     /// The address to give to clients cannot be resolved.
     #[error("broker.advertised_address {address:?} is no address and no name of one")]
     Advertised {

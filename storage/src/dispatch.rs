@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use castmq_protocol::model::{
-    NameError, PhysicalOffset, QueueId, QueueOffset, TagsCode, TopicName, keys, property_pairs,
-    tags_code,
+    DelayLevels, NameError, PhysicalOffset, QueueId, QueueOffset, TagsCode, TopicName, keys,
+    property_pairs, system_topics, tags_code,
 };
-use castmq_protocol::record::{RecordError, RecordView, Step, step, sys_flag};
+use castmq_protocol::record::{Origin, RecordError, RecordView, Step, step, sys_flag};
 use thiserror::Error;
 
 use crate::commit_log::CommitLog;
@@ -65,19 +65,28 @@ pub struct Dispatched {
 pub struct Dispatch {
     log: Arc<CommitLog>,
     queues: Arc<ConsumeQueues>,
+    delays: DelayLevels,
     position: PhysicalOffset,
     last_store_timestamp_ms: i64,
+    moved: Vec<Origin>,
     slots: Slots,
 }
 
 impl Dispatch {
     /// Begins at a record's start, or at the end of the log.
-    pub fn new(log: Arc<CommitLog>, queues: Arc<ConsumeQueues>, from: PhysicalOffset) -> Self {
+    pub fn new(
+        log: Arc<CommitLog>,
+        queues: Arc<ConsumeQueues>,
+        delays: DelayLevels,
+        from: PhysicalOffset,
+    ) -> Self {
         Self {
             log,
             queues,
+            delays,
             position: from,
             last_store_timestamp_ms: 0,
+            moved: Vec::new(),
             slots: Slots::default(),
         }
     }
@@ -90,6 +99,12 @@ impl Dispatch {
     /// When the last record that was dispatched had been stored, in milliseconds since the epoch; 0 before the first.
     pub fn last_store_timestamp_ms(&self) -> i64 {
         self.last_store_timestamp_ms
+    }
+
+    /// Of the messages that the broker stored itself, what they were before: those that were met since this was last
+    /// called.
+    pub fn take_moved(&mut self) -> Vec<Origin> {
+        std::mem::take(&mut self.moved)
     }
 
     /// Dispatches what lies below `end`, but stops after about `max_bytes`. Tells `touched` of each queue that got
@@ -205,19 +220,32 @@ impl Dispatch {
         if !matches!(phase, 0 | sys_flag::TRANSACTION_COMMIT) {
             return Ok(());
         }
+        if phase == 0 {
+            self.moved
+                .extend(Origin::decode(record.prepared_transaction_offset()));
+        }
+        let topic = record.topic().map_err(damaged)?;
+        let queue = record.queue().map_err(damaged)?;
         let unit = ConsumeUnit {
             physical: offset,
             size: u32::try_from(record.total_bytes()).unwrap_or(u32::MAX),
-            tags_code: properties.tags_code,
+            tags_code: match topic {
+                system_topics::SCHEDULE => deliver_at_ms(record, &self.delays, queue),
+                _ => properties.tags_code,
+            },
         };
-        let topic = record.topic().map_err(damaged)?;
-        let queue = record.queue().map_err(damaged)?;
         let queue_offset = record.queue_offset().map_err(damaged)?;
         let name_error = |source| DispatchError::Topic { offset, source };
         let found = self.slots.find(&self.queues, topic, queue);
         found.map_err(name_error)?.push((queue_offset, unit));
         Ok(())
     }
+}
+
+/// When a message of the schedule topic is due.
+fn deliver_at_ms(record: &RecordView<'_>, delays: &DelayLevels, queue: QueueId) -> i64 {
+    let delay_ms = i64::try_from(delays.of_queue(queue.0)).unwrap_or(i64::MAX);
+    record.store_timestamp_ms().saturating_add(delay_ms)
 }
 
 /// What dispatching needs of a record's properties, found in one pass.
@@ -405,7 +433,12 @@ mod tests {
     #[test]
     fn each_queue_gets_its_messages_and_is_told_once() {
         let (log, queues, _) = logged(&[(0, 0), (1, 0), (0, 1), (0, 2)]);
-        let mut dispatch = Dispatch::new(log.clone(), queues, PhysicalOffset::ZERO);
+        let mut dispatch = Dispatch::new(
+            log.clone(),
+            queues,
+            DelayLevels::default(),
+            PhysicalOffset::ZERO,
+        );
         let mut touched = Vec::new();
         let tell = |queue: &Arc<ConsumeQueue>| touched.push((queue.id().0, queue.max_offset().0));
         let done = dispatch.advance(log.appended(), 1 << 20, tell).unwrap();
@@ -416,7 +449,12 @@ mod tests {
     #[test]
     fn what_a_queue_refuses_is_where_it_stays_and_costs_other_queues_nothing() {
         let (log, queues, places) = logged(&[(0, 0), (1, 0), (0, 5), (1, 1), (0, 6)]);
-        let mut dispatch = Dispatch::new(log.clone(), queues.clone(), PhysicalOffset::ZERO);
+        let mut dispatch = Dispatch::new(
+            log.clone(),
+            queues.clone(),
+            DelayLevels::default(),
+            PhysicalOffset::ZERO,
+        );
         for _ in 0..2 {
             let refused = dispatch.advance(log.appended(), 1 << 20, |_| {});
             let Err(DispatchError::Queue { offset, .. }) = refused else {

@@ -11,6 +11,7 @@
 //! - [`index`]: where messages with a key lie in the log.
 //! - [`store`]: all of it together: opened, kept durable, closed.
 //! - [`metadata`]: topics, groups, offsets and key-values, in sled.
+//! - [`moved`]: how far messages that wait elsewhere were moved to their topics.
 //! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
 //!
 //! Nothing here knows actors, sockets or async.
@@ -25,5 +26,6 @@ pub mod dispatch;
 pub mod index;
 pub mod lock;
 pub mod metadata;
+pub mod moved;
 pub mod retention;
 pub mod store;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use castmq_protocol::model::{PhysicalOffset, TopicName};
+use castmq_protocol::model::{DelayLevels, PhysicalOffset, TopicName};
 use castmq_protocol::record::{RecordView, sys_flag};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -21,6 +21,7 @@ use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
 use crate::metadata::{Metadata, MetadataError};
+use crate::moved::Moved;
 
 pub mod check;
 mod opening;
@@ -57,6 +58,8 @@ pub struct StoreOptions {
     pub index_entries: u32,
     /// Memory for metadata in bytes.
     pub metadata_cache_bytes: u64,
+    /// How long messages in the schedule topic wait.
+    pub delays: DelayLevels,
     /// Whether recovery compares bodies with their check sums.
     pub verify_bodies: bool,
     /// Whether what recovery found is made durable before anybody sees it.
@@ -128,6 +131,8 @@ pub struct Store {
     pub index: Option<KeyIndex>,
     /// Topics, groups, offsets.
     pub metadata: Metadata,
+    /// How far delayed messages were moved to their topics.
+    pub moved: Moved,
     options: StoreOptions,
     checkpoint: Checkpoint,
     /// The log was durable up to here: noted apart from the rest, which is locked while the disk is waited for.
@@ -217,6 +222,7 @@ impl Store {
         store_ms: i64,
     ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
+        self.moved.save(&self.metadata, self.log.flushed())?;
         Ok(CheckpointRound {
             dispatched,
             store_ms,
@@ -326,7 +332,13 @@ impl Store {
     /// `dispatched`: everything below is in the queues; the rest is dispatched now.
     pub fn close(&self, dispatched: PhysicalOffset) -> Result<(), StoreError> {
         let end = self.log.sync(self.log.appended())?;
-        let (_, store_ms) = dispatch_all(&self.log, &self.queues, dispatched)?;
+        let (_, store_ms) = dispatch_all(
+            &self.log,
+            &self.queues,
+            &self.moved,
+            &self.options.delays,
+            dispatched,
+        )?;
         self.save_checkpoint(end, store_ms)?;
         {
             let mut progress = self.progress.lock();

@@ -38,6 +38,7 @@ fn options(root: &Path) -> StoreOptions {
         index_slots: 10,
         index_entries: 100,
         metadata_cache_bytes: 1 << 20,
+        delays: Default::default(),
         verify_bodies: true,
         is_sync_flush: false,
         repair: false,

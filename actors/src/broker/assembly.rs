@@ -1,12 +1,13 @@
 //! Putting a broker together: the store is opened, the children of its tree are made, and each gets to know the others.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use castmq_config::{Flush, Settings};
-use castmq_protocol::model::{GroupConfig, GroupName, TopicName};
+use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
 use castmq_storage::disk::Disk;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
@@ -24,6 +25,7 @@ use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::groups::Groups;
 use crate::delivery::queues::Queues;
+use crate::delivery::schedule::Schedule;
 use crate::metadata::actor::Metadata;
 use crate::metadata::system;
 use crate::network::admin_session::AdminSession;
@@ -134,6 +136,8 @@ pub fn store_options(settings: &Settings) -> StoreOptions {
         index_slots: store.index_hash_slots,
         index_entries: store.index_max_entries,
         metadata_cache_bytes: store.metadata_cache_bytes,
+        // Whoever starts a broker is told what is wrong with them.
+        delays: settings.broker.delay_levels.parse().unwrap_or_default(),
         verify_bodies: store.verify_crc_on_recovery,
         is_sync_flush: store.flush == Flush::Sync,
         repair: false,
@@ -147,13 +151,15 @@ fn new_context(
     clock: Clock,
     data: &Stage,
 ) -> Result<Arc<BrokerContext>, NodeError> {
-    create_system_entries(settings, &store)?;
+    let delays: DelayLevels = settings.broker.delay_levels.parse()?;
+    create_system_entries(settings, &store, &delays)?;
     let end = store.log.appended();
     let metadata = &store.metadata;
     let broker = &settings.broker;
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
     Ok(Arc::new(BrokerContext {
         limits: limits(settings),
+        delays,
         flush_policy: FlushPolicy::from(settings.store.flush),
         positions: Positions::new(store.log.clone(), end),
         runway: Arc::new(Runway::new(end)),
@@ -178,25 +184,28 @@ fn new_context(
     }))
 }
 
-/// Writes the topics and groups that every broker has, where they are missing.
-fn create_system_entries(settings: &Settings, store: &Store) -> Result<(), NodeError> {
+/// Writes the topics and groups that every broker has, where they are missing or too small.
+fn create_system_entries(
+    settings: &Settings,
+    store: &Store,
+    delays: &DelayLevels,
+) -> Result<(), NodeError> {
     let broker = &settings.broker;
     let metadata = &store.metadata;
-    let known: Vec<_> = metadata
-        .topics()?
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
+    let known: HashMap<_, _> = metadata.topics()?.into_iter().collect();
     let mut is_changed = false;
     let topics = system::topics(
         &broker.cluster_name,
         &broker.name,
         broker.auto_create_topics,
+        delays.count(),
     );
     for (name, config) in topics {
         // A cluster or broker whose name cannot be a topic's has no topic; RocketMQ's tools alone miss it.
         if let Ok(name) = TopicName::new(&name)
-            && !known.contains(&name)
+            && known
+                .get(&name)
+                .is_none_or(|known| known.queues() < config.queues())
         {
             metadata.put_topic(&name, &config)?;
             is_changed = true;
@@ -273,6 +282,7 @@ fn plan(
     let cold_reader = child!("cold-reader", |context| {
         Ok::<_, Failure>(ColdReader::new(context))
     });
+    let schedule = child!("schedule", Schedule::new);
     let queues = Child::supervisor("queues", crowd());
     let groups = Child::supervisor("groups", crowd());
     let sessions = Child::supervisor("sessions", crowd());
@@ -285,6 +295,7 @@ fn plan(
         segment_allocator: segment_allocator.actor_ref(),
         metadata: metadata.actor_ref(),
         cold_reader: cold_reader.actor_ref(),
+        schedule: schedule.actor_ref(),
         queues: queues.actor_ref(),
         groups: groups.actor_ref(),
         sessions: sessions.actor_ref(),
@@ -301,6 +312,7 @@ fn plan(
         .child_on(data, cleaner)
         .child_on(data, cold_reader)
         .child_on(data, metadata);
+    let delivery = Plan::new(Strategy::OneForOne).child_on(data, schedule);
     let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));
     let mut registrars = Vec::new();
     for address in name_servers {
@@ -322,6 +334,7 @@ fn plan(
         .child(Child::supervisor("storage", storage))
         .child(queues)
         .child(groups)
+        .child(Child::supervisor("delivery", delivery))
         .child(sessions)
         .child(Child::supervisor("network", network)))
 }

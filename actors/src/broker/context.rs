@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use castmq_config::{Flush, Settings};
-use castmq_protocol::model::{GroupName, PhysicalOffset};
+use castmq_protocol::model::{DelayLevels, GroupName, PhysicalOffset};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits};
 pub(crate) use castmq_storage::store::Store;
 use parking_lot::RwLock;
@@ -22,6 +22,7 @@ use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::consumer_group::ConsumerGroup;
 use crate::delivery::groups::Groups;
 use crate::delivery::queues::Queues;
+use crate::delivery::schedule::Schedule;
 use crate::metadata::actor::Metadata;
 use crate::network::registrar::Registrar;
 use crate::storage::commit_tracker::CommitTracker;
@@ -62,6 +63,7 @@ pub(crate) struct BrokerActors {
     pub(crate) segment_allocator: ActorRef<SegmentAllocator>,
     pub(crate) metadata: ActorRef<Metadata>,
     pub(crate) cold_reader: ActorRef<ColdReader>,
+    pub(crate) schedule: ActorRef<Schedule>,
     pub(crate) queues: ActorRef<Supervisor>,
     pub(crate) groups: ActorRef<Supervisor>,
     pub(crate) sessions: ActorRef<Supervisor>,
@@ -74,6 +76,8 @@ pub(crate) struct BrokerContext {
     pub(crate) limits: Limits,
     pub(crate) flush_policy: FlushPolicy,
     pub(crate) clock: Clock,
+    /// How long messages of each delay level wait.
+    pub(crate) delays: DelayLevels,
     pub(crate) store: Arc<Store>,
     pub(crate) store_host: SocketAddr,
     pub(crate) positions: Positions,

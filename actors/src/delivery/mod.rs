@@ -3,6 +3,7 @@
 //! - [`fetch`]: reading messages of a queue, hot or cold.
 //! - [`queue`]: a queue with its waiting consumers; [`queues`] finds those that are awake.
 //! - [`cold_reader`]: reads that would wait for the disk.
+//! - [`redirect`]: messages that wait elsewhere before they reach their topic; [`schedule`]: for a delay level.
 //! - [`assignment`]: which member gets which queue. Pure.
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
 
@@ -13,3 +14,5 @@ pub(crate) mod fetch;
 pub(crate) mod groups;
 pub(crate) mod queue;
 pub(crate) mod queues;
+pub(crate) mod redirect;
+pub(crate) mod schedule;

@@ -7,6 +7,9 @@ const READ_WRITE: u32 = permission::READ | permission::WRITE;
 /// Queues of the template after which topics are created.
 const TEMPLATE_QUEUES: u32 = 8;
 
+/// Queues of the schedule topic in RocketMQ, whatever its levels are.
+const MIN_SCHEDULE_QUEUES: u32 = 18;
+
 fn topic(name: &str, queues: u32, permission: u32) -> (String, TopicConfig) {
     let config = TopicConfig {
         permission,
@@ -16,14 +19,23 @@ fn topic(name: &str, queues: u32, permission: u32) -> (String, TopicConfig) {
 }
 
 /// The system topics of a broker.
-pub(crate) fn topics(cluster: &str, broker: &str, auto_create: bool) -> Vec<(String, TopicConfig)> {
+pub(crate) fn topics(
+    cluster: &str,
+    broker: &str,
+    auto_create: bool,
+    delay_levels: u8,
+) -> Vec<(String, TopicConfig)> {
     let mut topics = vec![
         topic(system_topics::SELF_TEST, 1, READ_WRITE),
         topic(system_topics::BENCHMARK, 1024, READ_WRITE),
         topic(cluster, 16, READ_WRITE | permission::INHERIT),
         topic(broker, 1, READ_WRITE | permission::INHERIT),
         topic(system_topics::OFFSET_MOVED_EVENT, 1, READ_WRITE),
-        topic(system_topics::SCHEDULE, 18, READ_WRITE),
+        topic(
+            system_topics::SCHEDULE,
+            MIN_SCHEDULE_QUEUES.max(delay_levels.into()),
+            READ_WRITE,
+        ),
         topic(system_topics::TRANSACTION_HALF, 1, READ_WRITE),
         topic(system_topics::TRANSACTION_OP, 1, READ_WRITE),
         topic(system_topics::TIMER, 1, READ_WRITE),

@@ -1,10 +1,12 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
+use castmq_protocol::model::QueueId;
 use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{ANY_QUEUE, Send, SendBatch, SendExtras, send_flags};
 use castmq_protocol::native::response::{BatchSent, Sent};
@@ -18,6 +20,7 @@ use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
+use crate::delivery::redirect::to_schedule;
 use crate::storage::append::{
     AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
@@ -121,7 +124,7 @@ impl ProducerSession {
         let queue = (send.queue != ANY_QUEUE).then_some(send.queue);
         topic.check_write(queue)?;
         self.context.check_writes()?;
-        let reconsume_times = supported(send.extras.as_deref())?;
+        let wishes = Wishes::of(send.extras.as_deref())?;
         let properties_bytes = send.properties_bytes as usize;
         let (properties, body) = payload
             .bytes
@@ -138,15 +141,22 @@ impl ProducerSession {
         self.check_sizes(properties, body)?;
         let start = payload.start;
         let middle = start + send.properties_bytes;
+        let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
+        if wishes.delay_level > 0 {
+            let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
+            let waiting = to_schedule(&self.context, wishes.delay_level, topic, real, properties)?;
+            (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
+            at = batch.rewrite(&waiting.properties);
+        }
         batch.messages.push(AppendMessage {
             flag: send.flag,
-            properties: start..middle,
+            properties: at,
             body: middle..middle + body.len() as u32,
             body_crc: body_crc(body),
         });
         batch.requests.push(AppendRequest {
             correlation,
-            topic: topic.id,
+            topic: topic_id,
             queue,
             messages: 1,
             is_batch: false,
@@ -154,10 +164,17 @@ impl ProducerSession {
             waits: send.flags & send_flags::NO_WAIT == 0,
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
-            reconsume_times,
+            reconsume_times: wishes.reconsume_times,
+            extras: None,
             outcome: Outcome::Unknown,
         });
         Ok(())
+    }
+
+    /// The queue of a message that may go to any, when it is not the log-writer that chooses.
+    fn turn(&self, topic: &Topic, collected: usize) -> QueueId {
+        let turn = self.sent.wrapping_add(collected as u64);
+        QueueId((turn % u64::from(topic.write_queues().max(1))) as u32)
     }
 
     fn collect_batch(
@@ -171,7 +188,13 @@ impl ProducerSession {
         let queue = (send.queue != ANY_QUEUE).then_some(send.queue);
         topic.check_write(queue)?;
         self.context.check_writes()?;
-        let reconsume_times = supported(send.extras.as_deref())?;
+        let wishes = Wishes::of(send.extras.as_deref())?;
+        if wishes.delay_level > 0 {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                "messages of a batch cannot be delayed: send them one by one",
+            ));
+        }
         let first = batch.messages.len();
         let collected = self.collect_elements(payload, batch);
         let messages = batch.messages.len() - first;
@@ -190,7 +213,8 @@ impl ProducerSession {
             waits: send.flags & send_flags::NO_WAIT == 0,
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
-            reconsume_times,
+            reconsume_times: wishes.reconsume_times,
+            extras: None,
             outcome: Outcome::Unknown,
         });
         Ok(())
@@ -284,6 +308,7 @@ impl ProducerSession {
         self.context.credits.take(in_flight_bytes);
         self.writer.tell(AppendBatch {
             buffer,
+            rewritten: collected.rewritten,
             requests: collected.requests,
             messages: collected.messages,
             born_host: self.connection.peer(),
@@ -333,25 +358,51 @@ struct Payload<'a> {
 struct Collected {
     requests: Vec<AppendRequest>,
     messages: Vec<AppendMessage>,
+    /// Bytes of the frames.
+    buffer_bytes: usize,
+    /// See [`AppendBatch::rewritten`].
+    rewritten: Vec<u8>,
 }
 
-/// What the extras ask for that there is; the rest is refused rather than ignored.
-fn supported(extras: Option<&SendExtras>) -> Result<i32, Refusal> {
-    let Some(extras) = extras else {
-        return Ok(0);
-    };
-    let reconsume_times = extras.reconsume_times;
-    let plain = SendExtras {
-        reconsume_times,
-        ..SendExtras::default()
-    };
-    if *extras != plain {
-        return Err(Refusal::never(
-            ErrorCode::NotSupported,
-            "delay, transactions, priority, producer sequences and trace context are not supported by this broker yet",
-        ));
+impl Collected {
+    /// Keeps properties that are not those of a frame, and says where they are.
+    fn rewrite(&mut self, properties: &[u8]) -> Range<u32> {
+        let start = (self.buffer_bytes + self.rewritten.len()) as u32;
+        self.rewritten.extend_from_slice(properties);
+        start..start + properties.len() as u32
     }
-    Ok(i32::try_from(reconsume_times).unwrap_or(i32::MAX))
+}
+
+/// What the extras ask for.
+#[derive(Debug, Default)]
+struct Wishes {
+    reconsume_times: i32,
+    /// 0 for none.
+    delay_level: u8,
+}
+
+impl Wishes {
+    /// What there is; the rest is refused rather than ignored.
+    fn of(extras: Option<&SendExtras>) -> Result<Self, Refusal> {
+        let Some(extras) = extras else {
+            return Ok(Self::default());
+        };
+        let plain = SendExtras {
+            reconsume_times: extras.reconsume_times,
+            delay_level: extras.delay_level,
+            ..SendExtras::default()
+        };
+        if *extras != plain {
+            return Err(Refusal::never(
+                ErrorCode::NotSupported,
+                "delivery at a time, transactions, priority, producer sequences and trace context are not supported by this broker yet",
+            ));
+        }
+        Ok(Self {
+            reconsume_times: i32::try_from(extras.reconsume_times).unwrap_or(i32::MAX),
+            delay_level: extras.delay_level,
+        })
+    }
 }
 
 fn check_count(found: usize, announced: u32) -> Result<(), Refusal> {
@@ -407,7 +458,12 @@ impl Session for ProducerSession {
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
         let (requests, messages) = self.spare.pop().unwrap_or_default();
-        let mut collected = Collected { requests, messages };
+        let mut collected = Collected {
+            requests,
+            messages,
+            buffer_bytes: buffer.len(),
+            rewritten: Vec::new(),
+        };
         let mut frames = Frames::new(&buffer, usize::MAX);
         let mut closing = None;
         while let Some(frame) = frames.next() {

@@ -19,6 +19,8 @@ use crate::supervision::Mailbox;
 pub(crate) struct AppendBatch {
     /// The frames that hold properties and bodies.
     pub(crate) buffer: Bytes,
+    /// Bytes behind those of the buffer: properties that are not stored as they came.
+    pub(crate) rewritten: Vec<u8>,
     /// The requests, in the order in which they came.
     pub(crate) requests: Vec<AppendRequest>,
     /// Their messages, request after request.
@@ -68,8 +70,19 @@ pub(crate) struct AppendRequest {
     pub(crate) born_timestamp_ms: i64,
     /// See [`Record`](castmq_protocol::record::Record).
     pub(crate) reconsume_times: i32,
+    /// What producers' messages do not have.
+    pub(crate) extras: Option<Box<AppendExtras>>,
     /// What became of it.
     pub(crate) outcome: Outcome,
+}
+
+/// What a message has that the broker stores itself.
+#[derive(Debug)]
+pub(crate) struct AppendExtras {
+    /// Where its producer was.
+    pub(crate) born_host: SocketAddr,
+    /// See [`Record`](castmq_protocol::record::Record).
+    pub(crate) prepared_transaction_offset: i64,
 }
 
 /// A message of a batch.
@@ -113,9 +126,13 @@ impl AppendBatch {
     /// Bytes of the buffer.
     #[inline]
     pub(crate) fn slice(&self, range: &Range<u32>) -> &[u8] {
-        self.buffer
-            .get(range.start as usize..range.end as usize)
-            .unwrap_or_default()
+        let range = range.start as usize..range.end as usize;
+        match range.start.checked_sub(self.buffer.len()) {
+            // An empty range may stand at the very end of the buffer.
+            Some(start) => self.rewritten.get(start..range.end - self.buffer.len()),
+            None => self.buffer.get(range),
+        }
+        .unwrap_or_default()
     }
 
     /// Sends the requests that wait for nothing back, ahead of the others.
@@ -176,6 +193,7 @@ mod tests {
         let of_session = back.clone();
         drop(AppendBatch {
             buffer: Bytes::new(),
+            rewritten: Vec::new(),
             requests: vec![AppendRequest {
                 correlation: 1,
                 topic: TopicId(0),
@@ -187,6 +205,7 @@ mod tests {
                 sys_flag: 0,
                 born_timestamp_ms: 0,
                 reconsume_times: 0,
+                extras: None,
                 outcome: Outcome::Stored(Stored {
                     status: SendStatus::Stored,
                     queue: QueueId(0),

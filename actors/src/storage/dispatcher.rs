@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::model::{PhysicalOffset, system_topics};
 use castmq_storage::dispatch::Dispatch;
 use serde::Serialize;
 
 use super::indexer::{Index, Indexer};
 use crate::broker::context::BrokerContext;
+use crate::delivery::schedule::{Schedule, Scheduled};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
 
 /// Bytes of log that are dispatched before others of the arbiter get their turn.
@@ -29,6 +30,7 @@ pub(crate) struct Dispatcher {
     context: Arc<BrokerContext>,
     dispatch: Dispatch,
     indexer: ActorRef<Indexer>,
+    schedule: ActorRef<Schedule>,
     committed: PhysicalOffset,
     is_going_on: bool,
 }
@@ -46,8 +48,14 @@ impl Dispatcher {
         let store = &context.store;
         let from = context.positions.dispatched();
         Ok(Self {
-            dispatch: Dispatch::new(store.log.clone(), store.queues.clone(), from),
+            dispatch: Dispatch::new(
+                store.log.clone(),
+                store.queues.clone(),
+                context.delays.clone(),
+                from,
+            ),
             indexer: context.actors()?.indexer.clone(),
+            schedule: context.actors()?.schedule.clone(),
             committed: context.positions.committed(),
             is_going_on: false,
             context,
@@ -56,12 +64,19 @@ impl Dispatcher {
 
     fn turn(&mut self, ctx: &mut Ctx<'_, Self>) {
         let deliveries = &self.context.deliveries;
+        let schedule = &self.schedule;
         let advanced = self
             .dispatch
             .advance(self.committed, BYTES_A_TURN, |queue| {
                 deliveries.announce(queue);
+                if queue.topic().as_str() == system_topics::SCHEDULE {
+                    schedule.tell(Scheduled(queue.id()));
+                }
             });
         let position = self.dispatch.position();
+        // Before anybody can make a checkpoint behind them.
+        let moved = self.dispatch.take_moved();
+        self.context.store.moved.note(&moved, position);
         let store_ms = self.dispatch.last_store_timestamp_ms();
         self.context.positions.set_dispatched(position, store_ms);
         let done = match advanced {

@@ -138,6 +138,7 @@ impl LogWriter {
         };
         let next_offset = self.offsets.next(topic, queue);
         let first_offset = *next_offset;
+        let extras = request.extras.as_deref();
         let record = |message: &AppendMessage| Record {
             topic: topic.name.as_str(),
             queue,
@@ -146,11 +147,12 @@ impl LogWriter {
             flag: message.flag,
             sys_flag: request.sys_flag,
             born_timestamp_ms: request.born_timestamp_ms,
-            born_host: batch.born_host,
+            born_host: extras.map_or(batch.born_host, |extras| extras.born_host),
             store_timestamp_ms: self.last_store_ms,
             store_host: self.context.store_host,
             reconsume_times: request.reconsume_times,
-            prepared_transaction_offset: 0,
+            prepared_transaction_offset: extras
+                .map_or(0, |extras| extras.prepared_transaction_offset),
             body: batch.slice(&message.body),
             body_crc: message.body_crc,
             properties: batch.slice(&message.properties),

@@ -1,6 +1,7 @@
 //! From sessions to the log, to the disk, to the queues.
 //!
 //! - [`log_writer`]: the single appender; [`append`]: what it gets and gives; [`queue_offsets`]: the offsets it assigns.
+//! - [`put`]: messages that the broker's own actors store.
 //! - [`flush_service`]: group commit; [`commit_tracker`]: who waits for it, and what consumers may see.
 //! - [`dispatcher`]: from the log to queues; [`indexer`]: to the key index.
 //! - [`segment_allocator`]: room for the log ahead of the writer; [`runway`]: how much of it.
@@ -14,6 +15,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod flush_service;
 pub(crate) mod indexer;
 pub(crate) mod log_writer;
+pub(crate) mod put;
 mod queue_offsets;
 pub(crate) mod runway;
 pub(crate) mod segment_allocator;

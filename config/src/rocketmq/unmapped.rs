@@ -15,6 +15,10 @@ pub(crate) struct Refused {
 /// Accepted without effect.
 pub(crate) static NEEDS_NONE: &[NeedsNone] = &[
     NeedsNone {
+        reason: "how far delayed messages are is known from the log itself",
+        names: &["flushDelayOffsetInterval"],
+    },
+    NeedsNone {
         reason: "there are no thread pools to size: actors do the work, on one thread",
         names: &[
             "sendMessageThreadPoolNums",

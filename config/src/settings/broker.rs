@@ -43,6 +43,8 @@ section!(
         /// Queues of a topic that is created because somebody sent to it.
         /// RocketMQ's default, 8, belongs to the template topic; its clients ask for 4 and get the smaller of the two.
         default_topic_queues: u32 = 4, Rule::integer(Unit::Count, 1, 65_536).rocketmq(&["defaultTopicQueueNums"]);
+        /// How long messages of each delay level wait: numbers with ms, s, m, h or d, level 1 first.
+        delay_levels: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(), Rule::text().rocketmq(&["messageDelayLevel"]);
         /// Whether sending to an unknown topic creates it.
         auto_create_topics: bool = true, Rule::switch().rocketmq(&["autoCreateTopicEnable"]);
         /// Whether consuming as an unknown group creates it.

@@ -1,6 +1,7 @@
 //! Domain types: validated names, queue and log positions, message properties.
 
 mod config;
+mod delay;
 mod name;
 mod position;
 mod properties;
@@ -8,6 +9,7 @@ pub mod system_topics;
 mod tag;
 
 pub use config::{GroupConfig, TopicConfig, permission};
+pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,
     NameError, RETRY_PREFIX, TopicName,
@@ -15,6 +17,6 @@ pub use name::{
 pub use position::{PhysicalOffset, PositionError, QueueId, QueueOffset};
 pub use properties::{
     MAX_PROPERTIES_BYTES, Properties, PropertiesError, keys, property_names, property_pairs,
-    property_value,
+    property_value, replace_properties,
 };
 pub use tag::{TagsCode, java_string_hash, tags_code};

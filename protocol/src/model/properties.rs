@@ -155,6 +155,32 @@ pub fn property_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Encoded properties with other values for some of them: a new one, or none.
+pub fn replace_properties(encoded: &[u8], changes: &[(&str, Option<&str>)]) -> Vec<u8> {
+    let added: usize = changes
+        .iter()
+        .filter_map(|(name, value)| Some(name.len() + (*value)?.len() + 2))
+        .sum();
+    let mut replaced = Vec::with_capacity(encoded.len() + added + 1);
+    let mut add = |name: &[u8], value: &[u8]| {
+        replaced.extend_from_slice(name);
+        replaced.push(NAME_END);
+        replaced.extend_from_slice(value);
+        replaced.push(PAIR_END);
+    };
+    for (name, value) in property_pairs(encoded) {
+        if !changes.iter().any(|(other, _)| other.as_bytes() == name) {
+            add(name, value);
+        }
+    }
+    for (name, value) in changes {
+        if let Some(value) = value {
+            add(name.as_bytes(), value.as_bytes());
+        }
+    }
+    replaced
+}
+
 /// The value of one property in its encoded form.
 pub fn property_value<'a>(encoded: &'a [u8], name: &str) -> Option<&'a str> {
     property_pairs(encoded)
@@ -187,6 +213,21 @@ mod tests {
         let pairs: Vec<_> =
             property_pairs(b"a\x01b\x02\x01x\x02c\x01\x02noseparator\x02d\x01e").collect();
         assert_eq!(pairs, vec![(&b"a"[..], &b"b"[..]), (b"d", b"e")]);
+    }
+
+    #[test]
+    fn values_are_replaced_added_and_removed_and_the_rest_stays() {
+        let encoded = b"TAGS\x01a\x02DELAY\x013\x02KEYS\x01k";
+        let changes = [
+            ("DELAY", None),
+            ("TAGS", Some("b")),
+            ("REAL_QID", Some("0")),
+        ];
+        assert_eq!(
+            replace_properties(encoded, &changes),
+            b"KEYS\x01k\x02TAGS\x01b\x02REAL_QID\x010\x02"
+        );
+        assert_eq!(replace_properties(b"", &[]), b"");
     }
 
     #[test]

@@ -4,17 +4,20 @@
 //! - [`RecordView`] reads a record where it lies, without copying.
 //! - [`step`] walks a log: a record, the blank at a segment's end, the end of what was written, or damage.
 //! - [`batch`] is the form in which many messages travel in one request.
+//! - [`Origin`] is what a message was before the broker stored it again.
 //! - [`MessageId`] is the id that says where a message lies.
 
 pub mod batch;
 mod encode;
 mod id;
 mod layout;
+mod origin;
 mod view;
 
 pub use encode::Record;
 pub use id::{MessageId, MessageIdError};
 pub use layout::{BLANK_BYTES, Version, encode_blank, sys_flag};
+pub use origin::Origin;
 pub use view::{RecordError, RecordView, Step, step};
 
 /// The check sum that a record keeps of its body: CRC-32 without its top bit, 0 for an empty body.

@@ -309,7 +309,7 @@ impl Metadata {
         }
     }
 
-    fn damaged(&self, key: &[u8], reason: &str) -> MetadataError {
+    pub(crate) fn damaged(&self, key: &[u8], reason: &str) -> MetadataError {
         MetadataError::Damaged {
             path: self.path.clone(),
             key: String::from_utf8_lossy(key).into_owned(),

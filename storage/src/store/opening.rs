@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, JoinHandle};
 
-use castmq_protocol::model::{PhysicalOffset, TopicName};
+use castmq_protocol::model::{DelayLevels, PhysicalOffset, TopicName};
 use parking_lot::Mutex;
 
 use super::{OpenReport, Progress, Store, StoreError, StoreOptions, io_error};
@@ -21,6 +21,7 @@ use crate::dispatch::Dispatch;
 use crate::index::KeyIndex;
 use crate::lock::StoreLock;
 use crate::metadata::{Metadata, MetadataError};
+use crate::moved::Moved;
 
 /// Bytes of log that are dispatched before the memory they take in queues is given back.
 const DISPATCH_STEP_BYTES: u64 = 64 * 1024 * 1024;
@@ -72,7 +73,9 @@ impl Store {
             log.sync(log.appended())?;
         }
         let queues = Arc::new(queues);
-        let (dispatched, last_store_ms) = dispatch_all(&log, &queues, from)?;
+        let moved = Moved::load(&metadata, &queues)?;
+        let (dispatched, last_store_ms) =
+            dispatch_all(&log, &queues, &moved, &options.delays, from)?;
         forget_deletions(&metadata, &log, &queues)?;
         let index = match options.has_index {
             true => Some(KeyIndex::open(
@@ -108,6 +111,7 @@ impl Store {
             queues,
             index,
             metadata,
+            moved,
             checkpoint: opened.checkpoint,
             durable: AtomicU64::new(own.durable.0),
             progress: Mutex::new(Progress {
@@ -287,13 +291,16 @@ impl Opened {
 pub(super) fn dispatch_all(
     log: &Arc<CommitLog>,
     queues: &Arc<ConsumeQueues>,
+    moved: &Moved,
+    delays: &DelayLevels,
     from: PhysicalOffset,
 ) -> Result<(u64, i64), StoreError> {
-    let mut dispatch = Dispatch::new(log.clone(), queues.clone(), from);
+    let mut dispatch = Dispatch::new(log.clone(), queues.clone(), delays.clone(), from);
     let mut messages = 0;
     while dispatch.position() < log.appended() {
         let done = dispatch.advance(log.appended(), DISPATCH_STEP_BYTES, |_| {})?;
         messages += done.messages;
+        moved.note(&dispatch.take_moved(), dispatch.position());
         queues.write_back_all()?;
     }
     Ok((messages, dispatch.last_store_timestamp_ms()))

@@ -71,6 +71,7 @@ impl Life {
             index_slots: dice.u32(3..100),
             index_entries: dice.u32(5..200),
             metadata_cache_bytes: 1 << 20,
+            delays: Default::default(),
             verify_bodies: dice.bool(),
             is_sync_flush: dice.bool(),
             repair: false,
@@ -375,7 +376,12 @@ impl Life {
         }
         self.history.check_index(&store, begin, end);
         let mut run = Run {
-            dispatch: Dispatch::new(store.log.clone(), store.queues.clone(), end),
+            dispatch: Dispatch::new(
+                store.log.clone(),
+                store.queues.clone(),
+                Default::default(),
+                end,
+            ),
             writer: None,
             store,
             next: BTreeMap::new(),

@@ -1,0 +1,343 @@
+//! schedule: messages that wait for a delay level. Each level has a queue of the schedule topic, in which the first is
+//! always the next that is due; when it is, it is stored again under its own topic.
+//!
+//! How far a level is, is known from the records themselves (see [`Moved`](castmq_storage::moved::Moved)), so that a
+//! message is moved once, whatever fails in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::model::{
+    PhysicalOffset, QueueId, QueueOffset, keys, property_value, replace_properties, system_topics,
+};
+use castmq_protocol::record::{Origin, RecordView, Step, step};
+use castmq_storage::disk::Wait;
+use serde::Serialize;
+
+use super::cold_reader::ColdFetch;
+use super::fetch::{Fetch, Fetched, Patience, Read, read};
+use crate::broker::context::BrokerContext;
+use crate::storage::append::{Appended, Outcome};
+use crate::storage::log_writer::LogWriter;
+use crate::storage::put::{Put, PutBatch};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
+
+/// Messages moved at once.
+const MAX_MESSAGES: u32 = 512;
+
+/// Bytes moved at once.
+const MAX_BYTES: u32 = 1024 * 1024;
+
+/// The wall clock is looked at again after this time, however far away the next message is: it may have been set.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the dispatcher has caught up, at the start.
+const CATCH_UP: Duration = Duration::from_millis(5);
+
+/// A queue of the schedule topic has new messages.
+#[derive(Debug)]
+pub(crate) struct Scheduled(pub(crate) QueueId);
+
+/// Messages of a level were read from the disk.
+#[derive(Debug)]
+struct Found {
+    level: usize,
+    fetched: Result<Fetched, Lost>,
+}
+
+/// What a level is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// There are no messages.
+    Nothing,
+    /// The first message is not due yet.
+    Waiting,
+    /// Messages come from the disk.
+    Reading,
+    /// Messages up to this one are on their way to the log.
+    Moving(QueueOffset),
+}
+
+#[derive(Debug)]
+struct Level {
+    next: QueueOffset,
+    doing: Doing,
+}
+
+/// See the module.
+pub(crate) struct Schedule {
+    context: Arc<BrokerContext>,
+    writer: ActorRef<LogWriter>,
+    levels: Vec<Level>,
+    /// Whether it is known how far the levels are.
+    is_ready: bool,
+    moved: u64,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct ScheduleState {
+    is_ready: bool,
+    waiting: u64,
+    moved: u64,
+}
+
+impl Schedule {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
+        Ok(Self {
+            writer: context.actors()?.log_writer.clone(),
+            levels: Vec::new(),
+            is_ready: false,
+            moved: 0,
+            context,
+        })
+    }
+
+    /// Finds out how far the levels are: what was handed to the log before has to be in the log, and dispatched.
+    fn begin(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.is_ready = false;
+        PutBatch::default().send(&self.writer, ctx.me().mailbox());
+    }
+
+    fn catch_up(&mut self, end: PhysicalOffset, ctx: &mut Ctx<'_, Self>) {
+        if self.context.positions.dispatched() < end {
+            ctx.after(CATCH_UP, move |schedule, ctx| schedule.catch_up(end, ctx));
+            return;
+        }
+        let moved = &self.context.store.moved;
+        self.levels = (0..self.context.delays.count())
+            .map(|queue| Level {
+                next: moved.next_scheduled(queue),
+                doing: Doing::Nothing,
+            })
+            .collect();
+        self.is_ready = true;
+        for level in 0..self.levels.len() {
+            self.read(level, ctx);
+        }
+    }
+
+    /// Reads on in a level that does nothing.
+    fn read(&mut self, level: usize, ctx: &mut Ctx<'_, Self>) {
+        let Some(state) = self.levels.get_mut(level) else {
+            return;
+        };
+        state.doing = Doing::Nothing;
+        let queues = &self.context.store.queues;
+        let Some(queue) = queues.find(system_topics::SCHEDULE, QueueId(level as u32)) else {
+            return;
+        };
+        let log = &self.context.store.log;
+        match read(
+            log,
+            &queue,
+            state.next,
+            MAX_MESSAGES,
+            MAX_BYTES,
+            Wait::Never,
+        ) {
+            Ok(Read::Empty(_)) => {}
+            Ok(Read::Done(fetched)) => self.fetched(level, fetched, ctx),
+            Ok(Read::Cold) => {
+                let fetch = Fetch {
+                    offset: state.next,
+                    max_messages: MAX_MESSAGES,
+                    max_bytes: MAX_BYTES,
+                    patience: Patience::None,
+                    reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Found {
+                        level,
+                        fetched,
+                    }),
+                };
+                state.doing = Doing::Reading;
+                match self.context.actors() {
+                    Ok(actors) => drop(actors.cold_reader.tell(ColdFetch { queue, fetch })),
+                    Err(failure) => ctx.fail(failure),
+                }
+            }
+            Err(error) => {
+                tracing::warn!(level = level + 1, %error, "delayed messages cannot be read");
+                self.wait(level, RETRY, ctx);
+            }
+        }
+    }
+
+    fn wait(&mut self, level: usize, time: Duration, ctx: &mut Ctx<'_, Self>) {
+        if let Some(state) = self.levels.get_mut(level) {
+            state.doing = Doing::Waiting;
+            ctx.after(time, move |schedule, ctx| schedule.read(level, ctx));
+        }
+    }
+
+    /// Moves the messages that are due, and waits for the first that is not.
+    fn fetched(&mut self, level: usize, fetched: Fetched, ctx: &mut Ctx<'_, Self>) {
+        let Some(first) = self.levels.get(level).map(|state| state.next) else {
+            return;
+        };
+        let now_ms = self.context.clock.now_ms();
+        let delay_ms = self.context.delays.of_queue(level as u32);
+        let delay_ms = i64::try_from(delay_ms).unwrap_or(i64::MAX);
+        let mut batch = PutBatch::default();
+        let mut next = first;
+        let mut due_in_ms = None;
+        'found: for slice in &fetched.records {
+            let mut bytes = slice.as_ref();
+            while let Ok(Step::Record(record)) = step(bytes) {
+                let left_ms = record.store_timestamp_ms().saturating_add(delay_ms) - now_ms;
+                // One that is stored in the future has a clock to thank that was set back: it has waited long enough.
+                if (1..=delay_ms).contains(&left_ms) {
+                    due_in_ms = Some(left_ms);
+                    break 'found;
+                }
+                let offset = record.queue_offset().unwrap_or(next);
+                self.add(&mut batch, level, offset, &record);
+                next = offset + 1;
+                bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
+            }
+        }
+        if due_in_ms.is_none() {
+            // Records that retention took are passed over.
+            next = next.max(fetched.next_offset);
+        }
+        if batch.len() > 0 {
+            if let Some(state) = self.levels.get_mut(level) {
+                state.doing = Doing::Moving(next);
+            }
+            batch.send(&self.writer, ctx.me().mailbox());
+            return;
+        }
+        if let Some(state) = self.levels.get_mut(level) {
+            state.next = next;
+        }
+        match due_in_ms {
+            Some(ms) => {
+                let time = Duration::from_millis(ms.unsigned_abs());
+                self.wait(level, time.min(LOOK), ctx);
+            }
+            None if next > first => self.read(level, ctx),
+            None => {}
+        }
+    }
+
+    fn add(
+        &self,
+        batch: &mut PutBatch,
+        level: usize,
+        offset: QueueOffset,
+        record: &RecordView<'_>,
+    ) {
+        let properties = record.properties();
+        let name = property_value(properties, keys::REAL_TOPIC).unwrap_or_default();
+        let Some(topic) = self.context.topics.find(name) else {
+            tracing::warn!(topic = name, %offset, "a delayed message has no topic to go to any more");
+            return;
+        };
+        let queue = property_value(properties, keys::REAL_QID).and_then(|id| id.parse().ok());
+        let queue = queue.filter(|id| *id < topic.write_queues()).map(QueueId);
+        let origin = Origin::Schedule {
+            queue: level as u8,
+            offset,
+        };
+        batch.add(
+            level as u64,
+            &Put {
+                topic: topic.id,
+                queue,
+                flag: record.flag(),
+                sys_flag: record.sys_flag(),
+                born_timestamp_ms: record.born_timestamp_ms(),
+                born_host: record.born_host(),
+                reconsume_times: record.reconsume_times(),
+                prepared_transaction_offset: origin.encode(),
+                properties: &replace_properties(properties, &[(keys::DELAY, None)]),
+                body: record.body(),
+            },
+        );
+    }
+}
+
+impl Cast for Schedule {
+    type State = ScheduleState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        self.begin(ctx);
+        Ok(())
+    }
+
+    fn observe(&self) -> ScheduleState {
+        let queues = &self.context.store.queues;
+        let waiting = self.levels.iter().enumerate().map(|(level, state)| {
+            let queue = queues.find(system_topics::SCHEDULE, QueueId(level as u32));
+            queue.map_or(0, |queue| queue.max_offset().0.saturating_sub(state.next.0))
+        });
+        ScheduleState {
+            is_ready: self.is_ready,
+            waiting: waiting.sum(),
+            moved: self.moved,
+        }
+    }
+}
+
+impl Receive<Scheduled> for Schedule {
+    fn receive(&mut self, Scheduled(queue): Scheduled, ctx: &mut Ctx<'_, Self>) {
+        // More levels may have been set once than there are now: their messages wait in the last.
+        let level = queue.0 as usize;
+        let is_idle = |state: &Level| state.doing == Doing::Nothing;
+        if self.is_ready && self.levels.get(level).is_some_and(is_idle) {
+            self.read(level, ctx);
+        }
+    }
+}
+
+impl Receive<Found> for Schedule {
+    fn receive(&mut self, found: Found, ctx: &mut Ctx<'_, Self>) {
+        let level = found.level;
+        let is_reading = |state: &Level| state.doing == Doing::Reading;
+        if !self.levels.get(level).is_some_and(is_reading) {
+            return;
+        }
+        match found.fetched {
+            Ok(fetched) => self.fetched(level, fetched, ctx),
+            Err(Lost) => self.wait(level, RETRY, ctx),
+        }
+    }
+}
+
+impl Receive<Appended> for Schedule {
+    fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
+        let Some(first) = appended.requests.first() else {
+            let end = self.context.store.log.appended();
+            self.catch_up(end, ctx);
+            return;
+        };
+        if !self.is_ready {
+            // From before it began anew.
+            return;
+        }
+        let level = first.correlation as usize;
+        let is_stored = appended
+            .requests
+            .iter()
+            .all(|request| matches!(request.outcome, Outcome::Stored(_)));
+        if !is_stored {
+            // Some of them may be: the log knows.
+            tracing::warn!(
+                level = level + 1,
+                "delayed messages could not be stored, which is tried again"
+            );
+            self.is_ready = false;
+            ctx.after(RETRY, |schedule, ctx| schedule.begin(ctx));
+            return;
+        }
+        self.moved += appended.requests.len() as u64;
+        if let Some(state) = self.levels.get_mut(level)
+            && let Doing::Moving(next) = state.doing
+        {
+            state.next = next;
+            self.read(level, ctx);
+        }
+    }
+}

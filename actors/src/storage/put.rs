@@ -1,0 +1,90 @@
+//! Messages that actors of the broker store.
+
+use std::net::SocketAddr;
+
+use castmq_protocol::model::QueueId;
+use castmq_protocol::record::body_crc;
+
+use super::append::{AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended, Outcome};
+use super::log_writer::LogWriter;
+use crate::broker::topics::TopicId;
+use crate::supervision::{ActorRef, Mailbox};
+
+/// A message to be stored.
+#[derive(Debug)]
+pub(crate) struct Put<'a> {
+    pub(crate) topic: TopicId,
+    /// `None` leaves the choice to the log-writer.
+    pub(crate) queue: Option<QueueId>,
+    pub(crate) flag: i32,
+    pub(crate) sys_flag: i32,
+    pub(crate) born_timestamp_ms: i64,
+    pub(crate) born_host: SocketAddr,
+    pub(crate) reconsume_times: i32,
+    /// See [`Origin`](castmq_protocol::record::Origin).
+    pub(crate) prepared_transaction_offset: i64,
+    pub(crate) properties: &'a [u8],
+    pub(crate) body: &'a [u8],
+}
+
+/// Messages to be stored in one go. They come back in this order as [`Appended`].
+#[derive(Debug, Default)]
+pub(crate) struct PutBatch {
+    buffer: Vec<u8>,
+    requests: Vec<AppendRequest>,
+    messages: Vec<AppendMessage>,
+}
+
+impl PutBatch {
+    /// Adds a message, which is known by its number when it comes back.
+    pub(crate) fn add(&mut self, correlation: u64, put: &Put<'_>) {
+        let start = self.buffer.len() as u32;
+        self.buffer.extend_from_slice(put.properties);
+        let middle = self.buffer.len() as u32;
+        self.buffer.extend_from_slice(put.body);
+        let end = self.buffer.len() as u32;
+        self.messages.push(AppendMessage {
+            flag: put.flag,
+            properties: start..middle,
+            body: middle..end,
+            body_crc: body_crc(put.body),
+        });
+        self.requests.push(AppendRequest {
+            correlation,
+            topic: put.topic,
+            queue: put.queue,
+            messages: 1,
+            is_batch: false,
+            is_one_way: false,
+            waits: true,
+            sys_flag: put.sys_flag,
+            born_timestamp_ms: put.born_timestamp_ms,
+            reconsume_times: put.reconsume_times,
+            extras: Some(Box::new(AppendExtras {
+                born_host: put.born_host,
+                prepared_transaction_offset: put.prepared_transaction_offset,
+            })),
+            outcome: Outcome::Unknown,
+        });
+    }
+
+    /// Messages in it.
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Hands it to the log-writer. An empty one comes back when everything that was handed over before is in the log.
+    pub(crate) fn send(self, writer: &ActorRef<LogWriter>, session: Mailbox<Appended>) {
+        writer.tell(AppendBatch {
+            buffer: self.buffer.into(),
+            rewritten: Vec::new(),
+            requests: self.requests,
+            messages: self.messages,
+            // Each says its own.
+            born_host: SocketAddr::from(([0, 0, 0, 0], 0)),
+            in_flight_bytes: 0,
+            session,
+            is_published: false,
+        });
+    }
+}

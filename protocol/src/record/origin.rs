@@ -1,0 +1,96 @@
+//! Where a message comes from that the broker stored itself.
+//!
+//! The broker stores a delayed message a second time when it is due. So that a crash in between makes it neither two nor
+//! none, the second record says which the first was, in the field that holds the half message's place when a transaction
+//! commits. Other messages have no use for that field, and RocketMQ looks at it in no others.
+
+use crate::model::QueueOffset;
+
+/// Bits of the queue offset, the lowest.
+const OFFSET_BITS: u32 = 54;
+/// Bits of the delay level, above.
+const LEVEL_BITS: u32 = 6;
+/// Places in the log, which stand in the field of committed messages, are never negative.
+const MARK: i64 = i64::MIN;
+/// One of the three bits for the kind, above the level.
+const TIMER: i64 = 1 << (OFFSET_BITS + LEVEL_BITS);
+
+/// The record that a message was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// One of the schedule topic.
+    Schedule {
+        /// Its queue: the delay level less one.
+        queue: u8,
+        /// Its place there.
+        offset: QueueOffset,
+    },
+    /// One of the timer topic.
+    Timer {
+        /// Its place in the only queue.
+        offset: QueueOffset,
+    },
+}
+
+impl Origin {
+    /// As it stands in the record.
+    pub fn encode(self) -> i64 {
+        let (kind, level, offset) = match self {
+            Self::Schedule { queue, offset } => (0, i64::from(queue), offset),
+            Self::Timer { offset } => (TIMER, 0, offset),
+        };
+        let offset = i64::try_from(offset.0).unwrap_or(i64::MAX) & ((1 << OFFSET_BITS) - 1);
+        MARK | kind | ((level & ((1 << LEVEL_BITS) - 1)) << OFFSET_BITS) | offset
+    }
+
+    /// From a record that takes no part in a transaction; `None` when a producer made it.
+    pub fn decode(field: i64) -> Option<Self> {
+        if field >= 0 {
+            return None;
+        }
+        let offset = (field & ((1 << OFFSET_BITS) - 1)) as u64;
+        let offset = QueueOffset(offset);
+        let level = (field >> OFFSET_BITS) & ((1 << LEVEL_BITS) - 1);
+        match field & !MARK & !((TIMER) - 1) {
+            0 => Some(Self::Schedule {
+                queue: level as u8,
+                offset,
+            }),
+            TIMER => Some(Self::Timer { offset }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_comes_back_as_it_was() {
+        let origins = [
+            Origin::Schedule {
+                queue: 0,
+                offset: QueueOffset(0),
+            },
+            Origin::Schedule {
+                queue: 63,
+                offset: QueueOffset((1 << OFFSET_BITS) - 1),
+            },
+            Origin::Timer {
+                offset: QueueOffset(123_456_789),
+            },
+        ];
+        for origin in origins {
+            assert!(origin.encode() < 0);
+            assert_eq!(Origin::decode(origin.encode()), Some(origin));
+        }
+    }
+
+    #[test]
+    fn what_producers_and_transactions_store_is_no_origin() {
+        for field in [0, 1, i64::MAX, -1] {
+            assert_eq!(Origin::decode(field), None);
+        }
+    }
+}

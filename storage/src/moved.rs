@@ -1,0 +1,150 @@
+//! How far the broker is with messages that wait elsewhere before they reach their topic.
+//!
+//! A message is moved by storing it again; the second record names the first ([`Origin`]). Whoever dispatches meets the
+//! second record and notes it here, so that what is known is what the log holds, after a crash as well: a message is moved
+//! once, whenever the process ends. The notes are saved before recovery stops looking at the records they were taken from,
+//! and not before those are durable: a power cut could leave the note and take the message.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName, system_topics};
+use castmq_protocol::record::Origin;
+use parking_lot::Mutex;
+
+use crate::consume_queue::ConsumeQueues;
+use crate::metadata::{Metadata, MetadataError};
+
+/// Where the notes are kept among the key-values.
+const NAMESPACE: &str = "delay_offsets";
+
+#[derive(Debug, Default)]
+struct Notes {
+    /// The first message of each queue of the schedule topic that was not moved yet.
+    next: BTreeMap<u8, QueueOffset>,
+    /// What `next` became, and behind which place of the log: oldest first.
+    unsaved: VecDeque<(PhysicalOffset, BTreeMap<u8, QueueOffset>)>,
+}
+
+/// The notes of one store.
+#[derive(Debug, Default)]
+pub struct Moved(Mutex<Notes>);
+
+impl Moved {
+    /// Takes up what was saved. What a crash took out of the queues since is not moved yet.
+    pub(crate) fn load(metadata: &Metadata, queues: &ConsumeQueues) -> Result<Self, MetadataError> {
+        let mut next = BTreeMap::new();
+        for (key, value) in metadata.values(NAMESPACE)? {
+            let queue = key.parse::<u8>().ok();
+            let offset = <[u8; 8]>::try_from(value.as_slice()).ok();
+            let (Some(queue), Some(offset)) = (queue, offset) else {
+                return Err(metadata.damaged(key.as_bytes(), "it is no progress of a delay"));
+            };
+            next.insert(queue, QueueOffset(u64::from_be_bytes(offset)));
+        }
+        if let Ok(topic) = TopicName::new(system_topics::SCHEDULE) {
+            for (queue, offset) in &mut next {
+                let end = queues.next_offset(&topic, QueueId(u32::from(*queue)));
+                *offset = end.min(*offset);
+            }
+        }
+        Ok(Self(Mutex::new(Notes {
+            next,
+            unsaved: VecDeque::new(),
+        })))
+    }
+
+    /// Notes messages that were moved, by records below `end`.
+    pub fn note(&self, origins: &[Origin], end: PhysicalOffset) {
+        if origins.is_empty() {
+            return;
+        }
+        let mut notes = self.0.lock();
+        let mut changed = BTreeMap::new();
+        for origin in origins {
+            if let Origin::Schedule { queue, offset } = *origin {
+                let next = notes.next.entry(queue).or_default();
+                *next = (*next).max(offset + 1);
+                changed.insert(queue, *next);
+            }
+        }
+        notes.unsaved.push_back((end, changed));
+    }
+
+    /// The first message of a queue of the schedule topic that was not moved yet.
+    pub fn next_scheduled(&self, queue: u8) -> QueueOffset {
+        self.0.lock().next.get(&queue).copied().unwrap_or_default()
+    }
+
+    /// Writes what was noted of records below `durable`; it survives the end of the process. Blocks.
+    pub(crate) fn save(
+        &self,
+        metadata: &Metadata,
+        durable: PhysicalOffset,
+    ) -> Result<(), MetadataError> {
+        let (count, changed) = {
+            let notes = self.0.lock();
+            let due = notes.unsaved.iter().take_while(|(end, _)| *end <= durable);
+            let mut changed = BTreeMap::<u8, QueueOffset>::new();
+            let mut count = 0;
+            for (_, later) in due {
+                changed.extend(later);
+                count += 1;
+            }
+            (count, changed)
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        for (queue, offset) in &changed {
+            metadata.put_value(NAMESPACE, &queue.to_string(), &offset.0.to_be_bytes())?;
+        }
+        metadata.flush()?;
+        self.0.lock().unsaved.drain(..count);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::consume_queue::ConsumeUnit;
+    use crate::disk::fault::FaultDisk;
+
+    fn moved(queue: u8, offset: u64) -> [Origin; 1] {
+        [Origin::Schedule {
+            queue,
+            offset: QueueOffset(offset),
+        }]
+    }
+
+    #[test]
+    fn only_notes_of_durable_records_are_saved_and_none_goes_beyond_its_queue() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = Metadata::open(&folder.path().join("metadata"), 1 << 20).unwrap();
+        let queues = ConsumeQueues::open(Arc::new(FaultDisk::new()), "/q", 200).unwrap();
+        let schedule = TopicName::new(system_topics::SCHEDULE).unwrap();
+        for offset in 0..8 {
+            let unit = ConsumeUnit {
+                physical: PhysicalOffset(offset * 100),
+                size: 100,
+                tags_code: 0,
+            };
+            let queue = queues.queue(&schedule, QueueId(3));
+            queue.append(QueueOffset(offset), unit).unwrap();
+        }
+        let notes = Moved::load(&metadata, &queues).unwrap();
+        assert_eq!(notes.next_scheduled(3), QueueOffset(0));
+        notes.note(&moved(3, 4), PhysicalOffset(1000));
+        notes.note(&moved(3, 5), PhysicalOffset(2000));
+        assert_eq!(notes.next_scheduled(3), QueueOffset(6));
+        notes.save(&metadata, PhysicalOffset(1999)).unwrap();
+        let again = Moved::load(&metadata, &queues).unwrap();
+        assert_eq!(again.next_scheduled(3), QueueOffset(5));
+        notes.note(&moved(3, 30), PhysicalOffset(3000));
+        notes.save(&metadata, PhysicalOffset(3000)).unwrap();
+        let again = Moved::load(&metadata, &queues).unwrap();
+        assert_eq!(again.next_scheduled(3), QueueOffset(8));
+    }
+}
