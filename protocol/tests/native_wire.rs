@@ -11,9 +11,9 @@ use castmq_protocol::native::frame::{
 };
 use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
-    ANY_QUEUE, Filter, GroupMode, JoinGroup, Pull, QueuePosition, Send, SendBatch, SendExtras,
-    StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext, TransactionPhase,
-    send_flags,
+    ANY_QUEUE, Another, Filter, GroupMode, JoinGroup, Pull, QueuePosition, Send, SendBack,
+    SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext,
+    TransactionPhase, send_flags,
 };
 use castmq_protocol::native::response::{
     AssignedQueue, AssignmentChanged, BatchSent, Deliver, Joined, PUSH, PullStatus, Pulled,
@@ -237,6 +237,22 @@ fn requests() -> Vec<Request> {
         }),
         Request::Admin(AdminRequest::Actors),
         Request::Admin(AdminRequest::ListConnections),
+        Request::SendBack(SendBack {
+            group: 2,
+            topic: 1,
+            queue: QueueId(3),
+            offset: QueueOffset(4),
+            another: Another::Level(5),
+            max_retries: 6,
+        }),
+        Request::SendBack(SendBack {
+            group: 2,
+            topic: 1,
+            queue: QueueId(3),
+            offset: QueueOffset(4),
+            another: Another::Never,
+            max_retries: 0,
+        }),
     ]
 }
 

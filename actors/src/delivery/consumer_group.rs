@@ -287,6 +287,9 @@ impl ConsumerGroup {
         at_time: &HashMap<QueueKey, QueueOffset>,
     ) {
         if !self.is_settled(topic) {
+            // What waits for another attempt is nothing that the group has seen.
+            let is_retry = *topic == TopicName::retry_of(&self.group);
+            let from = if is_retry { StartFrom::Earliest } else { from };
             for key in self.queues_of(topic) {
                 let offset = self.first_offset(&key, from, at_time);
                 self.context.offsets.set(&self.group, key, offset);

@@ -4,6 +4,7 @@
 //! - [`queue`]: a queue with its waiting consumers; [`queues`] finds those that are awake.
 //! - [`cold_reader`]: reads that would wait for the disk.
 //! - [`redirect`]: messages that wait elsewhere before they reach their topic; [`schedule`]: for a delay level.
+//! - [`retry`]: what becomes of a message that a group could not process. Pure.
 //! - [`assignment`]: which member gets which queue. Pure.
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
 
@@ -15,4 +16,5 @@ pub(crate) mod groups;
 pub(crate) mod queue;
 pub(crate) mod queues;
 pub(crate) mod redirect;
+pub(crate) mod retry;
 pub(crate) mod schedule;

@@ -28,6 +28,13 @@ pub(crate) struct EnsureTopic {
     pub(crate) by: String,
 }
 
+/// Asks for the retry or dead-letter topic of a group, which is created when it is missing.
+#[derive(Debug)]
+pub(crate) struct EnsureDerivedTopic {
+    pub(crate) name: TopicName,
+    pub(crate) queues: u32,
+}
+
 /// Asks for a group, which is created when it is missing and that is allowed.
 #[derive(Debug)]
 pub(crate) struct EnsureGroup {
@@ -351,6 +358,25 @@ impl Answer<EnsureTopic> for Metadata {
             Ok((name, config)) => self.submit(Job::PutTopic(name, config), Then::Topic(reply), ctx),
             Err(refusal) => reply.send(Err(refusal)),
         }
+    }
+}
+
+impl Answer<EnsureDerivedTopic> for Metadata {
+    type Reply = Result<Arc<Topic>, Refusal>;
+
+    fn answer(
+        &mut self,
+        question: EnsureDerivedTopic,
+        reply: Reply<Self::Reply>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        let EnsureDerivedTopic { name, queues } = question;
+        if let Some(topic) = self.context.topics.find(name.as_str()) {
+            return reply.send(Ok(topic));
+        }
+        tracing::info!(topic = %name, queues, "creating a topic");
+        let config = TopicConfig::with_queues(queues);
+        self.submit(Job::PutTopic(name, config), Then::Topic(reply), ctx);
     }
 }
 

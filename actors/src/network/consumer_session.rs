@@ -2,12 +2,13 @@
 //! speaks for the client in its groups.
 //!
 //! - `groups`: membership and assignments; `offsets`: how far groups and queues are; `pulls`: reading once;
-//!   `pace`: how fast old messages go.
+//!   `pace`: how fast old messages go; `send_back`: messages that could not be processed.
 
 mod groups;
 mod offsets;
 mod pace;
 mod pulls;
+mod send_back;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -101,6 +102,8 @@ pub(crate) struct ConsumerSession {
     /// Those of them whose messages would not fit what waits to be written: they are fetched again when it is.
     held_pulls: VecDeque<WaitingPull>,
     announcing: usize,
+    /// Messages that were handed back and are not stored again yet.
+    returning: usize,
     /// Subscriptions that stand still because too much waits to be written, or because the session rests.
     is_held_back: bool,
     pace: Pace,
@@ -137,6 +140,7 @@ impl ConsumerSession {
             waiting_pulls: 0,
             held_pulls: VecDeque::new(),
             announcing: 0,
+            returning: 0,
             is_held_back: false,
             pace: Pace::new(context.store.log.appended()),
             is_resting: false,
@@ -186,6 +190,7 @@ impl ConsumerSession {
             Request::JoinGroup(join) => self.join(correlation, join, ctx),
             Request::LeaveGroup { group } => self.leave(group),
             Request::ReleaseQueues { group, queues } => self.release(group, &queues),
+            Request::SendBack(back) => self.send_back(correlation, &back, ctx),
             _ => Err(self.client.wrong_role()),
         };
         match answer {
@@ -416,7 +421,7 @@ impl Session for ConsumerSession {
     }
 
     fn is_owing(&self) -> bool {
-        self.announcing > 0
+        self.announcing > 0 || self.returning > 0
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {

@@ -412,13 +412,13 @@ impl<S> Inner<S> {
             return false;
         };
         let is_given_up = max_attempts.is_some_and(|most| message.attempts() >= most);
-        if ack == Ack::Retry && is_given_up {
+        if ack != Ack::Done && is_given_up {
             tracing::error!(
                 ?message,
                 "message was tried as often as allowed and is given up"
             );
         }
-        if ack == Ack::Done || is_given_up {
+        if !ack.is_retry() || is_given_up {
             held.tracker.done(message.offset());
             held.returns.add(message.record_bytes());
             return false;

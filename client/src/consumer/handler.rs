@@ -33,9 +33,25 @@ pub enum Ack {
     Done,
     /// It has to be tried again.
     ///
-    /// The consumer keeps the message and hands it to the handler again after a pause. Until it is done, the queue's offset
-    /// does not pass it: after a restart it comes again, and all behind it.
+    /// The broker stores it anew for the group and delivers it, to any member, after 10 s; then after 30 s, 1 min and so on,
+    /// each time later. After the group's retries, 16 unless an operator or
+    /// [`max_attempts`](super::PushConsumerBuilder::max_attempts) says otherwise, it goes to the group's dead letters.
+    ///
+    /// In an ordered queue, and for a broadcasting consumer, the consumer keeps the message instead and hands it to the
+    /// handler again after a pause, as often as it takes or `max_attempts` allows. Until it is done, the queue's offset does
+    /// not pass it: after a restart it comes again, and all behind it.
     Retry,
+    /// It has to be tried again after this delay level of the broker, from 1; in an ordered queue, like [`Ack::Retry`].
+    RetryAtLevel(u8),
+    /// It is no use: it goes to the group's dead letters now. A broadcasting consumer only logs it.
+    DeadLetter,
+}
+
+impl Ack {
+    /// Whether the message is through here.
+    pub(super) fn is_retry(self) -> bool {
+        matches!(self, Self::Retry | Self::RetryAtLevel(_))
+    }
 }
 
 /// What a handler may return.

@@ -4,14 +4,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use castmq_protocol::model::QueueOffset;
-use castmq_protocol::native::request::{Filter, QueuePosition, Subscribe, TopicQueue};
+use castmq_protocol::native::request::{
+    Filter, GroupMode, QueuePosition, Subscribe, TopicAlias, TopicQueue,
+};
 use castmq_protocol::native::{ErrorCode, Request, Response};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::dispatcher::QueueKey;
 use super::member::{Command, Destination, Held, Membership};
-use super::worker::Source;
+use super::worker::{ReturnRule, Source};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::message::{Origin, Queue};
@@ -68,7 +70,7 @@ impl Membership {
         let topic = self.session.topic(&name.topic).await?.alias;
         let offset = core.start_of(&name, assigned);
         let wanted = core.filter(&queue.topic);
-        let (key, subscription) = self.expect(name.clone(), offset, &wanted);
+        let (key, subscription) = self.expect(name.clone(), topic, offset, &wanted);
         let request = Request::Subscribe(Subscribe {
             subscription,
             group: self.group,
@@ -108,7 +110,13 @@ impl Membership {
     }
 
     /// Makes a place for messages before they are asked for: the first may come with the answer.
-    fn expect(&self, name: Queue, offset: QueueOffset, wanted: &Filter) -> (QueueKey, u32) {
+    fn expect(
+        &self,
+        name: Queue,
+        topic: TopicAlias,
+        offset: QueueOffset,
+        wanted: &Filter,
+    ) -> (QueueKey, u32) {
         let origin = Arc::new(Origin {
             topic: name.topic.clone(),
             broker: name.broker.clone(),
@@ -119,6 +127,13 @@ impl Membership {
         let source = Arc::new(Source {
             session: self.session.clone(),
             subscription,
+            group: self.group,
+            topic,
+            returns: ReturnRule {
+                to_broker: self.core.mode() == GroupMode::Clustering,
+                order: self.core.order,
+                max_attempts: self.core.max_attempts,
+            },
         });
         let key = self.core.messages.add(name, offset, source.clone());
         let tags = match wanted {

@@ -59,6 +59,7 @@ pub(super) struct Core {
     pub(super) from: StartFrom,
     pub(super) window: Window,
     pub(super) order: Order,
+    pub(super) max_attempts: Option<u32>,
     pub(super) commit_every: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) messages: Arc<Messages>,

@@ -146,8 +146,9 @@ impl<H> PushConsumerBuilder<H> {
         self
     }
 
-    /// Tries after which a message counts as done although its handler never said so. It is logged, and lost to the group.
-    /// Default: none; a message is tried until it is done.
+    /// Tries after which a message that is not done goes to the group's dead letters; a broadcasting consumer logs it, and
+    /// counts it as done. Default: without order, what the group has set, which is the first try and 16 more; in an ordered
+    /// queue, and broadcasting, none: a message is tried until it is done.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = Some(attempts.max(1));
         self
@@ -180,9 +181,9 @@ impl<H> PushConsumerBuilder<H> {
     /// What is done with each message. May return nothing, an [`Ack`](super::Ack), or a `Result`: an error, or a panic, lets
     /// the message be tried again.
     ///
-    /// Another try happens in this consumer, after a pause: 1 s in an ordered queue, where the messages behind wait; without
-    /// order 1 s, then twice as long each time, up to 30 s, while others go on. In this release there is no retry topic, and
-    /// no dead-letter topic.
+    /// See [`Ack`](super::Ack) for when and where another try happens. One that happens in this consumer comes after a pause:
+    /// 1 s in an ordered queue, where the messages behind wait; without order 1 s, then twice as long each time, up to 30 s,
+    /// while others go on.
     pub fn handler<F, Fut, A>(self, handler: F) -> PushConsumerBuilder<FnHandler<F>>
     where
         F: Fn(ReceivedMessage) -> Fut + Send + Sync + 'static,
@@ -253,6 +254,7 @@ impl Settings {
             from: self.from,
             window: self.window,
             order: self.order,
+            max_attempts: self.max_attempts,
             commit_every: self.commit_every,
             drain_timeout: self.drain_timeout,
             messages: Arc::new(Dispatcher::new(rules)),

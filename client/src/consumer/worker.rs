@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use castmq_protocol::native::Request;
+use castmq_protocol::native::request::{Another, GroupAlias, SendBack, TopicAlias};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::Order;
 use super::credit::Window;
 use super::dispatcher::Dispatcher;
 use super::handler::{Ack, Handler};
@@ -23,9 +25,66 @@ use crate::raw::Payload;
 pub(super) struct Source {
     pub(super) session: Arc<Session>,
     pub(super) subscription: u32,
+    pub(super) group: GroupAlias,
+    pub(super) topic: TopicAlias,
+    pub(super) returns: ReturnRule,
+}
+
+/// What is done with messages that were not processed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReturnRule {
+    /// Whether the broker takes them back; a broadcasting consumer keeps them.
+    pub(super) to_broker: bool,
+    pub(super) order: Order,
+    /// Tries after which a message is a dead letter.
+    pub(super) max_attempts: Option<u32>,
+}
+
+impl ReturnRule {
+    /// What the broker is asked to do with a message; `None` when it stays here.
+    fn another(self, ack: Ack, attempts: u32) -> Option<Another> {
+        if !self.to_broker {
+            return None;
+        }
+        let is_last = self.max_attempts.is_some_and(|most| attempts >= most);
+        match (ack, self.order) {
+            (Ack::Done, _) => None,
+            (Ack::DeadLetter, _) => Some(Another::Never),
+            _ if is_last => Some(Another::Never),
+            (_, Order::PerQueue) => None,
+            (Ack::Retry, Order::None) => Some(Another::Level(0)),
+            (Ack::RetryAtLevel(level), Order::None) => Some(Another::Level(level)),
+        }
+    }
 }
 
 impl Source {
+    /// Lets the broker have a message that was not processed. Returns what is left to be done with it here.
+    async fn hand_back(&self, message: &ReceivedMessage, ack: Ack) -> Ack {
+        let Some(another) = self.returns.another(ack, message.attempts()) else {
+            return ack;
+        };
+        let request = Request::SendBack(SendBack {
+            group: self.group,
+            topic: self.topic,
+            queue: message.queue_id(),
+            offset: message.offset(),
+            another,
+            // The first try is no retry.
+            max_retries: self
+                .returns
+                .max_attempts
+                .map_or(0, |most| most.saturating_sub(1).max(1)),
+        });
+        match self.session.ask(request).await {
+            Ok(_) => Ack::Done,
+            Err(error) => {
+                tracing::warn!(%error, ?message, "the broker does not take the message back, it is tried again here");
+                Ack::Retry
+            }
+        }
+    }
+
     /// Gives credit back. On a connection that has ended there is nobody to give it to.
     pub(super) fn give_back(&self, credit: Window) {
         let request = Request::Credit {
@@ -72,10 +131,14 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
                     }
                 }
             };
+            let ack = match ack {
+                Ack::Done => Ack::Done,
+                _ => turn.source.hand_back(&message, ack).await,
+            };
             handled.push((message, ack));
             // Handlers that never wait would keep everybody else from running.
             tokio::task::coop::consume_budget().await;
-            if ack == Ack::Retry {
+            if ack.is_retry() {
                 // In order, those behind it wait.
                 break;
             }

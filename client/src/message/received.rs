@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
 use castmq_protocol::model::{
-    PhysicalOffset, QueueId, QueueOffset, keys, property_pairs, property_value,
+    DEAD_LETTER_PREFIX, PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, keys, property_pairs,
+    property_value,
 };
 use castmq_protocol::record::{MessageId, RecordError, RecordView, sys_flag};
 
@@ -92,7 +93,9 @@ impl ReceivedMessage {
             system_flag: view.sys_flag(),
             body: part(view.body()),
             properties: part(view.properties()),
-            attempts: 1,
+            attempts: u32::try_from(view.reconsume_times())
+                .unwrap_or(0)
+                .saturating_add(1),
             decompressed: OnceLock::new(),
             record: Bytes::new(),
         };
@@ -114,9 +117,13 @@ impl ReceivedMessage {
         RecordView::parse(&self.record).ok()
     }
 
-    /// The topic.
+    /// The topic; of a message that is tried again, or that is a dead letter, the one it was sent to.
     pub fn topic(&self) -> &str {
-        &self.origin.topic
+        let stored = &self.origin.topic;
+        if stored.starts_with(RETRY_PREFIX) || stored.starts_with(DEAD_LETTER_PREFIX) {
+            return self.property(keys::RETRY_TOPIC).unwrap_or(stored);
+        }
+        stored
     }
 
     /// The name of the broker that stores it; empty when it was not read from a queue.
@@ -129,7 +136,7 @@ impl ReceivedMessage {
         self.queue
     }
 
-    /// The queue.
+    /// The queue that it was read from.
     pub fn queue(&self) -> Queue {
         Queue {
             topic: self.origin.topic.clone(),
@@ -264,7 +271,8 @@ impl ReceivedMessage {
         self.view().map_or(0, |view| view.reconsume_times())
     }
 
-    /// Which try of this consumer's handler this is, from 1.
+    /// Which try of the group this is, from 1, as far as is known: those of an ordered queue are counted by the consumer
+    /// that has it.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
@@ -327,7 +335,7 @@ pub(crate) mod tests {
             born_host: "10.0.0.5:5000".parse().unwrap(),
             store_timestamp_ms: 1_700_000_000_002,
             store_host: "10.0.0.1:10911".parse().unwrap(),
-            reconsume_times: 1,
+            reconsume_times: 0,
             prepared_transaction_offset: 0,
             body,
             body_crc: body_crc(body),
@@ -365,11 +373,30 @@ pub(crate) mod tests {
         assert_eq!(first.born_timestamp_ms(), 1_700_000_000_001);
         assert_eq!(
             (first.flag(), first.reconsume_times(), first.attempts()),
-            (7, 1, 1)
+            (7, 0, 1)
         );
         first.verify().unwrap();
         assert_eq!(second.body().unwrap(), b"");
         assert_eq!(second.keys().count(), 0);
+    }
+
+    #[test]
+    fn a_message_that_is_tried_again_is_of_the_topic_it_was_sent_to() {
+        let origin = |topic: &str| {
+            Arc::new(Origin {
+                topic: topic.into(),
+                broker: "a".into(),
+            })
+        };
+        let take = |topic| {
+            let mut bytes = Bytes::from(record(0, b"x", b"RETRY_TOPIC\x01orders\x02", 0));
+            ReceivedMessage::take(&mut bytes, Some(&origin(topic))).unwrap()
+        };
+        for topic in ["%RETRY%billing", "%DLQ%billing"] {
+            assert_eq!(take(topic).topic(), "orders");
+            assert_eq!(&*take(topic).queue().topic, topic);
+        }
+        assert_eq!(take("other").topic(), "other");
     }
 
     #[test]

@@ -26,5 +26,6 @@ pub(crate) fn request_name(request: &Request) -> &'static str {
         Request::RegisterBroker(_) => "register broker",
         Request::UnregisterBroker { .. } => "unregister broker",
         Request::Admin(_) => "admin request",
+        Request::SendBack(_) => "send back",
     }
 }

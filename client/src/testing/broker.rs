@@ -203,6 +203,10 @@ impl Broker {
                 self.rebalance(&group, committed);
                 Response::Done
             }
+            Request::SendBack(_) => Response::Failed(Failure::never(
+                ErrorCode::NotSupported,
+                "this broker takes no messages back",
+            )),
             other => panic!("a broker is not asked {other:?}"),
         };
         Some((response, Vec::new()))

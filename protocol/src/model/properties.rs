@@ -26,6 +26,14 @@ pub mod keys {
     pub const REAL_TOPIC: &str = "REAL_TOPIC";
     /// The queue a rewritten message belongs to.
     pub const REAL_QID: &str = "REAL_QID";
+    /// The topic of a message that a group tries again.
+    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+    /// The id of the message that was tried first.
+    pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+    /// The topic of a dead letter.
+    pub const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
+    /// The id of the message that became a dead letter.
+    pub const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
     /// Messages with one value of this stay in order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
     /// W3C trace context.

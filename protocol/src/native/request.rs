@@ -133,6 +133,8 @@ pub enum Request {
     },
     /// What operators ask.
     Admin(AdminRequest),
+    /// Hands a message back that the group could not process.
+    SendBack(SendBack),
 }
 
 /// Bits of [`Send::flags`] and [`SendBatch::flags`].
@@ -293,6 +295,33 @@ pub struct QueuePosition {
     pub queue: QueueId,
     /// The offset.
     pub offset: QueueOffset,
+}
+
+/// Hands a message back that the group could not process. It is stored again, in the group's retry topic or among its dead
+/// letters, when this is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SendBack {
+    /// The group.
+    pub group: GroupAlias,
+    /// The message's topic; a retry topic for one that was handed back before.
+    pub topic: TopicAlias,
+    /// Its queue.
+    pub queue: QueueId,
+    /// Its place there.
+    pub offset: QueueOffset,
+    /// When it comes again.
+    pub another: Another,
+    /// Retries after which it is a dead letter; 0 for as many as the group has set.
+    pub max_retries: u32,
+}
+
+/// When a message that was handed back comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Another {
+    /// After a delay level; 0 leaves it to the broker, which lets a message wait longer with each retry.
+    Level(u8),
+    /// Never: it is a dead letter now.
+    Never,
 }
 
 /// A queue of a topic by its name.

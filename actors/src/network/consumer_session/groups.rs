@@ -1,5 +1,7 @@
 //! Membership of groups, and which queues it brings.
 
+use castmq_protocol::native::request::GroupMode;
+
 use super::*;
 
 impl ConsumerSession {
@@ -16,6 +18,9 @@ impl ConsumerSession {
             let name = TopicName::new(&subscription.topic)
                 .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
             topics.push(name);
+        }
+        if join.mode == GroupMode::Clustering {
+            topics.push(TopicName::retry_of(&group));
         }
         let alias = join.group;
         let joining = self.memberships.join(&group, &join, topics, ctx.me())?;

@@ -1,0 +1,131 @@
+//! What becomes of a message that a group could not process. Pure.
+
+use castmq_protocol::model::{
+    MAX_PROPERTIES_BYTES, PhysicalOffset, keys, property_value, replace_properties,
+};
+use castmq_protocol::native::request::Another;
+use castmq_protocol::record::{MessageId, RecordView};
+
+/// The delay level before the first retry: 10 s with RocketMQ's levels. Each further one waits a level longer.
+const FIRST_RETRY_LEVEL: i32 = 3;
+
+/// What a group has set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetryRule {
+    /// Retries after which a message is a dead letter.
+    pub(crate) max_retries: u32,
+    /// Queues of the retry topic.
+    pub(crate) queues: u32,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// To the group's retry topic, after this delay level.
+    Retry { level: u8 },
+    /// To the group's dead letters.
+    DeadLetter,
+}
+
+/// Decides about a message that was retried `reconsume_times` times.
+pub(crate) fn decide(another: Another, rule: &RetryRule, reconsume_times: i32) -> Decision {
+    let retries = u32::try_from(reconsume_times).unwrap_or(0);
+    // RocketMQ compares with `≥` here: the last retry is the one that makes the count equal.
+    if retries >= rule.max_retries {
+        return Decision::DeadLetter;
+    }
+    let level = match another {
+        Another::Never => return Decision::DeadLetter,
+        Another::Level(level @ 1..) => i32::from(level),
+        Another::Level(0) => FIRST_RETRY_LEVEL.saturating_add(reconsume_times.max(0)),
+    };
+    Decision::Retry {
+        level: u8::try_from(level).unwrap_or(u8::MAX),
+    }
+}
+
+/// The properties of a message that is tried again: where it comes from, and which message it was first.
+pub(crate) fn retry_properties(record: &RecordView<'_>) -> Vec<u8> {
+    let properties = record.properties();
+    let topic = origin_topic(record);
+    let id = origin_id(record);
+    replace_properties(
+        properties,
+        &[
+            (keys::RETRY_TOPIC, Some(topic)),
+            (keys::ORIGIN_MESSAGE_ID, Some(&id)),
+        ],
+    )
+}
+
+/// The properties of a dead letter; as they were when there is no room for more.
+pub(crate) fn dead_letter_properties(record: &RecordView<'_>) -> Vec<u8> {
+    let topic = origin_topic(record);
+    let id = origin_id(record);
+    let properties = replace_properties(
+        &retry_properties(record),
+        &[
+            (keys::DLQ_ORIGIN_TOPIC, Some(topic)),
+            (keys::DLQ_ORIGIN_MESSAGE_ID, Some(&id)),
+            (keys::DELAY, None),
+        ],
+    );
+    match properties.len() <= MAX_PROPERTIES_BYTES {
+        true => properties,
+        false => record.properties().to_vec(),
+    }
+}
+
+fn origin_topic<'a>(record: &RecordView<'a>) -> &'a str {
+    property_value(record.properties(), keys::RETRY_TOPIC)
+        .or_else(|| record.topic().ok())
+        .unwrap_or_default()
+}
+
+fn origin_id(record: &RecordView<'_>) -> String {
+    if let Some(id) = property_value(record.properties(), keys::ORIGIN_MESSAGE_ID) {
+        return id.to_owned();
+    }
+    let offset = PhysicalOffset::from_i64(record.physical_offset()).unwrap_or_default();
+    let id = MessageId {
+        store_host: record.store_host(),
+        physical_offset: offset,
+    };
+    id.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: RetryRule = RetryRule {
+        max_retries: 16,
+        queues: 1,
+    };
+
+    #[test]
+    fn each_retry_waits_a_level_longer_and_the_last_is_followed_by_the_dead_letters() {
+        let later = Another::Level(0);
+        for retries in 0..16 {
+            let level = retries as u8 + 3;
+            assert_eq!(decide(later, &RULE, retries), Decision::Retry { level });
+        }
+        assert_eq!(decide(later, &RULE, 16), Decision::DeadLetter);
+        assert_eq!(decide(later, &RULE, i32::MAX), Decision::DeadLetter);
+    }
+
+    #[test]
+    fn a_consumer_may_say_when_or_that_it_is_no_use() {
+        assert_eq!(
+            decide(Another::Level(2), &RULE, 7),
+            Decision::Retry { level: 2 }
+        );
+        assert_eq!(decide(Another::Never, &RULE, 0), Decision::DeadLetter);
+        assert_eq!(decide(Another::Level(2), &RULE, 16), Decision::DeadLetter);
+        let none = RetryRule {
+            max_retries: 0,
+            ..RULE
+        };
+        assert_eq!(decide(Another::Level(0), &none, 0), Decision::DeadLetter);
+    }
+}
