@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::consumer::{PullConsumerBuilder, PushConsumerBuilder};
 use crate::error::{Error, Result};
 use crate::link::Link;
-use crate::producer::ProducerBuilder;
+use crate::producer::{ProducerBuilder, TransactionProducerBuilder};
 use crate::raw::{Dial, Options, Role, Tcp};
 use crate::routes::Routes;
 
@@ -90,6 +90,11 @@ impl Client {
     /// Makes a consumer that asks for messages itself.
     pub fn pull_consumer(&self, group: &str) -> PullConsumerBuilder {
         PullConsumerBuilder::new(self.clone(), group)
+    }
+
+    /// Settings of a producer of a group whose messages are seen when they are committed.
+    pub fn transaction_producer(&self, group: &str) -> TransactionProducerBuilder {
+        TransactionProducerBuilder::new(self.clone(), group)
     }
 
     /// What operators do.

@@ -83,9 +83,13 @@ pub use consumer::{
 };
 pub use error::{Error, Result};
 pub use message::{Compression, Message, MessageBuilder, Queue, QueueChoice, ReceivedMessage};
-pub use producer::{Delivery, Producer, ProducerBuilder, SendReceipt, SendStatus};
+pub use producer::{
+    Delivery, Producer, ProducerBuilder, SendReceipt, SendStatus, Transaction, TransactionProducer,
+    TransactionProducerBuilder,
+};
 
 pub use castmq_protocol::model;
+pub use castmq_protocol::native::request::Resolution;
 pub use castmq_protocol::native::{ErrorCode, Failure, Retry};
 pub use castmq_protocol::record::MessageId;
 

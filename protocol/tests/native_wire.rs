@@ -11,13 +11,13 @@ use castmq_protocol::native::frame::{
 };
 use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
-    ANY_QUEUE, Another, Filter, GroupMode, JoinGroup, Pull, QueuePosition, Send, SendBack,
-    SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext,
-    TransactionPhase, send_flags,
+    ANY_QUEUE, Another, EndTransaction, Filter, GroupMode, JoinGroup, Pull, QueuePosition,
+    Resolution, Send, SendBack, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue,
+    TopicSubscription, TraceContext, TransactionPhase, send_flags,
 };
 use castmq_protocol::native::response::{
-    AssignedQueue, AssignmentChanged, BatchSent, Deliver, Joined, PUSH, PullStatus, Pulled,
-    QueueRange, SendStatus, Sent,
+    AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined, PUSH,
+    PullStatus, Pulled, QueueRange, SendStatus, Sent,
 };
 use castmq_protocol::native::route::{
     BrokerQueues, BrokerSet, DataVersion, RegisterBroker, Registered, TopicQueues, TopicRoute,
@@ -253,6 +253,14 @@ fn requests() -> Vec<Request> {
             another: Another::Never,
             max_retries: 0,
         }),
+        Request::JoinProducers {
+            group: "payments".into(),
+        },
+        Request::EndTransaction(EndTransaction {
+            half: QueueOffset(5),
+            place: PhysicalOffset(6),
+            resolution: Resolution::Rollback,
+        }),
     ]
 }
 
@@ -388,6 +396,11 @@ fn responses() -> Vec<Response> {
         Response::Closing {
             reason: Failure::safe(ErrorCode::ShuttingDown, "bye"),
         },
+        Response::CheckTransaction(CheckTransaction {
+            half: QueueOffset(5),
+            place: PhysicalOffset(6),
+            checks: 2,
+        }),
     ]
 }
 

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
+use crate::halves::{Half, marked_offsets};
 
 /// Why a record could not be dispatched. The dispatcher stays in front of it.
 #[derive(Debug, Error)]
@@ -60,6 +61,19 @@ pub struct Dispatched {
     pub keyed: Option<Range<PhysicalOffset>>,
 }
 
+/// A record that means something for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Met {
+    /// The broker stored it itself: what it was before.
+    Moved(Origin),
+    /// It is a half message.
+    Half(Half),
+    /// It was committed: the place of its half message.
+    Committed(PhysicalOffset),
+    /// It marks half messages as settled.
+    Marked(Vec<QueueOffset>),
+}
+
 /// Walks the log and tells queues where their messages lie.
 #[derive(Debug)]
 pub struct Dispatch {
@@ -68,7 +82,7 @@ pub struct Dispatch {
     delays: DelayLevels,
     position: PhysicalOffset,
     last_store_timestamp_ms: i64,
-    moved: Vec<Origin>,
+    met: Vec<Met>,
     slots: Slots,
 }
 
@@ -86,7 +100,7 @@ impl Dispatch {
             delays,
             position: from,
             last_store_timestamp_ms: 0,
-            moved: Vec::new(),
+            met: Vec::new(),
             slots: Slots::default(),
         }
     }
@@ -101,10 +115,9 @@ impl Dispatch {
         self.last_store_timestamp_ms
     }
 
-    /// Of the messages that the broker stored itself, what they were before: those that were met since this was last
-    /// called.
-    pub fn take_moved(&mut self) -> Vec<Origin> {
-        std::mem::take(&mut self.moved)
+    /// What was met since this was last called.
+    pub fn take_met(&mut self) -> Vec<Met> {
+        std::mem::take(&mut self.met)
     }
 
     /// Dispatches what lies below `end`, but stops after about `max_bytes`. Tells `touched` of each queue that got
@@ -220,9 +233,12 @@ impl Dispatch {
         if !matches!(phase, 0 | sys_flag::TRANSACTION_COMMIT) {
             return Ok(());
         }
-        if phase == 0 {
-            self.moved
-                .extend(Origin::decode(record.prepared_transaction_offset()));
+        let before = record.prepared_transaction_offset();
+        if before != 0 {
+            self.met.extend(match phase {
+                0 => Origin::decode(before).map(Met::Moved),
+                _ => PhysicalOffset::from_i64(before).ok().map(Met::Committed),
+            });
         }
         let topic = record.topic().map_err(damaged)?;
         let queue = record.queue().map_err(damaged)?;
@@ -235,6 +251,18 @@ impl Dispatch {
             },
         };
         let queue_offset = record.queue_offset().map_err(damaged)?;
+        match topic {
+            system_topics::TRANSACTION_HALF => self.met.push(Met::Half(Half {
+                offset: queue_offset,
+                physical: offset,
+                stored_ms: record.store_timestamp_ms(),
+            })),
+            system_topics::TRANSACTION_OP => {
+                let marked = marked_offsets(record.body()).collect();
+                self.met.push(Met::Marked(marked));
+            }
+            _ => {}
+        }
         let name_error = |source| DispatchError::Topic { offset, source };
         let found = self.slots.find(&self.queues, topic, queue);
         found.map_err(name_error)?.push((queue_offset, unit));

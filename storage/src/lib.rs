@@ -8,10 +8,12 @@
 //! - [`deletion`]: what is kept of deleted topics.
 //! - [`disk`]: directories, files and segments as the store sees them, on the operating system and in memory.
 //! - [`dispatch`]: the one road from the log to the queues.
+//! - [`halves`]: half messages of open transactions.
 //! - [`index`]: where messages with a key lie in the log.
 //! - [`store`]: all of it together: opened, kept durable, closed.
 //! - [`metadata`]: topics, groups, offsets and key-values, in sled.
 //! - [`moved`]: how far messages that wait elsewhere were moved to their topics.
+//! - [`unseen`]: messages that nobody sees yet, moved or half, as whoever dispatches notes them.
 //! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
 //!
 //! Nothing here knows actors, sockets or async.
@@ -23,9 +25,11 @@ pub mod consume_queue;
 pub mod deletion;
 pub mod disk;
 pub mod dispatch;
+pub mod halves;
 pub mod index;
 pub mod lock;
 pub mod metadata;
 pub mod moved;
 pub mod retention;
 pub mod store;
+pub mod unseen;

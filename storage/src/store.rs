@@ -21,7 +21,7 @@ use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
 use crate::metadata::{Metadata, MetadataError};
-use crate::moved::Moved;
+use crate::unseen::Unseen;
 
 pub mod check;
 mod opening;
@@ -131,8 +131,8 @@ pub struct Store {
     pub index: Option<KeyIndex>,
     /// Topics, groups, offsets.
     pub metadata: Metadata,
-    /// How far delayed messages were moved to their topics.
-    pub moved: Moved,
+    /// What the log says of messages that nobody sees yet.
+    pub unseen: Unseen,
     options: StoreOptions,
     checkpoint: Checkpoint,
     /// The log was durable up to here: noted apart from the rest, which is locked while the disk is waited for.
@@ -222,7 +222,7 @@ impl Store {
         store_ms: i64,
     ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
-        self.moved.save(&self.metadata, self.log.flushed())?;
+        self.unseen.save(&self.metadata, self.log.flushed())?;
         Ok(CheckpointRound {
             dispatched,
             store_ms,
@@ -335,7 +335,7 @@ impl Store {
         let (_, store_ms) = dispatch_all(
             &self.log,
             &self.queues,
-            &self.moved,
+            &self.unseen,
             &self.options.delays,
             dispatched,
         )?;

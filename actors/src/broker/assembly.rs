@@ -24,8 +24,10 @@ use super::topics::Topics;
 use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::groups::Groups;
+use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
 use crate::delivery::schedule::Schedule;
+use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
 use crate::metadata::system;
 use crate::network::admin_session::AdminSession;
@@ -167,6 +169,7 @@ fn new_context(
         groups: Groups::new(metadata.groups()?),
         offsets: Offsets::new(metadata.offsets()?),
         deliveries: Queues::default(),
+        producers: Producers::default(),
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),
         spread,
@@ -283,6 +286,7 @@ fn plan(
         Ok::<_, Failure>(ColdReader::new(context))
     });
     let schedule = child!("schedule", Schedule::new);
+    let transactions = child!("transactions", Transactions::new);
     let queues = Child::supervisor("queues", crowd());
     let groups = Child::supervisor("groups", crowd());
     let sessions = Child::supervisor("sessions", crowd());
@@ -296,6 +300,7 @@ fn plan(
         metadata: metadata.actor_ref(),
         cold_reader: cold_reader.actor_ref(),
         schedule: schedule.actor_ref(),
+        transactions: transactions.actor_ref(),
         queues: queues.actor_ref(),
         groups: groups.actor_ref(),
         sessions: sessions.actor_ref(),
@@ -312,7 +317,9 @@ fn plan(
         .child_on(data, cleaner)
         .child_on(data, cold_reader)
         .child_on(data, metadata);
-    let delivery = Plan::new(Strategy::OneForOne).child_on(data, schedule);
+    let delivery = Plan::new(Strategy::OneForOne)
+        .child_on(data, schedule)
+        .child_on(data, transactions);
     let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));
     let mut registrars = Vec::new();
     for address in name_servers {

@@ -21,8 +21,10 @@ use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::consumer_group::ConsumerGroup;
 use crate::delivery::groups::Groups;
+use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
 use crate::delivery::schedule::Schedule;
+use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
 use crate::network::registrar::Registrar;
 use crate::storage::commit_tracker::CommitTracker;
@@ -64,6 +66,7 @@ pub(crate) struct BrokerActors {
     pub(crate) metadata: ActorRef<Metadata>,
     pub(crate) cold_reader: ActorRef<ColdReader>,
     pub(crate) schedule: ActorRef<Schedule>,
+    pub(crate) transactions: ActorRef<Transactions>,
     pub(crate) queues: ActorRef<Supervisor>,
     pub(crate) groups: ActorRef<Supervisor>,
     pub(crate) sessions: ActorRef<Supervisor>,
@@ -86,6 +89,7 @@ pub(crate) struct BrokerContext {
     pub(crate) groups: Groups,
     pub(crate) offsets: Offsets,
     pub(crate) deliveries: Queues,
+    pub(crate) producers: Producers,
     pub(crate) credits: Credits,
     pub(crate) meters: Meters,
     /// Turns the order of groups' members, differently on each broker.

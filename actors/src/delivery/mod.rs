@@ -5,6 +5,7 @@
 //! - [`cold_reader`]: reads that would wait for the disk.
 //! - [`redirect`]: messages that wait elsewhere before they reach their topic; [`schedule`]: for a delay level.
 //! - [`retry`]: what becomes of a message that a group could not process. Pure.
+//! - [`transactions`]: half messages and what becomes of them; [`producers`]: who can be asked.
 //! - [`assignment`]: which member gets which queue. Pure.
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
 
@@ -13,8 +14,10 @@ pub(crate) mod cold_reader;
 pub(crate) mod consumer_group;
 pub(crate) mod fetch;
 pub(crate) mod groups;
+pub(crate) mod producers;
 pub(crate) mod queue;
 pub(crate) mod queues;
 pub(crate) mod redirect;
 pub(crate) mod retry;
 pub(crate) mod schedule;
+pub(crate) mod transactions;

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use castmq_protocol::model::{
-    MAX_PROPERTIES_BYTES, QueueId, keys, replace_properties, system_topics,
+    GroupName, MAX_PROPERTIES_BYTES, QueueId, keys, property_value, replace_properties,
+    system_topics,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+
+use castmq_storage::halves::QUEUE as HALF_QUEUE;
 
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
@@ -17,6 +20,39 @@ pub(crate) struct Redirected {
     pub(crate) queue: QueueId,
     /// Its properties, with where it belongs.
     pub(crate) properties: Vec<u8>,
+}
+
+/// Makes a message the half message of a transaction of a producer group.
+pub(crate) fn to_half(
+    context: &BrokerContext,
+    group: &GroupName,
+    delay_level: u8,
+    topic: &Topic,
+    queue: QueueId,
+    properties: &[u8],
+) -> Result<Redirected, Refusal> {
+    let halves = context.topics.find(system_topics::TRANSACTION_HALF);
+    let halves = halves.ok_or_else(|| context.internal("the half topic is missing"))?;
+    let id = property_value(properties, keys::UNIQ_KEY);
+    let level = context.delays.clamp(delay_level);
+    let level = level.map(|level| level.to_string());
+    let properties = replace_properties(
+        properties,
+        &[
+            (keys::TRANSACTION_PREPARED, Some("true")),
+            (keys::PRODUCER_GROUP, Some(group.as_str())),
+            (keys::TRANSACTION_ID, id),
+            (keys::DELAY, level.as_deref()),
+            (keys::REAL_TOPIC, Some(topic.name.as_str())),
+            (keys::REAL_QID, Some(&queue.to_string())),
+        ],
+    );
+    check_length(&properties)?;
+    Ok(Redirected {
+        topic: halves,
+        queue: HALF_QUEUE,
+        properties,
+    })
 }
 
 /// Lets a message wait for a delay level, 1 or more. Levels beyond the last are the last, as in RocketMQ.
@@ -38,18 +74,23 @@ pub(crate) fn to_schedule(
             (keys::REAL_QID, Some(&queue.to_string())),
         ],
     );
-    if properties.len() > MAX_PROPERTIES_BYTES {
-        return Err(Refusal::never(
-            ErrorCode::PropertiesTooLarge,
-            format!(
-                "properties of {} bytes, with those that a delayed message needs, are longer than the limit of {MAX_PROPERTIES_BYTES}: send fewer or shorter ones",
-                properties.len()
-            ),
-        ));
-    }
+    check_length(&properties)?;
     Ok(Redirected {
         topic: schedule,
         queue: QueueId(u32::from(level) - 1),
         properties,
     })
+}
+
+fn check_length(properties: &[u8]) -> Result<(), Refusal> {
+    if properties.len() <= MAX_PROPERTIES_BYTES {
+        return Ok(());
+    }
+    Err(Refusal::never(
+        ErrorCode::PropertiesTooLarge,
+        format!(
+            "properties of {} bytes, with those that say where the message belongs, are longer than the limit of {MAX_PROPERTIES_BYTES}: send fewer or shorter ones",
+            properties.len()
+        ),
+    ))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, QueueOffset, keys, property_value, replace_properties, system_topics,
 };
-use castmq_protocol::record::{Origin, RecordView, Step, step};
+use castmq_protocol::record::{Origin, RecordView, Step, step, sys_flag};
 use castmq_storage::disk::Wait;
 use serde::Serialize;
 
@@ -107,7 +107,7 @@ impl Schedule {
             ctx.after(CATCH_UP, move |schedule, ctx| schedule.catch_up(end, ctx));
             return;
         }
-        let moved = &self.context.store.moved;
+        let moved = &self.context.store.unseen.moved;
         self.levels = (0..self.context.delays.count())
             .map(|queue| Level {
                 next: moved.next_scheduled(queue),
@@ -247,7 +247,8 @@ impl Schedule {
                 topic: topic.id,
                 queue,
                 flag: record.flag(),
-                sys_flag: record.sys_flag(),
+                // It was committed before, and its transaction is no origin.
+                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
                 born_timestamp_ms: record.born_timestamp_ms(),
                 born_host: record.born_host(),
                 reconsume_times: record.reconsume_times(),

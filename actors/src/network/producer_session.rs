@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::QueueId;
+use castmq_protocol::model::{GroupName, QueueId};
 use castmq_protocol::native::frame::{Frames, decode_header};
-use castmq_protocol::native::request::{ANY_QUEUE, Send, SendBatch, SendExtras, send_flags};
-use castmq_protocol::native::response::{BatchSent, Sent};
+use castmq_protocol::native::request::{
+    ANY_QUEUE, EndTransaction, Send, SendBatch, SendExtras, TransactionPhase, send_flags,
+};
+use castmq_protocol::native::response::{BatchSent, PUSH, Sent};
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Request, Response};
 use castmq_protocol::record::{batch, body_crc};
 use serde::Serialize;
@@ -20,7 +22,9 @@ use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
-use crate::delivery::redirect::to_schedule;
+use crate::delivery::producers::{Check, ProducerId};
+use crate::delivery::redirect::{Redirected, to_half, to_schedule};
+use crate::delivery::transactions::End;
 use crate::storage::append::{
     AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
@@ -38,7 +42,10 @@ pub(crate) struct ProducerSession {
     topics: Aliases<Arc<Topic>>,
     writer: ActorRef<LogWriter>,
     in_flight_bytes: u64,
+    /// Requests that others have in hand.
     announcing: usize,
+    /// The producer group, and the session's number in it.
+    producers: Option<(GroupName, ProducerId)>,
     /// Emptied vectors of batches that came back.
     spare: Vec<(Vec<AppendRequest>, Vec<AppendMessage>)>,
     sent: u64,
@@ -69,6 +76,7 @@ impl ProducerSession {
             writer: actors.log_writer.clone(),
             in_flight_bytes: 0,
             announcing: 0,
+            producers: None,
             spare: Vec::new(),
             sent: 0,
             context,
@@ -103,6 +111,8 @@ impl ProducerSession {
                 self.connection.answer(correlation, Response::Done);
                 Ok(())
             }
+            Request::JoinProducers { group } => self.join_producers(correlation, &group, ctx),
+            Request::EndTransaction(end) => self.end_transaction(correlation, end, ctx),
             Request::AnnounceTopic { alias, topic } => {
                 self.announce(correlation, alias, topic, ctx)
             }
@@ -142,9 +152,9 @@ impl ProducerSession {
         let start = payload.start;
         let middle = start + send.properties_bytes;
         let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
-        if wishes.delay_level > 0 {
+        if wishes.delay_level > 0 || wishes.is_half {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
-            let waiting = to_schedule(&self.context, wishes.delay_level, topic, real, properties)?;
+            let waiting = self.redirect(&wishes, topic, real, properties)?;
             (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
             at = batch.rewrite(&waiting.properties);
         }
@@ -171,6 +181,79 @@ impl ProducerSession {
         Ok(())
     }
 
+    fn redirect(
+        &self,
+        wishes: &Wishes,
+        topic: &Topic,
+        queue: QueueId,
+        properties: &[u8],
+    ) -> Result<Redirected, Refusal> {
+        let level = wishes.delay_level;
+        if !wishes.is_half {
+            return to_schedule(&self.context, level, topic, queue, properties);
+        }
+        let (group, _) = self.producers.as_ref().ok_or_else(|| {
+            Refusal::never(
+                ErrorCode::InvalidRequest,
+                "a half message needs a producer group: join one first",
+            )
+        })?;
+        to_half(&self.context, group, level, topic, queue, properties)
+    }
+
+    fn join_producers(
+        &mut self,
+        correlation: u64,
+        group: &str,
+        ctx: &Ctx<'_, Self>,
+    ) -> Result<(), Refusal> {
+        let group = GroupName::new(group)
+            .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
+        self.leave_producers();
+        let id = self.context.producers.add(&group, ctx.me().mailbox());
+        self.producers = Some((group, id));
+        self.connection.answer(correlation, Response::Done);
+        Ok(())
+    }
+
+    fn leave_producers(&mut self) {
+        if let Some((group, id)) = self.producers.take() {
+            self.context.producers.remove(&group, id);
+        }
+    }
+
+    fn end_transaction(
+        &mut self,
+        correlation: u64,
+        end: EndTransaction,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Result<(), Refusal> {
+        let (group, _) = self.producers.as_ref().ok_or_else(|| {
+            Refusal::never(
+                ErrorCode::InvalidRequest,
+                "a transaction is ended for its producer group: join it first",
+            )
+        })?;
+        self.context.check_writes()?;
+        let actors = self.context.actors();
+        let actors = actors.map_err(|failure| self.context.internal(failure))?;
+        let group = group.to_string();
+        let ended = actors.transactions.ask(End { end, group });
+        self.announcing += 1;
+        ctx.then(ended, move |session, ended, _| {
+            session.announcing -= 1;
+            match ended {
+                Ok(Ok(())) => session.connection.answer(correlation, Response::Done),
+                Ok(Err(refusal)) => session.connection.fail(correlation, refusal),
+                Err(error) => {
+                    let refusal = Refusal::safe(ErrorCode::OutcomeUnknown, error.to_string());
+                    session.connection.fail(correlation, refusal);
+                }
+            }
+        });
+        Ok(())
+    }
+
     /// The queue of a message that may go to any, when it is not the log-writer that chooses.
     fn turn(&self, topic: &Topic, collected: usize) -> QueueId {
         let turn = self.sent.wrapping_add(collected as u64);
@@ -189,10 +272,10 @@ impl ProducerSession {
         topic.check_write(queue)?;
         self.context.check_writes()?;
         let wishes = Wishes::of(send.extras.as_deref())?;
-        if wishes.delay_level > 0 {
+        if wishes.delay_level > 0 || wishes.is_half {
             return Err(Refusal::never(
                 ErrorCode::InvalidRequest,
-                "messages of a batch cannot be delayed: send them one by one",
+                "messages of a batch can neither be delayed nor be half messages: send them one by one",
             ));
         }
         let first = batch.messages.len();
@@ -379,6 +462,8 @@ struct Wishes {
     reconsume_times: i32,
     /// 0 for none.
     delay_level: u8,
+    /// Whether it is a half message.
+    is_half: bool,
 }
 
 impl Wishes {
@@ -390,17 +475,22 @@ impl Wishes {
         let plain = SendExtras {
             reconsume_times: extras.reconsume_times,
             delay_level: extras.delay_level,
+            transaction: match extras.transaction {
+                TransactionPhase::Prepare => TransactionPhase::Prepare,
+                _ => TransactionPhase::None,
+            },
             ..SendExtras::default()
         };
         if *extras != plain {
             return Err(Refusal::never(
                 ErrorCode::NotSupported,
-                "delivery at a time, transactions, priority, producer sequences and trace context are not supported by this broker yet",
+                "delivery at a time, priority, producer sequences and trace context are not supported by this broker yet",
             ));
         }
         Ok(Self {
             reconsume_times: i32::try_from(extras.reconsume_times).unwrap_or(i32::MAX),
             delay_level: extras.delay_level,
+            is_half: extras.transaction == TransactionPhase::Prepare,
         })
     }
 }
@@ -526,8 +616,17 @@ impl Receive<Appended> for ProducerSession {
     }
 }
 
+impl Receive<Check> for ProducerSession {
+    fn receive(&mut self, check: Check, _ctx: &mut Ctx<'_, Self>) {
+        let push = Response::CheckTransaction(check.check);
+        self.connection
+            .answer_with_log(PUSH, push, vec![check.record]);
+    }
+}
+
 impl Drop for ProducerSession {
     fn drop(&mut self) {
+        self.leave_producers();
         self.context.credits.give_back(self.in_flight_bytes);
     }
 }

@@ -75,8 +75,8 @@ impl Dispatcher {
             });
         let position = self.dispatch.position();
         // Before anybody can make a checkpoint behind them.
-        let moved = self.dispatch.take_moved();
-        self.context.store.moved.note(&moved, position);
+        let met = self.dispatch.take_met();
+        self.context.store.unseen.note(&met, position);
         let store_ms = self.dispatch.last_store_timestamp_ms();
         self.context.positions.set_dispatched(position, store_ms);
         let done = match advanced {

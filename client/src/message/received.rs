@@ -112,6 +112,12 @@ impl ReceivedMessage {
         Self::take(&mut record, None)
     }
 
+    /// The same message with another origin.
+    pub(crate) fn of(mut self, origin: Arc<Origin>) -> Self {
+        self.origin = origin;
+        self
+    }
+
     fn view(&self) -> Option<RecordView<'_>> {
         // It could be read when the message was made.
         RecordView::parse(&self.record).ok()

@@ -6,6 +6,7 @@
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
 //! - `choose`, `batcher`, `retry`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages.
+//! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
 
 mod batcher;
 mod budget;
@@ -22,6 +23,7 @@ mod retry;
 mod strand;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +47,7 @@ pub use delivery::{Delivery, SendReceipt, SendStatus};
 use ids::UniqueIds;
 use keeper::Kept;
 use lane::Lane;
+pub use transaction::{Transaction, TransactionProducer, TransactionProducerBuilder};
 
 #[derive(Debug, Clone)]
 struct Settings {

@@ -27,5 +27,7 @@ pub(crate) fn request_name(request: &Request) -> &'static str {
         Request::UnregisterBroker { .. } => "unregister broker",
         Request::Admin(_) => "admin request",
         Request::SendBack(_) => "send back",
+        Request::JoinProducers { .. } => "join producers",
+        Request::EndTransaction(_) => "end transaction",
     }
 }

@@ -93,11 +93,6 @@ pub(crate) static NOT_YET: &[NotYet] = not_yet! {
     defaultMessageRequestMode = "PULL", "make pop the way groups consume";
     defaultPopShareQueueNum = "-1", "set the queues that members of a pop group share";
     // Broker: transactions and delay.
-    transactionTimeOut = "6000", "set the age at which a half message is first checked";
-    transactionCheckMax = "15", "bound the checks of a half message";
-    transactionCheckInterval = "30000", "set the time between two checks of half messages";
-    transactionOpMsgMaxSize = "4096", "bound the batches of ended half messages";
-    transactionOpBatchInterval = "3000", "set the time between two batches of ended half messages";
     enableScheduleAsyncDeliver = "false", "deliver delayed messages side by side";
     timerWheelEnable = "true", "turn off delays to any point in time";
     timerPrecisionMs = "1000", "set the precision of such delays";

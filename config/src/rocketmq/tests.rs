@@ -217,7 +217,7 @@ fn a_log_over_several_folders_is_an_error() {
 
 #[test]
 fn keys_without_effect_are_kept_with_their_reason() {
-    let layer = layer("sendMessageThreadPoolNums=128\ntransactionCheckMax=15\naclEnable=false");
+    let layer = layer("sendMessageThreadPoolNums=128\ntimerPrecisionMs=1000\naclEnable=false");
     assert!(layer.warnings.is_empty() && layer.problems.is_empty());
     let kept: Vec<_> = layer
         .without_effect
@@ -226,11 +226,7 @@ fn keys_without_effect_are_kept_with_their_reason() {
         .collect();
     assert_eq!(
         kept,
-        [
-            "sendMessageThreadPoolNums",
-            "transactionCheckMax",
-            "aclEnable"
-        ]
+        ["sendMessageThreadPoolNums", "timerPrecisionMs", "aclEnable"]
     );
     let first = layer.without_effect[0].to_string();
     assert!(first.starts_with(

@@ -19,6 +19,10 @@ pub(crate) static NEEDS_NONE: &[NeedsNone] = &[
         names: &["flushDelayOffsetInterval"],
     },
     NeedsNone {
+        reason: "each half message is marked when it is settled",
+        names: &["transactionOpMsgMaxSize", "transactionOpBatchInterval"],
+    },
+    NeedsNone {
         reason: "there are no thread pools to size: actors do the work, on one thread",
         names: &[
             "sendMessageThreadPoolNums",

@@ -45,6 +45,12 @@ section!(
         default_topic_queues: u32 = 4, Rule::integer(Unit::Count, 1, 65_536).rocketmq(&["defaultTopicQueueNums"]);
         /// How long messages of each delay level wait: numbers with ms, s, m, h or d, level 1 first.
         delay_levels: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(), Rule::text().rocketmq(&["messageDelayLevel"]);
+        /// Age at which the producers of a half message that nobody settled are first asked about it.
+        transaction_timeout_ms: u64 = 6_000, Rule::integer(Unit::Milliseconds, 1, 86_400_000).rocketmq(&["transactionTimeOut"]);
+        /// Time between two rounds of asking.
+        transaction_check_interval_ms: u64 = 30_000, Rule::integer(Unit::Milliseconds, 10, 86_400_000).rocketmq(&["transactionCheckInterval"]);
+        /// How often the producers of a half message are asked before it is put aside in `TRANS_CHECK_MAX_TIME_TOPIC`.
+        transaction_check_max: u32 = 15, Rule::integer(Unit::Count, 1, 1_000_000).rocketmq(&["transactionCheckMax"]);
         /// Whether sending to an unknown topic creates it.
         auto_create_topics: bool = true, Rule::switch().rocketmq(&["autoCreateTopicEnable"]);
         /// Whether consuming as an unknown group creates it.

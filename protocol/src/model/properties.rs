@@ -34,6 +34,14 @@ pub mod keys {
     pub const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
     /// The id of the message that became a dead letter.
     pub const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
+    /// `true` on a half message, and on what it becomes.
+    pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+    /// The group of the producer that sent a half message.
+    pub const PRODUCER_GROUP: &str = "PGROUP";
+    /// The id of a transaction: that of its message.
+    pub const TRANSACTION_ID: &str = "__transactionId__";
+    /// Seconds for which the producer of a half message is not asked about it.
+    pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Messages with one value of this stay in order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
     /// W3C trace context.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::admin::AdminRequest;
 use super::hello::Hello;
 use super::route::RegisterBroker;
-use crate::model::{QueueId, QueueOffset};
+use crate::model::{PhysicalOffset, QueueId, QueueOffset};
 
 /// The header of a client's frame.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -135,6 +135,14 @@ pub enum Request {
     Admin(AdminRequest),
     /// Hands a message back that the group could not process.
     SendBack(SendBack),
+    /// Makes this connection a producer of a group: its half messages are the group's, and it is asked about those that
+    /// nobody settles.
+    JoinProducers {
+        /// The group's name.
+        group: String,
+    },
+    /// Settles a half message.
+    EndTransaction(EndTransaction),
 }
 
 /// Bits of [`Send::flags`] and [`SendBatch::flags`].
@@ -313,6 +321,29 @@ pub struct SendBack {
     pub another: Another,
     /// Retries after which it is a dead letter; 0 for as many as the group has set.
     pub max_retries: u32,
+}
+
+/// Settles a half message of the connection's producer group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct EndTransaction {
+    /// Its place among the half messages, from [`Sent`](super::response::Sent) or
+    /// [`CheckTransaction`](super::response::CheckTransaction).
+    pub half: QueueOffset,
+    /// Its place in the log, from the same.
+    pub place: PhysicalOffset,
+    /// What becomes of it.
+    pub resolution: Resolution,
+}
+
+/// What becomes of a half message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Resolution {
+    /// Consumers see it.
+    Commit,
+    /// Nobody ever does.
+    Rollback,
+    /// That is not known yet: ask again.
+    Unknown,
 }
 
 /// When a message that was handed back comes again.

@@ -73,6 +73,19 @@ pub enum Response {
         /// Why.
         reason: Failure,
     },
+    /// Push: what became of a transaction? Payload: the half message's record.
+    CheckTransaction(CheckTransaction),
+}
+
+/// Asks a producer about a half message that nobody settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct CheckTransaction {
+    /// Its place among the half messages.
+    pub half: QueueOffset,
+    /// Its place in the log.
+    pub place: PhysicalOffset,
+    /// How often this was asked since the broker started, this time included.
+    pub checks: u32,
 }
 
 /// A message is stored.

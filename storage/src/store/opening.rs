@@ -21,7 +21,7 @@ use crate::dispatch::Dispatch;
 use crate::index::KeyIndex;
 use crate::lock::StoreLock;
 use crate::metadata::{Metadata, MetadataError};
-use crate::moved::Moved;
+use crate::unseen::Unseen;
 
 /// Bytes of log that are dispatched before the memory they take in queues is given back.
 const DISPATCH_STEP_BYTES: u64 = 64 * 1024 * 1024;
@@ -73,9 +73,9 @@ impl Store {
             log.sync(log.appended())?;
         }
         let queues = Arc::new(queues);
-        let moved = Moved::load(&metadata, &queues)?;
+        let unseen = Unseen::load(&metadata, &log, &queues)?;
         let (dispatched, last_store_ms) =
-            dispatch_all(&log, &queues, &moved, &options.delays, from)?;
+            dispatch_all(&log, &queues, &unseen, &options.delays, from)?;
         forget_deletions(&metadata, &log, &queues)?;
         let index = match options.has_index {
             true => Some(KeyIndex::open(
@@ -111,7 +111,7 @@ impl Store {
             queues,
             index,
             metadata,
-            moved,
+            unseen,
             checkpoint: opened.checkpoint,
             durable: AtomicU64::new(own.durable.0),
             progress: Mutex::new(Progress {
@@ -291,7 +291,7 @@ impl Opened {
 pub(super) fn dispatch_all(
     log: &Arc<CommitLog>,
     queues: &Arc<ConsumeQueues>,
-    moved: &Moved,
+    unseen: &Unseen,
     delays: &DelayLevels,
     from: PhysicalOffset,
 ) -> Result<(u64, i64), StoreError> {
@@ -300,7 +300,7 @@ pub(super) fn dispatch_all(
     while dispatch.position() < log.appended() {
         let done = dispatch.advance(log.appended(), DISPATCH_STEP_BYTES, |_| {})?;
         messages += done.messages;
-        moved.note(&dispatch.take_moved(), dispatch.position());
+        unseen.note(&dispatch.take_met(), dispatch.position());
         queues.write_back_all()?;
     }
     Ok((messages, dispatch.last_store_timestamp_ms()))

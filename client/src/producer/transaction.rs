@@ -1,0 +1,439 @@
+//! Transactions: messages that nobody sees until their producer says so.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName, keys};
+use castmq_protocol::native::request::{
+    ANY_QUEUE, EndTransaction, Resolution, Send as SendRequest, TransactionPhase,
+};
+use castmq_protocol::native::{Request, Response, Role};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::clock::WallClock;
+use super::ids::UniqueIds;
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::link::Session;
+use crate::message::{Message, Origin, QueueChoice, ReceivedMessage};
+use crate::raw::{Payload, Pushes};
+
+/// How old a route may be.
+const ROUTE_AGE: Duration = Duration::from_secs(30);
+
+type Checking = Pin<Box<dyn Future<Output = Resolution> + Send>>;
+type Checker = Arc<dyn Fn(ReceivedMessage) -> Checking + Send + Sync>;
+
+/// Settings of a [`TransactionProducer`].
+#[must_use = "a builder does nothing until `start`"]
+pub struct TransactionProducerBuilder {
+    client: Client,
+    group: String,
+    topics: Vec<Arc<str>>,
+    checker: Checker,
+    send_timeout: Duration,
+}
+
+impl std::fmt::Debug for TransactionProducerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransactionProducerBuilder")
+            .field("group", &self.group)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TransactionProducerBuilder {
+    pub(crate) fn new(client: Client, group: &str) -> Self {
+        Self {
+            client,
+            group: group.to_owned(),
+            topics: Vec::new(),
+            checker: Arc::new(|_| Box::pin(async { Resolution::Unknown })),
+            send_timeout: Duration::from_secs(3),
+        }
+    }
+
+    /// A topic whose brokers may ask this producer from the start, about transactions that others of its group left open.
+    pub fn topic(mut self, topic: &str) -> Self {
+        self.topics.push(topic.into());
+        self
+    }
+
+    /// Says what became of a transaction that was not ended: its producer died, or its end was lost. It is asked of any
+    /// producer of the group, so the answer has to come from where all of them look, the database for instance.
+    ///
+    /// Default: [`Resolution::Unknown`], which lets the broker ask again.
+    pub fn checker<F, Fut>(mut self, checker: F) -> Self
+    where
+        F: Fn(ReceivedMessage) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Resolution> + Send + 'static,
+    {
+        self.checker = Arc::new(move |message| Box::pin(checker(message)));
+        self
+    }
+
+    /// How long beginning a transaction may take. Default: 3 s.
+    pub fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.send_timeout = timeout;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// When the brokers of a topic cannot be found. Those that cannot be reached are tried again in the background.
+    pub async fn start(self) -> Result<TransactionProducer> {
+        let (stop, _) = watch::channel(false);
+        let inner = Arc::new(Inner {
+            client: self.client,
+            group: self.group,
+            checker: self.checker,
+            send_timeout: self.send_timeout,
+            brokers: Mutex::default(),
+            stop,
+            turn: AtomicUsize::new(0),
+            ids: UniqueIds::default(),
+            clock: WallClock::start(Instant::now()),
+        });
+        for topic in &self.topics {
+            inner.brokers_of(topic).await?;
+        }
+        Ok(TransactionProducer { inner })
+    }
+}
+
+/// Sends messages in transactions: each is stored at once, and seen by consumers when it is committed.
+///
+/// A transaction that is neither committed nor rolled back, because this process ended or lost its connection, stays open;
+/// the broker asks the group's producers about it, and their checker decides.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(client: castmq_client::Client) -> castmq_client::Result<()> {
+/// use castmq_client::{Message, Resolution};
+///
+/// let producer = client
+///     .transaction_producer("payments")
+///     .topic("paid")
+///     .checker(|message| async move {
+///         match is_booked(message.unique_id()) {
+///             true => Resolution::Commit,
+///             false => Resolution::Unknown,
+///         }
+///     })
+///     .start()
+///     .await?;
+/// let transaction = producer.begin(Message::new("paid", "order 17")).await?;
+/// match book(transaction.id()) {
+///     true => transaction.commit().await?,
+///     false => transaction.rollback().await?,
+/// }
+/// # Ok(())
+/// # }
+/// # fn is_booked(id: Option<&str>) -> bool { id.is_some() }
+/// # fn book(id: &str) -> bool { !id.is_empty() }
+/// ```
+#[derive(Clone)]
+pub struct TransactionProducer {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for TransactionProducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransactionProducer")
+            .field("group", &self.inner.group)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The session at a broker, while there is one.
+type Current = watch::Receiver<Option<Arc<Session>>>;
+
+struct Inner {
+    client: Client,
+    group: String,
+    checker: Checker,
+    send_timeout: Duration,
+    /// By address.
+    brokers: Mutex<HashMap<Arc<str>, Current>>,
+    stop: watch::Sender<bool>,
+    turn: AtomicUsize,
+    ids: UniqueIds,
+    clock: WallClock,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl Inner {
+    /// The sessions of the brokers that take a topic's messages.
+    async fn brokers_of(&self, topic: &Arc<str>) -> Result<Vec<Current>> {
+        let route = self
+            .client
+            .shared
+            .routes
+            .for_writing(topic, ROUTE_AGE)
+            .await?;
+        let mut known = self.brokers.lock();
+        let brokers = route.brokers.into_iter().map(|broker| {
+            let address = broker.address;
+            let current = known
+                .entry(address.clone())
+                .or_insert_with(|| self.connect(address));
+            current.clone()
+        });
+        Ok(brokers.collect())
+    }
+
+    fn connect(&self, address: Arc<str>) -> Current {
+        let (current, sessions) = watch::channel(None);
+        let keeper = Keeper {
+            client: self.client.clone(),
+            address,
+            group: self.group.clone(),
+            checker: self.checker.clone(),
+            current,
+        };
+        tokio::spawn(keeper.keep(self.stop.subscribe()));
+        sessions
+    }
+
+    async fn begin(&self, mut message: Message) -> Result<Transaction> {
+        TopicName::new(&message.topic)?;
+        if message.property(keys::UNIQ_KEY).is_none() {
+            message.set_property(keys::UNIQ_KEY, &self.ids.next())?;
+        }
+        let id = message.property(keys::UNIQ_KEY).unwrap_or_default();
+        let id = id.to_owned();
+        let brokers = self.brokers_of(&message.topic).await?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let connected = brokers.iter().filter(|broker| broker.borrow().is_some());
+        let connected: Vec<_> = connected.collect();
+        let candidates = if connected.is_empty() {
+            brokers.iter().collect()
+        } else {
+            connected
+        };
+        let Some(broker) = candidates.get(turn % candidates.len().max(1)) else {
+            return Err(Error::TopicNotFound {
+                topic: message.topic.clone(),
+            });
+        };
+        let mut current = (*broker).clone();
+        let found = current.wait_for(Option::is_some).await;
+        let session = found.ok().and_then(|session| session.clone());
+        let session = session.ok_or(Error::Closed { what: "producer" })?;
+        let topic = session.topic(&message.topic).await?;
+        let mut extras = message.extras.take().unwrap_or_default();
+        extras.transaction = TransactionPhase::Prepare;
+        let request = Request::Send(SendRequest {
+            topic: topic.alias,
+            queue: queue_of(&message.choice),
+            flags: 0,
+            flag: message.flag,
+            sys_flag: 0,
+            born_timestamp_ms: self.clock.at(Instant::now()),
+            properties_bytes: message.properties.len() as u32,
+            extras: Some(extras),
+        });
+        let payload = Payload::lent(message.properties.as_bytes(), &message.body);
+        let answer = session.connection.request(request, payload).await?;
+        let Response::Sent(sent) = answer.header.response else {
+            return Err(session.unexpected("send"));
+        };
+        Ok(Transaction {
+            id,
+            session,
+            half: sent.queue_offset,
+            place: sent.physical_offset,
+        })
+    }
+}
+
+fn queue_of(choice: &QueueChoice) -> QueueId {
+    match choice {
+        QueueChoice::Id(id) | QueueChoice::On { id, .. } => *id,
+        // What a key is for, order, transactions do not have.
+        QueueChoice::Any | QueueChoice::Key(_) => ANY_QUEUE,
+    }
+}
+
+impl TransactionProducer {
+    /// Stores a message that nobody sees yet.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be stored, or it is not known whether it was: then it is settled by the checker.
+    pub async fn begin(&self, message: Message) -> Result<Transaction> {
+        let within = self.inner.send_timeout;
+        match timeout(within, self.inner.begin(message)).await {
+            Ok(begun) => begun,
+            Err(_) => Err(Error::Timeout {
+                request: "begin transaction",
+                address: "the brokers of the topic".into(),
+                after: within,
+                written: true,
+            }),
+        }
+    }
+}
+
+/// A message that is stored and that nobody sees yet.
+///
+/// Dropped without an end it stays open: the broker asks about it.
+#[derive(Debug)]
+#[must_use = "a transaction that is not ended has to be settled by the checker"]
+pub struct Transaction {
+    id: String,
+    session: Arc<Session>,
+    half: QueueOffset,
+    place: PhysicalOffset,
+}
+
+impl Transaction {
+    /// Its id, the message's unique id: what the checker finds with the message.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Lets consumers see the message.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known whether the broker did: then it asks, and the checker decides.
+    pub async fn commit(self) -> Result<()> {
+        self.end(Resolution::Commit).await
+    }
+
+    /// Drops the message.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known whether the broker did: then it asks, and the checker decides.
+    pub async fn rollback(self) -> Result<()> {
+        self.end(Resolution::Rollback).await
+    }
+
+    async fn end(self, resolution: Resolution) -> Result<()> {
+        end(&self.session, self.half, self.place, resolution).await
+    }
+}
+
+async fn end(
+    session: &Session,
+    half: QueueOffset,
+    place: PhysicalOffset,
+    resolution: Resolution,
+) -> Result<()> {
+    let request = Request::EndTransaction(EndTransaction {
+        half,
+        place,
+        resolution,
+    });
+    match session.ask(request).await?.header.response {
+        Response::Done => Ok(()),
+        _ => Err(session.unexpected("end transaction")),
+    }
+}
+
+/// Keeps the connection to one broker, and answers its questions.
+struct Keeper {
+    client: Client,
+    address: Arc<str>,
+    group: String,
+    checker: Checker,
+    current: watch::Sender<Option<Arc<Session>>>,
+}
+
+impl Keeper {
+    async fn keep(self, mut stop: watch::Receiver<bool>) {
+        let mut backoff = Backoff::default();
+        while !*stop.borrow() {
+            let error = tokio::select! {
+                ended = self.serve(&mut backoff) => ended,
+                _ = stop.changed() => break,
+            };
+            self.current.send_replace(None);
+            let wait = backoff.after_failure(fastrand::f64());
+            tracing::debug!(address = %self.address, %error, ?wait, "no connection for transactions");
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = stop.changed() => break,
+            }
+        }
+        if let Some(session) = self.current.send_replace(None) {
+            session.connection.close();
+        }
+    }
+
+    /// Serves one connection until it ends.
+    async fn serve(&self, backoff: &mut Backoff) -> Error {
+        match self.open().await {
+            Ok((session, mut pushes)) => {
+                backoff.reset();
+                self.current.send_replace(Some(session.clone()));
+                while let Some(push) = pushes.next().await {
+                    if let Response::CheckTransaction(check) = push.response {
+                        let checking = self.check(&session, push.payload);
+                        let Some(checking) = checking else { continue };
+                        let session = session.clone();
+                        tokio::spawn(async move {
+                            let resolution = checking.await;
+                            let ended = end(&session, check.half, check.place, resolution).await;
+                            if let Err(error) = ended {
+                                tracing::debug!(%error, "a transaction could not be settled, it will be asked about again");
+                            }
+                        });
+                    }
+                }
+                session.connection.ended().await
+            }
+            Err(error) => error,
+        }
+    }
+
+    async fn open(&self) -> Result<(Arc<Session>, Pushes)> {
+        let options = self.client.options(Role::Producer, self.client.id());
+        let (session, pushes) = Session::open(&self.address, &options).await?;
+        let group = self.group.clone();
+        match session
+            .ask(Request::JoinProducers { group })
+            .await?
+            .header
+            .response
+        {
+            Response::Done => Ok((Arc::new(session), pushes)),
+            _ => Err(session.unexpected("join producers")),
+        }
+    }
+
+    fn check(&self, session: &Session, mut record: bytes::Bytes) -> Option<Checking> {
+        let origin = |topic: &str| {
+            Arc::new(Origin {
+                topic: topic.into(),
+                broker: session.broker.clone(),
+            })
+        };
+        let message = ReceivedMessage::take(&mut record, Some(&origin("")));
+        let message = message.inspect_err(|error| {
+            tracing::warn!(%error, "a half message cannot be read");
+        });
+        let message = message.ok()?;
+        let topic = message.property(keys::REAL_TOPIC).unwrap_or_default();
+        let origin = origin(topic);
+        Some((self.checker)(message.of(origin)))
+    }
+}

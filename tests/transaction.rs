@@ -1,0 +1,262 @@
+//! Transactions: nobody sees a message before it is committed, nor ever when it is rolled back, whatever happens.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+// Figures are for whoever runs it with `--nocapture`.
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use castmq_client::{
+    Client, Message, ReceivedMessage, Resolution, SeekTo, Transaction, TransactionProducer,
+};
+use castmq_config::Settings;
+
+use support::process::Process;
+use support::{client, run, settings, start, stop};
+
+const TOPIC: &str = "paid";
+
+fn quick(data: &Path) -> Settings {
+    let mut settings = settings(data);
+    settings.broker.transaction_timeout_ms = 50;
+    settings.broker.transaction_check_interval_ms = 20;
+    settings.broker.transaction_check_max = 5;
+    settings
+}
+
+/// What the application knows of its transactions, by the body of their messages.
+type Book = Arc<Mutex<HashMap<String, Resolution>>>;
+
+fn note(book: &Book, body: &str, resolution: Resolution) {
+    let mut book = book.lock().expect("no checker panics");
+    book.insert(body.to_owned(), resolution);
+}
+
+fn text(message: &ReceivedMessage) -> String {
+    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
+}
+
+async fn producer(client: &Client, book: &Book) -> TransactionProducer {
+    let book = book.clone();
+    let producer = client
+        .transaction_producer("payments")
+        .topic(TOPIC)
+        .checker(move |message| {
+            assert_eq!(message.topic(), TOPIC);
+            let book = book.lock().expect("no checker panics");
+            let known = book.get(&text(&message)).copied();
+            async move { known.unwrap_or(Resolution::Unknown) }
+        })
+        .start();
+    producer.await.expect("a producer")
+}
+
+async fn begin(producer: &TransactionProducer, body: &str) -> Transaction {
+    let message = Message::builder(TOPIC, body.to_owned()).tag("green");
+    let begun = producer.begin(message.build().expect("a message")).await;
+    begun.expect("it is stored")
+}
+
+/// Reads a topic from its first message on, until a message has this body.
+async fn read_until(client: &Client, topic: &str, last: &str) -> Vec<ReceivedMessage> {
+    let mut consumer = client.pull_consumer("reader").build().expect("a consumer");
+    let queues = consumer.queues(topic).await.expect("queues");
+    consumer.assign(queues.clone()).await.expect("assigned");
+    for queue in &queues {
+        consumer
+            .seek(queue, SeekTo::Earliest)
+            .await
+            .expect("sought");
+    }
+    let mut read = Vec::new();
+    loop {
+        let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
+        let is_last = messages.iter().any(|message| text(message) == last);
+        read.extend(messages);
+        if is_last {
+            return read;
+        }
+    }
+}
+
+fn bodies(messages: &[ReceivedMessage]) -> Vec<String> {
+    let mut bodies: Vec<_> = messages.iter().map(text).collect();
+    bodies.sort();
+    bodies
+}
+
+#[test]
+fn a_message_is_seen_when_it_is_committed_and_never_when_it_is_rolled_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = quick(folder.path());
+        settings.broker.transaction_timeout_ms = 60_000;
+        settings.broker.default_topic_queues = 1;
+        let node = start(&settings).await;
+        let client = client(&node).await;
+        let producer = producer(&client, &Book::default()).await;
+        let first = begin(&producer, "first").await;
+        let second = begin(&producer, "second").await;
+        let third = begin(&producer, "third").await;
+        second.rollback().await.expect("a rollback");
+        let id = third.id().to_owned();
+        third.commit().await.expect("a commit");
+        let read = read_until(&client, TOPIC, "third").await;
+        assert_eq!(bodies(&read), ["third"]);
+        assert_eq!(read[0].unique_id(), Some(&*id));
+        assert_eq!(read[0].tag(), Some("green"));
+        assert_eq!(read[0].property("REAL_TOPIC"), None);
+        first.commit().await.expect("a commit");
+        let read = read_until(&client, TOPIC, "first").await;
+        assert_eq!(bodies(&read), ["first", "third"]);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_nobody_ends_is_asked_about_and_put_aside_in_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&quick(folder.path())).await;
+        let client = client(&node).await;
+        let book = Book::default();
+        let producer = producer(&client, &book).await;
+        for (body, resolution) in [
+            ("kept", Some(Resolution::Commit)),
+            ("dropped", Some(Resolution::Rollback)),
+            ("forgotten", None),
+        ] {
+            if let Some(resolution) = resolution {
+                note(&book, body, resolution);
+            }
+            drop(begin(&producer, body).await);
+        }
+        let aside = read_until(&client, "TRANS_CHECK_MAX_TIME_TOPIC", "forgotten").await;
+        assert_eq!(bodies(&aside), ["forgotten"]);
+        assert_eq!(aside[0].property("REAL_TOPIC"), Some(TOPIC));
+        let last = begin(&producer, "last").await;
+        last.commit().await.expect("a commit");
+        let read = read_until(&client, TOPIC, "last").await;
+        assert_eq!(bodies(&read), ["kept", "last"]);
+        stop(node).await;
+    });
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn spawn(data: &Path) -> Process {
+    let settings = [
+        ("broker.transaction_timeout_ms", "200"),
+        ("broker.transaction_check_interval_ms", "50"),
+        ("broker.transaction_check_max", "100000"),
+        ("store.commit_log_segment_bytes", "8388608"),
+        ("store.index_hash_slots", "1000"),
+        ("store.index_max_entries", "10000"),
+        ("limits.max_message_bytes", "1048576"),
+    ];
+    let mut broker = Process::spawn(data, &settings);
+    broker.ready();
+    broker
+}
+
+/// Begins transactions and ends them at random, until the broker is gone.
+async fn work(producer: TransactionProducer, book: Book, name: String) {
+    for number in 0.. {
+        let body = format!("{name}/{number}");
+        let message = Message::new(TOPIC, body.clone());
+        let Ok(transaction) = producer.begin(message).await else {
+            // It may be stored: then it is rolled back when the broker asks, since nothing was booked.
+            note(&book, &body, Resolution::Rollback);
+            return;
+        };
+        let resolution = match fastrand::u8(..3) {
+            0 => Resolution::Rollback,
+            _ => Resolution::Commit,
+        };
+        note(&book, &body, resolution);
+        let ended = match (fastrand::u8(..4), resolution) {
+            // Left to the checker.
+            (0, _) => continue,
+            (_, Resolution::Commit) => transaction.commit().await,
+            _ => transaction.rollback().await,
+        };
+        if ended.is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn transactions_survive_kill_9_and_are_seen_once_or_never() {
+    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    run(async {
+        let book = Book::default();
+        for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
+            let broker = spawn(&data);
+            let client = Client::connect(&broker.name_server)
+                .await
+                .expect("a client");
+            let producer = producer(&client, &book).await;
+            let tasks: Vec<_> = (0..8)
+                .map(|task| {
+                    let name = format!("{cycle}/{task}");
+                    actix_rt::spawn(work(producer.clone(), book.clone(), name))
+                })
+                .collect();
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(20..400))).await;
+            let panics = broker.panics();
+            broker.kill();
+            assert_eq!(panics, Vec::<String>::new());
+            drop(producer);
+            for task in tasks {
+                task.await.expect("no task panics");
+            }
+        }
+        let broker = spawn(&data);
+        let client = Client::connect(&broker.name_server)
+            .await
+            .expect("a client");
+        let producer = producer(&client, &book).await;
+        let wanted: HashSet<_> = {
+            let book = book.lock().expect("no checker panics");
+            let commits = book.iter().filter(|(_, end)| **end == Resolution::Commit);
+            commits.map(|(body, _)| body.clone()).collect()
+        };
+        let mut read = Vec::new();
+        for round in 0.. {
+            let last = format!("last {round}");
+            begin(&producer, &last)
+                .await
+                .commit()
+                .await
+                .expect("a commit");
+            read = bodies(&read_until(&client, TOPIC, &last).await);
+            let seen: HashSet<_> = read.iter().cloned().collect();
+            if wanted.is_subset(&seen) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        read.retain(|body| !body.starts_with("last"));
+        let seen: HashSet<_> = read.iter().cloned().collect();
+        assert_eq!(seen.len(), read.len(), "some came twice: {read:?}");
+        let rolled_back: Vec<_> = seen.difference(&wanted).collect();
+        assert!(rolled_back.is_empty(), "{rolled_back:?}");
+        let all = book.lock().expect("no checker panics").len();
+        println!("{} committed of {all} transactions", wanted.len());
+        broker.kill();
+    });
+}
