@@ -4,10 +4,12 @@
 //!
 //! - [`model`]: the domain types (topic, group, queue, offsets, properties), validated once and trusted afterwards.
 //! - [`record`]: RocketMQ's commit-log record, written and read; the same bytes lie in the log and travel to consumers.
+//! - [`filter`]: what decides whether a consumer wants a message: tags, SQL92, JMS selectors.
 //! - [`native`]: CastMQ's own wire: preface, length-prefixed frames, bincode headers, raw payloads.
 //!
 //! Nothing here knows sockets, files or actors.
 
+pub mod filter;
 pub mod model;
 pub mod native;
 pub mod record;
