@@ -4,6 +4,7 @@
 //! - [`queue`]: a queue with its waiting consumers; [`queues`] finds those that are awake.
 //! - [`cold_reader`]: reads that would wait for the disk.
 //! - [`assignment`]: which member gets which queue. Pure.
+//! - [`pop`]: the ledger of per-message acknowledgement. Pure.
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
 
 pub(crate) mod assignment;
@@ -11,5 +12,10 @@ pub(crate) mod cold_reader;
 pub(crate) mod consumer_group;
 pub(crate) mod fetch;
 pub(crate) mod groups;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the actor that owns the ledgers is not here yet")
+)]
+pub(crate) mod pop;
 pub(crate) mod queue;
 pub(crate) mod queues;
