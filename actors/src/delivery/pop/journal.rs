@@ -58,7 +58,7 @@ pub(crate) enum Entry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Journal {
     entries: Vec<Entry>,
-    /// The last entry with keys, as long as only messages handed out follow it.
+    /// The last entry with keys.
     keyed_at: Option<usize>,
 }
 
@@ -85,11 +85,9 @@ impl Journal {
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
-        self.keyed_at = match entry {
-            Entry::Keyed { .. } => Some(self.entries.len()),
-            Entry::HandedOut { .. } => self.keyed_at,
-            _ => None,
-        };
+        if let Entry::Keyed { .. } = entry {
+            self.keyed_at = Some(self.entries.len());
+        }
         self.entries.push(entry);
     }
 
@@ -131,7 +129,8 @@ impl Journal {
         });
     }
 
-    /// Adds a key. It may go before messages handed out since the last one: those are earlier ones.
+    /// Adds a key. When it continues the last ones it goes before what happened since: that was about earlier offsets,
+    /// and a message is held or free by what is settled in the end.
     pub(super) fn keyed(&mut self, offset: u64, key: u64) {
         let last = self.keyed_at.and_then(|at| self.entries.get_mut(at));
         if let Some(Entry::Keyed { first, keys }) = last

@@ -118,7 +118,7 @@ fn what_the_filter_passes_over_counts_as_settled() {
 
 #[test]
 fn what_is_not_on_offer_is_refused_and_nothing_is_written() {
-    let mut bench = bench_of(Order::Unordered, 2);
+    let mut bench = bench_of(Order::Unordered, 1);
     bench.pop(1);
     bench.journal.clear();
     let terms = Terms {
@@ -128,7 +128,7 @@ fn what_is_not_on_offer_is_refused_and_nothing_is_written() {
     let mut hand_out = bench
         .ledger
         .hand_out(bench.now_ms, terms, &mut bench.journal);
-    for offset in [0, 2, u64::MAX] {
+    for offset in [0, 1, 2, u64::MAX] {
         assert_eq!(hand_out.take(QueueOffset(offset), None), Taken::Refused);
         assert!(!hand_out.pass_over(QueueOffset(offset)));
     }
@@ -398,10 +398,10 @@ fn a_rocketmq_handle_acknowledges_though_it_does_not_say_the_attempt() {
 fn memory_follows_what_is_out_and_not_what_ever_was() {
     let mut bench = bench(Order::Unordered);
     let mut receipt = bench.pop(2)[0];
-    // The end moves away and back within a millisecond, and on.
-    for round in 0..100_000_u32 {
+    // The end moves away and back, then stays the same, within a millisecond.
+    for round in 0..10_000_u32 {
         let (now_ms, journal) = (bench.now_ms, &mut bench.journal);
-        let invisible_ms = 1_000_000 + round % 2 * 1_000 + round / 10_000;
+        let invisible_ms = 1_000_000 + if round < 5_000 { round % 2 } else { 7 };
         receipt = bench
             .ledger
             .change_invisible(now_ms, &receipt, invisible_ms, journal)
