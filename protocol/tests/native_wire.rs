@@ -11,13 +11,13 @@ use castmq_protocol::native::frame::{
 };
 use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
-    ANY_QUEUE, Another, EndTransaction, Filter, GroupMode, JoinGroup, Pull, QueuePosition,
-    Resolution, Send, SendBack, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue,
+    ANY_QUEUE, Acknowledge, Another, ChangeInvisible, EndTransaction, Filter, GroupMode, JoinGroup,
+    Pop, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue,
     TopicSubscription, TraceContext, TransactionPhase, send_flags,
 };
 use castmq_protocol::native::response::{
-    AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined, PUSH,
-    PullStatus, Pulled, QueueRange, SendStatus, Sent,
+    Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined,
+    PUSH, Popped, PullStatus, Pulled, QueueRange, RefusedReceipt, SendStatus, Sent,
 };
 use castmq_protocol::native::route::{
     BrokerQueues, BrokerSet, DataVersion, RegisterBroker, Registered, TopicQueues, TopicRoute,
@@ -261,8 +261,39 @@ fn requests() -> Vec<Request> {
             place: PhysicalOffset(6),
             resolution: Resolution::Rollback,
         }),
+        Request::Pop(Pop {
+            group: 2,
+            topic: 1,
+            queue: ANY_QUEUE,
+            max_messages: 32,
+            invisible_ms: 60_000,
+            wait_ms: 15_000,
+            from: StartFrom::Latest,
+            filter: Filter::All,
+            ordered: true,
+            attempt_id: Some(8),
+        }),
+        Request::Acknowledge(Acknowledge {
+            group: 2,
+            topic: 1,
+            receipts: vec![POP_RECEIPT],
+        }),
+        Request::ChangeInvisible(ChangeInvisible {
+            group: 2,
+            topic: 1,
+            receipt: POP_RECEIPT,
+            invisible_ms: 5_000,
+        }),
     ]
 }
+
+const POP_RECEIPT: PopReceipt = PopReceipt {
+    queue: QueueId(3),
+    offset: QueueOffset(4),
+    popped_at_ms: 1_700_000_000_000,
+    invisible_ms: 60_000,
+    attempt: 2,
+};
 
 fn responses() -> Vec<Response> {
     let range = QueueRange {
@@ -401,6 +432,18 @@ fn responses() -> Vec<Response> {
             place: PhysicalOffset(6),
             checks: 2,
         }),
+        Response::Popped(Popped {
+            receipts: vec![POP_RECEIPT],
+        }),
+        Response::Acknowledged(Acknowledged {
+            refused: vec![RefusedReceipt {
+                place: 1,
+                failure: Failure::never(ErrorCode::ReceiptExpired, "late"),
+            }],
+        }),
+        Response::InvisibleChanged {
+            receipt: POP_RECEIPT,
+        },
     ]
 }
 

@@ -20,6 +20,8 @@ pub const BENCHMARK: &str = "BenchmarkTest";
 pub const TRACE: &str = "RMQ_SYS_TRACE_TOPIC";
 /// Messages for any time.
 pub const TIMER: &str = "rmq_sys_wheel_timer";
+/// Who has which popped message, and until when.
+pub const POP_JOURNAL: &str = "rmq_sys_pop_journal";
 
 /// Whether a client is forbidden to send to this topic directly.
 pub fn is_closed_to_clients(topic: &str) -> bool {
@@ -31,6 +33,7 @@ pub fn is_closed_to_clients(topic: &str) -> bool {
             | TRANSACTION_UNRESOLVED
             | SELF_TEST
             | OFFSET_MOVED_EVENT
+            | POP_JOURNAL
     )
 }
 

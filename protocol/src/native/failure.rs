@@ -65,6 +65,12 @@ pub enum ErrorCode {
     Conflict,
     /// A bug in the broker.
     Internal,
+    /// The message's invisible time has ended: it is, or will be, handed out again.
+    ReceiptExpired,
+    /// No message is out with this receipt.
+    ReceiptUnknown,
+    /// The message is acknowledged, or a dead letter: nothing can be changed any more.
+    MessageSettled,
 }
 
 /// Whether the request may be sent again.

@@ -143,6 +143,12 @@ pub enum Request {
     },
     /// Settles a half message.
     EndTransaction(EndTransaction),
+    /// Takes messages that nobody else gets for a while, to be acknowledged one by one.
+    Pop(Pop),
+    /// Says that popped messages are processed.
+    Acknowledge(Acknowledge),
+    /// Lets a popped message's invisible time end later, or earlier.
+    ChangeInvisible(ChangeInvisible),
 }
 
 /// Bits of [`Send::flags`] and [`SendBatch::flags`].
@@ -333,6 +339,74 @@ pub struct EndTransaction {
     pub place: PhysicalOffset,
     /// What becomes of it.
     pub resolution: Resolution,
+}
+
+/// Takes messages that no other member of the group gets for a while. Each comes with a [`PopReceipt`]; one that is not
+/// acknowledged in time is handed out again.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Pop {
+    /// The group.
+    pub group: GroupAlias,
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The queue, or [`ANY_QUEUE`] for all of them.
+    pub queue: QueueId,
+    /// At most this many messages.
+    pub max_messages: u32,
+    /// How long nobody else gets them, in milliseconds; 1 or more.
+    pub invisible_ms: u32,
+    /// How long to wait for a message when there is none, in milliseconds; 0 for not at all.
+    pub wait_ms: u32,
+    /// Where the group begins when it has read nothing of the topic: [`StartFrom::Earliest`] or [`StartFrom::Latest`].
+    pub from: StartFrom,
+    /// Which messages.
+    pub filter: Filter,
+    /// In order: while a message of a queue is out nobody gets another one of that queue.
+    pub ordered: bool,
+    /// Names an ordered pop. Repeated under the same name, because its answer was lost, it gets the messages again that are
+    /// still out.
+    pub attempt_id: Option<u64>,
+}
+
+/// Which delivery of a message is meant: a message that is handed out again, or whose invisible time was changed, has a new
+/// one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct PopReceipt {
+    /// The message's queue.
+    pub queue: QueueId,
+    /// Its place there.
+    pub offset: QueueOffset,
+    /// When it was handed out, by the broker's clock, in milliseconds since the epoch.
+    pub popped_at_ms: i64,
+    /// How long nobody else gets it, in milliseconds.
+    pub invisible_ms: u32,
+    /// How often it has been handed out, this time included.
+    pub attempt: u32,
+}
+
+/// Says that popped messages of a topic are processed. Saying it again is harmless.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Acknowledge {
+    /// The group.
+    pub group: GroupAlias,
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The receipts that came with them.
+    pub receipts: Vec<PopReceipt>,
+}
+
+/// Lets a popped message's invisible time end `invisible_ms` from now: later than it would, because processing takes longer,
+/// or earlier, 0 for at once, because it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ChangeInvisible {
+    /// The group.
+    pub group: GroupAlias,
+    /// The topic.
+    pub topic: TopicAlias,
+    /// The receipt that came with the message. It is void afterwards.
+    pub receipt: PopReceipt,
+    /// In milliseconds from now.
+    pub invisible_ms: u32,
 }
 
 /// What becomes of a half message.

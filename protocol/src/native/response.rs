@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use super::admin::AdminResponse;
 use super::failure::Failure;
 use super::hello::Welcome;
-use super::request::{GroupAlias, TopicAlias, TopicQueue};
+use super::request::{GroupAlias, PopReceipt, TopicAlias, TopicQueue};
 use super::route::{Registered, TopicRoute};
 use crate::model::{PhysicalOffset, QueueId, QueueOffset};
 
@@ -75,6 +75,38 @@ pub enum Response {
     },
     /// Push: what became of a transaction? Payload: the half message's record.
     CheckTransaction(CheckTransaction),
+    /// A pop's messages. Payload: records, one behind the other.
+    Popped(Popped),
+    /// Popped messages are settled, but for some.
+    Acknowledged(Acknowledged),
+    /// A popped message's invisible time has changed.
+    InvisibleChanged {
+        /// The receipt to acknowledge it with from now on.
+        receipt: PopReceipt,
+    },
+}
+
+/// A pop's messages.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Popped {
+    /// One for each record of the payload, in their order.
+    pub receipts: Vec<PopReceipt>,
+}
+
+/// Which messages an [`Acknowledge`](super::request::Acknowledge) did not settle.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Acknowledged {
+    /// Those that were refused; all others are settled.
+    pub refused: Vec<RefusedReceipt>,
+}
+
+/// A receipt that settles nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RefusedReceipt {
+    /// Its place among the request's receipts.
+    pub place: u32,
+    /// Why.
+    pub failure: Failure,
 }
 
 /// Asks a producer about a half message that nobody settled.
