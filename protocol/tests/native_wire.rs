@@ -12,8 +12,9 @@ use castmq_protocol::native::frame::{
 use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
     ANY_QUEUE, Acknowledge, Another, ChangeInvisible, EndTransaction, Filter, GroupMode, JoinGroup,
-    Pop, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue,
-    TopicSubscription, TraceContext, TransactionPhase, send_flags,
+    Pop, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras,
+    StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext, TransactionPhase,
+    send_flags,
 };
 use castmq_protocol::native::response::{
     Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined,

@@ -24,6 +24,7 @@ use super::topics::Topics;
 use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::groups::Groups;
+use crate::delivery::popper::Popper;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
 use crate::delivery::schedule::Schedule;
@@ -287,6 +288,7 @@ fn plan(
     });
     let schedule = child!("schedule", Schedule::new);
     let transactions = child!("transactions", Transactions::new);
+    let popper = child!("popper", Popper::new);
     let queues = Child::supervisor("queues", crowd());
     let groups = Child::supervisor("groups", crowd());
     let sessions = Child::supervisor("sessions", crowd());
@@ -301,6 +303,7 @@ fn plan(
         cold_reader: cold_reader.actor_ref(),
         schedule: schedule.actor_ref(),
         transactions: transactions.actor_ref(),
+        popper: popper.actor_ref(),
         queues: queues.actor_ref(),
         groups: groups.actor_ref(),
         sessions: sessions.actor_ref(),
@@ -319,7 +322,8 @@ fn plan(
         .child_on(data, metadata);
     let delivery = Plan::new(Strategy::OneForOne)
         .child_on(data, schedule)
-        .child_on(data, transactions);
+        .child_on(data, transactions)
+        .child_on(data, popper);
     let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));
     let mut registrars = Vec::new();
     for address in name_servers {

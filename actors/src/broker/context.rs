@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::consumer_group::ConsumerGroup;
 use crate::delivery::groups::Groups;
+use crate::delivery::popper::Popper;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
 use crate::delivery::schedule::Schedule;
@@ -67,6 +68,7 @@ pub(crate) struct BrokerActors {
     pub(crate) cold_reader: ActorRef<ColdReader>,
     pub(crate) schedule: ActorRef<Schedule>,
     pub(crate) transactions: ActorRef<Transactions>,
+    pub(crate) popper: ActorRef<Popper>,
     pub(crate) queues: ActorRef<Supervisor>,
     pub(crate) groups: ActorRef<Supervisor>,
     pub(crate) sessions: ActorRef<Supervisor>,

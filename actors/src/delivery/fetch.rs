@@ -166,7 +166,8 @@ fn fitting(units: &[ConsumeUnit], max_bytes: u32) -> usize {
         .min(units.len())
 }
 
-fn is_hot(log: &CommitLog, units: &[ConsumeUnit]) -> bool {
+/// Whether reading these records would not wait for the disk.
+pub(crate) fn is_hot(log: &CommitLog, units: &[ConsumeUnit]) -> bool {
     let (Some(first), Some(last)) = (units.first(), units.last()) else {
         return true;
     };

@@ -7,7 +7,7 @@
 //! - [`retry`]: what becomes of a message that a group could not process. Pure.
 //! - [`transactions`]: half messages and what becomes of them; [`producers`]: who can be asked.
 //! - [`assignment`]: which member gets which queue. Pure.
-//! - [`pop`]: the ledger of per-message acknowledgement. Pure.
+//! - [`pop`]: the ledger of per-message acknowledgement, pure; [`popper`]: hands messages out by it.
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
 
 pub(crate) mod assignment;
@@ -15,11 +15,8 @@ pub(crate) mod cold_reader;
 pub(crate) mod consumer_group;
 pub(crate) mod fetch;
 pub(crate) mod groups;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the actor that owns the ledgers is not here yet")
-)]
 pub(crate) mod pop;
+pub(crate) mod popper;
 pub(crate) mod producers;
 pub(crate) mod queue;
 pub(crate) mod queues;

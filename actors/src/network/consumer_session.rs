@@ -2,11 +2,13 @@
 //! speaks for the client in its groups.
 //!
 //! - `groups`: membership and assignments; `offsets`: how far groups and queues are; `pulls`: reading once;
-//!   `pace`: how fast old messages go; `send_back`: messages that could not be processed.
+//!   `pace`: how fast old messages go; `send_back`: messages that could not be processed; `pops`: messages that are
+//!   acknowledged one by one.
 
 mod groups;
 mod offsets;
 mod pace;
+mod pops;
 mod pulls;
 mod send_back;
 
@@ -29,6 +31,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::pace::{Pace, REST};
+use self::pops::Pops;
 use self::pulls::WaitingPull;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::{ensure_group, ensure_topic};
@@ -104,6 +107,7 @@ pub(crate) struct ConsumerSession {
     announcing: usize,
     /// Messages that were handed back and are not stored again yet.
     returning: usize,
+    pops: Pops,
     /// Subscriptions that stand still because too much waits to be written, or because the session rests.
     is_held_back: bool,
     pace: Pace,
@@ -129,11 +133,13 @@ impl ConsumerSession {
         connection: Connection,
         client: Client,
     ) -> Result<Self, Failure> {
+        let memberships = Memberships::new(context.clone(), &client);
         Ok(Self {
+            pops: Pops::new(context.actors()?.popper.clone(), memberships.member()),
             connection,
             topics: Aliases::new("topic", MAX_ALIASES),
             groups: Aliases::new("group", MAX_ALIASES),
-            memberships: Memberships::new(context.clone(), &client),
+            memberships,
             client,
             subscriptions: HashMap::new(),
             next_epoch: 0,
@@ -191,6 +197,9 @@ impl ConsumerSession {
             Request::LeaveGroup { group } => self.leave(group),
             Request::ReleaseQueues { group, queues } => self.release(group, &queues),
             Request::SendBack(back) => self.send_back(correlation, &back, ctx),
+            Request::Pop(pop) => self.pop(correlation, &pop, ctx),
+            Request::Acknowledge(ack) => self.acknowledge(correlation, ack, ctx),
+            Request::ChangeInvisible(change) => self.change_invisible(correlation, &change, ctx),
             _ => Err(self.client.wrong_role()),
         };
         match answer {
@@ -421,7 +430,7 @@ impl Session for ConsumerSession {
     }
 
     fn is_owing(&self) -> bool {
-        self.announcing > 0 || self.returning > 0
+        self.announcing > 0 || self.returning > 0 || self.pops.is_owing()
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use castmq_protocol::native::request::{Pop, Pull};
 use castmq_protocol::native::{
     ClientHeader, Failure, Hello, PREFACE, Request, Response, ServerHeader, VERSION, Welcome,
 };
@@ -345,8 +346,8 @@ impl Connection {
     /// Asks. The request is on its way before the future is polled; dropping the future does not take it back.
     pub fn request(&self, request: Request, payload: Payload<'_>) -> Answer {
         let mut timeout = self.handle.request_timeout;
-        if let Request::Pull(pull) = &request {
-            timeout = Duration::from_millis(pull.wait_ms.into()) + PULL_GRACE;
+        if let Request::Pull(Pull { wait_ms, .. }) | Request::Pop(Pop { wait_ms, .. }) = &request {
+            timeout = Duration::from_millis((*wait_ms).into()) + PULL_GRACE;
         }
         self.request_within(timeout, request, payload)
     }

@@ -89,6 +89,7 @@ impl Ledger {
     }
 
     /// Settles a message by its receipt.
+    #[cfg(test)]
     pub(crate) fn acknowledge(
         &mut self,
         now_ms: i64,
@@ -212,7 +213,7 @@ impl Ledger {
     }
 
     /// How often the message at an offset was handed out.
-    pub(super) fn attempts(&self, offset: u64) -> u32 {
+    pub(crate) fn attempts(&self, offset: u64) -> u32 {
         match self.window.get(offset) {
             Some(Slot::Out { delivery, .. }) => delivery.attempt,
             _ => 0,

@@ -28,6 +28,10 @@ pub(crate) mod encoding;
 mod ends;
 pub(crate) mod error;
 pub(crate) mod hand_out;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "RocketMQ's protocol is not spoken yet")
+)]
 pub(crate) mod handle;
 pub(crate) mod journal;
 mod keys;

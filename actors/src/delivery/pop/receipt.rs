@@ -12,8 +12,7 @@ const MAX_TEXT_BYTES: usize = 63;
 /// Says which delivery of a message is meant. A message handed out again, or whose invisible time was changed, has a
 /// new one.
 ///
-/// Text: `offset:popped_at_ms:invisible_ms:attempt`, decimal. Binary: the same in this order as u64, i64, u32, u32,
-/// big-endian.
+/// Text: `offset:popped_at_ms:invisible_ms:attempt`, decimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Receipt {
     /// Where the message is in its queue.
@@ -26,7 +25,7 @@ pub(crate) struct Receipt {
     pub(crate) attempt: u32,
 }
 
-/// A text or bytes that are not a receipt.
+/// A text that is not a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ReceiptTextError {
     /// The text is none of ours.
@@ -38,58 +37,11 @@ pub(crate) enum ReceiptTextError {
         /// The beginning of the text.
         text: String,
     },
-    /// Too few or too many bytes.
-    #[error(
-        "a receipt has {expected} bytes, this has {length}: send back the one that came with the message"
-    )]
-    Length {
-        /// Bytes that there are.
-        length: usize,
-        /// Bytes that there have to be.
-        expected: usize,
-    },
 }
 
 impl Receipt {
     /// The attempt of a receipt that was read from a RocketMQ handle, which does not say it.
     pub(crate) const ANY_ATTEMPT: u32 = 0;
-
-    /// Bytes of the binary form.
-    pub(crate) const BYTES: usize = 24;
-
-    /// The binary form.
-    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        let (offset, rest) = bytes.split_at_mut(8);
-        let (popped_at, rest) = rest.split_at_mut(8);
-        let (invisible, attempt) = rest.split_at_mut(4);
-        offset.copy_from_slice(&self.offset.0.to_be_bytes());
-        popped_at.copy_from_slice(&self.popped_at_ms.to_be_bytes());
-        invisible.copy_from_slice(&self.invisible_ms.to_be_bytes());
-        attempt.copy_from_slice(&self.attempt.to_be_bytes());
-        bytes
-    }
-
-    /// Reads the binary form.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, ReceiptTextError> {
-        Self::read(bytes).ok_or(ReceiptTextError::Length {
-            length: bytes.len(),
-            expected: Self::BYTES,
-        })
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (offset, rest) = bytes.split_first_chunk()?;
-        let (popped_at, rest) = rest.split_first_chunk()?;
-        let (invisible, rest) = rest.split_first_chunk()?;
-        let (attempt, rest) = rest.split_first_chunk()?;
-        rest.is_empty().then_some(Self {
-            offset: QueueOffset(u64::from_be_bytes(*offset)),
-            popped_at_ms: i64::from_be_bytes(*popped_at),
-            invisible_ms: u32::from_be_bytes(*invisible),
-            attempt: u32::from_be_bytes(*attempt),
-        })
-    }
 }
 
 impl fmt::Display for Receipt {
@@ -149,13 +101,6 @@ mod tests {
     #[test]
     fn the_forms_stay_as_they_are() {
         assert_eq!(RECEIPT.to_string(), "17:1760000000000:60000:2");
-        assert_eq!(
-            RECEIPT.to_bytes(),
-            [
-                0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 1, 0x99, 0xc8, 0x2c, 0xc0, 0, 0, 0, 0xea, 0x60, 0,
-                0, 0, 2
-            ]
-        );
     }
 
     #[test]
@@ -180,26 +125,13 @@ mod tests {
         assert!(error.len() < 400, "{error}");
     }
 
-    #[test]
-    fn bytes_of_another_length_are_refused() {
-        let bytes = RECEIPT.to_bytes();
-        for length in 0..bytes.len() {
-            assert!(Receipt::from_bytes(&bytes[..length]).is_err());
-        }
-        assert_eq!(
-            Receipt::from_bytes(&[0; 25]).unwrap_err().to_string(),
-            "a receipt has 24 bytes, this has 25: send back the one that came with the message"
-        );
-    }
-
     proptest! {
         #[test]
-        fn every_receipt_comes_back_from_text_and_bytes(
+        fn every_receipt_comes_back_from_text(
             offset: u64, popped_at_ms: i64, invisible_ms: u32, attempt: u32,
         ) {
             let receipt = Receipt { offset: QueueOffset(offset), popped_at_ms, invisible_ms, attempt };
             prop_assert_eq!(receipt.to_string().parse(), Ok(receipt));
-            prop_assert_eq!(Receipt::from_bytes(&receipt.to_bytes()), Ok(receipt));
         }
 
         #[test]

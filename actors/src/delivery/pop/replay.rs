@@ -37,9 +37,19 @@ impl Ledger {
         settings: Settings,
         entries: impl IntoIterator<Item = &'a Entry>,
     ) -> Result<Self, ReplayError> {
-        let mut ledger: Option<Self> = None;
+        let mut ledger = None;
+        Self::replay_on(&mut ledger, settings, entries)?;
+        ledger.ok_or(ReplayError::NoSnapshot)
+    }
+
+    /// Goes on with a replay. After an error nothing can be said of the ledger but what the next snapshot says.
+    pub(crate) fn replay_on<'a>(
+        ledger: &mut Option<Self>,
+        settings: Settings,
+        entries: impl IntoIterator<Item = &'a Entry>,
+    ) -> Result<(), ReplayError> {
         for entry in entries {
-            match (entry, &mut ledger) {
+            match (entry, &mut *ledger) {
                 (Entry::Start { floor, .. }, _) => {
                     ledger.insert(Self::new(settings, *floor)).apply(entry)?;
                 }
@@ -47,7 +57,7 @@ impl Ledger {
                 (_, None) => return Err(ReplayError::NoSnapshot),
             }
         }
-        ledger.ok_or(ReplayError::NoSnapshot)
+        Ok(())
     }
 
     fn apply(&mut self, entry: &Entry) -> Result<(), ReplayError> {

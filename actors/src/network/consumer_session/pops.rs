@@ -1,0 +1,233 @@
+//! Messages that are acknowledged one by one.
+
+use castmq_protocol::native::request::{
+    ANY_QUEUE, Acknowledge, ChangeInvisible, Pop, PopReceipt, StartFrom,
+};
+use castmq_protocol::native::response::{Acknowledged, Popped, RefusedReceipt};
+
+use super::*;
+use crate::delivery::pop::error::ReceiptError;
+use crate::delivery::popper::{self, HandedOut, Popper, Refused, Withdraw, refusal};
+use crate::supervision::{ActorRef, AskError};
+
+/// Messages of one answer.
+const MAX_MESSAGES: u32 = 1024;
+
+/// Bytes of one answer, but always one message.
+const MAX_BYTES: u32 = 1024 * 1024;
+
+/// Pops of one connection that may wait.
+const MAX_WAITING: usize = 1024;
+
+/// Acknowledgements of one connection that may be on their way to the log.
+const MAX_SETTLING: usize = 4096;
+
+/// What the session has asked the popper. Dropping it withdraws what waits.
+pub(super) struct Pops {
+    popper: ActorRef<Popper>,
+    member: u64,
+    waiting: usize,
+    settling: usize,
+    has_popped: bool,
+}
+
+impl Pops {
+    pub(super) fn new(popper: ActorRef<Popper>, member: u64) -> Self {
+        Self {
+            popper,
+            member,
+            waiting: 0,
+            settling: 0,
+            has_popped: false,
+        }
+    }
+
+    /// Whether acknowledgements are on their way.
+    pub(super) fn is_owing(&self) -> bool {
+        self.settling > 0
+    }
+}
+
+impl Drop for Pops {
+    fn drop(&mut self) {
+        if self.has_popped {
+            let member = self.member;
+            self.popper.tell(Withdraw { member });
+        }
+    }
+}
+
+impl ConsumerSession {
+    pub(super) fn pop(
+        &mut self,
+        correlation: u64,
+        pop: &Pop,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Result<Option<Response>, Refusal> {
+        let group = self.groups.get(pop.group)?.clone();
+        let queue = (pop.queue != ANY_QUEUE).then_some(pop.queue);
+        let topic = self.readable(pop.topic, queue.unwrap_or_default())?;
+        self.context.check_writes()?;
+        self.check_pop(pop, &group)?;
+        let question = popper::Pop {
+            member: self.pops.member,
+            group,
+            topic,
+            queue,
+            max_messages: pop.max_messages.min(MAX_MESSAGES),
+            max_bytes: MAX_BYTES.min(self.context.limits.max_frame_bytes / 2),
+            invisible_ms: pop.invisible_ms,
+            from: pop.from,
+            is_ordered: pop.ordered,
+            attempt_id: pop.attempt_id,
+            wait: Duration::from_millis(pop.wait_ms.into()),
+        };
+        self.pops.waiting += 1;
+        self.pops.has_popped = true;
+        let asked = self.pops.popper.ask(question);
+        ctx.then(asked, move |session, answer, _| {
+            session.popped(correlation, answer);
+        });
+        Ok(None)
+    }
+
+    fn check_pop(&self, pop: &Pop, group: &GroupName) -> Result<(), Refusal> {
+        let never = |code, message: String| Err(Refusal::never(code, message));
+        if pop.filter != Filter::All {
+            return never(
+                ErrorCode::NotSupported,
+                "filters are not supported when messages are popped: pop all messages".to_owned(),
+            );
+        }
+        if let StartFrom::Timestamp(_) = pop.from {
+            return never(
+                ErrorCode::NotSupported,
+                "a group that pops begins at the earliest or the latest message: reset its offsets to a time first"
+                    .to_owned(),
+            );
+        }
+        if pop.max_messages == 0 || pop.invisible_ms == 0 {
+            return never(
+                ErrorCode::InvalidRequest,
+                "a pop asks for one message or more, for one millisecond or more".to_owned(),
+            );
+        }
+        let config = self.context.groups.config(group.as_str());
+        if !config.is_some_and(|config| config.consume_enabled) {
+            return never(
+                ErrorCode::GroupDisabled,
+                format!("group {group} may not consume: an operator has switched it off"),
+            );
+        }
+        if self.pops.waiting >= MAX_WAITING {
+            return Err(Refusal::safe(
+                ErrorCode::Busy,
+                format!("{MAX_WAITING} pops of this connection wait already: wait for some"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn popped(&mut self, correlation: u64, answer: Result<Result<HandedOut, Refusal>, AskError>) {
+        self.pops.waiting -= 1;
+        match answer {
+            Ok(Ok(out)) => {
+                let messages = out.receipts.len() as u64;
+                self.delivered += messages;
+                self.context.meters.delivered(messages);
+                let receipts = out.receipts;
+                let response = Response::Popped(Popped { receipts });
+                self.connection
+                    .answer_with_log(correlation, response, out.records);
+            }
+            Ok(Err(refusal)) => self.connection.fail(correlation, refusal),
+            // Messages that were on their way come again.
+            Err(lost) => {
+                let refusal = Refusal::safe(ErrorCode::Busy, format!("{lost}: pop again"));
+                self.connection.fail(correlation, refusal);
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        correlation: u64,
+        ack: Acknowledge,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Result<Option<Response>, Refusal> {
+        self.check_settling()?;
+        let question = popper::Acknowledge {
+            group: self.groups.get(ack.group)?.clone(),
+            topic: self.topics.get(ack.topic)?.name.clone(),
+            receipts: ack.receipts,
+        };
+        self.pops.settling += 1;
+        let asked = self.pops.popper.ask(question);
+        ctx.then(asked, move |session, answer: Result<Refused, _>, _| {
+            let refused = answer.map(|refused| {
+                let refused = refused.into_iter().map(|(place, error)| RefusedReceipt {
+                    place,
+                    failure: refusal(&error),
+                });
+                Response::Acknowledged(Acknowledged {
+                    refused: refused.collect(),
+                })
+            });
+            session.settled(correlation, refused.map(Ok));
+        });
+        Ok(None)
+    }
+
+    pub(super) fn change_invisible(
+        &mut self,
+        correlation: u64,
+        change: &ChangeInvisible,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Result<Option<Response>, Refusal> {
+        self.check_settling()?;
+        let question = popper::ChangeInvisible {
+            group: self.groups.get(change.group)?.clone(),
+            topic: self.topics.get(change.topic)?.name.clone(),
+            receipt: change.receipt,
+            invisible_ms: change.invisible_ms,
+        };
+        self.pops.settling += 1;
+        let asked = self.pops.popper.ask(question);
+        type Changed = Result<Result<PopReceipt, ReceiptError>, AskError>;
+        ctx.then(asked, move |session, answer: Changed, _| {
+            let changed = answer.map(|changed| match changed {
+                Ok(receipt) => Ok(Response::InvisibleChanged { receipt }),
+                Err(error) => Err(refusal(&error)),
+            });
+            session.settled(correlation, changed);
+        });
+        Ok(None)
+    }
+
+    fn check_settling(&self) -> Result<(), Refusal> {
+        if self.pops.settling < MAX_SETTLING {
+            return Ok(());
+        }
+        Err(Refusal::safe(
+            ErrorCode::Busy,
+            format!(
+                "{MAX_SETTLING} acknowledgements of this connection are on their way: wait for some"
+            ),
+        ))
+    }
+
+    fn settled(&mut self, correlation: u64, answer: Result<Result<Response, Refusal>, AskError>) {
+        self.pops.settling -= 1;
+        match answer {
+            Ok(Ok(response)) => self.connection.answer(correlation, response),
+            Ok(Err(refusal)) => self.connection.fail(correlation, refusal),
+            Err(lost) => {
+                let refusal = Refusal::unknown(
+                    ErrorCode::OutcomeUnknown,
+                    format!("{lost}: acknowledging again is harmless"),
+                );
+                self.connection.fail(correlation, refusal);
+            }
+        }
+    }
+}
