@@ -65,6 +65,8 @@ pub enum ErrorCode {
     Conflict,
     /// A bug in the broker.
     Internal,
+    /// The filter is none: the message says where it is wrong.
+    InvalidFilter,
 }
 
 /// Whether the request may be sent again.
