@@ -12,6 +12,7 @@
 //! - [`store`]: all of it together: opened, kept durable, closed.
 //! - [`metadata`]: topics, groups, offsets and key-values, in sled.
 //! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
+//! - [`timer`]: messages that wait for a time.
 //!
 //! Nothing here knows actors, sockets or async.
 
@@ -27,3 +28,4 @@ pub mod lock;
 pub mod metadata;
 pub mod retention;
 pub mod store;
+pub mod timer;
