@@ -42,8 +42,8 @@ pub enum Placed {
 /// A message that came out. 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    /// The time for which it waited, in milliseconds since the epoch. Of one that came too late for its slot a restart
-    /// only knows the start of the slot that was open then.
+    /// The time for which it waited, in milliseconds since the epoch; of what [cancels](Self::cancels) the start of its
+    /// slot. Of one that came too late for its slot a restart only knows the start of the slot that was open then.
     pub deliver_at_ms: i64,
     /// Where its record starts in the log. Names it: no two entries have the same.
     pub physical: PhysicalOffset,

@@ -98,6 +98,7 @@ impl Timer {
 
     /// Puts an entry into its slot if that is being read.
     fn admit(&mut self, entry: &Entry, place: Place) -> Placed {
+        let precision_ms = self.options.precision_ms;
         let slot = match &mut self.next {
             _ if place.time == self.front.time => &mut self.front,
             Some(next) if place.time == next.time => next,
@@ -111,7 +112,7 @@ impl Timer {
                 .max(place.written_ms.saturating_sub(i64::from(i32::MAX))),
             false => place.deliver_at_ms,
         };
-        slot.push(Due {
+        let due = Due {
             deliver_at_ms,
             physical: entry.physical,
             size_bytes: entry.size_bytes,
@@ -119,7 +120,8 @@ impl Timer {
             delayed_ms: clamped(deliver_at_ms - place.written_ms),
             kind: entry.kind,
             rolls: place.rolls,
-        });
+        };
+        slot.push(due, precision_ms);
         Placed::Open
     }
 }

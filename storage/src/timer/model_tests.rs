@@ -30,6 +30,8 @@ struct Model {
     next: usize,
     /// Up to here the timer topic and what was delivered survive a power cut.
     synced: usize,
+    /// What was inserted and is not out, by its time.
+    waiting: BTreeSet<(i64, u64)>,
     /// Messages that came out since the timer was opened.
     out_now: BTreeSet<u64>,
     /// Messages that ever came out, and the slot they came from.
@@ -69,6 +71,7 @@ impl Model {
             end: 0,
             next: 0,
             synced: 0,
+            waiting: BTreeSet::new(),
             out_now: BTreeSet::new(),
             out: BTreeMap::new(),
             passed_kill_ms: NOW,
@@ -116,6 +119,9 @@ impl Model {
                 return false;
             }
             self.next += 1;
+            if !self.out.contains_key(&entry.physical.0) {
+                self.waiting.insert((entry.deliver_at_ms, entry.physical.0));
+            }
         }
         assert_eq!(self.timer.resume_offset().0, self.queue.len() as u64);
         true
@@ -175,6 +181,8 @@ impl Model {
             self.out_now.insert(entry.physical.0),
             "seed {seed}: twice, {entry:?}"
         );
+        self.waiting
+            .remove(&(entry.deliver_at_ms, entry.physical.0));
         let slot_ms = self.timer.read_time_ms();
         if let Some(before_ms) = self.out.insert(entry.physical.0, slot_ms) {
             assert!(
@@ -195,15 +203,12 @@ impl Model {
         if self.now_ms < self.latest_ms {
             return;
         }
-        for entry in &self.queue[..self.next] {
-            if entry.deliver_at_ms <= self.now_ms {
-                let is_out = self.out.contains_key(&entry.physical.0);
-                assert!(
-                    is_out,
-                    "seed {}: lost or late, {entry:?} at {}",
-                    self.seed, self.now_ms
-                );
-            }
+        if let Some((deliver_at_ms, physical)) = self.waiting.first() {
+            assert!(
+                *deliver_at_ms > self.now_ms,
+                "seed {}: {physical} of {deliver_at_ms} is lost or late",
+                self.seed
+            );
         }
     }
 
@@ -254,6 +259,15 @@ impl Model {
         assert!(resume <= self.queue.len());
         self.next = resume;
         self.out_now.clear();
+        // What the log has lost is inserted again, and comes out as if it never had.
+        let last = self.timer.last_physical();
+        self.out
+            .retain(|physical, _| Some(PhysicalOffset(*physical)) <= last);
+        let inserted = self.queue[..self.next].iter();
+        let left = inserted.filter(|entry| !self.out.contains_key(&entry.physical.0));
+        self.waiting = left
+            .map(|entry| (entry.deliver_at_ms, entry.physical.0))
+            .collect();
     }
 
     fn try_open(&self) -> Result<Timer, TimerError> {

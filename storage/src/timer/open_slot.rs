@@ -10,14 +10,14 @@ use super::slot::Slot;
 use super::unit::Unit;
 use castmq_protocol::model::PhysicalOffset;
 
-/// What comes out of a slot before another: what cancels, then what is due earlier, then what was stored earlier. The
+/// What comes out of a slot before another: what is due earlier, then what cancels, then what was stored earlier. The
 /// greatest comes first, as in the heap.
 #[derive(Debug, PartialEq, Eq)]
 struct Next(Due);
 
 impl Next {
-    fn key(&self) -> (bool, i64, PhysicalOffset) {
-        (!self.0.cancels(), self.0.deliver_at_ms, self.0.physical)
+    fn key(&self) -> (i64, bool, PhysicalOffset) {
+        (self.0.deliver_at_ms, !self.0.cancels(), self.0.physical)
     }
 }
 
@@ -73,15 +73,24 @@ impl OpenSlot {
             if unit.previous.is_some_and(|previous| previous >= at) {
                 return Err(log.damaged(at, "the unit follows one behind it"));
             }
-            self.push(due(&unit));
+            self.push(due(&unit), precision_ms);
             self.chain = unit.previous;
             *budget -= 1;
         }
         Ok(true)
     }
 
-    pub(super) fn push(&mut self, due: Due) {
-        self.heap.push(Next(due));
+    /// Adds an entry. What cancels others is due when its slot begins, before all of them.
+    pub(super) fn push(&mut self, due: Due, precision_ms: i64) {
+        let early_ms = match due.cancels() {
+            true => due.deliver_at_ms.rem_euclid(precision_ms),
+            false => 0,
+        };
+        self.heap.push(Next(Due {
+            deliver_at_ms: due.deliver_at_ms - early_ms,
+            delayed_ms: due.delayed_ms.saturating_sub(early_ms as i32),
+            ..due
+        }));
     }
 
     /// Takes out the next entry if its time has come.
@@ -94,11 +103,7 @@ impl OpenSlot {
 
     /// When the next entry in memory comes out.
     pub(super) fn next_ms(&self) -> Option<i64> {
-        let Next(next) = self.heap.peek()?;
-        Some(match next.cancels() {
-            true => i64::MIN,
-            false => next.deliver_at_ms,
-        })
+        self.heap.peek().map(|next| next.0.deliver_at_ms)
     }
 }
 

@@ -240,7 +240,7 @@ fn delete_markers_come_out_before_the_messages_of_their_slot() {
     timer.insert(&marker(3, NOW + 5_200), NOW).unwrap();
     assert_eq!(timer.waiting(), 0);
     assert_eq!(take(&mut timer, NOW + 4_999), []);
-    assert_eq!(take(&mut timer, NOW + 5_000), [3, 2]);
+    assert_eq!(take(&mut timer, NOW + 5_000), [2, 3]);
     timer.insert(&marker(4, NOW + 5_950), NOW + 5_150).unwrap();
     assert_eq!(take(&mut timer, NOW + 5_150), [4, 0]);
     assert_eq!(take(&mut timer, NOW + 5_200), [1]);
