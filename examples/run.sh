@@ -43,6 +43,11 @@ example push_consumer ': 3 apples$' ': 100 plums$' '^billed 201 orders$'
 example pull_consumer ' messages, [0-9]+ bytes$' '^orders@.* was read up to '
 example ordered '^order 5 shipped$'
 example broadcast '^first member: the price is 10$' '^second member: the price is 10$'
+example delayed '^at once: put the bread in$' '^after a second: take the bread out$'
+example retry_dlq '^good, attempt 1: Done$' '^flaky, attempt 2: Done$' '^dead letter: poison, sent to jobs$'
+example transaction '^ships order 1$' '^ships order 3$'
+example filter '^reds: apple, cherry$' '^heavies: apple, melon$'
+! grep -q 'order 2' "$work/transaction" || { echo "a message that was rolled back was seen"; exit 1; }
 
 # Each order goes through its steps, whatever happens to the others between them.
 for order in 1 2 3 4 5; do

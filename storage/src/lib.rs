@@ -15,6 +15,7 @@
 //! - [`moved`]: how far messages that wait elsewhere were moved to their topics.
 //! - [`unseen`]: messages that nobody sees yet, moved or half, as whoever dispatches notes them.
 //! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
+//! - [`timer`]: messages that wait for a time.
 //!
 //! Nothing here knows actors, sockets or async.
 
@@ -32,4 +33,5 @@ pub mod metadata;
 pub mod moved;
 pub mod retention;
 pub mod store;
+pub mod timer;
 pub mod unseen;

@@ -86,15 +86,7 @@ impl ColdReader {
 fn work(store: &Store, job: Job) {
     match job {
         Job::Fetch(ColdFetch { queue, fetch }) => {
-            let found = read(
-                &store.log,
-                &queue,
-                fetch.offset,
-                fetch.max_messages,
-                fetch.max_bytes,
-                Wait::ForDisk,
-            );
-            match found {
+            match read(&store.log, &queue, &fetch.wanted, Wait::ForDisk) {
                 Ok(Read::Done(fetched) | Read::Empty(fetched)) => fetch.reply.send(fetched),
                 Ok(Read::Cold) => {}
                 Err(error) => tracing::warn!(%error, "a queue cannot be read"),

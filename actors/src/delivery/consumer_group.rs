@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 use castmq_protocol::native::admin::{GroupDetails, MemberDetails, QueueProgress};
-use castmq_protocol::native::request::{GroupMode, StartFrom, TopicQueue};
+use castmq_protocol::native::request::{Filter, GroupMode, StartFrom, TopicQueue};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -42,7 +42,7 @@ struct Member {
     client_id: String,
     address: String,
     mode: GroupMode,
-    topics: Vec<TopicName>,
+    topics: BTreeMap<TopicName, Filter>,
     from: StartFrom,
     changes: Mailbox<Change>,
     /// Broadcasting: queues it was told of.
@@ -134,15 +134,16 @@ impl ConsumerGroup {
                 ),
             ));
         }
-        let conflict = self.members.values().find(|member| {
-            let mut topics = member.topics.clone();
-            topics.sort();
-            let mut wanted = join.topics.clone();
-            wanted.sort();
-            member.mode != join.mode || topics != wanted
-        });
+        let mut members = self.members.values();
+        let conflict =
+            members.find(|member| member.mode != join.mode || member.topics != join.topics);
         if let Some(member) = conflict {
-            let topics: Vec<_> = member.topics.iter().map(TopicName::as_str).collect();
+            let topics = member.topics.iter().map(|(topic, filter)| match filter {
+                Filter::All => topic.to_string(),
+                Filter::Tags(tags) => format!("{topic} with tags {}", tags.join(" || ")),
+                Filter::Sql(sql) => format!("{topic} where {sql}"),
+            });
+            let topics: Vec<_> = topics.collect();
             return Err(Refusal::never(
                 ErrorCode::Conflict,
                 format!(
@@ -169,7 +170,7 @@ impl ConsumerGroup {
         };
         let unknown: Vec<_> = join
             .topics
-            .iter()
+            .keys()
             .filter(|topic| join.mode == GroupMode::Broadcasting || !self.is_settled(topic))
             .flat_map(|topic| self.queues_of(topic))
             .collect();
@@ -208,7 +209,7 @@ impl ConsumerGroup {
         at_time: &HashMap<QueueKey, QueueOffset>,
     ) {
         if join.mode == GroupMode::Clustering {
-            for topic in &join.topics {
+            for topic in join.topics.keys() {
                 self.settle(topic, join.from, at_time);
             }
         }
@@ -313,7 +314,7 @@ impl ConsumerGroup {
         let Some(member) = self.members.get(&id) else {
             return;
         };
-        let queues = member.topics.iter().flat_map(|topic| self.queues_of(topic));
+        let queues = member.topics.keys().flat_map(|topic| self.queues_of(topic));
         let new: Vec<_> = queues.filter(|key| !member.told.contains(key)).collect();
         if new.is_empty() {
             return;
@@ -397,7 +398,7 @@ impl ConsumerGroup {
             if member.mode == GroupMode::Broadcasting {
                 continue;
             }
-            for topic in &member.topics {
+            for topic in member.topics.keys() {
                 let queues = self
                     .context
                     .topics

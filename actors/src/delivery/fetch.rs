@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use castmq_protocol::filter::CompiledFilter;
 use castmq_protocol::model::{PhysicalOffset, QueueOffset};
 use castmq_protocol::native::response::PullStatus;
+use castmq_protocol::record::RecordView;
 use castmq_storage::commit_log::{CommitLog, Gather, LogSlice};
 use castmq_storage::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeUnit};
 use castmq_storage::disk::Wait;
@@ -13,6 +15,9 @@ use crate::supervision::Reply;
 
 /// Units looked at in one fetch.
 const MAX_UNITS: u32 = 4096;
+
+/// And where a filter passes over most of them, by their codes alone.
+const MAX_FILTERED_UNITS: u32 = 16_384;
 
 /// Records this close to the end of the log are in memory: they were just written.
 const HOT_BYTES: u64 = 32 * 1024 * 1024;
@@ -28,12 +33,21 @@ pub(crate) enum Patience {
     Forever,
 }
 
+/// Which messages of a queue are wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) offset: QueueOffset,
+    pub(crate) max_messages: u32,
+    /// One message is always possible.
+    pub(crate) max_bytes: u32,
+    /// `None` for all.
+    pub(crate) filter: Option<Arc<CompiledFilter>>,
+}
+
 /// Asks a queue for messages.
 #[derive(Debug)]
 pub(crate) struct Fetch {
-    pub(crate) offset: QueueOffset,
-    pub(crate) max_messages: u32,
-    pub(crate) max_bytes: u32,
+    pub(crate) wanted: Wanted,
     pub(crate) patience: Patience,
     pub(crate) reply: Reply<Fetched>,
 }
@@ -77,51 +91,51 @@ pub(crate) enum Read {
     Cold,
 }
 
-/// Reads messages from `offset` on: at most `max_messages`, at most `max_bytes` but always one.
+/// Reads messages of a queue, in a step of bounded length: where a filter lets few through, that can be none.
 pub(crate) fn read(
     log: &CommitLog,
     queue: &Arc<ConsumeQueue>,
-    offset: QueueOffset,
-    max_messages: u32,
-    max_bytes: u32,
+    wanted: &Wanted,
     wait: Wait,
 ) -> Result<Read, ConsumeQueueError> {
+    let offset = wanted.offset;
     let (min, max) = (queue.min_offset(), queue.max_offset());
+    let nothing = |status, next| Fetched::nothing(queue, status, next);
     if offset < min {
-        return Ok(Read::Done(Fetched::nothing(
-            queue,
-            PullStatus::OffsetTooSmall,
-            min,
-        )));
+        return Ok(Read::Done(nothing(PullStatus::OffsetTooSmall, min)));
     }
     if offset > max {
-        return Ok(Read::Done(Fetched::nothing(
-            queue,
-            PullStatus::OffsetTooLarge,
-            max,
-        )));
+        return Ok(Read::Done(nothing(PullStatus::OffsetTooLarge, max)));
     }
     if offset == max {
-        return Ok(Read::Empty(Fetched::nothing(
-            queue,
-            PullStatus::NoNewMessage,
-            offset,
-        )));
+        return Ok(Read::Empty(nothing(PullStatus::NoNewMessage, offset)));
     }
     let mut units = Vec::new();
-    let wanted = max_messages.clamp(1, MAX_UNITS) as usize;
-    match queue.read(offset, wanted, wait, &mut units) {
+    let most = match wanted.filter {
+        None => wanted.max_messages.clamp(1, MAX_UNITS),
+        Some(_) => MAX_FILTERED_UNITS,
+    };
+    match queue.read(offset, most as usize, wait, &mut units) {
         Err(error) if error.is_would_block() => return Ok(Read::Cold),
         result => result?,
     }
-    let taken = fitting(&units, max_bytes);
-    let units = units.get(..taken).unwrap_or_default();
-    if wait == Wait::Never && !is_hot(log, units) {
-        return Ok(Read::Cold);
-    }
+    let seen = match &wanted.filter {
+        None => {
+            let taken = fitting(&units, wanted.max_bytes);
+            units.truncate(taken);
+            if wait == Wait::Never && !is_hot(log, &units) {
+                return Ok(Read::Cold);
+            }
+            taken
+        }
+        Some(filter) => match choose(log, filter, &mut units, wanted, wait) {
+            Some(seen) => seen,
+            None => return Ok(Read::Cold),
+        },
+    };
     let mut gather = Gather::default();
     let mut messages = 0;
-    for unit in units {
+    for unit in &units {
         // A record that retention has just removed is passed over.
         messages += u32::from(gather.add(log, unit.physical, unit.size));
     }
@@ -140,7 +154,7 @@ pub(crate) fn read(
         } else {
             PullStatus::NoMatch
         },
-        next_offset: offset + taken as u64,
+        next_offset: offset + seen as u64,
         min_offset: min,
         max_offset: queue.max_offset(),
         messages,
@@ -149,6 +163,47 @@ pub(crate) fn read(
             .last()
             .map_or(0, |last| log.appended().distance_from(last.end())),
     }))
+}
+
+/// Leaves the units whose messages the filter lets through, and returns how many were looked at. `None` when the first
+/// would have to be waited for.
+fn choose(
+    log: &CommitLog,
+    filter: &CompiledFilter,
+    units: &mut Vec<ConsumeUnit>,
+    wanted: &Wanted,
+    wait: Wait,
+) -> Option<usize> {
+    let hot = PhysicalOffset(log.appended().0.saturating_sub(HOT_BYTES));
+    let mut chosen = Vec::new();
+    let mut bytes = 0_u64;
+    let mut seen = units.len();
+    for (index, unit) in units.iter().enumerate() {
+        if !filter.may_match_code(unit.tags_code) {
+            continue;
+        }
+        let is_full = chosen.len() >= wanted.max_messages.clamp(1, MAX_UNITS) as usize
+            || (!chosen.is_empty() && bytes + u64::from(unit.size) > wanted.max_bytes.into());
+        let is_near = wait == Wait::ForDisk
+            || unit.physical >= hot
+            || log.is_resident(unit.physical, unit.end());
+        if is_full || !is_near {
+            seen = index;
+            break;
+        }
+        // Only now the record itself is looked at.
+        let record = log.slice(unit.physical, unit.size as usize);
+        let matches = record.is_some_and(|record| {
+            RecordView::parse(record.as_ref())
+                .is_ok_and(|record| filter.matches(record.properties()))
+        });
+        if matches {
+            bytes += u64::from(unit.size);
+            chosen.push(*unit);
+        }
+    }
+    *units = chosen;
+    (seen > 0).then_some(seen)
 }
 
 /// How many units fit, at least one.

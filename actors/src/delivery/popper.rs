@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use castmq_protocol::filter::CompiledFilter;
 use castmq_protocol::model::{GroupName, PhysicalOffset, QueueId, QueueOffset, TopicName};
 use castmq_protocol::native::request::{PopReceipt, StartFrom};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
@@ -31,7 +32,7 @@ use self::burial::Burials;
 use self::hand_out::{Left, Look, Outgoing, of_ledger, on_wire};
 use self::share::{Book, Share, ShareKey, Waiting};
 use self::writing::{Owed, Writing};
-use super::fetch::{Fetch, Fetched, Patience};
+use super::fetch::{Fetch, Fetched, Patience, Wanted};
 use super::pop::error::ReceiptError;
 use super::pop::ledger::{Order, Settings};
 use crate::broker::context::BrokerContext;
@@ -70,6 +71,8 @@ pub(crate) struct Pop {
     pub(crate) invisible_ms: u32,
     /// Where the group begins when it has read nothing of the topic.
     pub(crate) from: StartFrom,
+    /// `None` for all. What it does not let through is settled.
+    pub(crate) filter: Option<Arc<CompiledFilter>>,
     pub(crate) is_ordered: bool,
     pub(crate) attempt_id: Option<u64>,
     /// How long to wait for a message.
@@ -128,6 +131,14 @@ struct Loaded {
     queue: QueueId,
     offset: QueueOffset,
     fetched: Result<Fetched, Lost>,
+}
+
+/// There may be more in a queue.
+#[derive(Debug)]
+struct Further {
+    epoch: u64,
+    share: ShareKey,
+    queue: QueueId,
 }
 
 /// What came before it was known who has what.
@@ -300,6 +311,8 @@ impl Popper {
             self.changed(&key, id);
             if let Some(offset) = left.cold {
                 self.load(&key, id, offset, ctx);
+            } else if left.has_more && out.is_empty() {
+                self.look_further(&key, id, ctx);
             }
             self.bury(&key, id, &left.exhausted, ctx);
         }
@@ -395,10 +408,13 @@ impl Popper {
         }
         let share = key.clone();
         let fetch = Fetch {
-            // What lies before has been looked at.
-            offset: self.context.store.queues.queue(&key.1, id).max_offset(),
-            max_messages: 1,
-            max_bytes: 1,
+            wanted: Wanted {
+                // What lies before has been looked at.
+                offset: self.context.store.queues.queue(&key.1, id).max_offset(),
+                max_messages: 1,
+                max_bytes: 1,
+                filter: None,
+            },
             patience: Patience::Until(until),
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Watched {
                 epoch,
@@ -424,9 +440,12 @@ impl Popper {
         book.is_loading = true;
         let share = key.clone();
         let fetch = Fetch {
-            offset,
-            max_messages: LOAD_MESSAGES,
-            max_bytes: LOAD_BYTES,
+            wanted: Wanted {
+                offset,
+                max_messages: LOAD_MESSAGES,
+                max_bytes: LOAD_BYTES,
+                filter: None,
+            },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Loaded {
                 epoch,
@@ -437,6 +456,21 @@ impl Popper {
             }),
         };
         self.fetch(key, id, fetch, ctx);
+    }
+
+    /// Has a queue looked at again in another turn: the filter lets few messages through.
+    fn look_further(&mut self, key: &ShareKey, queue: QueueId, ctx: &mut Ctx<'_, Self>) {
+        let (epoch, share) = (self.epoch, key.clone());
+        if let Some(book) = self.book(key, queue)
+            && !book.is_loading
+        {
+            book.is_loading = true;
+            ctx.me().tell(Further {
+                epoch,
+                share,
+                queue,
+            });
+        }
     }
 
     fn fetch(&self, key: &ShareKey, id: QueueId, fetch: Fetch, ctx: &mut Ctx<'_, Self>) {
@@ -706,6 +740,18 @@ impl Receive<Loaded> for Popper {
             book.is_loading = false;
             book.loaded = loaded.offset.0..fetched.next_offset.0;
             self.go_on(&share, queue, ctx);
+        }
+    }
+}
+
+impl Receive<Further> for Popper {
+    fn receive(&mut self, further: Further, ctx: &mut Ctx<'_, Self>) {
+        if further.epoch != self.epoch {
+            return;
+        }
+        if let Some(book) = self.book(&further.share, further.queue) {
+            book.is_loading = false;
+            self.go_on(&further.share, further.queue, ctx);
         }
     }
 }

@@ -58,15 +58,7 @@ impl Queue {
 
     fn serve(&mut self, fetch: Fetch) {
         let log = &self.context.store.log;
-        let found = read(
-            log,
-            &self.queue,
-            fetch.offset,
-            fetch.max_messages,
-            fetch.max_bytes,
-            Wait::Never,
-        );
-        match found {
+        match read(log, &self.queue, &fetch.wanted, Wait::Never) {
             Ok(Read::Done(fetched)) => fetch.reply.send(fetched),
             Ok(Read::Empty(_)) if fetch.patience != Patience::None => self.waiting.push(fetch),
             Ok(Read::Empty(nothing)) => fetch.reply.send(nothing),

@@ -15,7 +15,7 @@ use castmq_storage::disk::Wait;
 use serde::Serialize;
 
 use super::cold_reader::ColdFetch;
-use super::fetch::{Fetch, Fetched, Patience, Read, read};
+use super::fetch::{Fetch, Fetched, Patience, Read, Wanted, read};
 use crate::broker::context::BrokerContext;
 use crate::storage::append::{Appended, Outcome};
 use crate::storage::log_writer::LogWriter;
@@ -130,22 +130,18 @@ impl Schedule {
         let Some(queue) = queues.find(system_topics::SCHEDULE, QueueId(level as u32)) else {
             return;
         };
-        let log = &self.context.store.log;
-        match read(
-            log,
-            &queue,
-            state.next,
-            MAX_MESSAGES,
-            MAX_BYTES,
-            Wait::Never,
-        ) {
+        let wanted = Wanted {
+            offset: state.next,
+            max_messages: MAX_MESSAGES,
+            max_bytes: MAX_BYTES,
+            filter: None,
+        };
+        match read(&self.context.store.log, &queue, &wanted, Wait::Never) {
             Ok(Read::Empty(_)) => {}
             Ok(Read::Done(fetched)) => self.fetched(level, fetched, ctx),
             Ok(Read::Cold) => {
                 let fetch = Fetch {
-                    offset: state.next,
-                    max_messages: MAX_MESSAGES,
-                    max_bytes: MAX_BYTES,
+                    wanted,
                     patience: Patience::None,
                     reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Found {
                         level,

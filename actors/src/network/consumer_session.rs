@@ -18,6 +18,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
+use castmq_protocol::filter::CompiledFilter;
 use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 use castmq_protocol::native::request::{
     Filter, GroupAlias, JoinGroup, Pull, QueuePosition, Subscribe, TopicQueue,
@@ -43,7 +44,7 @@ use crate::broker::topics::Topic;
 use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::OffsetsAtTime;
 use crate::delivery::consumer_group::{Change, Commit, LEASE, Leave, Release};
-use crate::delivery::fetch::{Fetch, Fetched, Patience};
+use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 
 /// Most bytes asked for at once.
@@ -55,6 +56,9 @@ const CAREFUL_FETCH_BYTES: u32 = 64 * 1024;
 /// A subscription that was given this much gets more only after everybody else had a turn: many fetches in a row, of a
 /// consumer that is far behind, would keep the thread from looking at sockets for milliseconds.
 const TURN_BYTES: usize = 64 * 1024;
+
+/// After passing over this many messages that its filter does not let through, a client is told how far it is.
+const TOLD_EVERY: u64 = 1024;
 
 /// With more than this waiting to be written nothing is fetched: a slow consumer costs little memory.
 const MAX_PENDING_BYTES: usize = 1024 * 1024;
@@ -79,6 +83,10 @@ struct Subscription {
     topic: Arc<Topic>,
     queue: QueueId,
     offset: QueueOffset,
+    /// How far the client knows that it is.
+    told: QueueOffset,
+    /// `None` for all messages.
+    filter: Option<Arc<CompiledFilter>>,
     credit_messages: u64,
     /// Below zero when one message was larger than the credit left.
     credit_bytes: i64,
@@ -274,7 +282,7 @@ impl ConsumerSession {
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
         self.groups.get(subscribe.group)?;
-        check_filter(&subscribe.filter)?;
+        let filter = compile(&subscribe.filter)?;
         let topic = self.readable(subscribe.topic, subscribe.queue)?;
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(Refusal::never(
@@ -289,6 +297,8 @@ impl ConsumerSession {
             topic,
             queue: subscribe.queue,
             offset: range.offset,
+            told: range.offset,
+            filter,
             credit_messages: subscribe.credit_messages.into(),
             credit_bytes: subscribe.credit_bytes.into(),
             is_fetching: false,
@@ -341,11 +351,14 @@ impl ConsumerSession {
         };
         let epoch = subscription.epoch;
         let fetch = Fetch {
-            offset: subscription.offset,
-            max_messages: u32::try_from(subscription.credit_messages).unwrap_or(u32::MAX),
-            max_bytes: u32::try_from(subscription.credit_bytes)
-                .unwrap_or(most)
-                .min(most),
+            wanted: Wanted {
+                offset: subscription.offset,
+                max_messages: u32::try_from(subscription.credit_messages).unwrap_or(u32::MAX),
+                max_bytes: u32::try_from(subscription.credit_bytes)
+                    .unwrap_or(most)
+                    .min(most),
+                filter: subscription.filter.clone(),
+            },
             patience: Patience::Forever,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Delivered {
                 subscription: id,
@@ -384,6 +397,13 @@ impl ConsumerSession {
         subscription.credit_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
         self.delivered += messages;
         self.context.meters.delivered(messages);
+        let passed = fetched.next_offset.0.abs_diff(subscription.told.0);
+        if messages == 0 && subscription.filter.is_some() && passed < TOLD_EVERY {
+            // A filter passed over a few, which is not worth a message of its own.
+            ctx.then(yield_now(), move |session, (), ctx| session.fetch(id, ctx));
+            return;
+        }
+        subscription.told = fetched.next_offset;
         let deliver = Response::Deliver(Deliver {
             subscription: id,
             messages: fetched.messages,
@@ -401,7 +421,7 @@ impl ConsumerSession {
                 session.go_on(ctx);
             });
         }
-        if bytes < TURN_BYTES {
+        if bytes < TURN_BYTES && messages > 0 {
             self.fetch(id, ctx);
         } else {
             // Behind a look at all sockets.
@@ -410,14 +430,11 @@ impl ConsumerSession {
     }
 }
 
-fn check_filter(filter: &Filter) -> Result<(), Refusal> {
-    match filter {
-        Filter::All => Ok(()),
-        Filter::Tags(_) | Filter::Sql(_) => Err(Refusal::never(
-            ErrorCode::NotSupported,
-            "filters are not supported by this broker yet: subscribe to all messages",
-        )),
-    }
+/// `None` for a filter that lets everything through.
+fn compile(filter: &Filter) -> Result<Option<Arc<CompiledFilter>>, Refusal> {
+    let compiled = CompiledFilter::new(filter)
+        .map_err(|error| Refusal::never(ErrorCode::InvalidFilter, error.to_string()))?;
+    Ok((!compiled.is_all()).then(|| Arc::new(compiled)))
 }
 
 impl Session for ConsumerSession {

@@ -1,12 +1,12 @@
 //! The groups in which a consumer-session speaks for its client.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use castmq_protocol::model::{GroupName, TopicName};
 use castmq_protocol::native::Failure as Refusal;
-use castmq_protocol::native::request::{GroupAlias, GroupMode, JoinGroup, StartFrom};
+use castmq_protocol::native::request::{Filter, GroupAlias, GroupMode, JoinGroup, StartFrom};
 
 use super::consumer_session::ConsumerSession;
 use super::greeting::Client;
@@ -28,7 +28,7 @@ struct Membership {
     alias: GroupAlias,
     mode: GroupMode,
     from: StartFrom,
-    topics: Vec<TopicName>,
+    topics: BTreeMap<TopicName, Filter>,
     holding: BTreeSet<QueueKey>,
 }
 
@@ -65,7 +65,7 @@ impl Memberships {
         &mut self,
         group: &GroupName,
         join: &JoinGroup,
-        topics: Vec<TopicName>,
+        topics: BTreeMap<TopicName, Filter>,
         session: &ActorRef<ConsumerSession>,
     ) -> Result<Joining, Refusal> {
         let membership = Membership {

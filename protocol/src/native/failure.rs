@@ -65,6 +65,8 @@ pub enum ErrorCode {
     Conflict,
     /// A bug in the broker.
     Internal,
+    /// The filter is none: the message says where it is wrong.
+    InvalidFilter,
     /// The message's invisible time has ended: it is, or will be, handed out again.
     ReceiptExpired,
     /// No message is out with this receipt.

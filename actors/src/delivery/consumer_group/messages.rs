@@ -1,7 +1,9 @@
 //! What a group is told and asked.
 
+use std::collections::BTreeMap;
+
 use castmq_protocol::model::{GroupName, QueueOffset, TopicName};
-use castmq_protocol::native::request::{GroupMode, StartFrom};
+use castmq_protocol::native::request::{Filter, GroupMode, StartFrom};
 
 use super::super::assignment::{MemberId, QueueKey};
 use crate::supervision::{Mailbox, Reply};
@@ -14,7 +16,8 @@ pub(crate) struct Join {
     pub(crate) address: String,
     pub(crate) mode: GroupMode,
     pub(crate) from: StartFrom,
-    pub(crate) topics: Vec<TopicName>,
+    /// With what is wanted of each.
+    pub(crate) topics: BTreeMap<TopicName, Filter>,
     pub(crate) changes: Mailbox<Change>,
     /// Queues that an earlier incarnation of this actor gave to the member.
     pub(crate) holding: Vec<QueueKey>,

@@ -177,10 +177,6 @@ impl HandOut<'_> {
     }
 
     /// Settles a message that the filter does not want, or that the log has no more. Returns whether it was on offer.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "popped messages are not filtered yet")
-    )]
     pub(crate) fn pass_over(&mut self, offset: QueueOffset) -> bool {
         match self.source(offset.0) {
             None => return false,

@@ -8,7 +8,7 @@ use castmq_protocol::record::{RecordView, sys_flag};
 use super::Popper;
 use super::share::ShareKey;
 use crate::broker::topics::Topic;
-use crate::delivery::fetch::{Fetch, Fetched, Patience};
+use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::retry::dead_letter_properties;
 use crate::metadata::actor::EnsureDerivedTopic;
 use crate::storage::append::{Appended, Outcome};
@@ -86,9 +86,12 @@ impl Popper {
             };
             self.burials.under_way.insert(number, burial);
             let fetch = Fetch {
-                offset: *offset,
-                max_messages: 1,
-                max_bytes: u32::MAX,
+                wanted: Wanted {
+                    offset: *offset,
+                    max_messages: 1,
+                    max_bytes: u32::MAX,
+                    filter: None,
+                },
                 patience: Patience::None,
                 reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| BurialRead {
                     number,

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use castmq_protocol::filter::CompiledFilter;
 use castmq_protocol::model::{QueueId, QueueOffset};
 use castmq_protocol::native::request::PopReceipt;
+use castmq_protocol::record::RecordView;
 use castmq_storage::commit_log::{CommitLog, Gather};
 use castmq_storage::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeUnit};
 use castmq_storage::disk::Wait;
@@ -14,6 +16,9 @@ use crate::delivery::fetch::is_hot;
 use crate::delivery::pop::hand_out::{Taken, Terms};
 use crate::delivery::pop::ledger::Order;
 use crate::delivery::pop::receipt::Receipt;
+
+/// Messages looked at in one turn where a filter may let few of them through.
+const MAX_FILTERED: usize = 4096;
 
 /// Messages on their way out.
 #[derive(Debug, Default)]
@@ -55,6 +60,8 @@ pub(super) struct Left {
     pub(super) cold: Option<QueueOffset>,
     /// Messages that came back after the last attempt.
     pub(super) exhausted: Vec<QueueOffset>,
+    /// The filter has passed over messages, and there are others behind them.
+    pub(super) has_more: bool,
 }
 
 /// A look at one queue.
@@ -102,28 +109,37 @@ impl Look<'_> {
         let again: Vec<_> = again.take(out.room(pop)).collect();
         for run in again.chunk_by(|one, next| *next == *one + 1) {
             let [first, ..] = run else { break };
-            if !self.hand_out_run(book, *first, run.len(), out)? {
+            let count = run.len().min(out.room(pop));
+            if !self.hand_out_run(book, *first, count, None, out)? {
                 left.cold = Some(*first);
                 return Ok(left);
             }
         }
         let behind = self.queue.max_offset().0.saturating_sub(offer.new_from.0);
-        let new = offer.room.min(behind).min(out.room(pop) as u64) as usize;
-        if new > 0 && !self.hand_out_run(book, offer.new_from, new, out)? {
+        let most = match (&pop.filter, out.room(pop)) {
+            (_, 0) => 0,
+            (None, room) => room,
+            (Some(_), _) => MAX_FILTERED,
+        };
+        let new = offer.room.min(behind).min(most as u64) as usize;
+        let filter = pop.filter.as_deref();
+        if new > 0 && !self.hand_out_run(book, offer.new_from, new, filter, out)? {
             left.cold = Some(offer.new_from);
         }
+        let next = book.ledger.next();
+        left.has_more = filter.is_some() && next > offer.new_from && next < self.queue.max_offset();
         Ok(left)
     }
 
-    /// Hands out consecutive messages as far as they fit. False when that would wait for the disk.
+    /// Hands out consecutive messages as far as they fit, those that the filter lets through. False when that would wait for the disk.
     fn hand_out_run(
         &self,
         book: &mut Book,
         first: QueueOffset,
         count: usize,
+        filter: Option<&CompiledFilter>,
         out: &mut Outgoing,
     ) -> Result<bool, ConsumeQueueError> {
-        let count = count.min(out.room(self.pop));
         if count == 0 {
             return Ok(true);
         }
@@ -137,7 +153,11 @@ impl Look<'_> {
         let mut gone = Vec::new();
         let mut hand_out = book.ledger.hand_out(self.now_ms, terms, &mut book.journal);
         for (offset, unit) in (first.0..).map(QueueOffset).zip(&units) {
-            if !out.fits(self.pop, unit) {
+            if filter.is_some_and(|filter| !self.lets_through(filter, unit)) {
+                hand_out.pass_over(offset);
+                continue;
+            }
+            if out.room(self.pop) == 0 || !out.fits(self.pop, unit) {
                 break;
             }
             let Taken::HandedOut(receipt) = hand_out.take(offset, None) else {
@@ -156,6 +176,17 @@ impl Look<'_> {
             debug_assert!(settled.is_ok());
         }
         Ok(true)
+    }
+
+    fn lets_through(&self, filter: &CompiledFilter, unit: &ConsumeUnit) -> bool {
+        if !filter.may_match_code(unit.tags_code) {
+            return false;
+        }
+        let record = self.log.slice(unit.physical, unit.size as usize);
+        record.is_some_and(|record| {
+            RecordView::parse(record.as_ref())
+                .is_ok_and(|record| filter.matches(record.properties()))
+        })
     }
 
     /// Where messages lie, the first always among them; `None` when reading them would wait for the disk.

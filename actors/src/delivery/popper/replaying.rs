@@ -13,7 +13,7 @@ use super::share::{Book, ShareKey};
 use super::writing::{QUEUE, Writing};
 use super::{Alarms, Burials, Parked, Popper};
 use crate::delivery::cold_reader::ColdFetch;
-use crate::delivery::fetch::{Fetch, Fetched, Patience};
+use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::pop::ledger::{Ledger, Settings};
 use crate::supervision::{Ctx, Lost, Receive, Reply};
 
@@ -111,9 +111,12 @@ impl Popper {
     ) {
         let epoch = self.epoch;
         let fetch = Fetch {
-            offset,
-            max_messages: u32::MAX,
-            max_bytes: STEP_BYTES,
+            wanted: Wanted {
+                offset,
+                max_messages: u32::MAX,
+                max_bytes: STEP_BYTES,
+                filter: None,
+            },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| JournalRead {
                 epoch,

@@ -1,5 +1,7 @@
 //! Membership of groups, and which queues it brings.
 
+use std::collections::BTreeMap;
+
 use castmq_protocol::native::request::GroupMode;
 
 use super::*;
@@ -12,15 +14,16 @@ impl ConsumerSession {
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
         let group = self.groups.get(join.group)?.clone();
-        let mut topics = Vec::with_capacity(join.subscriptions.len());
+        let mut topics = BTreeMap::new();
         for subscription in &join.subscriptions {
-            check_filter(&subscription.filter)?;
+            compile(&subscription.filter)?;
             let name = TopicName::new(&subscription.topic)
                 .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
-            topics.push(name);
+            topics.insert(name, subscription.filter.clone());
         }
         if join.mode == GroupMode::Clustering {
-            topics.push(TopicName::retry_of(&group));
+            // What comes there has passed the filter once.
+            topics.insert(TopicName::retry_of(&group), Filter::All);
         }
         let alias = join.group;
         let joining = self.memberships.join(&group, &join, topics, ctx.me())?;

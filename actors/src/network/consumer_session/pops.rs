@@ -78,6 +78,7 @@ impl ConsumerSession {
             max_bytes: MAX_BYTES.min(self.context.limits.max_frame_bytes / 2),
             invisible_ms: pop.invisible_ms,
             from: pop.from,
+            filter: compile(&pop.filter)?,
             is_ordered: pop.ordered,
             attempt_id: pop.attempt_id,
             wait: Duration::from_millis(pop.wait_ms.into()),
@@ -93,12 +94,6 @@ impl ConsumerSession {
 
     fn check_pop(&self, pop: &Pop, group: &GroupName) -> Result<(), Refusal> {
         let never = |code, message: String| Err(Refusal::never(code, message));
-        if pop.filter != Filter::All {
-            return never(
-                ErrorCode::NotSupported,
-                "filters are not supported when messages are popped: pop all messages".to_owned(),
-            );
-        }
         if let StartFrom::Timestamp(_) = pop.from {
             return never(
                 ErrorCode::NotSupported,

@@ -7,9 +7,7 @@ use super::*;
 pub(super) struct WaitingPull {
     correlation: u64,
     key: QueueKey,
-    offset: QueueOffset,
-    max_messages: u32,
-    max_bytes: u32,
+    wanted: Wanted,
     patience: Patience,
 }
 
@@ -27,7 +25,7 @@ impl ConsumerSession {
         pull: &Pull,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
-        check_filter(&pull.filter)?;
+        let filter = compile(&pull.filter)?;
         let topic = self.readable(pull.topic, pull.queue)?;
         if self.waiting_pulls >= MAX_SUBSCRIPTIONS {
             return Err(Refusal::safe(
@@ -39,9 +37,12 @@ impl ConsumerSession {
         let pull = WaitingPull {
             correlation,
             key: (topic.name.clone(), pull.queue),
-            offset: pull.offset,
-            max_messages: pull.max_messages,
-            max_bytes: pull.max_bytes.min(self.context.limits.max_frame_bytes / 2),
+            wanted: Wanted {
+                offset: pull.offset,
+                max_messages: pull.max_messages,
+                max_bytes: pull.max_bytes.min(self.context.limits.max_frame_bytes / 2),
+                filter,
+            },
             patience: if wait.is_zero() {
                 Patience::None
             } else {
@@ -56,9 +57,7 @@ impl ConsumerSession {
     pub(super) fn fetch_for_pull(&mut self, pull: WaitingPull, ctx: &mut Ctx<'_, Self>) {
         let queue = self.context.deliveries.wake(&self.context, &pull.key);
         let fetch = Fetch {
-            offset: pull.offset,
-            max_messages: pull.max_messages,
-            max_bytes: pull.max_bytes,
+            wanted: pull.wanted.clone(),
             patience: pull.patience,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| PullDone {
                 pull,

@@ -60,9 +60,12 @@ impl ConsumerSession {
             },
         };
         let fetch = Fetch {
-            offset: back.offset,
-            max_messages: 1,
-            max_bytes: u32::MAX,
+            wanted: Wanted {
+                offset: back.offset,
+                max_messages: 1,
+                max_bytes: u32::MAX,
+                filter: None,
+            },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| ReturningRead {
                 returning,
