@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 
 use crate::admin::Admin;
-use crate::consumer::{PullConsumerBuilder, PushConsumerBuilder};
+use crate::consumer::{PopConsumerBuilder, PullConsumerBuilder, PushConsumerBuilder};
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::producer::{ProducerBuilder, TransactionProducerBuilder};
@@ -90,6 +90,11 @@ impl Client {
     /// Makes a consumer that asks for messages itself.
     pub fn pull_consumer(&self, group: &str) -> PullConsumerBuilder {
         PullConsumerBuilder::new(self.clone(), group)
+    }
+
+    /// Makes a consumer that takes messages to be acknowledged one by one.
+    pub fn pop_consumer(&self, group: &str) -> PopConsumerBuilder {
+        PopConsumerBuilder::new(self.clone(), group)
     }
 
     /// Settings of a producer of a group whose messages are seen when they are committed.

@@ -42,7 +42,8 @@
 //!
 //! - [`Client`]: what the others are made from; they share its connections and routes.
 //! - [`Producer`]: sends, one by one or in batches, from one task or many. (`producer`)
-//! - [`PushConsumer`] and [`PullConsumer`]: receive, as a member of a group or on their own. (`consumer`)
+//! - [`PushConsumer`], [`PopConsumer`] and [`PullConsumer`]: receive, as a member of a group, message by message, or on their
+//!   own. (`consumer`)
 //! - [`Admin`] and [`BrokerAdmin`]: what operators do. (`admin`)
 //! - [`Message`] and [`ReceivedMessage`]: what is sent and received. (`message`)
 //! - [`Error`]: what can go wrong, and whether trying again is safe. (`error`)
@@ -78,8 +79,9 @@ mod testing;
 pub use admin::{Admin, BrokerAdmin};
 pub use client::{Client, ClientBuilder, DEFAULT_NAME_SERVER};
 pub use consumer::{
-    Ack, Filter, FnHandler, Handler, IntoAck, Order, PullConsumer, PullConsumerBuilder,
-    PushConsumer, PushConsumerBuilder, SeekTo, StartFrom, tags,
+    Ack, Filter, FnHandler, Handler, IntoAck, Order, PopConsumer, PopConsumerBuilder,
+    PoppedMessage, PullConsumer, PullConsumerBuilder, PushConsumer, PushConsumerBuilder, SeekTo,
+    StartFrom, tags,
 };
 pub use error::{Error, Result};
 pub use message::{Compression, Message, MessageBuilder, Queue, QueueChoice, ReceivedMessage};
@@ -89,7 +91,7 @@ pub use producer::{
 };
 
 pub use castmq_protocol::model;
-pub use castmq_protocol::native::request::Resolution;
+pub use castmq_protocol::native::request::{PopReceipt, Resolution};
 pub use castmq_protocol::native::{ErrorCode, Failure, Retry};
 pub use castmq_protocol::record::MessageId;
 

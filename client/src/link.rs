@@ -219,6 +219,17 @@ impl Link {
         }
     }
 
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.address
+    }
+
+    /// Closes the connection, if there is one. Whoever needs one makes another.
+    pub(crate) fn close(&self) {
+        if let Some(session) = self.current.lock().take() {
+            session.connection.close();
+        }
+    }
+
     fn live(&self) -> Option<Arc<Session>> {
         let current = self.current.lock();
         current

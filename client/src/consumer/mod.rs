@@ -3,6 +3,7 @@
 //! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `member` and `holding`: the
 //!   group at one broker; `dispatcher`: the messages held, and whose turn it is; `worker`: runs handlers; `handler`: what
 //!   they are; `broadcast`: offsets kept here.
+//! - [`PopConsumer`]: takes messages that are acknowledged one by one. `pop`; `popped`: such messages.
 //! - [`PullConsumer`]: asks for messages itself. `pull`; `reader`: asking brokers.
 //! - `tracker`, `credit`: the decisions, pure.
 
@@ -12,6 +13,8 @@ mod dispatcher;
 mod handler;
 mod holding;
 mod member;
+mod pop;
+mod popped;
 mod pull;
 mod push;
 mod push_builder;
@@ -22,6 +25,8 @@ mod tracker;
 mod worker;
 
 pub use handler::{Ack, FnHandler, Handler, IntoAck};
+pub use pop::{PopConsumer, PopConsumerBuilder};
+pub use popped::PoppedMessage;
 pub use pull::{PullConsumer, PullConsumerBuilder, SeekTo};
 pub use push::PushConsumer;
 pub use push_builder::PushConsumerBuilder;

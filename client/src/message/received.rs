@@ -287,6 +287,10 @@ impl ReceivedMessage {
         self.attempts = self.attempts.saturating_add(1);
     }
 
+    pub(crate) fn set_attempts(&mut self, attempts: u32) {
+        self.attempts = attempts;
+    }
+
     /// Length of its record, in bytes.
     pub fn record_bytes(&self) -> usize {
         self.record.len()

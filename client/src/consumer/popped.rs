@@ -1,0 +1,260 @@
+//! Messages that are acknowledged one by one.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::native::request::{
+    Acknowledge, ChangeInvisible, GroupAlias, PopReceipt, TopicAlias,
+};
+use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
+use tokio::time::sleep;
+
+use super::pop::milliseconds;
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::link::{Link, Session};
+use crate::message::ReceivedMessage;
+
+/// How often an acknowledgement whose answer was lost is sent again.
+const RETRIES: u32 = 4;
+
+/// Where messages come from, and where they are acknowledged.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) link: Arc<Link>,
+    pub(super) group: Arc<str>,
+    pub(super) topic: Arc<str>,
+}
+
+impl Source {
+    pub(super) async fn aliases(&self, session: &Session) -> Result<(GroupAlias, TopicAlias)> {
+        let group = session.group(&self.group).await?;
+        Ok((group, session.topic(&self.topic).await?.alias))
+    }
+
+    /// Settles messages; returns which were refused.
+    async fn acknowledge(&self, receipts: &[PopReceipt]) -> Result<Vec<(usize, Failure)>> {
+        let mut backoff = Backoff::default();
+        for _ in 0..RETRIES {
+            match self.acknowledge_once(receipts).await {
+                // Saying it again is harmless.
+                Err(error) if error.is_connectivity() || error.is_retry_safe() => {
+                    tracing::debug!(%error, "an acknowledgement is sent again");
+                }
+                Err(error) if error.code() == Some(ErrorCode::OutcomeUnknown) => {}
+                answer => return answer,
+            }
+            sleep(backoff.after_failure(fastrand::f64())).await;
+        }
+        self.acknowledge_once(receipts).await
+    }
+
+    async fn acknowledge_once(&self, receipts: &[PopReceipt]) -> Result<Vec<(usize, Failure)>> {
+        let session = self.link.session().await?;
+        let (group, topic) = self.aliases(&session).await?;
+        let request = Request::Acknowledge(Acknowledge {
+            group,
+            topic,
+            receipts: receipts.to_vec(),
+        });
+        match session.ask(request).await?.header.response {
+            Response::Acknowledged(answer) => {
+                let refused = answer.refused.into_iter();
+                Ok(refused
+                    .map(|refused| (refused.place as usize, refused.failure))
+                    .collect())
+            }
+            _ => Err(session.unexpected("acknowledge")),
+        }
+    }
+
+    async fn change_invisible(&self, receipt: PopReceipt, invisible_ms: u32) -> Result<PopReceipt> {
+        let session = self.link.session().await?;
+        let (group, topic) = self.aliases(&session).await?;
+        let request = Request::ChangeInvisible(ChangeInvisible {
+            group,
+            topic,
+            receipt,
+            invisible_ms,
+        });
+        match session.ask(request).await?.header.response {
+            Response::InvisibleChanged { receipt } => Ok(receipt),
+            _ => Err(session.unexpected("change invisible time")),
+        }
+    }
+}
+
+/// A message that nobody else of the group gets for a while, with the receipt to acknowledge it.
+///
+/// Dropped without [`ack`](Self::ack) it is handed out again when its invisible time ends.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(mut message: castmq_client::PoppedMessage) -> castmq_client::Result<()> {
+/// use std::time::Duration;
+///
+/// println!("attempt {}: {} bytes", message.attempts(), message.body()?.len());
+/// // This takes longer than thought.
+/// message.extend(Duration::from_secs(120)).await?;
+/// message.ack().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a message that is not acknowledged is handed out again"]
+pub struct PoppedMessage {
+    message: ReceivedMessage,
+    receipt: PopReceipt,
+    source: Arc<Source>,
+}
+
+impl PoppedMessage {
+    pub(super) fn new(
+        mut message: ReceivedMessage,
+        receipt: PopReceipt,
+        source: &Arc<Source>,
+    ) -> Self {
+        message.set_attempts(receipt.attempt);
+        Self {
+            message,
+            receipt,
+            source: source.clone(),
+        }
+    }
+
+    /// The message.
+    pub fn message(&self) -> &ReceivedMessage {
+        &self.message
+    }
+
+    /// Which delivery of the message this is.
+    pub fn receipt(&self) -> PopReceipt {
+        self.receipt
+    }
+
+    /// How often the message has been handed out, this time included.
+    pub fn attempts(&self) -> u32 {
+        self.receipt.attempt
+    }
+
+    /// When its invisible time ends and somebody else may get it, by the broker's clock, in milliseconds since the epoch.
+    pub fn visible_at_ms(&self) -> i64 {
+        let PopReceipt {
+            popped_at_ms,
+            invisible_ms,
+            ..
+        } = self.receipt;
+        popped_at_ms.saturating_add(invisible_ms.into())
+    }
+
+    /// Says that the message is processed: it never comes again. Sent again when the answer is lost, which is harmless.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::ReceiptExpired`] when the message's invisible time has ended: it comes again. Other errors when it is
+    /// not known whether the broker has it.
+    pub async fn ack(&self) -> Result<()> {
+        match self.source.acknowledge(&[self.receipt]).await?.pop() {
+            None => Ok(()),
+            Some((_, failure)) => Err(Error::Refused {
+                request: "acknowledge",
+                address: self.source.link.address().clone(),
+                failure,
+            }),
+        }
+    }
+
+    /// Acknowledges messages with one request to each broker and topic. Returns which were refused, by their place, and
+    /// why: those come again.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known whether a broker has some of them. Acknowledging all again is harmless.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(mut consumer: castmq_client::PopConsumer) -> castmq_client::Result<()> {
+    /// use castmq_client::PoppedMessage;
+    ///
+    /// let messages = consumer.receive().await?;
+    /// for (place, failure) in PoppedMessage::ack_all(&messages).await? {
+    ///     println!("{:?} comes again: {failure}", messages[place].message());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn ack_all(messages: &[Self]) -> Result<Vec<(usize, Failure)>> {
+        let mut by_source: Vec<(&Arc<Source>, Vec<usize>)> = Vec::new();
+        for (place, message) in messages.iter().enumerate() {
+            let is_same = |(source, _): &&mut (&Arc<Source>, Vec<usize>)| {
+                Arc::ptr_eq(source, &message.source)
+            };
+            match by_source.iter_mut().find(is_same) {
+                Some((_, places)) => places.push(place),
+                None => by_source.push((&message.source, vec![place])),
+            }
+        }
+        let mut refused = Vec::new();
+        for (source, places) in by_source {
+            let receipts = places.iter().filter_map(|place| messages.get(*place));
+            let receipts: Vec<_> = receipts.map(|message| message.receipt).collect();
+            let failed = source.acknowledge(&receipts).await?;
+            refused.extend(failed.into_iter().filter_map(|(index, failure)| {
+                let place = places.get(index)?;
+                Some((*place, failure))
+            }));
+        }
+        refused.sort_by_key(|(place, _)| *place);
+        Ok(refused)
+    }
+
+    /// Says that processing failed: somebody gets the message again after `delay`, zero for at once. It counts as an
+    /// attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::ReceiptExpired`] when its invisible time has ended already, [`ErrorCode::MessageSettled`] when it is
+    /// acknowledged. Whatever the error, the message comes again when it is not acknowledged.
+    pub async fn nack(&self, delay: Duration) -> Result<()> {
+        let delay_ms = milliseconds(delay);
+        self.source
+            .change_invisible(self.receipt, delay_ms)
+            .await
+            .map(drop)
+    }
+
+    /// Lets its invisible time end `time` from now, because processing takes longer. The message has another receipt
+    /// afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::ReceiptExpired`] when its invisible time has ended already: it comes again, perhaps to somebody else.
+    pub async fn extend(&mut self, time: Duration) -> Result<()> {
+        let invisible_ms = milliseconds(time);
+        self.receipt = self
+            .source
+            .change_invisible(self.receipt, invisible_ms)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Deref for PoppedMessage {
+    type Target = ReceivedMessage;
+
+    fn deref(&self) -> &ReceivedMessage {
+        &self.message
+    }
+}
+
+impl fmt::Debug for PoppedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoppedMessage")
+            .field("message", &self.message)
+            .field("receipt", &self.receipt)
+            .finish_non_exhaustive()
+    }
+}

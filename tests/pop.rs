@@ -1,0 +1,731 @@
+//! Messages that are acknowledged one by one: each is with one consumer at a time, comes again when it is not
+//! acknowledged, and never after it was, whatever happens.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+// Figures are for whoever runs it with `--nocapture`.
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use castmq_client::raw::request::{ANY_QUEUE, Acknowledge, ChangeInvisible, Pop, PopReceipt};
+use castmq_client::raw::{Connection, Payload, Request, Response, Role};
+use castmq_client::{
+    Client, ErrorCode, Filter, Message, PopConsumer, PopConsumerBuilder, PoppedMessage,
+    ReceivedMessage, SeekTo, StartFrom, tags,
+};
+use castmq_config::Settings;
+
+use support::load::open;
+use support::process::Process;
+use support::{client, run, settings, start, stop};
+
+const TOPIC: &str = "jobs";
+const GROUP: &str = "workers";
+
+fn with_queues(data: &Path, queues: u32) -> Settings {
+    let mut settings = settings(data);
+    settings.broker.default_topic_queues = queues;
+    settings
+}
+
+fn consumer(client: &Client) -> PopConsumerBuilder {
+    client
+        .pop_consumer(GROUP)
+        .topic(TOPIC)
+        .from(StartFrom::Earliest)
+}
+
+fn built(consumer: PopConsumerBuilder) -> PopConsumer {
+    consumer.build().expect("a consumer")
+}
+
+async fn send(client: &Client, bodies: impl IntoIterator<Item = String>) {
+    let producer = client.producer().build();
+    for body in bodies {
+        let message = Message::new(TOPIC, body);
+        producer.send(message).await.expect("it is stored");
+    }
+    producer.close().await;
+}
+
+fn numbers(count: u32) -> impl Iterator<Item = String> {
+    (0..count).map(|number| number.to_string())
+}
+
+fn text(message: &ReceivedMessage) -> String {
+    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
+}
+
+/// The next message, however long it takes.
+async fn next(consumer: &mut PopConsumer) -> PoppedMessage {
+    loop {
+        let mut messages = consumer.receive().await.expect("an answer");
+        assert!(messages.len() <= 1, "the consumer takes one at a time");
+        if let Some(message) = messages.pop() {
+            return message;
+        }
+    }
+}
+
+/// Asserts that a message came again as it has to.
+fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
+    assert_eq!(text(again), text(first));
+    assert_eq!(again.attempts(), first.attempts() + 1);
+    assert!(
+        again.receipt().popped_at_ms >= first.visible_at_ms(),
+        "{again:?} came before the invisible time of {first:?} had ended"
+    );
+}
+
+/// How far the group is in a queue of the topic.
+async fn committed(client: &Client, queue: usize) -> Option<u64> {
+    let admin = client.admin();
+    let broker = admin.brokers().await.expect("brokers").remove(0);
+    let address = broker.addresses[0].1.clone();
+    let group = admin.at(&address).show_group(GROUP).await.expect("a group");
+    let progress = group.progress.into_iter();
+    let mut of_topic = progress.filter(|progress| progress.queue.topic == TOPIC);
+    of_topic.nth(queue)?.committed.map(|offset| offset.0)
+}
+
+#[test]
+fn more_consumers_than_queues_share_a_topic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(60)).await;
+        let mut shares = Vec::new();
+        let mut consumers = Vec::new();
+        // Each of six takes ten, and has them while the others take theirs.
+        for _ in 0..6 {
+            let mut consumer = built(consumer(&client).max_messages(10));
+            let messages = consumer.receive().await.expect("messages");
+            assert_eq!(messages.len(), 10);
+            shares.push(messages);
+            consumers.push(consumer);
+        }
+        let bodies: HashSet<_> = shares.iter().flatten().map(|one| text(one)).collect();
+        assert_eq!(bodies.len(), 60, "nobody has what another one has");
+        assert_eq!(committed(&client, 0).await, Some(0));
+        for messages in shares.iter().rev() {
+            let refused = PoppedMessage::ack_all(messages).await.expect("an answer");
+            assert_eq!(refused, []);
+        }
+        assert_eq!(committed(&client, 0).await, Some(60));
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_consumer_that_waits_gets_what_is_sent_then() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 4)).await;
+        let client = client(&node).await;
+        send(&client, ["first".to_owned()]).await;
+        let mut waiting = built(consumer(&client).wait(Duration::from_secs(3600)));
+        let first = next(&mut waiting).await;
+        first.ack().await.expect("it is acknowledged");
+        let (second, ()) = tokio::join!(next(&mut waiting), async {
+            tokio::task::yield_now().await;
+            send(&client, ["second".to_owned()]).await;
+        });
+        assert_eq!(text(&second), "second");
+        let mut patient = built(consumer(&client).wait(Duration::from_millis(30)));
+        assert_eq!(patient.receive().await.expect("an answer").len(), 0);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_that_is_not_acknowledged_comes_again_after_its_invisible_time_and_not_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 4)).await;
+        let client = client(&node).await;
+        send(&client, ["job".to_owned()]).await;
+        let invisible = Duration::from_millis(150);
+        let mut consumer = built(consumer(&client).invisible(invisible).max_messages(1));
+        let first = next(&mut consumer).await;
+        assert_eq!(first.attempts(), 1);
+        let second = next(&mut consumer).await;
+        assert_again(&first, &second);
+        let third = next(&mut consumer).await;
+        assert_again(&second, &third);
+        let late = first.ack().await.expect_err("that was too late");
+        assert_eq!(late.code(), Some(ErrorCode::ReceiptExpired));
+        third.ack().await.expect("it is acknowledged");
+        third.ack().await.expect("saying it again is harmless");
+        let settled = third.nack(Duration::ZERO).await.expect_err("it is done");
+        assert_eq!(settled.code(), Some(ErrorCode::MessageSettled));
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_one_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, ["job".to_owned()]).await;
+        // Longer than any test runs.
+        let long = Duration::from_secs(86_400);
+        let mut patient = built(consumer(&client).invisible(long).max_messages(1));
+        let first = next(&mut patient).await;
+        first.nack(Duration::ZERO).await.expect("at once");
+        let second = next(&mut patient).await;
+        assert_eq!(second.attempts(), 2);
+        let before_ms = second.receipt().popped_at_ms;
+        second.nack(Duration::from_millis(100)).await.expect("soon");
+        let third = next(&mut patient).await;
+        assert_eq!(third.attempts(), 3);
+        assert!(third.receipt().popped_at_ms >= before_ms + 100);
+        third.nack(Duration::ZERO).await.expect("at once");
+
+        let short = Duration::from_millis(200);
+        let mut hasty = built(consumer(&client).invisible(short).max_messages(1));
+        let mut fourth = next(&mut hasty).await;
+        let old = fourth.receipt();
+        fourth
+            .extend(Duration::from_millis(600))
+            .await
+            .expect("longer");
+        assert_ne!(fourth.receipt(), old);
+        assert!(fourth.visible_at_ms() >= old.popped_at_ms + 600);
+        let fifth = next(&mut hasty).await;
+        assert_again(&fourth, &fifth);
+        fifth.ack().await.expect("it is acknowledged");
+        stop(node).await;
+    });
+}
+
+/// A connection with topic and group under number 0.
+async fn connection(address: &str) -> Connection {
+    let connection = open(address, Role::Consumer, "raw").await;
+    let connection = connection.expect("a connection");
+    let (alias, topic, group) = (0, TOPIC.to_owned(), GROUP.to_owned());
+    for announce in [
+        Request::AnnounceTopic { alias, topic },
+        Request::AnnounceGroup { alias, group },
+    ] {
+        let announced = connection.request(announce, Payload::none()).await;
+        announced.expect("it is announced");
+    }
+    connection
+}
+
+fn one() -> Pop {
+    Pop {
+        group: 0,
+        topic: 0,
+        queue: ANY_QUEUE,
+        max_messages: 1,
+        invisible_ms: 86_400_000,
+        wait_ms: 0,
+        from: StartFrom::Earliest,
+        filter: Filter::All,
+        ordered: false,
+        attempt_id: None,
+    }
+}
+
+async fn pop(connection: &Connection, pop: Pop) -> Vec<PopReceipt> {
+    let answer = connection.request(Request::Pop(pop), Payload::none()).await;
+    match answer.expect("an answer").header.response {
+        Response::Popped(popped) => popped.receipts,
+        other => panic!("a pop is answered with {other:?}"),
+    }
+}
+
+/// Acknowledges; the codes of those that are refused, by their place.
+async fn acknowledge(connection: &Connection, receipts: Vec<PopReceipt>) -> Vec<(u32, ErrorCode)> {
+    let ack = Request::Acknowledge(Acknowledge {
+        group: 0,
+        topic: 0,
+        receipts,
+    });
+    let answer = connection.request(ack, Payload::none()).await;
+    match answer.expect("an answer").header.response {
+        Response::Acknowledged(answer) => {
+            let refused = answer.refused.into_iter();
+            refused.map(|one| (one.place, one.failure.code)).collect()
+        }
+        other => panic!("an acknowledgement is answered with {other:?}"),
+    }
+}
+
+#[test]
+fn forged_receipts_settle_nothing_and_say_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(2)).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let connection = connection(&address).await;
+        let never = PopReceipt {
+            queue: castmq_client::model::QueueId(0),
+            offset: castmq_client::model::QueueOffset(0),
+            popped_at_ms: 1,
+            invisible_ms: 2,
+            attempt: 1,
+        };
+        let unknown = ErrorCode::ReceiptUnknown;
+        // Of a group that has popped nothing.
+        assert_eq!(acknowledge(&connection, vec![never]).await, [(0, unknown)]);
+        let receipt = pop(&connection, one()).await.remove(0);
+        let forged = [
+            PopReceipt {
+                offset: receipt.offset + 1,
+                ..receipt
+            },
+            PopReceipt {
+                queue: castmq_client::model::QueueId(7),
+                ..receipt
+            },
+            PopReceipt {
+                popped_at_ms: receipt.popped_at_ms - 1,
+                ..receipt
+            },
+            PopReceipt {
+                invisible_ms: 1,
+                ..receipt
+            },
+            PopReceipt {
+                attempt: 2,
+                ..receipt
+            },
+        ];
+        let all: Vec<_> = forged.into_iter().chain([receipt]).collect();
+        let refused: Vec<_> = (0..5).map(|place| (place, unknown)).collect();
+        assert_eq!(acknowledge(&connection, all).await, refused);
+        let change = Request::ChangeInvisible(ChangeInvisible {
+            group: 0,
+            topic: 0,
+            receipt: forged[0],
+            invisible_ms: 0,
+        });
+        let refused = connection.request(change, Payload::none()).await;
+        let refused = refused.expect_err("nothing is out with it");
+        assert_eq!(refused.code(), Some(unknown));
+        let nothing = Pop {
+            invisible_ms: 0,
+            ..one()
+        };
+        let refused = connection
+            .request(Request::Pop(nothing), Payload::none())
+            .await;
+        let refused = refused.expect_err("it would be for nobody");
+        assert_eq!(refused.code(), Some(ErrorCode::InvalidRequest));
+        assert_eq!(pop(&connection, one()).await[0].offset, receipt.offset + 1);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_the_filter_does_not_let_through_is_settled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        let producer = client.producer().build();
+        for number in 0..10_000 {
+            let tag = match number % 2_500 {
+                2_499 => "red",
+                _ => "green",
+            };
+            let message = Message::builder(TOPIC, number.to_string()).tag(tag);
+            let message = message.build().expect("a message");
+            drop(producer.send(message).await.expect("it is stored"));
+        }
+        let mut reds = built(consumer(&client).filter(tags(["red"])));
+        let mut bodies = Vec::new();
+        while bodies.len() < 4 {
+            let messages = reds.receive().await.expect("an answer");
+            PoppedMessage::ack_all(&messages).await.expect("an answer");
+            bodies.extend(messages.iter().map(|message| text(message)));
+        }
+        assert_eq!(bodies, ["2499", "4999", "7499", "9999"]);
+        assert_eq!(committed(&client, 0).await, Some(10_000));
+        stop(node).await;
+    });
+}
+
+/// Reads the first messages of a topic with one queue.
+async fn read(client: &Client, topic: &str, count: usize) -> Vec<ReceivedMessage> {
+    let mut reader = client.pull_consumer("reader").build().expect("a consumer");
+    let queues = loop {
+        match reader.queues(topic).await {
+            Ok(queues) => break queues,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    reader.assign(queues.clone()).await.expect("assigned");
+    let sought = reader.seek(&queues[0], SeekTo::Earliest).await;
+    sought.expect("sought");
+    let mut messages = Vec::new();
+    while messages.len() < count {
+        messages.extend(reader.poll(Duration::from_secs(5)).await.expect("a poll"));
+    }
+    messages
+}
+
+#[test]
+fn after_the_last_attempt_a_message_is_a_dead_letter() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, ["bad".to_owned(), "good".to_owned()]).await;
+        let admin = client.admin();
+        let address = node.broker_address().expect("a broker").to_string();
+        let config = castmq_client::model::GroupConfig {
+            retry_max: 2,
+            ..Default::default()
+        };
+        let put = admin.at(&address).put_group(GROUP, config).await;
+        put.expect("a group");
+        let mut consumer = built(consumer(&client).max_messages(1));
+        for attempt in 1..=3 {
+            let message = next(&mut consumer).await;
+            assert_eq!(
+                (text(&message).as_str(), message.attempts()),
+                ("bad", attempt)
+            );
+            message.nack(Duration::ZERO).await.expect("it failed");
+        }
+        let good = next(&mut consumer).await;
+        assert_eq!(text(&good), "good");
+        good.ack().await.expect("it is acknowledged");
+        let letter = read(&client, &format!("%DLQ%{GROUP}"), 1).await.remove(0);
+        assert_eq!(text(&letter), "bad");
+        assert_eq!(letter.topic(), TOPIC);
+        assert_eq!(letter.reconsume_times(), 3);
+        assert_eq!(letter.property("DLQ_ORIGIN_TOPIC"), Some(TOPIC));
+        while committed(&client, 0).await != Some(2) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop(node).await;
+    });
+}
+
+#[test]
+fn in_order_nobody_gets_a_message_while_an_earlier_one_is_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(40)).await;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let worker = |name: u32| {
+            let ordered = consumer(&client).ordered(true).max_messages(3);
+            let mut consumer = built(ordered.wait(Duration::from_secs(3600)));
+            let seen = seen.clone();
+            async move {
+                loop {
+                    let messages = consumer.receive().await.expect("messages");
+                    let failed = messages.len() > 1 && fastrand::u8(..3) == 0;
+                    let kept = if failed { 1 } else { messages.len() };
+                    let bodies = messages.iter().take(kept).map(|message| text(message));
+                    seen.lock().expect("no worker panics").extend(bodies);
+                    let (done, again) = messages.split_at(kept);
+                    for message in again {
+                        message.nack(Duration::ZERO).await.expect("it failed");
+                    }
+                    PoppedMessage::ack_all(done).await.expect("an answer");
+                    if seen.lock().expect("no worker panics").len() >= 40 {
+                        return name;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            _ = worker(1) => {}
+            _ = worker(2) => {}
+            _ = worker(3) => {}
+        }
+        let seen = seen.lock().expect("no worker panics").clone();
+        assert_eq!(seen, numbers(40).collect::<Vec<_>>());
+        stop(node).await;
+    });
+}
+
+#[test]
+fn an_ordered_pop_whose_answer_was_lost_is_repeated_by_its_attempt_id() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(3)).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let connection = connection(&address).await;
+        let ordered = |attempt_id| Pop {
+            ordered: true,
+            attempt_id,
+            max_messages: 2,
+            ..one()
+        };
+        let first = pop(&connection, ordered(Some(1))).await;
+        assert_eq!(pop(&connection, ordered(Some(2))).await, []);
+        let again = pop(&connection, ordered(Some(1))).await;
+        let offsets = |receipts: &[PopReceipt]| {
+            let each = receipts.iter().map(|one| (one.offset.0, one.attempt));
+            each.collect::<Vec<_>>()
+        };
+        assert_eq!(offsets(&first), [(0, 1), (1, 1)]);
+        assert_eq!(offsets(&again), offsets(&first));
+        assert_eq!(acknowledge(&connection, again).await, []);
+        let last = pop(&connection, ordered(Some(2))).await;
+        assert_eq!(offsets(&last), [(2, 1)]);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn an_operator_sets_back_what_a_group_has_popped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(5)).await;
+        let mut consumer = built(consumer(&client));
+        let messages = consumer.receive().await.expect("messages");
+        PoppedMessage::ack_all(&messages).await.expect("an answer");
+        let address = node.broker_address().expect("a broker").to_string();
+        let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
+        let admin = client.admin().at(&address);
+        let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
+        reset.await.expect("a reset");
+        let again = loop {
+            let messages = consumer.receive().await.expect("an answer");
+            if !messages.is_empty() {
+                break messages;
+            }
+        };
+        let bodies =
+            |messages: &[PoppedMessage]| messages.iter().map(|one| text(one)).collect::<Vec<_>>();
+        assert_eq!(bodies(&again), bodies(&messages));
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_restart_changes_nothing_of_who_has_what() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let settings = with_queues(folder.path(), 1);
+        let node = start(&settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let (receipts, done) = {
+            let client = client(&node).await;
+            send(&client, numbers(10)).await;
+            let connection = connection(&address).await;
+            let all = Pop {
+                max_messages: 10,
+                ..one()
+            };
+            let mut receipts = pop(&connection, all).await;
+            // Every second is acknowledged: the floor moves over the first alone.
+            let done: Vec<_> = receipts.iter().copied().step_by(2).collect();
+            assert_eq!(acknowledge(&connection, done.clone()).await, []);
+            receipts.retain(|receipt| !done.contains(receipt));
+            (receipts, done)
+        };
+        stop(node).await;
+        let node = start(&settings).await;
+        let client = client(&node).await;
+        assert_eq!(committed(&client, 0).await, Some(1));
+        let address = node.broker_address().expect("a broker").to_string();
+        let connection = connection(&address).await;
+        assert_eq!(pop(&connection, one()).await, [], "they are out still");
+        assert_eq!(
+            acknowledge(&connection, done).await,
+            [],
+            "they are settled still"
+        );
+        assert_eq!(acknowledge(&connection, receipts).await, []);
+        assert_eq!(committed(&client, 0).await, Some(10));
+        stop(node).await;
+    });
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn spawn(data: &Path) -> Process {
+    let settings = [
+        ("store.commit_log_segment_bytes", "8388608"),
+        ("store.index_hash_slots", "1000"),
+        ("store.index_max_entries", "10000"),
+        ("limits.max_message_bytes", "1048576"),
+    ];
+    let mut broker = Process::spawn(data, &settings);
+    broker.ready();
+    broker
+}
+
+/// What is known of a message.
+#[derive(Debug, Default)]
+struct Fate {
+    deliveries: u32,
+    /// Until then nobody may get it, by the broker's clock.
+    invisible_until_ms: i64,
+    is_acknowledged: bool,
+    /// An acknowledgement was sent and not answered.
+    is_doubtful: bool,
+}
+
+/// What workers have seen, by body.
+type Book = Arc<Mutex<HashMap<String, Fate>>>;
+
+/// Notes a delivery; it must not be one that cannot be.
+fn deliver(book: &Book, message: &PoppedMessage) {
+    let body = text(message);
+    let mut book = book.lock().expect("no worker panics");
+    let fate = book.entry(body.clone()).or_default();
+    assert!(
+        !fate.is_acknowledged,
+        "{body} came after it was acknowledged"
+    );
+    assert!(
+        message.receipt().popped_at_ms >= fate.invisible_until_ms,
+        "{body} came again {} ms before its invisible time had ended: {message:?}, {fate:?}",
+        fate.invisible_until_ms - message.receipt().popped_at_ms
+    );
+    fate.deliveries += 1;
+    fate.invisible_until_ms = message.visible_at_ms();
+}
+
+/// Takes messages and settles them or not, until the broker is gone or nothing comes any more.
+async fn work(mut consumer: PopConsumer, book: Book, is_reliable: bool) {
+    loop {
+        let Ok(messages) = consumer.receive().await else {
+            return;
+        };
+        if messages.is_empty() && is_reliable {
+            return;
+        }
+        for mut message in messages {
+            deliver(&book, &message);
+            let note = |change: &dyn Fn(&mut Fate)| {
+                let mut book = book.lock().expect("no worker panics");
+                change(book.entry(text(&message)).or_default());
+            };
+            match fastrand::u8(..8) {
+                // It crashes with the message.
+                0 if !is_reliable => continue,
+                1 if !is_reliable => {
+                    // Somebody may get it from now on, whether this is answered or not.
+                    note(&|fate| fate.invisible_until_ms = 0);
+                    if message.nack(Duration::from_millis(5)).await.is_err() {
+                        continue;
+                    }
+                }
+                2 => {
+                    // It may end earlier than before, whether this is answered or not.
+                    note(&|fate| fate.invisible_until_ms = 0);
+                    if message.extend(Duration::from_millis(400)).await.is_ok() {
+                        let until_ms = message.visible_at_ms();
+                        let body = text(&message);
+                        let mut book = book.lock().expect("no worker panics");
+                        book.entry(body).or_default().invisible_until_ms = until_ms;
+                    }
+                }
+                _ => {
+                    // From when it is sent the broker may know it.
+                    note(&|fate| fate.is_doubtful = true);
+                    match message.ack().await {
+                        Ok(()) => note(&|fate| fate.is_acknowledged = true),
+                        Err(error) if error.code() == Some(ErrorCode::ReceiptExpired) => {
+                            note(&|fate| fate.is_doubtful = false);
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_survive_kill_9_and_are_acknowledged_once() {
+    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    run(async {
+        let book = Book::default();
+        let mut sent = BTreeMap::new();
+        let connect = async |broker: &Process| {
+            let client = Client::builder()
+                .name_servers([broker.name_server.clone()])
+                .request_timeout(Duration::from_secs(60));
+            client.build().await.expect("a client")
+        };
+        for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
+            let broker = spawn(&data);
+            let client = connect(&broker).await;
+            let bodies: Vec<_> = numbers(300).map(|n| format!("{cycle}/{n}")).collect();
+            send(&client, bodies.clone()).await;
+            sent.insert(cycle, bodies);
+            let workers: Vec<_> = (0..8)
+                .map(|_| {
+                    let invisible = Duration::from_millis(fastrand::u64(100..600));
+                    let consumer = consumer(&client)
+                        .invisible(invisible)
+                        .max_messages(fastrand::u32(1..6));
+                    actix_rt::spawn(work(built(consumer), book.clone(), false))
+                })
+                .collect();
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
+            let panics = broker.panics();
+            broker.kill();
+            assert_eq!(panics, Vec::<String>::new());
+            for worker in workers {
+                worker.abort();
+                if let Err(error) = worker.await {
+                    assert!(error.is_cancelled(), "{error}");
+                }
+            }
+        }
+        let broker = spawn(&data);
+        let client = connect(&broker).await;
+        let is_over = || {
+            let book = book.lock().expect("no worker panics");
+            let mut bodies = sent.values().flatten();
+            bodies.all(|body| {
+                book.get(body)
+                    .is_some_and(|fate| fate.is_acknowledged || fate.is_doubtful)
+            })
+        };
+        loop {
+            let invisible = Duration::from_millis(700);
+            let consumer = consumer(&client)
+                .invisible(invisible)
+                .wait(Duration::from_millis(1500));
+            work(built(consumer), book.clone(), true).await;
+            if is_over() {
+                break;
+            }
+        }
+        let book = book.lock().expect("no worker panics");
+        let doubtful = book.values().filter(|fate| !fate.is_acknowledged).count();
+        let again: u32 = book.values().map(|fate| fate.deliveries - 1).sum();
+        println!(
+            "{} messages, {again} came again, {doubtful} acknowledgements without an answer",
+            book.len()
+        );
+        broker.kill();
+    });
+}
