@@ -1,14 +1,12 @@
 //! Messages that are acknowledged one by one: each is with one consumer at a time, comes again when it is not
-//! acknowledged, and never after it was, whatever happens.
+//! acknowledged, and never after it was.
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
-// Figures are for whoever runs it with `--nocapture`.
-#![allow(clippy::print_stdout)]
 
 mod support;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +20,6 @@ use castmq_client::{
 use castmq_config::Settings;
 
 use support::load::open;
-use support::process::Process;
 use support::{client, run, settings, start, stop};
 
 const TOPIC: &str = "jobs";
@@ -557,175 +554,64 @@ fn a_restart_changes_nothing_of_who_has_what() {
     });
 }
 
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
-}
-
-fn spawn(data: &Path) -> Process {
-    let settings = [
-        ("store.commit_log_segment_bytes", "8388608"),
-        ("store.index_hash_slots", "1000"),
-        ("store.index_max_entries", "10000"),
-        ("limits.max_message_bytes", "1048576"),
-    ];
-    let mut broker = Process::spawn(data, &settings);
-    broker.ready();
-    broker
-}
-
-/// What is known of a message.
-#[derive(Debug, Default)]
-struct Fate {
-    deliveries: u32,
-    /// Until then nobody may get it, by the broker's clock.
-    invisible_until_ms: i64,
-    is_acknowledged: bool,
-    /// An acknowledgement was sent and not answered.
-    is_doubtful: bool,
-}
-
-/// What workers have seen, by body.
-type Book = Arc<Mutex<HashMap<String, Fate>>>;
-
-/// Notes a delivery; it must not be one that cannot be.
-fn deliver(book: &Book, message: &PoppedMessage) {
-    let body = text(message);
-    let mut book = book.lock().expect("no worker panics");
-    let fate = book.entry(body.clone()).or_default();
-    assert!(
-        !fate.is_acknowledged,
-        "{body} came after it was acknowledged"
-    );
-    assert!(
-        message.receipt().popped_at_ms >= fate.invisible_until_ms,
-        "{body} came again {} ms before its invisible time had ended: {message:?}, {fate:?}",
-        fate.invisible_until_ms - message.receipt().popped_at_ms
-    );
-    fate.deliveries += 1;
-    fate.invisible_until_ms = message.visible_at_ms();
-}
-
-/// Takes messages and settles them or not, until the broker is gone or nothing comes any more.
-async fn work(mut consumer: PopConsumer, book: Book, is_reliable: bool) {
-    loop {
-        let Ok(messages) = consumer.receive().await else {
-            return;
-        };
-        if messages.is_empty() && is_reliable {
-            return;
-        }
-        for mut message in messages {
-            deliver(&book, &message);
-            let note = |change: &dyn Fn(&mut Fate)| {
-                let mut book = book.lock().expect("no worker panics");
-                change(book.entry(text(&message)).or_default());
-            };
-            match fastrand::u8(..8) {
-                // It crashes with the message.
-                0 if !is_reliable => continue,
-                1 if !is_reliable => {
-                    // Somebody may get it from now on, whether this is answered or not.
-                    note(&|fate| fate.invisible_until_ms = 0);
-                    if message.nack(Duration::from_millis(5)).await.is_err() {
-                        continue;
-                    }
-                }
-                2 => {
-                    // It may end earlier than before, whether this is answered or not.
-                    note(&|fate| fate.invisible_until_ms = 0);
-                    if message.extend(Duration::from_millis(400)).await.is_ok() {
-                        let until_ms = message.visible_at_ms();
-                        let body = text(&message);
-                        let mut book = book.lock().expect("no worker panics");
-                        book.entry(body).or_default().invisible_until_ms = until_ms;
-                    }
-                }
-                _ => {
-                    // From when it is sent the broker may know it.
-                    note(&|fate| fate.is_doubtful = true);
-                    match message.ack().await {
-                        Ok(()) => note(&|fate| fate.is_acknowledged = true),
-                        Err(error) if error.code() == Some(ErrorCode::ReceiptExpired) => {
-                            note(&|fate| fate.is_doubtful = false);
-                        }
-                        Err(_) => {}
-                    }
-                }
-            }
-        }
-    }
+/// Where a start would begin to replay the journal.
+async fn replays_from(client: &Client, address: &str) -> u64 {
+    let actors = client.admin().at(address).actors().await;
+    let actors = actors.expect("the tree");
+    let (_, rest) = actors.split_once("\"replays_from\":").expect("a popper");
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("an offset")
 }
 
 #[test]
-fn messages_survive_kill_9_and_are_acknowledged_once() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+fn a_start_replays_from_the_last_time_that_all_was_written_down() {
     let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("data");
     run(async {
-        let book = Book::default();
-        let mut sent = BTreeMap::new();
-        let connect = async |broker: &Process| {
-            let client = Client::builder()
-                .name_servers([broker.name_server.clone()])
-                .request_timeout(Duration::from_secs(60));
-            client.build().await.expect("a client")
-        };
-        for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
-            let broker = spawn(&data);
-            let client = connect(&broker).await;
-            let bodies: Vec<_> = numbers(300).map(|n| format!("{cycle}/{n}")).collect();
-            send(&client, bodies.clone()).await;
-            sent.insert(cycle, bodies);
-            let workers: Vec<_> = (0..8)
-                .map(|_| {
-                    let invisible = Duration::from_millis(fastrand::u64(100..600));
-                    let consumer = consumer(&client)
-                        .invisible(invisible)
-                        .max_messages(fastrand::u32(1..6));
-                    actix_rt::spawn(work(built(consumer), book.clone(), false))
-                })
-                .collect();
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
-            let panics = broker.panics();
-            broker.kill();
-            assert_eq!(panics, Vec::<String>::new());
-            for worker in workers {
-                worker.abort();
-                if let Err(error) = worker.await {
-                    assert!(error.is_cancelled(), "{error}");
+        let settings = with_queues(folder.path(), 2);
+        let node = start(&settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let (receipts, from) = {
+            let client = client(&node).await;
+            send(&client, numbers(100)).await;
+            let connection = connection(&address).await;
+            let all = Pop {
+                max_messages: 100,
+                ..one()
+            };
+            let mut receipts = pop(&connection, all).await;
+            assert_eq!(receipts.len(), 100);
+            // Each change is an entry of the journal.
+            while replays_from(&client, &address).await == 0 {
+                for _ in 0..20 {
+                    let change = |receipt: &PopReceipt| {
+                        let change = Request::ChangeInvisible(ChangeInvisible {
+                            group: 0,
+                            topic: 0,
+                            receipt: *receipt,
+                            invisible_ms: 86_400_000,
+                        });
+                        connection.request(change, Payload::none())
+                    };
+                    let changes: Vec<_> = receipts.iter().map(change).collect();
+                    for (receipt, change) in receipts.iter_mut().zip(changes) {
+                        let answer = change.await.expect("an answer").header.response;
+                        let Response::InvisibleChanged { receipt: new } = answer else {
+                            panic!("a change is answered with {answer:?}");
+                        };
+                        *receipt = new;
+                    }
                 }
             }
-        }
-        let broker = spawn(&data);
-        let client = connect(&broker).await;
-        let is_over = || {
-            let book = book.lock().expect("no worker panics");
-            let mut bodies = sent.values().flatten();
-            bodies.all(|body| {
-                book.get(body)
-                    .is_some_and(|fate| fate.is_acknowledged || fate.is_doubtful)
-            })
+            (receipts, replays_from(&client, &address).await)
         };
-        loop {
-            let invisible = Duration::from_millis(700);
-            let consumer = consumer(&client)
-                .invisible(invisible)
-                .wait(Duration::from_millis(1500));
-            work(built(consumer), book.clone(), true).await;
-            if is_over() {
-                break;
-            }
-        }
-        let book = book.lock().expect("no worker panics");
-        let doubtful = book.values().filter(|fate| !fate.is_acknowledged).count();
-        let again: u32 = book.values().map(|fate| fate.deliveries - 1).sum();
-        println!(
-            "{} messages, {again} came again, {doubtful} acknowledgements without an answer",
-            book.len()
-        );
-        broker.kill();
+        stop(node).await;
+        let node = start(&settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let connection = connection(&address).await;
+        assert_eq!(pop(&connection, one()).await, [], "they are out still");
+        assert_eq!(acknowledge(&connection, receipts).await, []);
+        let client = client(&node).await;
+        assert!(replays_from(&client, &address).await >= from);
+        stop(node).await;
     });
 }

@@ -596,7 +596,7 @@ impl Popper {
             let offsets = &self.context.offsets;
             let is_current = |queue: &QueueId, book: &Book| {
                 let offset = offsets.get(&key.0, &(key.1.clone(), *queue));
-                has_topic && offset.is_none_or(|offset| offset == book.committed)
+                has_topic && offset == Some(book.committed)
             };
             let stale = share
                 .books

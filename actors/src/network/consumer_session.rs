@@ -465,6 +465,7 @@ impl Session for ConsumerSession {
         if let Some(pull) = self.held_pulls.pop_front() {
             self.fetch_for_pull(pull, ctx);
         }
+        self.ask_for_held(ctx);
         self.go_on(ctx);
     }
 }

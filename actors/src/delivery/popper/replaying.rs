@@ -193,6 +193,10 @@ impl Popper {
             let Some(ledger) = ledger else {
                 continue;
             };
+            if self.context.topics.find(key.1.as_str()).is_none() {
+                self.writing.forget(&key, queue);
+                continue;
+            }
             let book = Book::of(ledger, settings);
             let place = (key.1.clone(), queue);
             self.context.offsets.set(&key.0, place, book.committed);

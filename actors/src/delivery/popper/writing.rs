@@ -29,7 +29,7 @@ const MAX_RECORD_BYTES: usize = 512 * 1024;
 const SNAPSHOT_BYTES: usize = 256 * 1024;
 
 /// All ledgers are written down whole after at least this many bytes of journal, so that a start reads little more.
-const ROUND_BYTES: u64 = 4 * 1024 * 1024;
+const ROUND_BYTES: u64 = 1024 * 1024;
 
 /// A round comes when there is this many times more journal than the last one took: what rounds cost is bounded.
 const ROUND_RATIO: u64 = 4;

@@ -26,7 +26,10 @@ const MAX_SETTLING: usize = 4096;
 pub(super) struct Pops {
     popper: ActorRef<Popper>,
     member: u64,
+    /// Those that are owed an answer.
     waiting: usize,
+    /// Those of them whose messages would not fit what waits to be written: they are asked for when it is.
+    held: VecDeque<(u64, popper::Pop)>,
     settling: usize,
     has_popped: bool,
 }
@@ -37,6 +40,7 @@ impl Pops {
             popper,
             member,
             waiting: 0,
+            held: VecDeque::new(),
             settling: 0,
             has_popped: false,
         }
@@ -84,12 +88,22 @@ impl ConsumerSession {
             wait: Duration::from_millis(pop.wait_ms.into()),
         };
         self.pops.waiting += 1;
-        self.pops.has_popped = true;
-        let asked = self.pops.popper.ask(question);
-        ctx.then(asked, move |session, answer, _| {
-            session.popped(correlation, answer);
-        });
+        self.pops.held.push_back((correlation, question));
+        self.ask_for_held(ctx);
         Ok(None)
+    }
+
+    /// Asks for messages, unless too much waits to be written: they would be out for nothing.
+    pub(super) fn ask_for_held(&mut self, ctx: &mut Ctx<'_, Self>) {
+        while self.connection.pending_bytes() < MAX_PENDING_BYTES
+            && let Some((correlation, question)) = self.pops.held.pop_front()
+        {
+            self.pops.has_popped = true;
+            let asked = self.pops.popper.ask(question);
+            ctx.then(asked, move |session, answer, _| {
+                session.popped(correlation, answer);
+            });
+        }
     }
 
     fn check_pop(&self, pop: &Pop, group: &GroupName) -> Result<(), Refusal> {

@@ -1,0 +1,115 @@
+//! How many messages a second are popped and acknowledged one by one:
+//! `cargo test --release --test pop_rate -- --ignored --nocapture`.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+// Figures are for whoever runs it with `--nocapture`.
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use castmq_client::raw::request::{ANY_QUEUE, Acknowledge, Pop, PopReceipt};
+use castmq_client::raw::{Connection, Payload, Request, Response, Role};
+use castmq_client::{Filter, Message, StartFrom};
+
+use support::load::open;
+use support::{client, run, settings, start, stop};
+
+const MESSAGES: usize = 1_000_000;
+
+/// Messages of a pop, and receipts of an acknowledgement.
+const BATCH: u32 = 32;
+
+/// Pops, each followed by its acknowledgement, that are under way at once.
+const LANES: usize = 16;
+
+async fn pop(connection: &Connection) -> Vec<PopReceipt> {
+    let pop = Request::Pop(Pop {
+        group: 0,
+        topic: 0,
+        queue: ANY_QUEUE,
+        max_messages: BATCH,
+        invisible_ms: 60_000,
+        wait_ms: 100,
+        from: StartFrom::Earliest,
+        filter: Filter::All,
+        ordered: false,
+        attempt_id: None,
+    });
+    let answer = connection.request(pop, Payload::none()).await;
+    match answer.expect("an answer").header.response {
+        Response::Popped(popped) => popped.receipts,
+        other => panic!("a pop is answered with {other:?}"),
+    }
+}
+
+async fn acknowledge(connection: &Connection, receipts: Vec<PopReceipt>) -> usize {
+    let count = receipts.len();
+    let ack = Request::Acknowledge(Acknowledge {
+        group: 0,
+        topic: 0,
+        receipts,
+    });
+    let answer = connection.request(ack, Payload::none()).await;
+    match answer.expect("an answer").header.response {
+        Response::Acknowledged(answer) if answer.refused.is_empty() => count,
+        other => panic!("an acknowledgement is answered with {other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn acknowledgements_a_second() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = settings(folder.path());
+        settings.store.commit_log_segment_bytes = 256 << 20;
+        let node = start(&settings).await;
+        let client = client(&node).await;
+        let producer = client.producer().build();
+        for number in 0..MESSAGES {
+            producer.ready().await.expect("there is room");
+            let body = format!("{number:0128}");
+            drop(producer.enqueue(Message::new("jobs", body)));
+        }
+        producer.flush().await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let connection = open(&address, Role::Consumer, "worker").await;
+        let connection = Rc::new(connection.expect("a connection"));
+        let (alias, topic, group) = (0, "jobs".to_owned(), "workers".to_owned());
+        for announce in [
+            Request::AnnounceTopic { alias, topic },
+            Request::AnnounceGroup { alias, group },
+        ] {
+            let announced = connection.request(announce, Payload::none()).await;
+            announced.expect("it is announced");
+        }
+        let began = Instant::now();
+        let done = Rc::new(Cell::new(0));
+        let lanes: Vec<_> = (0..LANES)
+            .map(|_| {
+                let (connection, done) = (connection.clone(), done.clone());
+                actix_rt::spawn(async move {
+                    while done.get() < MESSAGES {
+                        let receipts = pop(&connection).await;
+                        if !receipts.is_empty() {
+                            let acknowledged = acknowledge(&connection, receipts).await;
+                            done.set(done.get() + acknowledged);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for lane in lanes {
+            lane.await.expect("no lane panics");
+        }
+        assert_eq!(done.get(), MESSAGES, "each is acknowledged once");
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{:.0} acknowledgements a second", MESSAGES as f64 / seconds);
+        stop(node).await;
+    });
+}
