@@ -27,6 +27,7 @@ use crate::delivery::groups::Groups;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
 use crate::delivery::schedule::Schedule;
+use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
 use crate::metadata::system;
@@ -170,6 +171,7 @@ fn new_context(
         offsets: Offsets::new(metadata.offsets()?),
         deliveries: Queues::default(),
         producers: Producers::default(),
+        wheel: SharedWheel::default(),
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),
         spread,
@@ -286,6 +288,7 @@ fn plan(
         Ok::<_, Failure>(ColdReader::new(context))
     });
     let schedule = child!("schedule", Schedule::new);
+    let timer = child!("timer", Timer::new);
     let transactions = child!("transactions", Transactions::new);
     let queues = Child::supervisor("queues", crowd());
     let groups = Child::supervisor("groups", crowd());
@@ -300,6 +303,7 @@ fn plan(
         metadata: metadata.actor_ref(),
         cold_reader: cold_reader.actor_ref(),
         schedule: schedule.actor_ref(),
+        timer: timer.actor_ref(),
         transactions: transactions.actor_ref(),
         queues: queues.actor_ref(),
         groups: groups.actor_ref(),
@@ -319,6 +323,7 @@ fn plan(
         .child_on(data, metadata);
     let delivery = Plan::new(Strategy::OneForOne)
         .child_on(data, schedule)
+        .child_on(data, timer)
         .child_on(data, transactions);
     let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));
     let mut registrars = Vec::new();

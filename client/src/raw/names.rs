@@ -29,5 +29,6 @@ pub(crate) fn request_name(request: &Request) -> &'static str {
         Request::SendBack(_) => "send back",
         Request::JoinProducers { .. } => "join producers",
         Request::EndTransaction(_) => "end transaction",
+        Request::CancelDelivery { .. } => "cancel delivery",
     }
 }

@@ -143,6 +143,15 @@ pub enum Request {
     },
     /// Settles a half message.
     EndTransaction(EndTransaction),
+    /// Cancels a message that waits for a time. One that is delivered already, or that there never was, is not told apart.
+    CancelDelivery {
+        /// The message's topic.
+        topic: TopicAlias,
+        /// Its unique id.
+        unique_id: String,
+        /// When it was to be delivered, in milliseconds since the epoch.
+        deliver_at_ms: i64,
+    },
 }
 
 /// Bits of [`Send::flags`] and [`SendBatch::flags`].
