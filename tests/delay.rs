@@ -160,6 +160,41 @@ fn a_time_too_far_away_is_refused_with_the_limit() {
     });
 }
 
+#[test]
+fn a_message_that_is_cancelled_never_comes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        let producer = client.producer().build();
+        let at_ms = now_ms() + 400;
+        let mut receipts = Vec::new();
+        for name in ["cancelled", "kept"] {
+            let message = Message::builder(TOPIC, format!("400-{name}"));
+            let message = message
+                .property("colour", "green")
+                .property("UNIQ_KEY", name);
+            let message = message
+                .property("due", &at_ms.to_string())
+                .deliver_at_ms(at_ms);
+            let message = message.build().expect("a message");
+            receipts.push(producer.send(message).await.expect("it is stored"));
+        }
+        let cancelled = producer.cancel_delivery(&receipts[0], "cancelled", at_ms);
+        cancelled.await.expect("it is cancelled");
+        let last = send(&producer, &[("last".to_owned(), Wait::Until(900))]).await;
+        let seen = read_until(&client, &last).await;
+        let mut seen: Vec<_> = seen.into_keys().collect();
+        seen.sort();
+        assert_eq!(seen, ["400-kept", "900-last"]);
+        let late = producer.cancel_delivery(&receipts[0], "cancelled", at_ms);
+        let error = late.await.expect_err("it is too late");
+        assert!(error.to_string().contains("due already"), "{error}");
+        producer.close().await;
+        stop(node).await;
+    });
+}
+
 fn number(variable: &str, default: u64) -> u64 {
     let set = std::env::var(variable).ok();
     set.map_or(default, |text| text.parse().expect("a number"))

@@ -362,6 +362,8 @@ pub enum Another {
     Level(u8),
     /// Never: it is a dead letter now.
     Never,
+    /// After this time, in milliseconds.
+    After(u64),
 }
 
 /// A queue of a topic by its name.
