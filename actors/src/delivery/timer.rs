@@ -159,8 +159,12 @@ impl Timer {
                 self.add(&mut batch, index as u64, slice.rolls, &record);
             }
         }
+        // A checkpoint that has to wait for the log is made with the next one, and keeps nobody waiting.
+        self.is_changed |= turn.is_uncovered;
+        let stands_still = turn.is_uncovered && self.last.checkpoint_first;
         self.last = Turn {
             due: Vec::new(),
+            more: turn.more && !stands_still,
             ..turn
         };
         if batch.len() > 0 {
@@ -172,7 +176,7 @@ impl Timer {
     }
 
     fn go_on(&mut self, ctx: &mut Ctx<'_, Self>) {
-        if self.last.more || (self.is_called_again && !self.last.checkpoint_first) {
+        if self.last.more || self.is_called_again {
             self.turn(ctx);
             return;
         }

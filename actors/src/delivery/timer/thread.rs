@@ -32,9 +32,6 @@ const SEARCH_FROM: &str = "search_from";
 /// Slots that are out again after a start, and whose messages may have been delivered before.
 const SEARCHED_SLOTS: i64 = 3;
 
-/// After a checkpoint that the log does not cover yet, the next try, in milliseconds.
-const UNCOVERED_PAUSE_MS: i64 = 50;
-
 /// What can go wrong.
 #[derive(Debug, Error)]
 pub(super) enum WheelError {
@@ -73,6 +70,8 @@ pub(super) struct Turn {
     pub(super) more: bool,
     /// The wheel turns no further before a checkpoint that survives a power cut.
     pub(super) checkpoint_first: bool,
+    /// The log is not durable as far as a checkpoint that survives a power cut needs it.
+    pub(super) is_uncovered: bool,
     /// When the next message may be due, in milliseconds since the epoch.
     pub(super) next_ms: i64,
     /// Messages that wait.
@@ -348,9 +347,8 @@ impl Wheel {
             timer.checkpoint(now_ms, self.front.read_to_ms, Survives::Kill)?;
         }
         Ok(Turn {
-            more: is_covered,
-            checkpoint_first: !is_covered,
-            next_ms: now_ms + UNCOVERED_PAUSE_MS,
+            is_uncovered: !is_covered,
+            more: true,
             ..Turn::default()
         })
     }
