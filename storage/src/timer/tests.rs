@@ -472,6 +472,64 @@ fn files_are_removed_when_all_of_them_is_durably_out_and_not_before() {
 }
 
 #[test]
+fn what_is_out_but_not_durably_so_keeps_its_file() {
+    let disk = FaultDisk::new();
+    let mut timer = open(&disk, SMALL, NOW);
+    for number in 0..4 {
+        timer.insert(&entry(number, NOW + 5_000), NOW).unwrap();
+    }
+    checkpoint(&mut timer, NOW, Survives::PowerCut);
+    take(&mut timer, NOW + 9_000);
+    assert!(!timer.retire().unwrap());
+    let mut timer = open(&disk.crash(5), SMALL, NOW + 9_000);
+    assert_eq!(take(&mut timer, NOW + 9_000), [0, 1, 2, 3]);
+    checkpoint(&mut timer, NOW, Survives::PowerCut);
+    assert!(timer.retire().unwrap());
+}
+
+#[test]
+fn a_file_stays_until_the_one_after_it_is_durable() {
+    for seed in 0..50 {
+        let disk = FaultDisk::new();
+        let mut timer = open(&disk, SMALL, NOW);
+        for number in 0..3 {
+            timer.insert(&entry(number, NOW + 5_000), NOW).unwrap();
+        }
+        take(&mut timer, NOW + 9_000);
+        checkpoint(&mut timer, NOW, Survives::PowerCut);
+        timer.insert(&entry(3, NOW + 20_000), NOW + 9_000).unwrap();
+        timer.flush().unwrap();
+        assert!(!timer.retire().unwrap());
+        let mut timer = open(&disk.crash(seed), SMALL, NOW + 9_000);
+        assert_eq!(timer.resume_offset(), QueueOffset(3));
+        let placed = timer.insert(&entry(2, NOW + 5_000), NOW + 9_000);
+        assert_eq!(placed.unwrap(), Placed::Known);
+    }
+}
+
+#[test]
+fn no_power_cut_leaves_a_slot_that_leads_beyond_the_log() {
+    for seed in 0..400 {
+        let disk = FaultDisk::new();
+        let mut timer = open(&disk, SMALL, NOW);
+        for number in 0..3 {
+            let deliver_at_ms = NOW + 1_000 * (2 + number as i64 % 5);
+            timer.insert(&entry(number, deliver_at_ms), NOW).unwrap();
+        }
+        disk.cut_power_after(seed % 8);
+        let _ = timer.checkpoint(NOW, NOW, Survives::PowerCut);
+        let disk = disk.crash(seed);
+        for slot in bytes_of(&disk, "timerwheel").as_chunks::<32>().0 {
+            let last = i64::from_be_bytes(*slot[16..].first_chunk().unwrap());
+            if slot.iter().any(|byte| *byte != 0) {
+                let log = bytes_of(&disk, "timerlog/00000000000000000000");
+                assert_eq!(log[last as usize..][..4], [0, 0, 0, 52], "seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
 fn messages_that_the_commit_log_lost_are_forgotten() {
     let disk = FaultDisk::new();
     let mut timer = open(&disk, SMALL, NOW);
