@@ -227,6 +227,18 @@ fn what_lies_behind_the_end_and_belongs_to_no_later_message_is_cut() {
 }
 
 #[test]
+fn units_lost_behind_what_a_kill_left_are_inserted_again() {
+    let disk = stored();
+    let mut timer = open(&disk, SMALL, NOW);
+    timer.insert(&entry(10, NOW + 7_000), NOW).unwrap();
+    timer.checkpoint(NOW, NOW, Survives::Kill).unwrap();
+    let disk = disk.kill();
+    assert_eq!(open(&disk.kill(), SMALL, NOW).resume_offset().0, 11);
+    write(&disk, "timerlog/00000000000000000588", 52, &[0; 52]);
+    assert_eq!(open(&disk, SMALL, NOW).resume_offset().0, 10);
+}
+
+#[test]
 fn other_names_in_the_folder_are_let_be() {
     let disk = stored();
     for name in ["timerlog/notes.txt", "timerlog/00000000000000000197"] {

@@ -508,6 +508,45 @@ fn a_file_stays_until_the_one_after_it_is_durable() {
 }
 
 #[test]
+fn a_power_cut_before_any_checkpoint_loses_nothing() {
+    for seed in 0..200 {
+        let disk = FaultDisk::new();
+        let mut timer = open(&disk, SMALL, NOW);
+        for number in 0..12 {
+            timer.insert(&entry(number, NOW + 5_000), NOW).unwrap();
+        }
+        timer.flush().unwrap();
+        // Any of the four files may be gone, the first one too.
+        let mut timer = open(&disk.crash(seed), SMALL, NOW);
+        for number in timer.resume_offset().0..12 {
+            timer.insert(&entry(number, NOW + 5_000), NOW).unwrap();
+        }
+        let all: Vec<u64> = (0..12).collect();
+        assert_eq!(take(&mut timer, NOW + 5_000), all, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_only_survives_a_kill_does_not_survive_the_power_cut_after_it() {
+    let disk = FaultDisk::new();
+    let mut timer = open(&disk, SMALL, NOW);
+    timer.insert(&entry(0, NOW + 1_000), NOW).unwrap();
+    checkpoint(&mut timer, NOW, Survives::PowerCut);
+    timer.insert(&entry(1, NOW + 60_000), NOW).unwrap();
+    assert_eq!(take(&mut timer, NOW + 5_000), [0]);
+    checkpoint(&mut timer, NOW + 5_000, Survives::Kill);
+    // The start makes the second one durable, and not that the first is out.
+    let disk = disk.kill();
+    let mut timer = open(&disk, SMALL, NOW + 5_000);
+    assert_eq!(take(&mut timer, NOW + 5_000), []);
+    let mut timer = open(&disk.kill(), SMALL, NOW + 5_000);
+    assert_eq!(take(&mut timer, NOW + 5_000), []);
+    let mut timer = open(&disk.crash(1), SMALL, NOW + 5_000);
+    assert_eq!(timer.resume_offset(), QueueOffset(2));
+    assert_eq!(take(&mut timer, NOW + 5_000), [0]);
+}
+
+#[test]
 fn no_power_cut_leaves_a_slot_that_leads_beyond_the_log() {
     for seed in 0..400 {
         let disk = FaultDisk::new();
