@@ -57,6 +57,11 @@ latency() {
   run latency --embedded --size 128 --rate 50000 --duration 10s --rounds 3
 }
 
+# How late messages come that wait for a time.
+delay() {
+  run latency --embedded --size 128 --rate 20000 --duration 10s --rounds 3 --delay 3s
+}
+
 # Start and memory: an empty folder, 10,000 topics, and 4 GiB of log after kill -9.
 start_up() {
   for _ in 1 2 3; do
@@ -70,5 +75,5 @@ start_up() {
   end KILL; printf 'after kill -9: '; start; end; rm -rf "$work/data"
 }
 
-[ $# -gt 0 ] || set -- produce sync consume beside latency start_up
+[ $# -gt 0 ] || set -- produce sync consume beside latency delay start_up
 for what in "$@"; do "$what"; done

@@ -17,6 +17,58 @@ use support::shell::{
 };
 
 #[test]
+fn dead_letters_are_listed_shown_sent_again_and_dismissed() {
+    let broker = Broker::start();
+    let dlq = |args: &[&str]| broker.run(&[&["admin", "dlq"], args].concat());
+    broker.produce("orders", 3);
+    let address = broker.process.name_server.clone();
+    actix_rt::System::new().block_on(async {
+        let client = castmq_client::Client::connect(&address)
+            .await
+            .expect("a client");
+        let (sender, mut tries) = tokio::sync::mpsc::unbounded_channel();
+        let consumer = client
+            .push_consumer("billing")
+            .subscribe("orders", castmq_client::Filter::All)
+            .from(castmq_client::StartFrom::Earliest)
+            .handler(move |_| {
+                let _ = sender.send(());
+                async { castmq_client::Ack::DeadLetter }
+            })
+            .start()
+            .await
+            .expect("a consumer");
+        for _ in 0..3 {
+            tries.recv().await.expect("a try");
+        }
+        consumer.shutdown().await.expect("a shutdown");
+    });
+    let open = |count: u64| {
+        let listed = dlq(&["list", "--json"]).well().json();
+        assert_eq!(listed[0]["group"], "billing");
+        assert_eq!(
+            (&listed[0]["messages"], &listed[0]["open"]),
+            (&3.into(), &count.into())
+        );
+    };
+    open(3);
+    let shown = dlq(&["show", "billing", "--json"]).well().json();
+    assert_eq!(shown.as_array().map(Vec::len), Some(3));
+    assert_eq!(shown[0]["topic"], "orders");
+    let sent = dlq(&["resend", "billing", "--max", "2"]).well();
+    assert_eq!(sent.out, "2 dead letters of group billing sent again\n");
+    open(1);
+    let again = broker.run(&[
+        "consume", "orders", "--group", "audit", "--from", "earliest", "--max", "5",
+    ]);
+    assert_eq!(again.well().out.lines().count(), 5);
+    let dismissed = dlq(&["purge", "billing"]).well();
+    assert_eq!(dismissed.out, "1 dead letter of group billing dismissed\n");
+    open(0);
+    dlq(&["show", "nobody"]).fails(1, &["%DLQ%nobody"]);
+}
+
+#[test]
 fn a_topic_is_created_listed_shown_and_deleted() {
     let broker = Broker::start();
     let topic = |args: &[&str]| broker.run(&[&["admin", "topic"], args].concat());

@@ -9,7 +9,7 @@ mod support;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use castmq_client::{Client, Message, Producer, ReceivedMessage, SeekTo};
 
@@ -19,11 +19,44 @@ use support::{client, run, settings, start, stop};
 const TOPIC: &str = "reminders";
 
 const LEVELS: &str = "20ms 100ms 300ms 600ms";
-const DELAYS_MS: [i64; 4] = [20, 100, 300, 600];
 
-fn delayed(id: &str, level: u8) -> Message {
-    let message = Message::builder(TOPIC, id.to_owned()).property("colour", "green");
-    message.delay_level(level).build().expect("a message")
+/// How a message waits.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// For a delay level and its milliseconds.
+    Level(u8, i64),
+    /// Until a time, so many milliseconds from now.
+    Until(i64),
+}
+
+const WAITS: [Wait; 8] = [
+    Wait::Level(1, 20),
+    Wait::Level(2, 100),
+    Wait::Level(3, 300),
+    Wait::Level(4, 600),
+    Wait::Until(7),
+    Wait::Until(250),
+    Wait::Until(1_100),
+    Wait::Until(2_900),
+];
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a time after 1970").as_millis() as i64
+}
+
+/// A message that says in its body for how long it has to wait.
+fn delayed(name: &str, wait: Wait) -> (String, Message) {
+    let (Wait::Level(_, wait_ms) | Wait::Until(wait_ms)) = wait;
+    let id = format!("{}-{name}", wait_ms.max(0));
+    let message = Message::builder(TOPIC, id.clone()).property("colour", "green");
+    let due_ms = now_ms() + wait_ms;
+    let message = match wait {
+        Wait::Level(level, _) => message.delay_level(level),
+        Wait::Until(_) => message.deliver_at_ms(due_ms),
+    };
+    let message = message.property("due", &due_ms.to_string());
+    (id, message.build().expect("a message"))
 }
 
 /// Reads the topic from its first message on, until all of these have come. Returns how often each came, and sees to it
@@ -54,37 +87,31 @@ async fn read_until(client: &Client, wanted: &HashSet<String>) -> HashMap<String
 /// A message's identity, if it is one that could come by now.
 fn check(message: &ReceivedMessage) -> String {
     let id = String::from_utf8(message.body().expect("a body").to_vec()).expect("text");
-    let level: usize = id
-        .split('-')
-        .next()
-        .and_then(|level| level.parse().ok())
-        .expect("a level");
-    let waited_ms = message.store_timestamp_ms() - message.born_timestamp_ms();
-    assert!(
-        waited_ms >= DELAYS_MS[level - 1],
-        "{id} waited for {waited_ms} ms"
-    );
+    let due_ms: i64 = message
+        .property("due")
+        .and_then(|due| due.parse().ok())
+        .expect("a time");
+    let early_ms = due_ms - message.store_timestamp_ms();
+    assert!(early_ms <= 0, "{id} came {early_ms} ms early");
     assert_eq!(message.topic(), TOPIC);
     assert_eq!(message.property("colour"), Some("green"));
     assert_eq!(message.property("DELAY"), None);
     id
 }
 
-async fn send(producer: &Producer, ids: &[(String, u8)]) -> HashSet<String> {
-    let messages = ids.iter().map(|(id, level)| delayed(id, *level));
+/// Sends messages, and returns the ids of those that are stored.
+async fn send(producer: &Producer, names: &[(String, Wait)]) -> HashSet<String> {
+    let messages = names.iter().map(|(name, wait)| delayed(name, *wait));
+    let (ids, messages): (Vec<_>, Vec<_>) = messages.unzip();
     let receipts = producer.send_all(messages).await;
-    let stored = ids
-        .iter()
-        .zip(receipts)
-        .filter(|(_, receipt)| receipt.is_ok());
-    stored.map(|((id, _), _)| id.clone()).collect()
+    let stored = ids.into_iter().zip(receipts);
+    let stored = stored.filter(|(_, receipt)| receipt.is_ok());
+    stored.map(|(id, _)| id).collect()
 }
 
-/// The last messages of each level: when they have come, all before them have.
-fn markers() -> Vec<(String, u8)> {
-    (1..=4)
-        .map(|level| (format!("{level}-last"), level))
-        .collect()
+/// The last messages of each way to wait: when they have come, all before them have.
+fn markers() -> Vec<(String, Wait)> {
+    WAITS.map(|wait| ("last".to_owned(), wait)).to_vec()
 }
 
 #[test]
@@ -96,21 +123,73 @@ fn a_delayed_message_comes_once_and_not_before_it_is_due() {
         let node = start(&settings).await;
         let client = client(&node).await;
         let producer = client.producer().build();
-        let ids: Vec<_> = (0..400_u32)
-            .map(|n| {
-                let level = n % 4 + 1;
-                (format!("{level}-{n}"), level as u8)
-            })
-            .chain(markers())
-            .collect();
-        let stored = send(&producer, &ids).await;
-        assert_eq!(stored.len(), ids.len());
+        let names = (0..800).map(|n: usize| (n.to_string(), WAITS[n % WAITS.len()]));
+        let names: Vec<_> = names.chain(markers()).collect();
+        let stored = send(&producer, &names).await;
+        assert_eq!(stored.len(), names.len());
         let seen = read_until(&client, &stored).await;
         assert!(seen.values().all(|times| *times == 1));
-        // Levels beyond the last are the last.
-        let beyond = delayed("4-beyond", 200);
-        producer.send(beyond).await.expect("it is stored");
-        read_until(&client, &HashSet::from(["4-beyond".to_owned()])).await;
+        // Levels beyond the last are the last, and a time that is past is now.
+        let beyond = [
+            ("beyond".to_owned(), Wait::Level(200, 600)),
+            ("past".to_owned(), Wait::Until(-5_000)),
+        ];
+        let stored = send(&producer, &beyond).await;
+        assert_eq!(stored.len(), 2);
+        read_until(&client, &stored).await;
+        producer.close().await;
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_time_too_far_away_is_refused_with_the_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        let producer = client.producer().build();
+        let (_, message) = delayed("far", Wait::Until(41 * 86_400_000));
+        let error = producer.send(message).await.expect_err("it is refused");
+        assert!(
+            error.to_string().contains("broker.timer_max_delay_ms"),
+            "{error}"
+        );
+        producer.close().await;
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_that_is_cancelled_never_comes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        let producer = client.producer().build();
+        let at_ms = now_ms() + 400;
+        let mut receipts = Vec::new();
+        for name in ["cancelled", "kept"] {
+            let message = Message::builder(TOPIC, format!("400-{name}"));
+            let message = message
+                .property("colour", "green")
+                .property("UNIQ_KEY", name);
+            let message = message
+                .property("due", &at_ms.to_string())
+                .deliver_at_ms(at_ms);
+            let message = message.build().expect("a message");
+            receipts.push(producer.send(message).await.expect("it is stored"));
+        }
+        let cancelled = producer.cancel_delivery(&receipts[0], "cancelled", at_ms);
+        cancelled.await.expect("it is cancelled");
+        let last = send(&producer, &[("last".to_owned(), Wait::Until(900))]).await;
+        let seen = read_until(&client, &last).await;
+        let mut seen: Vec<_> = seen.into_keys().collect();
+        seen.sort();
+        assert_eq!(seen, ["400-kept", "900-last"]);
+        let late = producer.cancel_delivery(&receipts[0], "cancelled", at_ms);
+        let error = late.await.expect_err("it is too late");
+        assert!(error.to_string().contains("due already"), "{error}");
         producer.close().await;
         stop(node).await;
     });
@@ -153,24 +232,24 @@ fn delayed_messages_survive_kill_9_and_come_once() {
                 .send_timeout(Duration::from_millis(200))
                 .build();
             for round in 0..fastrand::u32(1..8) {
-                let ids: Vec<_> = (0..fastrand::u32(..300))
+                let names: Vec<_> = (0..fastrand::u32(..300))
                     .map(|n| {
-                        let level = fastrand::u8(1..=4);
-                        (format!("{level}-{cycle}/{round}/{n}"), level)
+                        let wait = WAITS[fastrand::usize(..WAITS.len())];
+                        (format!("{cycle}/{round}/{n}"), wait)
                     })
                     .collect();
-                acknowledged.extend(send(&producer, &ids).await);
+                acknowledged.extend(send(&producer, &names).await);
                 tokio::time::sleep(Duration::from_millis(fastrand::u64(..200))).await;
             }
             let panics = broker.panics();
-            let ids: Vec<_> = (0..300)
-                .map(|n| (format!("1-{cycle}/last/{n}"), 1))
+            let names: Vec<_> = (0..300)
+                .map(|n| (format!("{cycle}/last/{n}"), WAITS[n % WAITS.len()]))
                 .collect();
             let kill = async {
                 tokio::time::sleep(Duration::from_micros(fastrand::u64(..20_000))).await;
                 broker.kill();
             };
-            let (stored, ()) = tokio::join!(send(&producer, &ids), kill);
+            let (stored, ()) = tokio::join!(send(&producer, &names), kill);
             acknowledged.extend(stored);
             assert_eq!(panics, Vec::<String>::new());
         }
@@ -180,7 +259,7 @@ fn delayed_messages_survive_kill_9_and_come_once() {
             .expect("a client");
         let producer = client.producer().build();
         let last = send(&producer, &markers()).await;
-        assert_eq!(last.len(), 4);
+        assert_eq!(last.len(), WAITS.len());
         acknowledged.extend(last);
         let seen = read_until(&client, &acknowledged).await;
         let twice: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();

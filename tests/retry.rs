@@ -152,6 +152,7 @@ fn a_handler_may_say_when_to_try_again_or_that_it_is_no_use() {
         let (consumer, mut tries) = consume(&client, Order::None, None, |message| {
             match message.attempts() {
                 1 => Ack::RetryAtLevel(8),
+                2 => Ack::RetryAfter(Duration::from_millis(123)),
                 _ => Ack::DeadLetter,
             }
         })
@@ -159,6 +160,8 @@ fn a_handler_may_say_when_to_try_again_or_that_it_is_no_use() {
         let first = tries.recv().await.expect("a try");
         let second = tries.recv().await.expect("a try");
         assert!(second.store_timestamp_ms() - first.store_timestamp_ms() >= 60);
+        let third = tries.recv().await.expect("a try");
+        assert!(third.store_timestamp_ms() - second.store_timestamp_ms() >= 123);
         let letter = first_of_when_there(&client).await;
         assert_eq!(letter.body().expect("a body"), b"poison");
         consumer.shutdown().await.expect("a shutdown");

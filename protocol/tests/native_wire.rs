@@ -262,6 +262,19 @@ fn requests() -> Vec<Request> {
             place: PhysicalOffset(6),
             resolution: Resolution::Rollback,
         }),
+        Request::CancelDelivery {
+            topic: 1,
+            unique_id: "A1".into(),
+            deliver_at_ms: 7,
+        },
+        Request::SendBack(SendBack {
+            group: 2,
+            topic: 1,
+            queue: QueueId(3),
+            offset: QueueOffset(4),
+            another: Another::After(8),
+            max_retries: 0,
+        }),
         Request::Pop(Pop {
             group: 2,
             topic: 1,

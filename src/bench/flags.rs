@@ -133,6 +133,9 @@ pub(crate) struct LatencyFlags {
     /// Messages per second.
     #[arg(long, value_name = "N", default_value_t = 50_000.0)]
     pub(crate) rate: f64,
+    /// How long the broker keeps each message; what is measured is how late it comes after that.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(crate) delay: Duration,
     /// Queues of the topic.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) queues: u32,

@@ -2,9 +2,11 @@
 //!
 //! The schedule is fixed before: a message that leaves late because others were slow counts from when it should have left,
 //! so that a stall is seen by all whom it would have met (no coordinated omission).
+//!
+//! With a delay the broker keeps each message for a time, and what counts is how late it comes after that.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use castmq_client::{Client, Filter, Message, ReceivedMessage, StartFrom};
 use hdrhistogram::Histogram;
@@ -34,6 +36,7 @@ struct Outcome {
 struct Settings {
     size: usize,
     rate: f64,
+    delay_ms: u64,
     queues: u32,
     duration_s: f64,
     rounds: usize,
@@ -66,6 +69,7 @@ pub(crate) async fn run(flags: &LatencyFlags) -> Result<(), BenchError> {
         settings: Settings {
             size: flags.size,
             rate: flags.rate,
+            delay_ms: flags.delay.as_millis() as u64,
             queues: flags.queues,
             duration_s: flags.duration.as_secs_f64(),
             rounds: flags.rounds.max(1),
@@ -88,7 +92,7 @@ async fn round(
     number: usize,
 ) -> Result<Round, BenchError> {
     let topic = format!("bench-latency-{}-{number}", std::process::id());
-    let clock = Instant::now();
+    let (clock, began_ms) = begin_at_a_millisecond();
     let seen = Arc::new(Mutex::new(Seen {
         latencies: new_histogram(),
         messages: 0,
@@ -117,11 +121,15 @@ async fn round(
         })
         .start()
         .await?;
-    let pace = Pace { flags, clock };
+    let pace = Pace {
+        flags,
+        clock,
+        began_ms,
+    };
     pace.send(&producer, &topic, WARM_UP, false).await?;
     let stopwatch = Stopwatch::start(broker);
     let sent = pace.send(&producer, &topic, flags.duration, true).await?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + flags.delay + PATIENCE;
     while seen.lock().messages < sent {
         if Instant::now() > deadline {
             let missing = sent - seen.lock().messages;
@@ -140,9 +148,37 @@ async fn round(
 struct Pace<'a> {
     flags: &'a LatencyFlags,
     clock: Instant,
+    /// The time of day when the clock began, in milliseconds since the epoch.
+    began_ms: i64,
+}
+
+/// Both clocks, from a moment at which the time of day is a whole millisecond.
+fn begin_at_a_millisecond() -> (Instant, i64) {
+    let before = now_ms();
+    loop {
+        let now = now_ms();
+        if now != before {
+            return (Instant::now(), now);
+        }
+        std::hint::spin_loop();
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 impl Pace<'_> {
+    /// When a message that is to be sent at a time should be with its handler.
+    fn due(&self, meant: Duration) -> Duration {
+        match self.flags.delay.is_zero() {
+            true => meant,
+            // Brokers count in milliseconds.
+            false => Duration::from_millis((meant + self.flags.delay).as_millis() as u64 + 1),
+        }
+    }
+
     /// Sends for some time. Messages that are not `measured` say so.
     async fn send(
         &self,
@@ -163,10 +199,15 @@ impl Pace<'_> {
             let due = ((elapsed.as_secs_f64() * self.flags.rate) as u64).min(messages);
             while sent < due {
                 let meant = began + Duration::from_secs_f64((sent + 1) as f64 / self.flags.rate);
-                let stamp = if measured { meant.as_nanos() as u64 } else { 0 };
+                let at = self.due(meant);
+                let stamp = if measured { at.as_nanos() as u64 } else { 0 };
                 body[..8].copy_from_slice(&stamp.to_le_bytes());
                 producer.ready().await?;
-                last = Some(producer.enqueue(Message::new(topic, body.clone())));
+                let mut message = Message::builder(topic, body.clone());
+                if !self.flags.delay.is_zero() {
+                    message = message.deliver_at_ms(self.began_ms + at.as_millis() as i64);
+                }
+                last = Some(producer.enqueue(message.build()?));
                 sent += 1;
             }
         }

@@ -41,6 +41,14 @@ pub(super) fn text(text: impl fmt::Display) -> Result<(), OutputError> {
     bytes(format!("{text}\n").as_bytes())
 }
 
+/// `1 message`, `2 messages`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
 /// Prints a value as one line of JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<(), OutputError> {
     let mut line = serde_json::to_vec(value)?;

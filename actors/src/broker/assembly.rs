@@ -28,6 +28,7 @@ use crate::delivery::popper::Popper;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
 use crate::delivery::schedule::Schedule;
+use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
 use crate::metadata::system;
@@ -171,6 +172,7 @@ fn new_context(
         offsets: Offsets::new(metadata.offsets()?),
         deliveries: Queues::default(),
         producers: Producers::default(),
+        wheel: SharedWheel::default(),
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),
         spread,
@@ -287,6 +289,7 @@ fn plan(
         Ok::<_, Failure>(ColdReader::new(context))
     });
     let schedule = child!("schedule", Schedule::new);
+    let timer = child!("timer", Timer::new);
     let transactions = child!("transactions", Transactions::new);
     let popper = child!("popper", Popper::new);
     let queues = Child::supervisor("queues", crowd());
@@ -302,6 +305,7 @@ fn plan(
         metadata: metadata.actor_ref(),
         cold_reader: cold_reader.actor_ref(),
         schedule: schedule.actor_ref(),
+        timer: timer.actor_ref(),
         transactions: transactions.actor_ref(),
         popper: popper.actor_ref(),
         queues: queues.actor_ref(),
@@ -322,6 +326,7 @@ fn plan(
         .child_on(data, metadata);
     let delivery = Plan::new(Strategy::OneForOne)
         .child_on(data, schedule)
+        .child_on(data, timer)
         .child_on(data, transactions)
         .child_on(data, popper);
     let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));

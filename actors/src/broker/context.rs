@@ -25,6 +25,7 @@ use crate::delivery::popper::Popper;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
 use crate::delivery::schedule::Schedule;
+use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
 use crate::network::registrar::Registrar;
@@ -67,6 +68,7 @@ pub(crate) struct BrokerActors {
     pub(crate) metadata: ActorRef<Metadata>,
     pub(crate) cold_reader: ActorRef<ColdReader>,
     pub(crate) schedule: ActorRef<Schedule>,
+    pub(crate) timer: ActorRef<Timer>,
     pub(crate) transactions: ActorRef<Transactions>,
     pub(crate) popper: ActorRef<Popper>,
     pub(crate) queues: ActorRef<Supervisor>,
@@ -92,6 +94,7 @@ pub(crate) struct BrokerContext {
     pub(crate) offsets: Offsets,
     pub(crate) deliveries: Queues,
     pub(crate) producers: Producers,
+    pub(crate) wheel: SharedWheel,
     pub(crate) credits: Credits,
     pub(crate) meters: Meters,
     /// Turns the order of groups' members, differently on each broker.

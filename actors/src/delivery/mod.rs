@@ -3,7 +3,8 @@
 //! - [`fetch`]: reading messages of a queue, hot or cold.
 //! - [`queue`]: a queue with its waiting consumers; [`queues`] finds those that are awake.
 //! - [`cold_reader`]: reads that would wait for the disk.
-//! - [`redirect`]: messages that wait elsewhere before they reach their topic; [`schedule`]: for a delay level.
+//! - [`redirect`]: messages that wait elsewhere before they reach their topic; [`schedule`]: for a delay level;
+//!   [`timer`]: for any time.
 //! - [`retry`]: what becomes of a message that a group could not process. Pure.
 //! - [`transactions`]: half messages and what becomes of them; [`producers`]: who can be asked.
 //! - [`assignment`]: which member gets which queue. Pure.
@@ -23,4 +24,5 @@ pub(crate) mod queues;
 pub(crate) mod redirect;
 pub(crate) mod retry;
 pub(crate) mod schedule;
+pub(crate) mod timer;
 pub(crate) mod transactions;

@@ -55,6 +55,45 @@ pub(crate) fn to_half(
     })
 }
 
+/// Lets a message wait for a time; `None` when that is past.
+pub(crate) fn to_timer(
+    context: &BrokerContext,
+    deliver_at_ms: i64,
+    topic: &Topic,
+    queue: QueueId,
+    properties: &[u8],
+) -> Result<Option<Redirected>, Refusal> {
+    let left_ms = deliver_at_ms.saturating_sub(context.clock.now_ms());
+    if left_ms <= 0 {
+        return Ok(None);
+    }
+    let longest_ms = context.settings.broker.timer_max_delay_ms;
+    if left_ms.unsigned_abs() > longest_ms {
+        return Err(Refusal::never(
+            ErrorCode::InvalidRequest,
+            format!(
+                "a message may wait for {longest_ms} ms and not for {left_ms}: let it be delivered earlier, or raise broker.timer_max_delay_ms"
+            ),
+        ));
+    }
+    let timer = context.topics.find(system_topics::TIMER);
+    let timer = timer.ok_or_else(|| context.internal("the timer topic is missing"))?;
+    let properties = replace_properties(
+        properties,
+        &[
+            (keys::TIMER_OUT_MS, Some(&deliver_at_ms.to_string())),
+            (keys::REAL_TOPIC, Some(topic.name.as_str())),
+            (keys::REAL_QID, Some(&queue.to_string())),
+        ],
+    );
+    check_length(&properties)?;
+    Ok(Some(Redirected {
+        topic: timer,
+        queue: QueueId(0),
+        properties,
+    }))
+}
+
 /// Lets a message wait for a delay level, 1 or more. Levels beyond the last are the last, as in RocketMQ.
 pub(crate) fn to_schedule(
     context: &BrokerContext,

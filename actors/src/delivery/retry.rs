@@ -23,6 +23,8 @@ pub(crate) struct RetryRule {
 pub(crate) enum Decision {
     /// To the group's retry topic, after this delay level.
     Retry { level: u8 },
+    /// To the group's retry topic, after this time.
+    RetryAfter { delay_ms: u64 },
     /// To the group's dead letters.
     DeadLetter,
 }
@@ -36,6 +38,7 @@ pub(crate) fn decide(another: Another, rule: &RetryRule, reconsume_times: i32) -
     }
     let level = match another {
         Another::Never => return Decision::DeadLetter,
+        Another::After(delay_ms) => return Decision::RetryAfter { delay_ms },
         Another::Level(level @ 1..) => i32::from(level),
         Another::Level(0) => FIRST_RETRY_LEVEL.saturating_add(reconsume_times.max(0)),
     };
@@ -120,6 +123,11 @@ mod tests {
             decide(Another::Level(2), &RULE, 7),
             Decision::Retry { level: 2 }
         );
+        assert_eq!(
+            decide(Another::After(250), &RULE, 7),
+            Decision::RetryAfter { delay_ms: 250 }
+        );
+        assert_eq!(decide(Another::After(250), &RULE, 16), Decision::DeadLetter);
         assert_eq!(decide(Another::Never, &RULE, 0), Decision::DeadLetter);
         assert_eq!(decide(Another::Level(2), &RULE, 16), Decision::DeadLetter);
         let none = RetryRule {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::{GroupName, QueueId};
+use castmq_protocol::model::{GroupName, QueueId, keys, replace_properties};
 use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{
-    ANY_QUEUE, EndTransaction, Send, SendBatch, SendExtras, TransactionPhase, send_flags,
+    ANY_QUEUE, EndTransaction, Send, SendBatch, SendExtras, TopicAlias, TransactionPhase,
+    send_flags,
 };
 use castmq_protocol::native::response::{BatchSent, PUSH, Sent};
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Request, Response};
@@ -23,7 +24,8 @@ use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
 use crate::delivery::producers::{Check, ProducerId};
-use crate::delivery::redirect::{Redirected, to_half, to_schedule};
+use crate::delivery::redirect::{Redirected, to_half, to_schedule, to_timer};
+use crate::delivery::timer::cancel_key;
 use crate::delivery::transactions::End;
 use crate::storage::append::{
     AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
@@ -112,6 +114,11 @@ impl ProducerSession {
                 Ok(())
             }
             Request::JoinProducers { group } => self.join_producers(correlation, &group, ctx),
+            Request::CancelDelivery {
+                topic,
+                unique_id,
+                deliver_at_ms,
+            } => self.cancel(correlation, topic, &unique_id, deliver_at_ms, batch),
             Request::EndTransaction(end) => self.end_transaction(correlation, end, ctx),
             Request::AnnounceTopic { alias, topic } => {
                 self.announce(correlation, alias, topic, ctx)
@@ -152,11 +159,12 @@ impl ProducerSession {
         let start = payload.start;
         let middle = start + send.properties_bytes;
         let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
-        if wishes.delay_level > 0 || wishes.is_half {
+        if wishes.waits() {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
-            let waiting = self.redirect(&wishes, topic, real, properties)?;
-            (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
-            at = batch.rewrite(&waiting.properties);
+            if let Some(waiting) = self.redirect(&wishes, topic, real, properties)? {
+                (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
+                at = batch.rewrite(&waiting.properties);
+            }
         }
         batch.messages.push(AppendMessage {
             flag: send.flag,
@@ -187,10 +195,19 @@ impl ProducerSession {
         topic: &Topic,
         queue: QueueId,
         properties: &[u8],
-    ) -> Result<Redirected, Refusal> {
+    ) -> Result<Option<Redirected>, Refusal> {
         let level = wishes.delay_level;
+        if !wishes.is_half && level > 0 {
+            return to_schedule(&self.context, level, topic, queue, properties).map(Some);
+        }
         if !wishes.is_half {
-            return to_schedule(&self.context, level, topic, queue, properties);
+            return to_timer(
+                &self.context,
+                wishes.deliver_at_ms,
+                topic,
+                queue,
+                properties,
+            );
         }
         let (group, _) = self.producers.as_ref().ok_or_else(|| {
             Refusal::never(
@@ -198,7 +215,13 @@ impl ProducerSession {
                 "a half message needs a producer group: join one first",
             )
         })?;
-        to_half(&self.context, group, level, topic, queue, properties)
+        if wishes.deliver_at_ms != 0 {
+            return Err(Refusal::never(
+                ErrorCode::NotSupported,
+                "a half message cannot wait for a time: use a delay level",
+            ));
+        }
+        to_half(&self.context, group, level, topic, queue, properties).map(Some)
     }
 
     fn join_producers(
@@ -213,6 +236,56 @@ impl ProducerSession {
         let id = self.context.producers.add(&group, ctx.me().mailbox());
         self.producers = Some((group, id));
         self.connection.answer(correlation, Response::Done);
+        Ok(())
+    }
+
+    /// Stores what cancels a message, behind it in the timer topic.
+    fn cancel(
+        &mut self,
+        correlation: u64,
+        topic: TopicAlias,
+        unique_id: &str,
+        deliver_at_ms: i64,
+        batch: &mut Collected,
+    ) -> Result<(), Refusal> {
+        let topic = self.topics.get(topic)?;
+        topic.check_write(None)?;
+        self.context.check_writes()?;
+        let properties = replace_properties(
+            b"",
+            &[(
+                keys::TIMER_CANCELS,
+                Some(&cancel_key(topic.name.as_str(), unique_id)),
+            )],
+        );
+        let waiting = to_timer(&self.context, deliver_at_ms, topic, QueueId(0), &properties)?;
+        let Some(waiting) = waiting else {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                "the message was due already: it cannot be cancelled any more",
+            ));
+        };
+        let at = batch.rewrite(&waiting.properties);
+        batch.messages.push(AppendMessage {
+            flag: 0,
+            body: at.end..at.end,
+            properties: at,
+            body_crc: body_crc(b""),
+        });
+        batch.requests.push(AppendRequest {
+            correlation,
+            topic: waiting.topic.id,
+            queue: Some(waiting.queue),
+            messages: 1,
+            is_batch: false,
+            is_one_way: false,
+            waits: true,
+            sys_flag: 0,
+            born_timestamp_ms: self.context.clock.now_ms(),
+            reconsume_times: 0,
+            extras: None,
+            outcome: Outcome::Unknown,
+        });
         Ok(())
     }
 
@@ -272,7 +345,7 @@ impl ProducerSession {
         topic.check_write(queue)?;
         self.context.check_writes()?;
         let wishes = Wishes::of(send.extras.as_deref())?;
-        if wishes.delay_level > 0 || wishes.is_half {
+        if wishes.waits() {
             return Err(Refusal::never(
                 ErrorCode::InvalidRequest,
                 "messages of a batch can neither be delayed nor be half messages: send them one by one",
@@ -462,11 +535,18 @@ struct Wishes {
     reconsume_times: i32,
     /// 0 for none.
     delay_level: u8,
+    /// In milliseconds since the epoch; 0 for at once.
+    deliver_at_ms: i64,
     /// Whether it is a half message.
     is_half: bool,
 }
 
 impl Wishes {
+    /// Whether the message is stored elsewhere first.
+    fn waits(&self) -> bool {
+        self.delay_level > 0 || self.deliver_at_ms != 0 || self.is_half
+    }
+
     /// What there is; the rest is refused rather than ignored.
     fn of(extras: Option<&SendExtras>) -> Result<Self, Refusal> {
         let Some(extras) = extras else {
@@ -475,6 +555,7 @@ impl Wishes {
         let plain = SendExtras {
             reconsume_times: extras.reconsume_times,
             delay_level: extras.delay_level,
+            deliver_at_ms: extras.deliver_at_ms,
             transaction: match extras.transaction {
                 TransactionPhase::Prepare => TransactionPhase::Prepare,
                 _ => TransactionPhase::None,
@@ -484,12 +565,13 @@ impl Wishes {
         if *extras != plain {
             return Err(Refusal::never(
                 ErrorCode::NotSupported,
-                "delivery at a time, priority, producer sequences and trace context are not supported by this broker yet",
+                "priority, producer sequences and trace context are not supported by this broker yet",
             ));
         }
         Ok(Self {
             reconsume_times: i32::try_from(extras.reconsume_times).unwrap_or(i32::MAX),
             delay_level: extras.delay_level,
+            deliver_at_ms: extras.deliver_at_ms,
             is_half: extras.transaction == TransactionPhase::Prepare,
         })
     }

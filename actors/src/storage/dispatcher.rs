@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::indexer::{Index, Indexer};
 use crate::broker::context::BrokerContext;
 use crate::delivery::schedule::{Schedule, Scheduled};
+use crate::delivery::timer::{Timer, TimerGrown};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
 
 /// Bytes of log that are dispatched before others of the arbiter get their turn.
@@ -31,6 +32,7 @@ pub(crate) struct Dispatcher {
     dispatch: Dispatch,
     indexer: ActorRef<Indexer>,
     schedule: ActorRef<Schedule>,
+    timer: ActorRef<Timer>,
     committed: PhysicalOffset,
     is_going_on: bool,
 }
@@ -56,6 +58,7 @@ impl Dispatcher {
             ),
             indexer: context.actors()?.indexer.clone(),
             schedule: context.actors()?.schedule.clone(),
+            timer: context.actors()?.timer.clone(),
             committed: context.positions.committed(),
             is_going_on: false,
             context,
@@ -64,13 +67,15 @@ impl Dispatcher {
 
     fn turn(&mut self, ctx: &mut Ctx<'_, Self>) {
         let deliveries = &self.context.deliveries;
-        let schedule = &self.schedule;
+        let (schedule, timer) = (&self.schedule, &self.timer);
         let advanced = self
             .dispatch
             .advance(self.committed, BYTES_A_TURN, |queue| {
                 deliveries.announce(queue);
-                if queue.topic().as_str() == system_topics::SCHEDULE {
-                    schedule.tell(Scheduled(queue.id()));
+                match queue.topic().as_str() {
+                    system_topics::SCHEDULE => drop(schedule.tell(Scheduled(queue.id()))),
+                    system_topics::TIMER => drop(timer.tell(TimerGrown)),
+                    _ => {}
                 }
             });
         let position = self.dispatch.position();

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::time::Duration;
 
 use crate::message::ReceivedMessage;
 
@@ -43,6 +44,9 @@ pub enum Ack {
     Retry,
     /// It has to be tried again after this delay level of the broker, from 1; in an ordered queue, like [`Ack::Retry`].
     RetryAtLevel(u8),
+    /// It has to be tried again after this time, which the broker keeps to the millisecond; in an ordered queue, like
+    /// [`Ack::Retry`].
+    RetryAfter(Duration),
     /// It is no use: it goes to the group's dead letters now. A broadcasting consumer only logs it.
     DeadLetter,
 }
@@ -50,7 +54,10 @@ pub enum Ack {
 impl Ack {
     /// Whether the message is through here.
     pub(super) fn is_retry(self) -> bool {
-        matches!(self, Self::Retry | Self::RetryAtLevel(_))
+        matches!(
+            self,
+            Self::Retry | Self::RetryAtLevel(_) | Self::RetryAfter(_)
+        )
     }
 }
 

@@ -54,6 +54,10 @@ impl ReturnRule {
             (_, Order::PerQueue) => None,
             (Ack::Retry, Order::None) => Some(Another::Level(0)),
             (Ack::RetryAtLevel(level), Order::None) => Some(Another::Level(level)),
+            (Ack::RetryAfter(time), Order::None) => {
+                let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                Some(Another::After(ms))
+            }
         }
     }
 }

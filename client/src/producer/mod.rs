@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use castmq_protocol::model::{TopicName, keys};
+use castmq_protocol::native::{Request, Response, Role};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -48,6 +49,9 @@ use ids::UniqueIds;
 use keeper::Kept;
 use lane::Lane;
 pub use transaction::{Transaction, TransactionProducer, TransactionProducerBuilder};
+
+/// How old a route may be for what is not a message.
+const ROUTE_AGE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 struct Settings {
@@ -122,6 +126,41 @@ struct Inner {
 }
 
 impl Producer {
+    /// Cancels a message that was sent to be delivered later, at `deliver_at_ms`, by its unique id. When it is delivered
+    /// already, or there was none, nothing happens, and that is not told apart.
+    ///
+    /// # Errors
+    ///
+    /// When its time is past, and when the broker that has it does not answer.
+    pub async fn cancel_delivery(
+        &self,
+        receipt: &SendReceipt,
+        unique_id: &str,
+        deliver_at_ms: i64,
+    ) -> Result<()> {
+        let client = &self.inner.client;
+        let topic = &receipt.queue.topic;
+        let route = client.shared.routes.for_writing(topic, ROUTE_AGE).await?;
+        let mut brokers = route.brokers.iter();
+        let broker = brokers.find(|broker| broker.name == receipt.queue.broker);
+        let broker = broker.ok_or_else(|| Error::TopicNotFound {
+            topic: topic.clone(),
+        })?;
+        let session = client
+            .link(&broker.address, Role::Producer)
+            .session()
+            .await?;
+        let request = Request::CancelDelivery {
+            topic: session.topic(topic).await?.alias,
+            unique_id: unique_id.to_owned(),
+            deliver_at_ms,
+        };
+        match session.ask(request).await?.header.response {
+            Response::Sent(_) => Ok(()),
+            _ => Err(session.unexpected("cancel delivery")),
+        }
+    }
+
     /// A producer of `client` with every setting as it comes.
     pub fn new(client: &Client) -> Self {
         client.producer().build()

@@ -29,6 +29,7 @@ pub(crate) fn request_name(request: &Request) -> &'static str {
         Request::SendBack(_) => "send back",
         Request::JoinProducers { .. } => "join producers",
         Request::EndTransaction(_) => "end transaction",
+        Request::CancelDelivery { .. } => "cancel delivery",
         Request::Pop(_) => "pop",
         Request::Acknowledge(_) => "acknowledge",
         Request::ChangeInvisible(_) => "change invisible time",

@@ -26,6 +26,12 @@ pub mod keys {
     pub const REAL_TOPIC: &str = "REAL_TOPIC";
     /// The queue a rewritten message belongs to.
     pub const REAL_QID: &str = "REAL_QID";
+    /// When a message of the timer topic is to be delivered, in milliseconds since the epoch.
+    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+    /// How often it was stored anew, because its time is too far away.
+    pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+    /// On a message of the timer topic that cancels another: its topic, a plus sign, and its unique id.
+    pub const TIMER_CANCELS: &str = "TIMER_DEL_UNIQKEY";
     /// The topic of a message that a group tries again.
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     /// The id of the message that was tried first.

@@ -143,6 +143,15 @@ pub enum Request {
     },
     /// Settles a half message.
     EndTransaction(EndTransaction),
+    /// Cancels a message that waits for a time. One that is delivered already, or that there never was, is not told apart.
+    CancelDelivery {
+        /// The message's topic.
+        topic: TopicAlias,
+        /// Its unique id.
+        unique_id: String,
+        /// When it was to be delivered, in milliseconds since the epoch.
+        deliver_at_ms: i64,
+    },
     /// Takes messages that nobody else gets for a while, to be acknowledged one by one.
     Pop(Pop),
     /// Says that popped messages are processed.
@@ -427,6 +436,8 @@ pub enum Another {
     Level(u8),
     /// Never: it is a dead letter now.
     Never,
+    /// After this time, in milliseconds.
+    After(u64),
 }
 
 /// A queue of a topic by its name.

@@ -4,9 +4,9 @@
 //! none, the second record says which the first was, in the field that holds the half message's place when a transaction
 //! commits. Other messages have no use for that field, and RocketMQ looks at it in no others.
 
-use crate::model::QueueOffset;
+use crate::model::{PhysicalOffset, QueueOffset};
 
-/// Bits of the queue offset, the lowest.
+/// Bits of the place, the lowest.
 const OFFSET_BITS: u32 = 54;
 /// Bits of the delay level, above.
 const LEVEL_BITS: u32 = 6;
@@ -27,8 +27,8 @@ pub enum Origin {
     },
     /// One of the timer topic.
     Timer {
-        /// Its place in the only queue.
-        offset: QueueOffset,
+        /// Its place in the log.
+        place: PhysicalOffset,
     },
 }
 
@@ -36,10 +36,10 @@ impl Origin {
     /// As it stands in the record.
     pub fn encode(self) -> i64 {
         let (kind, level, offset) = match self {
-            Self::Schedule { queue, offset } => (0, i64::from(queue), offset),
-            Self::Timer { offset } => (TIMER, 0, offset),
+            Self::Schedule { queue, offset } => (0, i64::from(queue), offset.0),
+            Self::Timer { place } => (TIMER, 0, place.0),
         };
-        let offset = i64::try_from(offset.0).unwrap_or(i64::MAX) & ((1 << OFFSET_BITS) - 1);
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX) & ((1 << OFFSET_BITS) - 1);
         MARK | kind | ((level & ((1 << LEVEL_BITS) - 1)) << OFFSET_BITS) | offset
     }
 
@@ -49,14 +49,15 @@ impl Origin {
             return None;
         }
         let offset = (field & ((1 << OFFSET_BITS) - 1)) as u64;
-        let offset = QueueOffset(offset);
         let level = (field >> OFFSET_BITS) & ((1 << LEVEL_BITS) - 1);
         match field & !MARK & !((TIMER) - 1) {
             0 => Some(Self::Schedule {
                 queue: level as u8,
-                offset,
+                offset: QueueOffset(offset),
             }),
-            TIMER => Some(Self::Timer { offset }),
+            TIMER => Some(Self::Timer {
+                place: PhysicalOffset(offset),
+            }),
             _ => None,
         }
     }
@@ -78,7 +79,7 @@ mod tests {
                 offset: QueueOffset((1 << OFFSET_BITS) - 1),
             },
             Origin::Timer {
-                offset: QueueOffset(123_456_789),
+                place: PhysicalOffset(123_456_789),
             },
         ];
         for origin in origins {

@@ -1,11 +1,12 @@
 //! `castmq admin`: what operators ask of a cluster.
 //!
 //! - [`brokers`]: the brokers of a cluster, asked one by one.
-//! - [`topic`], [`group`], [`cluster`], [`message`], [`actors`]: one command each.
+//! - [`topic`], [`group`], [`cluster`], [`dlq`], [`message`], [`actors`]: one command each.
 
 mod actors;
 mod brokers;
 mod cluster;
+mod dlq;
 mod group;
 mod message;
 mod topic;
@@ -17,6 +18,7 @@ use super::{ToolError, block_on};
 use actors::ActorsFlags;
 use brokers::Cluster;
 use cluster::ClusterCommand;
+use dlq::DlqCommand;
 use group::GroupCommand;
 use message::MessageCommand;
 use topic::TopicCommand;
@@ -45,6 +47,9 @@ enum AdminCommand {
     /// Brokers.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Dead letters: messages that groups gave up on.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Single messages.
     #[command(subcommand)]
     Message(MessageCommand),
@@ -60,6 +65,7 @@ pub(super) fn run(flags: &AdminFlags) -> Result<(), ToolError> {
             AdminCommand::Topic(command) => topic::run(command, &cluster, flags.json).await,
             AdminCommand::Group(command) => group::run(command, &cluster, flags.json).await,
             AdminCommand::Cluster(command) => cluster::run(command, &cluster, flags.json).await,
+            AdminCommand::Dlq(command) => dlq::run(command, &client, &cluster, flags.json).await,
             AdminCommand::Message(command) => message::run(command, &cluster, flags.json).await,
             AdminCommand::Actors(flags_) => actors::run(flags_, &cluster, flags.json).await,
         }

@@ -3,9 +3,10 @@
 use castmq_storage::store::check::{Checked, QueueDamage};
 use serde_json::{Value, json};
 
-use super::{Folder, counted};
+use super::Folder;
 use crate::tools::ToolError;
 use crate::tools::print;
+use crate::tools::print::counted;
 
 /// Damaged places that are named; the rest is counted.
 const MAX_NAMED: usize = 100;

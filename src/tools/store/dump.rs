@@ -7,8 +7,9 @@ use castmq_storage::commit_log::recovery::inspect::{Inspection, Item};
 use castmq_storage::store::StoreError;
 use clap::Args;
 
-use super::{Folder, counted};
+use super::Folder;
 use crate::tools::message::MessageJson;
+use crate::tools::print::counted;
 use crate::tools::print::{self, OutputError};
 use crate::tools::{ToolError, remark};
 

@@ -76,14 +76,6 @@ fn disk() -> Arc<dyn Disk> {
     Arc::new(OsDisk)
 }
 
-/// `1 message`, `2 messages`.
-fn counted(count: u64, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    }
-}
-
 pub(super) fn run(command: &StoreCommand) -> Result<(), ToolError> {
     match command {
         StoreCommand::Check { folder, json } => check::run(folder, *json),

@@ -4,8 +4,9 @@ use castmq_storage::commit_log::recovery::inspect::Item;
 use castmq_storage::store::check::{Checked, Closed};
 use castmq_storage::store::{Store, StoreError, StoreOptions};
 
-use super::{Folder, counted, disk};
+use super::{Folder, disk};
 use crate::tools::print;
+use crate::tools::print::counted;
 use crate::tools::{ToolError, remark};
 
 pub(super) fn run(folder: &Folder, yes: bool) -> Result<(), ToolError> {

@@ -215,6 +215,30 @@ fn a_checkpoint_of_nonsense_is_refused_or_overruled() {
 }
 
 #[test]
+fn what_lies_behind_the_end_and_belongs_to_no_later_message_is_cut() {
+    let disk = stored();
+    let name = "timerlog/00000000000000000588";
+    let old = bytes_of(&disk, "timerlog/00000000000000000000")[..52].to_vec();
+    write(&disk, name, 52, &old);
+    let mut timer = open(&disk, SMALL, NOW);
+    assert_eq!(timer.last_physical(), Some(entry(9, 0).physical));
+    assert_eq!(take(&mut timer, NOW + 9_000), ALL);
+    assert!(bytes_of(&disk, name)[52..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn units_lost_behind_what_a_kill_left_are_inserted_again() {
+    let disk = stored();
+    let mut timer = open(&disk, SMALL, NOW);
+    timer.insert(&entry(10, NOW + 7_000), NOW).unwrap();
+    timer.checkpoint(NOW, NOW, Survives::Kill).unwrap();
+    let disk = disk.kill();
+    assert_eq!(open(&disk.kill(), SMALL, NOW).resume_offset().0, 11);
+    write(&disk, "timerlog/00000000000000000588", 52, &[0; 52]);
+    assert_eq!(open(&disk, SMALL, NOW).resume_offset().0, 10);
+}
+
+#[test]
 fn other_names_in_the_folder_are_let_be() {
     let disk = stored();
     for name in ["timerlog/notes.txt", "timerlog/00000000000000000197"] {

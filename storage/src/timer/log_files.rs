@@ -14,13 +14,13 @@ use crate::disk::{Disk, Wait};
 const ZEROED_AT_ONCE: u64 = 64 * 1024;
 
 impl TimerLog {
-    /// Opens the files of a folder, which are durable up to `flushed`. What follows a file that a power cut took is
-    /// removed.
+    /// Opens the files of a folder, which are durable up to `flushed`; `None` when nobody knows. What follows a file that a
+    /// power cut took is removed, be it the first one.
     pub(super) fn load(
         disk: Arc<dyn Disk>,
         folder: PathBuf,
         places: Places,
-        flushed: u64,
+        flushed: Option<u64>,
     ) -> Result<Self, TimerError> {
         let mut log = Self {
             disk,
@@ -34,6 +34,8 @@ impl TimerLog {
         };
         let mut next = None;
         let mut is_lost = false;
+        let first_start = flushed.unwrap_or(u64::MAX);
+        let flushed = flushed.unwrap_or(0);
         for entry in log.disk.list(&log.folder).during("list", &log.folder)? {
             let path = log.folder.join(&entry.name);
             let Some(start) = places.start_of(&entry.name).filter(|_| !entry.is_directory) else {
@@ -47,6 +49,7 @@ impl TimerLog {
             }
             // Names and lengths of new files are lost one by one.
             is_lost |= start != expected || (entry.bytes == 0 && start >= flushed);
+            is_lost |= next.is_none() && start > first_start;
             let file = log.disk.open(&path).during("open", &path)?;
             let file = LogFile { start, path, file };
             if is_lost {

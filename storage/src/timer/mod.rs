@@ -60,6 +60,8 @@ mod hostile_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod stop_tests;
+#[cfg(test)]
 mod tests;
 
 pub use entry::{Due, Entry, Kind, Placed, Progress, Survives};

@@ -66,14 +66,18 @@ impl Timer {
                 read_ms: check.head.read_ms,
             });
         }
+        let is_new = check.head.read_ms < options.precision_ms;
         let flushed = u64::try_from(check.head.log_flushed).unwrap_or(0);
+        let flushed = Some(flushed).filter(|_| !is_new);
         let log = TimerLog::load(disk.clone(), folder, options.places(), flushed)?;
-        begin(&mut check, &log, options, now_ms)?;
+        if is_new {
+            begin(&mut check, &log, options, now_ms)?;
+        }
         let own = own.filter(|own| (check.head.read_ms..=MAX_TIME_MS).contains(&own.read_ms));
         let path = root.join("timerwheel");
         remove_unfinished(&*disk, &unfinished(&path))?;
         let found = Wheel::open(&*disk, &path, options.wheel_slots)?;
-        let is_new = found.is_none();
+        let is_missing = found.is_none();
         let wheel = match found {
             Some(wheel) => wheel,
             None => Wheel::create(&*disk, &unfinished(&path), options.wheel_slots)?,
@@ -85,7 +89,7 @@ impl Timer {
             path,
             ends,
             count_from: 0,
-            is_new,
+            is_new: is_missing,
         };
         opening.finish(own, now_ms)
     }
@@ -99,9 +103,6 @@ fn begin(
     options: TimerOptions,
     now_ms: i64,
 ) -> Result<(), TimerError> {
-    if check.head.read_ms >= options.precision_ms {
-        return Ok(());
-    }
     let now = now_ms.clamp(0, MAX_TIME_MS) / options.precision_ms;
     let behind = (options.wheel_slots / 2 - BLANK_SLOTS) as i64;
     let time = match log.files.is_empty() {

@@ -64,7 +64,7 @@ pub(super) fn bytes_of(disk: &FaultDisk, name: &str) -> Vec<u8> {
     bytes
 }
 
-fn checkpoint(timer: &mut Timer, now_ms: i64, survives: Survives) {
+pub(super) fn checkpoint(timer: &mut Timer, now_ms: i64, survives: Survives) {
     let read_ms = timer.read_time_ms();
     timer.checkpoint(now_ms, read_ms, survives).unwrap();
 }
@@ -302,94 +302,6 @@ fn a_message_for_forty_days_from_now_is_delivered_in_forty_days() {
 }
 
 #[test]
-fn repeated_inserts_are_known_after_every_stop() {
-    for stop in ["clean", "kill", "power cut"] {
-        let disk = FaultDisk::new();
-        let mut timer = open(&disk, SMALL, NOW);
-        for number in 0..10 {
-            timer.insert(&entry(number, NOW + 5_000), NOW).unwrap();
-            if number == 4 {
-                checkpoint(&mut timer, NOW, Survives::PowerCut);
-            }
-        }
-        timer.flush().unwrap();
-        if stop == "clean" {
-            checkpoint(&mut timer, NOW, Survives::PowerCut);
-        }
-        let disk = match stop {
-            "power cut" => disk.crash(3),
-            _ => disk.kill(),
-        };
-        let mut timer = open(&disk, SMALL, NOW);
-        let resume = timer.resume_offset().0;
-        assert_eq!(resume, if stop == "clean" { 10 } else { 5 }, "{stop}");
-        for number in 0..10 {
-            let placed = timer.insert(&entry(number, NOW + 5_000), NOW).unwrap();
-            assert!(placed == Placed::Known || stop == "power cut" && number >= resume);
-        }
-        assert_eq!(timer.resume_offset(), QueueOffset(10));
-        assert_eq!(timer.waiting(), 10);
-        assert_eq!(
-            take(&mut timer, NOW + 5_000),
-            (0..10).collect::<Vec<_>>(),
-            "{stop}"
-        );
-    }
-}
-
-#[test]
-fn what_came_out_since_the_checkpoint_comes_out_again_and_nothing_else() {
-    for survives in [Survives::Kill, Survives::PowerCut] {
-        let disk = FaultDisk::new();
-        let mut timer = open(&disk, SMALL, NOW);
-        for number in 0..5 {
-            let deliver_at_ms = NOW + 1_000 * number as i64;
-            timer.insert(&entry(number, deliver_at_ms), NOW).unwrap();
-        }
-        assert_eq!(take(&mut timer, NOW + 2_000), [0, 1, 2]);
-        checkpoint(&mut timer, NOW + 2_000, survives);
-        assert_eq!(take(&mut timer, NOW + 4_000), [3, 4]);
-        let disk = match survives {
-            Survives::Kill => disk.kill(),
-            Survives::PowerCut => disk.crash(1),
-        };
-        let mut timer = open(&disk, SMALL, NOW + 4_000);
-        assert_eq!(timer.read_time_ms(), NOW + 2_000);
-        assert_eq!(timer.waiting(), 3);
-        assert_eq!(take(&mut timer, NOW + 4_000), [2, 3, 4]);
-    }
-}
-
-#[test]
-fn what_is_not_stored_yet_comes_out_again() {
-    let disk = FaultDisk::new();
-    let mut timer = open(&disk, SMALL, NOW);
-    timer.insert(&entry(0, NOW + 1_000), NOW).unwrap();
-    timer.insert(&entry(1, NOW + 2_000), NOW).unwrap();
-    let before_ms = timer.read_time_ms();
-    assert_eq!(take(&mut timer, NOW + 9_000), [0, 1]);
-    timer
-        .checkpoint(NOW + 9_000, before_ms, Survives::PowerCut)
-        .unwrap();
-    let mut timer = open(&disk.crash(1), SMALL, NOW + 9_000);
-    assert_eq!(take(&mut timer, NOW + 9_000), [0, 1]);
-}
-
-#[test]
-fn a_late_message_survives_the_stop_after_it() {
-    let disk = FaultDisk::new();
-    let mut timer = open(&disk, SMALL, NOW);
-    take(&mut timer, NOW + 10_000);
-    timer.insert(&entry(0, NOW + 3), NOW + 10_000).unwrap();
-    timer.insert(&entry(1, NOW + 30_000), NOW + 10_000).unwrap();
-    checkpoint(&mut timer, NOW + 10_000, Survives::PowerCut);
-    let mut timer = open(&disk.crash(9), SMALL, NOW + 10_000);
-    assert_eq!(timer.resume_offset(), QueueOffset(2));
-    assert_eq!(take(&mut timer, NOW + 10_000), [0]);
-    assert_eq!(take(&mut timer, NOW + 30_000), [1]);
-}
-
-#[test]
 fn a_clock_that_steps_back_delivers_nothing_early_and_new_messages_in_time() {
     let mut timer = open(&FaultDisk::new(), SMALL, NOW);
     timer.insert(&entry(0, NOW + 60_500), NOW).unwrap();
@@ -435,66 +347,6 @@ fn a_call_takes_no_more_than_it_was_asked_for_and_passes_over_long_silence() {
     assert!((43..60).contains(&calls), "{calls} calls");
     let numbers: Vec<u64> = due.iter().map(number).collect();
     assert_eq!(numbers, (0..40_000).collect::<Vec<_>>());
-}
-
-#[test]
-fn files_are_removed_when_all_of_them_is_durably_out_and_not_before() {
-    let disk = FaultDisk::new();
-    let mut timer = open(&disk, SMALL, NOW);
-    for number in 0..9 {
-        // The last of the first file waits longest.
-        let delay_ms = if number == 2 { 50_000 } else { 5_000 };
-        timer.insert(&entry(number, NOW + delay_ms), NOW).unwrap();
-    }
-    let retire = |timer: &mut Timer| while timer.retire().unwrap() {};
-    let files = |disk: &FaultDisk| disk.list(&root().join("timerlog")).unwrap().len();
-    checkpoint(&mut timer, NOW, Survives::PowerCut);
-    assert_eq!(take(&mut timer, NOW + 40_000).len(), 8);
-    checkpoint(&mut timer, NOW, Survives::PowerCut);
-    retire(&mut timer);
-    assert_eq!(files(&disk), 3);
-    assert_eq!(take(&mut timer, NOW + 60_000), [2]);
-    checkpoint(&mut timer, NOW, Survives::Kill);
-    retire(&mut timer);
-    assert_eq!(files(&disk), 3);
-    checkpoint(&mut timer, NOW, Survives::PowerCut);
-    retire(&mut timer);
-    // What is known hangs on the last one.
-    assert_eq!(files(&disk), 1);
-    let mut timer = open(&disk.crash(5), SMALL, NOW + 60_000);
-    for number in 0..9 {
-        let placed = timer.insert(&entry(number, NOW + 90_000), NOW + 60_000);
-        assert_eq!(placed.unwrap(), Placed::Known);
-    }
-    let placed = timer.insert(&entry(9, NOW + 90_000), NOW + 60_000);
-    assert_eq!(placed.unwrap(), Placed::Waiting);
-    assert_eq!(take(&mut timer, NOW + 90_000), [9]);
-}
-
-#[test]
-fn messages_that_the_commit_log_lost_are_forgotten() {
-    let disk = FaultDisk::new();
-    let mut timer = open(&disk, SMALL, NOW);
-    for number in 0..8 {
-        let deliver_at_ms = NOW + 5_000 + 1_000 * (number as i64 % 2);
-        timer.insert(&entry(number, deliver_at_ms), NOW).unwrap();
-    }
-    checkpoint(&mut timer, NOW, Survives::PowerCut);
-    let ends = Ends {
-        physical: entry(2, 0).physical,
-        queue: QueueOffset(2),
-    };
-    let disk = disk.crash(2);
-    let timer = Timer::open(Arc::new(disk.clone()), root(), SMALL, ends, NOW);
-    let mut timer = timer.unwrap();
-    assert_eq!(timer.resume_offset(), QueueOffset(2));
-    assert_eq!(timer.last_physical(), Some(entry(1, 0).physical));
-    assert_eq!(timer.waiting(), 2);
-    // Others come to their places.
-    timer.insert(&entry(2, NOW + 6_500), NOW).unwrap();
-    checkpoint(&mut timer, NOW, Survives::PowerCut);
-    let mut timer = open(&disk.crash(2), SMALL, NOW);
-    assert_eq!(take(&mut timer, NOW + 9_000), [0, 1, 2]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use castmq_protocol::native::request::{Another, SendBack};
 use castmq_protocol::record::{RecordView, sys_flag};
 
 use super::*;
-use crate::delivery::redirect::to_schedule;
+use crate::delivery::redirect::{to_schedule, to_timer};
 use crate::delivery::retry::{
     Decision, RetryRule, dead_letter_properties, decide, retry_properties,
 };
@@ -103,7 +103,7 @@ impl ConsumerSession {
         };
         let decision = decide(returning.another, &returning.rule, found.reconsume_times());
         let (name, queues) = match decision {
-            Decision::Retry { .. } => (
+            Decision::Retry { .. } | Decision::RetryAfter { .. } => (
                 TopicName::retry_of(&returning.group),
                 returning.rule.queues.max(1),
             ),
@@ -144,6 +144,15 @@ impl ConsumerSession {
                 let properties = retry_properties(record);
                 let waiting = to_schedule(&self.context, level, topic, QueueId(turn), &properties)?;
                 (waiting.topic.id, waiting.queue, waiting.properties)
+            }
+            Decision::RetryAfter { delay_ms } => {
+                let properties = retry_properties(record);
+                let delay_ms = i64::try_from(delay_ms).unwrap_or(i64::MAX);
+                let at_ms = self.context.clock.now_ms().saturating_add(delay_ms);
+                match to_timer(&self.context, at_ms, topic, QueueId(turn), &properties)? {
+                    Some(waiting) => (waiting.topic.id, waiting.queue, waiting.properties),
+                    None => (topic.id, QueueId(turn), properties),
+                }
             }
             Decision::DeadLetter => (topic.id, QueueId(turn), dead_letter_properties(record)),
         };

@@ -1,0 +1,360 @@
+//! The timer's wheel, on the timer's thread.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use castmq_protocol::model::{
+    PhysicalOffset, QueueId, QueueOffset, java_string_hash, keys, property_value, system_topics,
+};
+use castmq_protocol::record::{Origin, RecordView, Step, step};
+use castmq_storage::commit_log::LogSlice;
+use castmq_storage::consume_queue::ConsumeQueueError;
+use castmq_storage::consume_queue::ConsumeUnit;
+use castmq_storage::disk::Wait;
+use castmq_storage::metadata::MetadataError;
+use castmq_storage::timer::{Due, Ends, Entry, Kind, Survives, Timer, TimerError, TimerOptions};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::broker::context::{BrokerContext, Store};
+use crate::clock::Clock;
+
+/// Messages entered in one turn.
+const MAX_ENTERED: usize = 8_192;
+
+/// Messages taken out in one turn.
+const MAX_DUE: usize = 2_048;
+
+/// Where it is kept, among the key-values, from where the log is searched for what was delivered.
+const NAMESPACE: &str = "timer";
+const SEARCH_FROM: &str = "search_from";
+
+/// Slots that are out again after a start, and whose messages may have been delivered before.
+const SEARCHED_SLOTS: i64 = 3;
+
+/// What can go wrong.
+#[derive(Debug, Error)]
+pub(super) enum WheelError {
+    #[error(transparent)]
+    Timer(#[from] TimerError),
+    #[error(transparent)]
+    Queue(#[from] ConsumeQueueError),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+/// Work for the thread.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Job {
+    /// Open the files, as they are after whatever stop.
+    Open,
+    /// Enter what is new and take out what is due.
+    Turn { now_ms: i64 },
+    /// Write down how far the wheel is; everything that came out is stored.
+    Checkpoint { now_ms: i64 },
+}
+
+/// A message that is due.
+#[derive(Debug)]
+pub(super) struct DueRecord {
+    /// It is not due yet, but too far away for the wheel: it is to be stored anew.
+    pub(super) rolls: bool,
+    pub(super) record: LogSlice,
+}
+
+/// What came of a job.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub(super) due: Vec<DueRecord>,
+    /// There is more to do at this time.
+    pub(super) more: bool,
+    /// The wheel turns no further before a checkpoint that survives a power cut.
+    pub(super) checkpoint_first: bool,
+    /// The log is not durable as far as a checkpoint that survives a power cut needs it.
+    pub(super) is_uncovered: bool,
+    /// When the next message may be due, in milliseconds since the epoch.
+    pub(super) next_ms: i64,
+    /// Messages that wait.
+    pub(super) waiting: u64,
+    /// Before this time everything is out, in milliseconds since the epoch.
+    pub(super) read_to_ms: i64,
+}
+
+/// The wheel survives the actor, so that two never write its files; the actor that comes next opens it anew.
+pub(crate) type SharedWheel = Arc<Mutex<Option<Timer>>>;
+
+/// A place from which the log has all that came out of slots from a time on.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    read_to_ms: i64,
+    log: PhysicalOffset,
+}
+
+/// See the module.
+pub(super) struct Wheel {
+    store: Arc<Store>,
+    clock: Clock,
+    shared: SharedWheel,
+    /// Where messages lay that were delivered before the start, as far as they may come out again.
+    delivered: HashSet<PhysicalOffset>,
+    /// Until the wheel is here.
+    delivered_until_ms: i64,
+    /// Messages that were cancelled, as RocketMQ names them: topic, plus sign, unique id.
+    cancelled: HashSet<String>,
+    cancelled_until_ms: i64,
+    /// The slot that is being read, and what was the end of the log when it began to be.
+    front: Mark,
+    /// A mark that may be written down durably once the log is durable up to there.
+    pending: Option<(Mark, PhysicalOffset)>,
+}
+
+impl Wheel {
+    pub(super) fn new(context: &BrokerContext) -> Self {
+        let end = context.store.log.appended();
+        Self {
+            store: context.store.clone(),
+            clock: context.clock.clone(),
+            shared: context.wheel.clone(),
+            delivered: HashSet::new(),
+            delivered_until_ms: 0,
+            cancelled: HashSet::new(),
+            cancelled_until_ms: 0,
+            front: Mark {
+                read_to_ms: 0,
+                log: end,
+            },
+            pending: None,
+        }
+    }
+
+    pub(super) fn work(&mut self, job: Job) -> Result<Turn, WheelError> {
+        let shared = self.shared.clone();
+        let mut shared = shared.lock();
+        // A job that panics leaves nothing behind that could be wrong.
+        let timer = shared.take();
+        let mut timer = match (job, timer) {
+            (Job::Open, _) | (_, None) => self.open()?,
+            (_, Some(timer)) => timer,
+        };
+        let turn = match job {
+            Job::Open => Ok(Turn {
+                more: true,
+                ..Turn::default()
+            }),
+            Job::Turn { now_ms } => self.turn(&mut timer, now_ms),
+            Job::Checkpoint { now_ms } => self.checkpoint(&mut timer, now_ms),
+        };
+        let turn = turn.map(|turn| Turn {
+            waiting: timer.waiting(),
+            read_to_ms: timer.read_time_ms(),
+            ..turn
+        });
+        *shared = Some(timer);
+        turn
+    }
+
+    fn open(&mut self) -> Result<Timer, WheelError> {
+        let store = &self.store;
+        let ends = Ends {
+            physical: store.log.appended(),
+            queue: store
+                .queues
+                .find(system_topics::TIMER, QueueId(0))
+                .map_or(QueueOffset::ZERO, |queue| queue.max_offset()),
+        };
+        let options = TimerOptions::default();
+        let now_ms = self.clock.now_ms();
+        let timer = Timer::open(store.disk.clone(), store.root(), options, ends, now_ms)?;
+        let from = match store.metadata.value(NAMESPACE, SEARCH_FROM)? {
+            Some(bytes) => <[u8; 8]>::try_from(bytes.as_slice())
+                .map_or(store.log.begin(), |bytes| {
+                    PhysicalOffset(u64::from_be_bytes(bytes))
+                }),
+            // Nothing was ever written down: what came out is in all of the log.
+            None => store.log.begin(),
+        };
+        self.delivered = self.search(from.max(store.log.begin()));
+        let read_to_ms = timer.read_time_ms();
+        self.delivered_until_ms = read_to_ms.max(now_ms) + SEARCHED_SLOTS * options.precision_ms;
+        self.front = Mark {
+            read_to_ms,
+            log: from,
+        };
+        self.pending = None;
+        self.cancelled.clear();
+        Ok(timer)
+    }
+
+    /// The messages that the log says were delivered, from a record's start on.
+    fn search(&self, from: PhysicalOffset) -> HashSet<PhysicalOffset> {
+        let log = &self.store.log;
+        let mut found = HashSet::new();
+        let mut at = from;
+        let end = log.appended();
+        while at < end {
+            let Some(rest) = log.rest_of_segment(at) else {
+                break;
+            };
+            let mut bytes = rest.as_ref();
+            loop {
+                match step(bytes) {
+                    Ok(Step::Record(record)) => {
+                        let before = record.prepared_transaction_offset();
+                        if let Some(Origin::Timer { place }) = Origin::decode(before) {
+                            found.insert(place);
+                        }
+                        at = at + record.total_bytes() as u64;
+                        bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
+                        if bytes.is_empty() {
+                            break;
+                        }
+                    }
+                    Ok(Step::Blank) => {
+                        let segment_bytes = log.segment_bytes();
+                        at = PhysicalOffset((at.0 / segment_bytes + 1) * segment_bytes);
+                        break;
+                    }
+                    Ok(Step::Unwritten) | Err(_) => return found,
+                }
+            }
+        }
+        found
+    }
+
+    fn turn(&mut self, timer: &mut Timer, now_ms: i64) -> Result<Turn, WheelError> {
+        let log_end = self.store.log.appended();
+        let entered = self.enter(timer, now_ms)?;
+        let mut due = Vec::new();
+        let progress = timer.take_due(now_ms, MAX_DUE, &mut due)?;
+        if timer.read_time_ms() > self.front.read_to_ms {
+            // What comes out of the slot that is being read now is stored behind this.
+            self.front = Mark {
+                read_to_ms: timer.read_time_ms(),
+                log: log_end,
+            };
+        }
+        self.forget(timer.read_time_ms());
+        let due = due.iter().filter_map(|due| self.look_up(due)).collect();
+        Ok(Turn {
+            due,
+            more: progress.more || entered == MAX_ENTERED,
+            checkpoint_first: progress.checkpoint_first,
+            next_ms: progress.next_ms,
+            ..Turn::default()
+        })
+    }
+
+    /// Enters what the timer topic has beyond what the wheel knows.
+    fn enter(&self, timer: &mut Timer, now_ms: i64) -> Result<usize, WheelError> {
+        let Some(queue) = self.store.queues.find(system_topics::TIMER, QueueId(0)) else {
+            return Ok(0);
+        };
+        let from = timer.resume_offset().max(queue.min_offset());
+        if from >= queue.max_offset() {
+            return Ok(0);
+        }
+        let mut units: Vec<ConsumeUnit> = Vec::new();
+        queue.read(from, MAX_ENTERED, Wait::ForDisk, &mut units)?;
+        let mut offset = from;
+        for unit in &units {
+            if let Some(entry) = self.entry(offset, unit) {
+                timer.insert(&entry, now_ms)?;
+            }
+            offset = offset + 1;
+        }
+        timer.flush()?;
+        Ok(units.len())
+    }
+
+    fn entry(&self, queue_offset: QueueOffset, unit: &ConsumeUnit) -> Option<Entry> {
+        let record = self.store.log.record(unit.physical)?;
+        let record = RecordView::parse(record.as_ref()).ok()?;
+        let properties = record.properties();
+        let deliver_at_ms = property_value(properties, keys::TIMER_OUT_MS)?
+            .parse()
+            .ok()?;
+        let topic = property_value(properties, keys::REAL_TOPIC);
+        Some(Entry {
+            queue_offset,
+            physical: unit.physical,
+            size_bytes: unit.size,
+            deliver_at_ms,
+            kind: match property_value(properties, keys::TIMER_CANCELS) {
+                Some(_) => Kind::DeleteMarker,
+                None => Kind::Message,
+            },
+            topic_hash: topic.map_or(0, java_string_hash),
+        })
+    }
+
+    /// The record of what is due; `None` when nothing is to be done with it.
+    fn look_up(&mut self, due: &Due) -> Option<DueRecord> {
+        if self.delivered.contains(&due.physical) {
+            return None;
+        }
+        let slice = self.store.log.record(due.physical)?;
+        let record = RecordView::parse(slice.as_ref()).ok()?;
+        let properties = record.properties();
+        if due.cancels() {
+            let cancelled = property_value(properties, keys::TIMER_CANCELS)?;
+            self.cancelled.insert(cancelled.to_owned());
+            self.cancelled_until_ms = due.deliver_at_ms;
+            return None;
+        }
+        if !due.rolls && !self.cancelled.is_empty() {
+            let topic = property_value(properties, keys::REAL_TOPIC).unwrap_or_default();
+            let id = property_value(properties, keys::UNIQ_KEY).unwrap_or_default();
+            if self.cancelled.contains(&cancel_key(topic, id)) {
+                return None;
+            }
+        }
+        Some(DueRecord {
+            rolls: due.rolls,
+            record: slice,
+        })
+    }
+
+    /// Drops what only messages of slots need that are out.
+    fn forget(&mut self, read_to_ms: i64) {
+        if !self.delivered.is_empty() && read_to_ms > self.delivered_until_ms {
+            self.delivered = HashSet::new();
+        }
+        let slot_ms = TimerOptions::default().precision_ms;
+        if !self.cancelled.is_empty()
+            && read_to_ms > self.cancelled_until_ms + SEARCHED_SLOTS * slot_ms
+        {
+            self.cancelled.clear();
+        }
+    }
+
+    fn checkpoint(&mut self, timer: &mut Timer, now_ms: i64) -> Result<Turn, WheelError> {
+        let log = &self.store.log;
+        let next = self.pending.get_or_insert((self.front, log.appended()));
+        let (mark, end) = *next;
+        let is_covered = log.flushed() >= end;
+        if is_covered {
+            timer.checkpoint(now_ms, mark.read_to_ms, Survives::PowerCut)?;
+            self.pending = None;
+            // Behind the checkpoint, and never of a later one: an older place is searched in vain, a newer one would hide
+            // what was delivered.
+            let from = mark.log.0.to_be_bytes();
+            self.store
+                .metadata
+                .put_value(NAMESPACE, SEARCH_FROM, &from)?;
+            self.store.metadata.flush()?;
+            while timer.retire()? {}
+        } else {
+            timer.checkpoint(now_ms, self.front.read_to_ms, Survives::Kill)?;
+        }
+        Ok(Turn {
+            is_uncovered: !is_covered,
+            more: true,
+            ..Turn::default()
+        })
+    }
+}
+
+/// How RocketMQ names a message that is to be cancelled.
+pub(crate) fn cancel_key(topic: &str, unique_id: &str) -> String {
+    format!("{topic}+{unique_id}")
+}
