@@ -54,6 +54,8 @@ async fn work(client: Client, worker: u32, done: mpsc::UnboundedSender<String>) 
                 ("iron", _) => message.extend(Duration::from_secs(120)).await?,
                 _ => {}
             }
+            // Stands for the work.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             message.ack().await?;
             // Nobody listens any more when the example ends.
             let _ = done.send(job);
