@@ -1,5 +1,4 @@
-//! How many messages a second are popped and acknowledged one by one:
-//! `cargo test --release --test pop_rate -- --ignored --nocapture`.
+//! What the ways to deliver cost: `cargo test --release --test rates -- --ignored --nocapture`.
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
@@ -12,7 +11,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use castmq_client::raw::request::{ANY_QUEUE, Acknowledge, Pop, PopReceipt};
+use castmq_client::raw::request::{
+    ANY_QUEUE, Acknowledge, EndTransaction, Pop, PopReceipt, Resolution, Send, SendExtras,
+    TransactionPhase,
+};
 use castmq_client::raw::{Connection, Payload, Request, Response, Role};
 use castmq_client::{Filter, Message, StartFrom};
 
@@ -110,6 +112,111 @@ fn acknowledgements_a_second() {
         assert_eq!(done.get(), MESSAGES, "each is acknowledged once");
         let seconds = began.elapsed().as_secs_f64();
         println!("{:.0} acknowledgements a second", MESSAGES as f64 / seconds);
+        stop(node).await;
+    });
+}
+
+/// Sends at once, or transactions.
+const IN_FLIGHT: usize = 256;
+
+/// Of each kind in a round.
+const SENDS: usize = 200_000;
+
+const ROUNDS: usize = 5;
+
+async fn send(connection: &Connection, phase: TransactionPhase) {
+    let extras = SendExtras {
+        transaction: phase,
+        ..SendExtras::default()
+    };
+    let is_plain = phase == TransactionPhase::None;
+    let request = Request::Send(Send {
+        topic: 0,
+        queue: ANY_QUEUE,
+        flags: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 1,
+        properties_bytes: 0,
+        extras: (!is_plain).then(|| Box::new(extras)),
+    });
+    let answer = connection
+        .request(request, Payload::new(b"", vec![b'x'; 128].into()))
+        .await;
+    let sent = match answer.expect("an answer").header.response {
+        Response::Sent(sent) => sent,
+        other => panic!("a send is answered with {other:?}"),
+    };
+    if is_plain {
+        return;
+    }
+    let commit = Request::EndTransaction(EndTransaction {
+        half: sent.queue_offset,
+        place: sent.physical_offset,
+        resolution: Resolution::Commit,
+    });
+    let answer = connection.request(commit, Payload::none()).await;
+    assert!(matches!(
+        answer.expect("an answer").header.response,
+        Response::Done
+    ));
+}
+
+/// Seconds that so many take, many at once.
+async fn seconds(connection: &Rc<Connection>, phase: TransactionPhase) -> f64 {
+    let began = Instant::now();
+    let lanes: Vec<_> = (0..IN_FLIGHT)
+        .map(|_| {
+            let connection = connection.clone();
+            actix_rt::spawn(async move {
+                for _ in 0..SENDS / IN_FLIGHT {
+                    send(&connection, phase).await;
+                }
+            })
+        })
+        .collect();
+    for lane in lanes {
+        lane.await.expect("no lane panics");
+    }
+    began.elapsed().as_secs_f64()
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn transactions_beside_plain_sends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = settings(folder.path());
+        settings.store.commit_log_segment_bytes = 256 << 20;
+        let node = start(&settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let connection = open(&address, Role::Producer, "payer").await;
+        let connection = Rc::new(connection.expect("a connection"));
+        for prepare in [
+            Request::AnnounceTopic {
+                alias: 0,
+                topic: "paid".to_owned(),
+            },
+            Request::JoinProducers {
+                group: "payments".to_owned(),
+            },
+        ] {
+            let prepared = connection.request(prepare, Payload::none()).await;
+            prepared.expect("it is done");
+        }
+        let mut ratios = Vec::new();
+        for _ in 0..ROUNDS {
+            let plain = seconds(&connection, TransactionPhase::None).await;
+            let transactions = seconds(&connection, TransactionPhase::Prepare).await;
+            println!(
+                "{:.0} sends a second, {:.0} transactions",
+                SENDS as f64 / plain,
+                SENDS as f64 / transactions
+            );
+            ratios.push(transactions / plain);
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!("a transaction takes {:.2} times a send", ratios[ROUNDS / 2]);
         stop(node).await;
     });
 }
