@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    PhysicalOffset, QueueId, QueueOffset, keys, property_value, replace_properties, system_topics,
+    GroupName, PhysicalOffset, QueueId, QueueOffset, keys, property_value, replace_properties,
+    system_topics,
 };
 use castmq_protocol::native::request::{EndTransaction, Resolution};
 use castmq_protocol::native::response::CheckTransaction;
@@ -22,10 +23,10 @@ use super::producers::Check;
 use super::redirect::to_schedule;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::TopicId;
-use crate::storage::append::{Appended, Outcome};
+use crate::storage::append::{AppendRequest, Appended, Outcome};
 use crate::storage::log_writer::LogWriter;
 use crate::storage::put::{Put, PutBatch};
-use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive, Reply};
 
 /// How often it is looked whether the dispatcher has caught up.
 const CATCH_UP: Duration = Duration::from_millis(5);
@@ -39,6 +40,9 @@ const STEP_PAUSE: Duration = Duration::from_millis(5);
 /// Longest body of a mark in bytes (RocketMQ `transactionOpMsgMaxSize`).
 const MAX_MARK_BYTES: usize = 4096;
 
+/// Settled half messages that are remembered until it is looked which of them are noted.
+const MAX_SETTLED: usize = 16_384;
+
 /// Correlation of marks that nobody waits for.
 const FOR_NOBODY: u64 = u64::MAX;
 
@@ -47,8 +51,13 @@ const FOR_NOBODY: u64 = u64::MAX;
 pub(crate) struct End {
     pub(crate) end: EndTransaction,
     /// The producer's group.
-    pub(crate) group: String,
+    pub(crate) group: GroupName,
+    pub(crate) reply: Reply<Result<(), Refusal>>,
 }
+
+/// Hands what has gathered to the log, after the messages that are here already.
+#[derive(Debug)]
+struct Store;
 
 type Outcomes = Vec<Reply<Result<(), Refusal>>>;
 
@@ -58,6 +67,8 @@ pub(crate) struct Transactions {
     writer: ActorRef<LogWriter>,
     /// Whether it is known what is open.
     is_ready: bool,
+    /// What goes to the log at the end of this turn.
+    batch: PutBatch,
     /// On their way to the log, and who waits for them.
     settling: HashMap<QueueOffset, Outcomes>,
     /// In the log, and perhaps not noted yet.
@@ -81,6 +92,7 @@ impl Transactions {
         Ok(Self {
             writer: context.actors()?.log_writer.clone(),
             is_ready: false,
+            batch: PutBatch::default(),
             settling: HashMap::new(),
             settled: HashSet::new(),
             checks: HashMap::new(),
@@ -147,16 +159,18 @@ impl Transactions {
         Some(self.context.topics.find(name)?.id)
     }
 
-    fn end(&mut self, question: End, reply: Reply<Result<(), Refusal>>, ctx: &mut Ctx<'_, Self>) {
+    fn end(&mut self, question: End, ctx: &mut Ctx<'_, Self>) {
         let end = &question.end;
         let is_known = end.place < self.context.positions.dispatched();
         let is_stored = end.place < self.context.store.log.appended();
         if !self.is_ready || (is_stored && !is_known) {
             // Its half message may be on the way to what is noted.
-            ctx.after(CATCH_UP, move |actor, ctx| actor.end(question, reply, ctx));
+            ctx.after(CATCH_UP, move |actor, ctx| actor.end(question, ctx));
             return;
         }
-        match self.settle(&question, ctx) {
+        let settling = self.settle(&question, ctx);
+        let reply = question.reply;
+        match settling {
             Ok(Some(offset)) => self.settling.entry(offset).or_default().push(reply),
             Ok(None) => reply.send(Ok(())),
             Err(refusal) => reply.send(Err(refusal)),
@@ -189,7 +203,7 @@ impl Transactions {
             ));
         };
         let group = property_value(half.properties(), keys::PRODUCER_GROUP).unwrap_or_default();
-        if group != question.group {
+        if group != question.group.as_str() {
             return Err(Refusal::never(
                 ErrorCode::NotOwner,
                 format!(
@@ -203,13 +217,24 @@ impl Transactions {
             // Saying it again is harmless, and saying the opposite too late.
             return Ok(None);
         }
-        let mut batch = PutBatch::default();
-        if end.resolution == Resolution::Commit {
-            self.add_message(&mut batch, end.half, end.place, &half)?;
+        let mut batch = self.take_batch(ctx);
+        let added = match end.resolution {
+            Resolution::Commit => self.add_message(&mut batch, end.half, end.place, &half),
+            Resolution::Rollback | Resolution::Unknown => Ok(()),
+        };
+        if added.is_ok() {
+            self.add_mark(&mut batch, end.half.0, &format!("{},", end.half));
         }
-        self.add_mark(&mut batch, end.half.0, &format!("{},", end.half));
-        batch.send(&self.writer, ctx.me().mailbox());
-        Ok(Some(end.half))
+        self.batch = batch;
+        added.map(|()| Some(end.half))
+    }
+
+    /// The batch of this turn, to be added to and put back.
+    fn take_batch(&mut self, ctx: &Ctx<'_, Self>) -> PutBatch {
+        if self.batch.len() == 0 {
+            ctx.me().tell(Store);
+        }
+        std::mem::take(&mut self.batch)
     }
 
     /// Adds the message that a half message becomes.
@@ -259,10 +284,16 @@ impl Transactions {
         Ok(())
     }
 
-    /// Asks the producers of half messages that are open for too long, from an offset on.
-    fn check(&mut self, from: QueueOffset, ctx: &mut Ctx<'_, Self>) {
+    /// What is noted as settled need not be remembered here.
+    fn forget_noted(&mut self) {
         let halves = &self.context.store.unseen.halves;
         self.settled.retain(|offset| halves.find(*offset).is_some());
+    }
+
+    /// Asks the producers of half messages that are open for too long, from an offset on.
+    fn check(&mut self, from: QueueOffset, ctx: &mut Ctx<'_, Self>) {
+        self.forget_noted();
+        let halves = &self.context.store.unseen.halves;
         self.checks
             .retain(|offset, _| halves.find(*offset).is_some());
         let now_ms = self.context.clock.now_ms();
@@ -320,7 +351,7 @@ impl Transactions {
 
     /// Puts a half message aside that nobody would settle.
     fn give_up(&mut self, half: &Half, record: Option<&LogSlice>, ctx: &Ctx<'_, Self>) {
-        let mut batch = PutBatch::default();
+        let mut batch = self.take_batch(ctx);
         let aside = self.system_topic(system_topics::TRANSACTION_UNRESOLVED);
         let view = record.and_then(|record| RecordView::parse(record.as_ref()).ok());
         if let (Some(view), Some(topic)) = (view, aside) {
@@ -343,13 +374,13 @@ impl Transactions {
         }
         self.add_mark(&mut batch, half.offset.0, &format!("{},", half.offset));
         self.settling.entry(half.offset).or_default();
-        batch.send(&self.writer, ctx.me().mailbox());
+        self.batch = batch;
     }
 }
 
-/// What a batch came to.
-fn outcome(appended: &Appended) -> Result<(), Refusal> {
-    for request in &appended.requests {
+/// What the records of one half message came to.
+fn outcome(requests: &[AppendRequest]) -> Result<(), Refusal> {
+    for request in requests {
         match &request.outcome {
             Outcome::Stored(_) => {}
             Outcome::Refused(refusal) => return Err((**refusal).clone()),
@@ -382,32 +413,47 @@ impl Cast for Transactions {
     }
 }
 
-impl Answer<End> for Transactions {
-    type Reply = Result<(), Refusal>;
+impl Receive<End> for Transactions {
+    fn receive(&mut self, end: End, ctx: &mut Ctx<'_, Self>) {
+        self.end(end, ctx);
+    }
+}
 
-    fn answer(&mut self, end: End, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
-        self.end(end, reply, ctx);
+impl Receive<Store> for Transactions {
+    fn receive(&mut self, Store: Store, ctx: &mut Ctx<'_, Self>) {
+        if self.batch.len() > 0 {
+            let batch = std::mem::take(&mut self.batch);
+            batch.send(&self.writer, ctx.me().mailbox());
+        }
     }
 }
 
 impl Receive<Appended> for Transactions {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
-        let Some(first) = appended.requests.first() else {
+        if appended.requests.is_empty() {
             let end = self.context.store.log.appended();
             self.catch_up(end, ctx);
             return;
-        };
-        if first.correlation == FOR_NOBODY {
-            return;
         }
-        let offset = QueueOffset(first.correlation);
-        let outcome = outcome(&appended);
-        if outcome.is_ok() {
-            self.ended += 1;
-            self.settled.insert(offset);
+        if self.settled.len() > MAX_SETTLED {
+            self.forget_noted();
         }
-        for reply in self.settling.remove(&offset).unwrap_or_default() {
-            reply.send(outcome.clone());
+        let mut of_one = appended
+            .requests
+            .chunk_by(|one, next| one.correlation == next.correlation);
+        while let Some(requests @ [first, ..]) = of_one.next() {
+            if first.correlation == FOR_NOBODY {
+                continue;
+            }
+            let offset = QueueOffset(first.correlation);
+            let outcome = outcome(requests);
+            if outcome.is_ok() {
+                self.ended += 1;
+                self.settled.insert(offset);
+            }
+            for reply in self.settling.remove(&offset).unwrap_or_default() {
+                reply.send(outcome.clone());
+            }
         }
     }
 }

@@ -31,10 +31,17 @@ use crate::storage::append::{
     AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
 use crate::storage::log_writer::LogWriter;
-use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
 
 /// A session with more than this waiting to be written reads no requests.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
+
+/// A transaction was ended.
+#[derive(Debug)]
+struct Ended {
+    correlation: u64,
+    ended: Result<Result<(), Refusal>, Lost>,
+}
 
 /// See the module.
 pub(crate) struct ProducerSession {
@@ -299,7 +306,7 @@ impl ProducerSession {
         &mut self,
         correlation: u64,
         end: EndTransaction,
-        ctx: &mut Ctx<'_, Self>,
+        ctx: &Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
         let (group, _) = self.producers.as_ref().ok_or_else(|| {
             Refusal::never(
@@ -310,20 +317,16 @@ impl ProducerSession {
         self.context.check_writes()?;
         let actors = self.context.actors();
         let actors = actors.map_err(|failure| self.context.internal(failure))?;
-        let group = group.to_string();
-        let ended = actors.transactions.ask(End { end, group });
-        self.announcing += 1;
-        ctx.then(ended, move |session, ended, _| {
-            session.announcing -= 1;
-            match ended {
-                Ok(Ok(())) => session.connection.answer(correlation, Response::Done),
-                Ok(Err(refusal)) => session.connection.fail(correlation, refusal),
-                Err(error) => {
-                    let refusal = Refusal::safe(ErrorCode::OutcomeUnknown, error.to_string());
-                    session.connection.fail(correlation, refusal);
-                }
-            }
+        // One that is not taken comes back as lost.
+        actors.transactions.tell(End {
+            end,
+            group: group.clone(),
+            reply: Reply::to_mailbox(ctx.me().mailbox(), move |ended| Ended {
+                correlation,
+                ended,
+            }),
         });
+        self.announcing += 1;
         Ok(())
     }
 
@@ -694,6 +697,20 @@ impl Receive<Appended> for ProducerSession {
         appended.requests.clear();
         if self.spare.len() < 4 {
             self.spare.push((appended.requests, appended.messages));
+        }
+    }
+}
+
+impl Receive<Ended> for ProducerSession {
+    fn receive(&mut self, Ended { correlation, ended }: Ended, _ctx: &mut Ctx<'_, Self>) {
+        self.announcing -= 1;
+        match ended {
+            Ok(Ok(())) => self.connection.answer(correlation, Response::Done),
+            Ok(Err(refusal)) => self.connection.fail(correlation, refusal),
+            Err(lost) => {
+                let refusal = Refusal::safe(ErrorCode::OutcomeUnknown, lost.to_string());
+                self.connection.fail(correlation, refusal);
+            }
         }
     }
 }
