@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use support::history::Place;
 use support::load::{Progress, Traffic, offsets};
+use support::number;
 use support::process::Process;
 
 const GROUP: &str = "billing";
@@ -36,11 +37,6 @@ const SETTINGS: [(&str, &str); 6] = [
     ("store.offsets_flush_interval_ms", "100"),
     ("limits.max_message_bytes", "1048576"),
 ];
-
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// Load over several connections, until the broker is killed.
 fn start_load(traffic: &Rc<Traffic>, address: &str) -> Vec<actix_rt::task::JoinHandle<()>> {

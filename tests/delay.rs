@@ -11,10 +11,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use castmq_client::{Client, Message, Producer, ReceivedMessage, SeekTo};
+use castmq_client::{Client, Message, Producer, ReceivedMessage};
 
 use support::process::Process;
-use support::{client, run, settings, start, stop};
+use support::{client, number, reader, run, settings, start, stop};
 
 const TOPIC: &str = "reminders";
 
@@ -62,15 +62,7 @@ fn delayed(name: &str, wait: Wait) -> (String, Message) {
 /// Reads the topic from its first message on, until all of these have come. Returns how often each came, and sees to it
 /// that none was early.
 async fn read_until(client: &Client, wanted: &HashSet<String>) -> HashMap<String, u32> {
-    let mut consumer = client.pull_consumer("reader").build().expect("a consumer");
-    let queues = consumer.queues(TOPIC).await.expect("queues");
-    consumer.assign(queues.clone()).await.expect("assigned");
-    for queue in &queues {
-        consumer
-            .seek(queue, SeekTo::Earliest)
-            .await
-            .expect("sought");
-    }
+    let mut consumer = reader(client, TOPIC).await;
     let mut seen = HashMap::new();
     let mut missing = wanted.clone();
     while !missing.is_empty() {
@@ -193,11 +185,6 @@ fn a_message_that_is_cancelled_never_comes() {
         producer.close().await;
         stop(node).await;
     });
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
 }
 
 fn spawn(data: &Path) -> Process {

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 
 use support::hostile::Stock;
 use support::load::{Traffic, open};
+use support::number;
 use support::process::Process;
 
 const SETTINGS: [(&str, &str); 9] = [
@@ -40,11 +41,6 @@ const SETTINGS: [(&str, &str); 9] = [
 
 /// What may stay taken of what was not before: caches and the allocator's own.
 const KEPT_BYTES: u64 = 24 << 20;
-
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// Frames still to be sent.
 type Budget = Rc<Cell<u64>>;

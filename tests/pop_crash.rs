@@ -22,15 +22,10 @@ use castmq_client::{
 use castmq_config::Flush;
 
 use support::process::Process;
-use support::{run, settings, start, stop};
+use support::{number, run, settings, start, stop};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "workers";
-
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
-}
 
 fn spawn(data: &Path) -> Process {
     let settings = [

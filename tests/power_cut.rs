@@ -19,7 +19,7 @@ use castmq_storage::disk::fault::FaultDisk;
 
 use support::history::{Figures, History};
 use support::load::Traffic;
-use support::{run, settings, stop};
+use support::{number, run, settings, stop};
 
 /// Actors between a message and its answer.
 const ON_THE_WAY: [&str; 4] = [
@@ -28,11 +28,6 @@ const ON_THE_WAY: [&str; 4] = [
     "broker/storage/commit-tracker",
     "broker/storage/dispatcher",
 ];
-
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
-}
 
 async fn start(disk: &FaultDisk, settings: &Settings) -> Node {
     let node = Node::start_on(Arc::new(disk.clone()), settings, Parts::Standalone);

@@ -8,12 +8,12 @@ mod support;
 use std::time::Duration;
 
 use castmq_client::{
-    Ack, Client, Filter, Message, Order, PushConsumer, ReceivedMessage, SeekTo, StartFrom,
+    Ack, Client, Filter, Message, Order, PushConsumer, ReceivedMessage, StartFrom,
 };
 use castmq_config::Settings;
 use tokio::sync::mpsc;
 
-use support::{client, run, settings, start, stop};
+use support::{client, reader, run, settings, start, stop};
 
 /// The third level is the first that a retry waits.
 const LEVELS: &str = "1ms 1ms 10ms 20ms 30ms 40ms 50ms 60ms";
@@ -60,14 +60,8 @@ async fn send(client: &Client, body: &'static str) {
 
 /// The first message of a topic with one queue.
 async fn first_of(client: &Client, topic: &str) -> ReceivedMessage {
-    let mut consumer = client.pull_consumer("reader").build().expect("a consumer");
-    let queues = consumer.queues(topic).await.expect("queues");
-    assert_eq!(queues.len(), 1);
-    consumer.assign(queues.clone()).await.expect("assigned");
-    consumer
-        .seek(&queues[0], SeekTo::Earliest)
-        .await
-        .expect("sought");
+    let mut consumer = reader(client, topic).await;
+    assert_eq!(consumer.assignment().len(), 1);
     loop {
         let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
         if let Some(message) = messages.into_iter().next() {

@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use castmq_client::{
-    Client, Message, ReceivedMessage, Resolution, SeekTo, Transaction, TransactionProducer,
+    Client, Message, ReceivedMessage, Resolution, Transaction, TransactionProducer,
 };
 use castmq_config::Settings;
 
 use support::process::Process;
-use support::{client, run, settings, start, stop};
+use support::{client, number, reader, run, settings, start, stop};
 
 const TOPIC: &str = "paid";
 
@@ -65,15 +65,7 @@ async fn begin(producer: &TransactionProducer, body: &str) -> Transaction {
 
 /// Reads a topic from its first message on, until a message has this body.
 async fn read_until(client: &Client, topic: &str, last: &str) -> Vec<ReceivedMessage> {
-    let mut consumer = client.pull_consumer("reader").build().expect("a consumer");
-    let queues = consumer.queues(topic).await.expect("queues");
-    consumer.assign(queues.clone()).await.expect("assigned");
-    for queue in &queues {
-        consumer
-            .seek(queue, SeekTo::Earliest)
-            .await
-            .expect("sought");
-    }
+    let mut consumer = reader(client, topic).await;
     let mut read = Vec::new();
     loop {
         let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
@@ -146,11 +138,6 @@ fn what_nobody_ends_is_asked_about_and_put_aside_in_the_end() {
         assert_eq!(bodies(&read), ["kept", "last"]);
         stop(node).await;
     });
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
 }
 
 fn spawn(data: &Path) -> Process {

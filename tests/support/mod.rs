@@ -20,8 +20,14 @@ pub(crate) mod wire;
 use std::path::Path;
 
 use castmq_actors::{Node, Parts};
-use castmq_client::Client;
+use castmq_client::{Client, PullConsumer, SeekTo};
 use castmq_config::{Flag, Loader, Node as Kind, Settings};
+
+/// A number from the environment.
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(default, |text| text.parse().expect("a number"))
+}
 
 /// Small files, so that a test does not reserve gigabytes.
 pub(crate) fn settings(data: &Path) -> Settings {
@@ -57,6 +63,19 @@ pub(crate) async fn client(node: &Node) -> Client {
     Client::connect(&address.to_string())
         .await
         .expect("the client connects")
+}
+
+/// A consumer that reads all of a topic from its first message on.
+pub(crate) async fn reader(client: &Client, topic: &str) -> PullConsumer {
+    let consumer = client.pull_consumer("reader").build();
+    let mut consumer = consumer.expect("a consumer");
+    let queues = consumer.queues(topic).await.expect("queues");
+    consumer.assign(queues.clone()).await.expect("assigned");
+    for queue in &queues {
+        let sought = consumer.seek(queue, SeekTo::Earliest).await;
+        sought.expect("sought");
+    }
+    consumer
 }
 
 /// Stops a node and sees to it that all actors stopped in time.
