@@ -38,6 +38,9 @@ use crate::storage::runway::Runway;
 use crate::storage::segment_allocator::SegmentAllocator;
 use crate::supervision::{ActorRef, Failure, Stage, Supervisor, Tree};
 
+/// How often it is looked whether the dispatcher has caught up.
+const DISPATCH_LOOK: Duration = Duration::from_millis(5);
+
 /// When a message counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FlushPolicy {
@@ -124,6 +127,13 @@ impl BrokerContext {
         match self.flush_policy {
             FlushPolicy::Async => self.store.log.appended(),
             FlushPolicy::Sync => self.store.log.flushed(),
+        }
+    }
+
+    /// Waits until queues, and all who note what the log says, know the log up to `end`.
+    pub(crate) async fn dispatched_to(self: Arc<Self>, end: PhysicalOffset) {
+        while self.positions.dispatched() < end {
+            tokio::time::sleep(DISPATCH_LOOK).await;
         }
     }
 

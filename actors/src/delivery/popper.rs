@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::model::{GroupName, PhysicalOffset, QueueId};
+use castmq_protocol::model::{GroupName, QueueId};
 use castmq_protocol::native::request::PopReceipt;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use serde::Serialize;
@@ -314,8 +314,9 @@ impl Receive<Withdraw> for Popper {
 impl Receive<Appended> for Popper {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         let Some(first) = appended.requests.first() else {
-            let end: PhysicalOffset = self.context.store.log.appended();
-            self.catch_up(end, ctx);
+            let end = self.context.store.log.appended();
+            let dispatched = self.context.clone().dispatched_to(end);
+            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
             return;
         };
         match first.correlation {

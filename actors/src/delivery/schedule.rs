@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    PhysicalOffset, QueueId, QueueOffset, keys, property_value, replace_properties, system_topics,
+    QueueId, QueueOffset, keys, property_value, replace_properties, system_topics,
 };
 use castmq_protocol::record::{Origin, RecordView, Step, step, sys_flag};
 use castmq_storage::disk::Wait;
@@ -33,9 +33,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether the dispatcher has caught up, at the start.
-const CATCH_UP: Duration = Duration::from_millis(5);
 
 /// A queue of the schedule topic has new messages.
 #[derive(Debug)]
@@ -102,11 +99,7 @@ impl Schedule {
         PutBatch::default().send(&self.writer, ctx.me().mailbox());
     }
 
-    fn catch_up(&mut self, end: PhysicalOffset, ctx: &mut Ctx<'_, Self>) {
-        if self.context.positions.dispatched() < end {
-            ctx.after(CATCH_UP, move |schedule, ctx| schedule.catch_up(end, ctx));
-            return;
-        }
+    fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
         let moved = &self.context.store.unseen.moved;
         self.levels = (0..self.context.delays.count())
             .map(|queue| Level {
@@ -307,7 +300,8 @@ impl Receive<Appended> for Schedule {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         let Some(first) = appended.requests.first() else {
             let end = self.context.store.log.appended();
-            self.catch_up(end, ctx);
+            let dispatched = self.context.clone().dispatched_to(end);
+            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
             return;
         };
         if !self.is_ready {

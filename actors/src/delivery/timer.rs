@@ -27,9 +27,6 @@ use crate::storage::put::{Put, PutBatch};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::Worker;
 
-/// How often it is looked whether the dispatcher has caught up, at the start.
-const CATCH_UP: Duration = Duration::from_millis(5);
-
 /// The shortest pause between two turns: many messages are due at nearly the same time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 
@@ -119,11 +116,7 @@ impl Timer {
         PutBatch::default().send(&self.writer, ctx.me().mailbox());
     }
 
-    fn catch_up(&mut self, end: PhysicalOffset, ctx: &mut Ctx<'_, Self>) {
-        if self.context.positions.dispatched() < end {
-            ctx.after(CATCH_UP, move |timer, ctx| timer.catch_up(end, ctx));
-            return;
-        }
+    fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.submit(Job::Open, ctx);
     }
 
@@ -299,7 +292,8 @@ impl Receive<Appended> for Timer {
         match (self.doing, appended.requests.is_empty()) {
             (Doing::Beginning, true) => {
                 let end = self.context.store.log.appended();
-                self.catch_up(end, ctx);
+                let dispatched = self.context.clone().dispatched_to(end);
+                ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
             }
             (Doing::Storing, false) => {
                 let is_stored = |request: &crate::storage::append::AppendRequest| {

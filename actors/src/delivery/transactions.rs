@@ -102,11 +102,7 @@ impl Transactions {
     }
 
     /// What was handed to the log before has to be in the log, and dispatched.
-    fn catch_up(&mut self, end: PhysicalOffset, ctx: &mut Ctx<'_, Self>) {
-        if self.context.positions.dispatched() < end {
-            ctx.after(CATCH_UP, move |actor, ctx| actor.catch_up(end, ctx));
-            return;
-        }
+    fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.is_ready = true;
         let unmarked = self.context.store.unseen.halves.unmarked();
         self.mark(&unmarked, ctx);
@@ -432,7 +428,8 @@ impl Receive<Appended> for Transactions {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         if appended.requests.is_empty() {
             let end = self.context.store.log.appended();
-            self.catch_up(end, ctx);
+            let dispatched = self.context.clone().dispatched_to(end);
+            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
             return;
         }
         if self.settled.len() > MAX_SETTLED {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
+use castmq_protocol::model::{QueueId, QueueOffset, system_topics};
 use castmq_protocol::record::{Step, step};
 use castmq_storage::consume_queue::ConsumeQueue;
 
@@ -16,9 +16,6 @@ use crate::delivery::cold_reader::ColdFetch;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::pop::ledger::{Ledger, Settings};
 use crate::supervision::{Ctx, Lost, Receive, Reply};
-
-/// How often it is looked whether the dispatcher has caught up.
-const CATCH_UP: Duration = Duration::from_millis(5);
 
 /// What failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
@@ -82,11 +79,7 @@ impl Popper {
         self.burials = Burials::after(&self.burials);
     }
 
-    pub(super) fn catch_up(&mut self, end: PhysicalOffset, ctx: &mut Ctx<'_, Self>) {
-        if self.context.positions.dispatched() < end {
-            ctx.after(CATCH_UP, move |popper, ctx| popper.catch_up(end, ctx));
-            return;
-        }
+    pub(super) fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
         match self.journal() {
             Some(queue) if queue.min_offset() < queue.max_offset() => {
                 // The last record says where to begin.
