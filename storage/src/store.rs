@@ -28,8 +28,7 @@ mod opening;
 mod records;
 
 use self::opening::{Opened, dispatch_all};
-use self::records::Records;
-pub use self::records::index_keys;
+pub use self::records::{Records, index_keys};
 
 /// Where a store is and how it is laid out.
 #[derive(Debug, Clone)]

@@ -10,13 +10,15 @@ use crate::commit_log::{CommitLog, LogError, LogSlice};
 use crate::index::KeyIndex;
 
 /// The records in a stretch of the log that begins at one of them, or where nothing is any more.
-pub(super) struct Records<'a> {
+#[derive(Debug)]
+pub struct Records<'a> {
     log: &'a CommitLog,
     range: Range<PhysicalOffset>,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(log: &'a CommitLog, range: Range<PhysicalOffset>) -> Self {
+    /// From a record's start on, or from the first there is when that is later.
+    pub fn new(log: &'a CommitLog, range: Range<PhysicalOffset>) -> Self {
         let start = range.start.max(log.begin());
         Self {
             log,

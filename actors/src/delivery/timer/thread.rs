@@ -6,12 +6,13 @@ use std::sync::Arc;
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, QueueOffset, java_string_hash, keys, property_value, system_topics,
 };
-use castmq_protocol::record::{Origin, RecordView, Step, step};
+use castmq_protocol::record::{Origin, RecordView};
 use castmq_storage::commit_log::LogSlice;
 use castmq_storage::consume_queue::ConsumeQueueError;
 use castmq_storage::consume_queue::ConsumeUnit;
 use castmq_storage::disk::Wait;
 use castmq_storage::metadata::MetadataError;
+use castmq_storage::store::Records;
 use castmq_storage::timer::{Due, Ends, Entry, Kind, Survives, Timer, TimerError, TimerOptions};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -95,8 +96,14 @@ pub(super) struct Wheel {
     store: Arc<Store>,
     clock: Clock,
     shared: SharedWheel,
-    /// Where messages lay that were delivered before the start, as far as they may come out again.
+    /// Where messages lay that were delivered before the start, as far as they may come out again: once the log was searched
+    /// for them.
     delivered: HashSet<PhysicalOffset>,
+    /// From where it is to be searched, until it was, or need not be any more. A wheel from which nothing comes again costs
+    /// no look at the log.
+    search_from: Option<PhysicalOffset>,
+    /// The end of the log at the start: only messages below can come out again.
+    opened_at: PhysicalOffset,
     /// Until the wheel is here.
     delivered_until_ms: i64,
     /// Messages that were cancelled, as RocketMQ names them: topic, plus sign, unique id.
@@ -116,6 +123,8 @@ impl Wheel {
             clock: context.clock.clone(),
             shared: context.wheel.clone(),
             delivered: HashSet::new(),
+            search_from: None,
+            opened_at: end,
             delivered_until_ms: 0,
             cancelled: HashSet::new(),
             cancelled_until_ms: 0,
@@ -165,15 +174,16 @@ impl Wheel {
         let options = TimerOptions::default();
         let now_ms = self.clock.now_ms();
         let timer = Timer::open(store.disk.clone(), store.root(), options, ends, now_ms)?;
-        let from = match store.metadata.value(NAMESPACE, SEARCH_FROM)? {
-            Some(bytes) => <[u8; 8]>::try_from(bytes.as_slice())
-                .map_or(store.log.begin(), |bytes| {
-                    PhysicalOffset(u64::from_be_bytes(bytes))
-                }),
-            // Nothing was ever written down: what came out is in all of the log.
-            None => store.log.begin(),
+        let written = store.metadata.value(NAMESPACE, SEARCH_FROM)?;
+        let written = written.and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok());
+        let from = match written {
+            Some(bytes) => PhysicalOffset(u64::from_be_bytes(bytes)),
+            // What came out lies behind the first that was entered.
+            None => self.first_place()?.unwrap_or(ends.physical),
         };
-        self.delivered = self.search(from.max(store.log.begin()));
+        self.delivered = HashSet::new();
+        self.search_from = Some(from.max(store.log.begin()));
+        self.opened_at = ends.physical;
         let read_to_ms = timer.read_time_ms();
         self.delivered_until_ms = read_to_ms.max(now_ms) + SEARCHED_SLOTS * options.precision_ms;
         self.front = Mark {
@@ -185,40 +195,30 @@ impl Wheel {
         Ok(timer)
     }
 
+    /// Where the first message of the timer topic lies.
+    fn first_place(&self) -> Result<Option<PhysicalOffset>, WheelError> {
+        let Some(queue) = self.store.queues.find(system_topics::TIMER, QueueId(0)) else {
+            return Ok(None);
+        };
+        let mut units = Vec::new();
+        queue.read(queue.min_offset(), 1, Wait::ForDisk, &mut units)?;
+        Ok(units.first().map(|unit: &ConsumeUnit| unit.physical))
+    }
+
     /// The messages that the log says were delivered, from a record's start on.
     fn search(&self, from: PhysicalOffset) -> HashSet<PhysicalOffset> {
         let log = &self.store.log;
-        let mut found = HashSet::new();
-        let mut at = from;
-        let end = log.appended();
-        while at < end {
-            let Some(rest) = log.rest_of_segment(at) else {
-                break;
-            };
-            let mut bytes = rest.as_ref();
-            loop {
-                match step(bytes) {
-                    Ok(Step::Record(record)) => {
-                        let before = record.prepared_transaction_offset();
-                        if let Some(Origin::Timer { place }) = Origin::decode(before) {
-                            found.insert(place);
-                        }
-                        at = at + record.total_bytes() as u64;
-                        bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
-                        if bytes.is_empty() {
-                            break;
-                        }
-                    }
-                    Ok(Step::Blank) => {
-                        let segment_bytes = log.segment_bytes();
-                        at = PhysicalOffset((at.0 / segment_bytes + 1) * segment_bytes);
-                        break;
-                    }
-                    Ok(Step::Unwritten) | Err(_) => return found,
-                }
+        let records = Records::new(log, from..log.appended());
+        let origin = |record: LogSlice| {
+            let record = RecordView::parse(record.as_ref()).ok()?;
+            match Origin::decode(record.prepared_transaction_offset())? {
+                Origin::Timer { place } => Some(place),
+                Origin::Schedule { .. } => None,
             }
-        }
-        found
+        };
+        // What retention takes while this reads is from before anything that may come out again.
+        let read = records.map_while(Result::ok);
+        read.filter_map(|(_, record)| origin(record)).collect()
     }
 
     fn turn(&mut self, timer: &mut Timer, now_ms: i64) -> Result<Turn, WheelError> {
@@ -233,8 +233,8 @@ impl Wheel {
                 log: log_end,
             };
         }
-        self.forget(timer.read_time_ms());
         let due = due.iter().filter_map(|due| self.look_up(due)).collect();
+        self.forget(timer.read_time_ms());
         Ok(Turn {
             due,
             more: progress.more || entered == MAX_ENTERED,
@@ -289,6 +289,11 @@ impl Wheel {
 
     /// The record of what is due; `None` when nothing is to be done with it.
     fn look_up(&mut self, due: &Due) -> Option<DueRecord> {
+        if due.physical < self.opened_at
+            && let Some(from) = self.search_from.take()
+        {
+            self.delivered = self.search(from);
+        }
         if self.delivered.contains(&due.physical) {
             return None;
         }
@@ -316,7 +321,8 @@ impl Wheel {
 
     /// Drops what only messages of slots need that are out.
     fn forget(&mut self, read_to_ms: i64) {
-        if !self.delivered.is_empty() && read_to_ms > self.delivered_until_ms {
+        if read_to_ms > self.delivered_until_ms {
+            self.search_from = None;
             self.delivered = HashSet::new();
         }
         let slot_ms = TimerOptions::default().precision_ms;
