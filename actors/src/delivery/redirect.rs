@@ -7,7 +7,6 @@ use castmq_protocol::model::{
     system_topics,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-
 use castmq_storage::halves::QUEUE as HALF_QUEUE;
 
 use crate::broker::context::BrokerContext;
@@ -31,28 +30,19 @@ pub(crate) fn to_half(
     queue: QueueId,
     properties: &[u8],
 ) -> Result<Redirected, Refusal> {
-    let halves = context.topics.find(system_topics::TRANSACTION_HALF);
-    let halves = halves.ok_or_else(|| context.internal("the half topic is missing"))?;
-    let id = property_value(properties, keys::UNIQ_KEY);
     let level = context.delays.clamp(delay_level);
     let level = level.map(|level| level.to_string());
-    let properties = replace_properties(
-        properties,
-        &[
-            (keys::TRANSACTION_PREPARED, Some("true")),
-            (keys::PRODUCER_GROUP, Some(group.as_str())),
-            (keys::TRANSACTION_ID, id),
-            (keys::DELAY, level.as_deref()),
-            (keys::REAL_TOPIC, Some(topic.name.as_str())),
-            (keys::REAL_QID, Some(&queue.to_string())),
-        ],
-    );
-    check_length(&properties)?;
-    Ok(Redirected {
-        topic: halves,
-        queue: HALF_QUEUE,
-        properties,
-    })
+    let changes = [
+        (keys::TRANSACTION_PREPARED, Some("true")),
+        (keys::PRODUCER_GROUP, Some(group.as_str())),
+        (
+            keys::TRANSACTION_ID,
+            property_value(properties, keys::UNIQ_KEY),
+        ),
+        (keys::DELAY, level.as_deref()),
+    ];
+    let place = (system_topics::TRANSACTION_HALF, HALF_QUEUE);
+    stored_in(context, place, (topic, queue), properties, &changes)
 }
 
 /// Lets a message wait for a time; `None` when that is past.
@@ -76,22 +66,10 @@ pub(crate) fn to_timer(
             ),
         ));
     }
-    let timer = context.topics.find(system_topics::TIMER);
-    let timer = timer.ok_or_else(|| context.internal("the timer topic is missing"))?;
-    let properties = replace_properties(
-        properties,
-        &[
-            (keys::TIMER_OUT_MS, Some(&deliver_at_ms.to_string())),
-            (keys::REAL_TOPIC, Some(topic.name.as_str())),
-            (keys::REAL_QID, Some(&queue.to_string())),
-        ],
-    );
-    check_length(&properties)?;
-    Ok(Some(Redirected {
-        topic: timer,
-        queue: QueueId(0),
-        properties,
-    }))
+    let at_ms = deliver_at_ms.to_string();
+    let changes = [(keys::TIMER_OUT_MS, Some(at_ms.as_str()))];
+    let place = (system_topics::TIMER, QueueId(0));
+    stored_in(context, place, (topic, queue), properties, &changes).map(Some)
 }
 
 /// Lets a message wait for a delay level, 1 or more. Levels beyond the last are the last, as in RocketMQ.
@@ -103,22 +81,47 @@ pub(crate) fn to_schedule(
     properties: &[u8],
 ) -> Result<Redirected, Refusal> {
     let level = context.delays.clamp(level).unwrap_or(1);
-    let schedule = context.topics.find(system_topics::SCHEDULE);
-    let schedule = schedule.ok_or_else(|| context.internal("the schedule topic is missing"))?;
-    let properties = replace_properties(
-        properties,
-        &[
-            (keys::DELAY, Some(&level.to_string())),
-            (keys::REAL_TOPIC, Some(topic.name.as_str())),
-            (keys::REAL_QID, Some(&queue.to_string())),
-        ],
-    );
+    let text = level.to_string();
+    let changes = [(keys::DELAY, Some(text.as_str()))];
+    let place = (system_topics::SCHEDULE, QueueId(u32::from(level) - 1));
+    stored_in(context, place, (topic, queue), properties, &changes)
+}
+
+/// Stores a message in a queue of a system topic, and lets it say where it belongs.
+fn stored_in(
+    context: &BrokerContext,
+    (system_topic, queue): (&str, QueueId),
+    (real_topic, real_queue): (&Topic, QueueId),
+    properties: &[u8],
+    changes: &[(&str, Option<&str>)],
+) -> Result<Redirected, Refusal> {
+    let topic = context.topics.find(system_topic);
+    let topic =
+        topic.ok_or_else(|| context.internal(format!("topic {system_topic} is missing")))?;
+    let real_queue = real_queue.to_string();
+    let belongs = [
+        (keys::REAL_TOPIC, Some(real_topic.name.as_str())),
+        (keys::REAL_QID, Some(real_queue.as_str())),
+    ];
+    let properties = replace_properties(properties, &[changes, &belongs].concat());
     check_length(&properties)?;
     Ok(Redirected {
-        topic: schedule,
-        queue: QueueId(u32::from(level) - 1),
+        topic,
+        queue,
         properties,
     })
+}
+
+/// Where a message belongs that waited: its topic, unless that is gone, and its queue, unless the topic has fewer now.
+pub(crate) fn real_place(
+    context: &BrokerContext,
+    properties: &[u8],
+) -> Result<(Arc<Topic>, Option<QueueId>), String> {
+    let name = property_value(properties, keys::REAL_TOPIC).unwrap_or_default();
+    let topic = context.topics.find(name).ok_or_else(|| name.to_owned())?;
+    let queue = property_value(properties, keys::REAL_QID).and_then(|id| id.parse().ok());
+    let queue = queue.filter(|id| *id < topic.write_queues()).map(QueueId);
+    Ok((topic, queue))
 }
 
 fn check_length(properties: &[u8]) -> Result<(), Refusal> {

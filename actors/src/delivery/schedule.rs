@@ -7,15 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::model::{
-    QueueId, QueueOffset, keys, property_value, replace_properties, system_topics,
-};
+use castmq_protocol::model::{QueueId, QueueOffset, keys, replace_properties, system_topics};
 use castmq_protocol::record::{Origin, RecordView, Step, step, sys_flag};
 use castmq_storage::disk::Wait;
 use serde::Serialize;
 
 use super::cold_reader::ColdFetch;
 use super::fetch::{Fetch, Fetched, Patience, Read, Wanted, read};
+use super::redirect::real_place;
 use crate::broker::context::BrokerContext;
 use crate::storage::append::{Appended, Outcome};
 use crate::storage::log_writer::LogWriter;
@@ -42,6 +41,7 @@ pub(crate) struct Scheduled(pub(crate) QueueId);
 #[derive(Debug)]
 struct Found {
     level: usize,
+    epoch: u64,
     fetched: Result<Fetched, Lost>,
 }
 
@@ -71,6 +71,8 @@ pub(crate) struct Schedule {
     levels: Vec<Level>,
     /// Whether it is known how far the levels are.
     is_ready: bool,
+    /// Tells what was begun before it began anew, and wake-ups set then, from what is now.
+    epoch: u64,
     moved: u64,
 }
 
@@ -88,6 +90,7 @@ impl Schedule {
             writer: context.actors()?.log_writer.clone(),
             levels: Vec::new(),
             is_ready: false,
+            epoch: 0,
             moved: 0,
             context,
         })
@@ -96,6 +99,7 @@ impl Schedule {
     /// Finds out how far the levels are: what was handed to the log before has to be in the log, and dispatched.
     fn begin(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.is_ready = false;
+        self.epoch += 1;
         PutBatch::default().send(&self.writer, ctx.me().mailbox());
     }
 
@@ -133,11 +137,13 @@ impl Schedule {
             Ok(Read::Empty(_)) => {}
             Ok(Read::Done(fetched)) => self.fetched(level, fetched, ctx),
             Ok(Read::Cold) => {
+                let epoch = self.epoch;
                 let fetch = Fetch {
                     wanted,
                     patience: Patience::None,
                     reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Found {
                         level,
+                        epoch,
                         fetched,
                     }),
                 };
@@ -157,7 +163,13 @@ impl Schedule {
     fn wait(&mut self, level: usize, time: Duration, ctx: &mut Ctx<'_, Self>) {
         if let Some(state) = self.levels.get_mut(level) {
             state.doing = Doing::Waiting;
-            ctx.after(time, move |schedule, ctx| schedule.read(level, ctx));
+            let epoch = self.epoch;
+            ctx.after(time, move |schedule, ctx| {
+                // A level that began anew meanwhile may have messages on their way: they must not be read twice.
+                if schedule.epoch == epoch {
+                    schedule.read(level, ctx);
+                }
+            });
         }
     }
 
@@ -219,13 +231,13 @@ impl Schedule {
         record: &RecordView<'_>,
     ) {
         let properties = record.properties();
-        let name = property_value(properties, keys::REAL_TOPIC).unwrap_or_default();
-        let Some(topic) = self.context.topics.find(name) else {
-            tracing::warn!(topic = name, %offset, "a delayed message has no topic to go to any more");
-            return;
+        let (topic, queue) = match real_place(&self.context, properties) {
+            Ok(place) => place,
+            Err(topic) => {
+                tracing::warn!(topic, %offset, "a delayed message has no topic to go to any more");
+                return;
+            }
         };
-        let queue = property_value(properties, keys::REAL_QID).and_then(|id| id.parse().ok());
-        let queue = queue.filter(|id| *id < topic.write_queues()).map(QueueId);
         let origin = Origin::Schedule {
             queue: level as u8,
             offset,
@@ -286,7 +298,7 @@ impl Receive<Found> for Schedule {
     fn receive(&mut self, found: Found, ctx: &mut Ctx<'_, Self>) {
         let level = found.level;
         let is_reading = |state: &Level| state.doing == Doing::Reading;
-        if !self.levels.get(level).is_some_and(is_reading) {
+        if found.epoch != self.epoch || !self.levels.get(level).is_some_and(is_reading) {
             return;
         }
         match found.fetched {
@@ -320,6 +332,7 @@ impl Receive<Appended> for Schedule {
                 "delayed messages could not be stored, which is tried again"
             );
             self.is_ready = false;
+            self.epoch += 1;
             ctx.after(RETRY, |schedule, ctx| schedule.begin(ctx));
             return;
         }

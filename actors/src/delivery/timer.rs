@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use self::thread::{Job, Turn, Wheel};
 pub(crate) use self::thread::{SharedWheel, cancel_key};
+use super::redirect::real_place;
 use crate::broker::context::BrokerContext;
 use crate::storage::append::{Appended, Outcome};
 use crate::storage::log_writer::LogWriter;
@@ -193,33 +194,36 @@ impl Timer {
     fn add(&self, batch: &mut PutBatch, number: u64, rolls: bool, record: &RecordView<'_>) {
         let encoded = record.properties();
         let place = PhysicalOffset::from_i64(record.physical_offset()).unwrap_or_default();
-        let (topic, queue, properties) = if rolls {
+        let stored = if rolls {
             let times = property_value(encoded, keys::TIMER_ROLL_TIMES);
-            let times = times
-                .and_then(|times| times.parse::<u32>().ok())
-                .unwrap_or(0);
-            let times = times.saturating_add(1).to_string();
-            let properties = replace_properties(encoded, &[(keys::TIMER_ROLL_TIMES, Some(&times))]);
-            (system_topics::TIMER, Some(QueueId(0)), properties)
+            let times = times.and_then(|times| times.parse::<u32>().ok());
+            let times = times.unwrap_or(0).saturating_add(1).to_string();
+            let changes = [(keys::TIMER_ROLL_TIMES, Some(times.as_str()))];
+            let topic = self.context.topics.find(system_topics::TIMER);
+            let place = topic.map(|topic| (topic, Some(QueueId(0))));
+            (
+                place.ok_or_else(|| system_topics::TIMER.to_owned()),
+                replace_properties(encoded, &changes),
+            )
         } else {
-            let name = property_value(encoded, keys::REAL_TOPIC).unwrap_or_default();
-            let queue = property_value(encoded, keys::REAL_QID).and_then(|id| id.parse().ok());
             let changes = [(keys::REAL_TOPIC, None), (keys::REAL_QID, None)];
             (
-                name,
-                queue.map(QueueId),
+                real_place(&self.context, encoded),
                 replace_properties(encoded, &changes),
             )
         };
-        let Some(topic) = self.context.topics.find(topic) else {
-            tracing::warn!(topic, %place, "a message that waited has no topic to go to any more");
-            return;
+        let ((topic, queue), properties) = match stored {
+            (Ok(place), properties) => (place, properties),
+            (Err(topic), _) => {
+                tracing::warn!(topic, %place, "a message that waited has no topic to go to any more");
+                return;
+            }
         };
         batch.add(
             number,
             &Put {
                 topic: topic.id,
-                queue: queue.filter(|queue| queue.0 < topic.write_queues()),
+                queue,
                 flag: record.flag(),
                 sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
                 born_timestamp_ms: record.born_timestamp_ms(),

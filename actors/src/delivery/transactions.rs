@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    GroupName, PhysicalOffset, QueueId, QueueOffset, keys, property_value, replace_properties,
-    system_topics,
+    GroupName, PhysicalOffset, QueueOffset, keys, property_value, replace_properties, system_topics,
 };
 use castmq_protocol::native::request::{EndTransaction, Resolution};
 use castmq_protocol::native::response::CheckTransaction;
@@ -20,7 +19,7 @@ use castmq_storage::halves::{Half, QUEUE};
 use serde::Serialize;
 
 use super::producers::Check;
-use super::redirect::to_schedule;
+use super::redirect::{real_place, to_schedule};
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::TopicId;
 use crate::storage::append::{AppendRequest, Appended, Outcome};
@@ -242,15 +241,12 @@ impl Transactions {
         half: &RecordView<'_>,
     ) -> Result<(), Refusal> {
         let encoded = half.properties();
-        let name = property_value(encoded, keys::REAL_TOPIC).unwrap_or_default();
-        let topic = self.context.topics.find(name).ok_or_else(|| {
+        let (topic, queue) = real_place(&self.context, encoded).map_err(|name| {
             Refusal::never(
                 ErrorCode::TopicNotFound,
                 format!("topic {name} of the half message {offset} does not exist any more"),
             )
         })?;
-        let queue = property_value(encoded, keys::REAL_QID).and_then(|id| id.parse().ok());
-        let queue = queue.filter(|id| *id < topic.write_queues()).map(QueueId);
         let mut properties =
             replace_properties(encoded, &[(keys::REAL_TOPIC, None), (keys::REAL_QID, None)]);
         let (mut topic_id, mut queue) = (topic.id, queue);
