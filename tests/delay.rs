@@ -188,16 +188,8 @@ fn a_message_that_is_cancelled_never_comes() {
 }
 
 fn spawn(data: &Path) -> Process {
-    let settings = [
-        ("broker.delay_levels", LEVELS),
-        ("store.commit_log_segment_bytes", "8388608"),
-        ("store.index_hash_slots", "1000"),
-        ("store.index_max_entries", "10000"),
-        ("limits.max_message_bytes", "1048576"),
-    ];
-    let mut broker = Process::spawn(data, &settings);
-    broker.ready();
-    broker
+    let settings = [("broker.delay_levels", LEVELS)];
+    Process::start_small(data, &settings)
 }
 
 #[test]

@@ -9,7 +9,6 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,18 +25,6 @@ use support::{number, run, settings, start, stop};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "workers";
-
-fn spawn(data: &Path) -> Process {
-    let settings = [
-        ("store.commit_log_segment_bytes", "8388608"),
-        ("store.index_hash_slots", "1000"),
-        ("store.index_max_entries", "10000"),
-        ("limits.max_message_bytes", "1048576"),
-    ];
-    let mut broker = Process::spawn(data, &settings);
-    broker.ready();
-    broker
-}
 
 /// What is known of a message.
 #[derive(Debug, Default)]
@@ -219,7 +206,7 @@ fn messages_survive_kill_9_and_are_acknowledged_once() {
         let book = Book::default();
         let mut sent = Vec::new();
         for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
-            let broker = spawn(&data);
+            let broker = Process::start_small(&data, &[]);
             let client = connect(&broker.name_server).await;
             sent.extend(send(&client, &cycle.to_string()).await);
             let workers = Workers::start(&client, &book);
@@ -229,7 +216,7 @@ fn messages_survive_kill_9_and_are_acknowledged_once() {
             assert_eq!(panics, Vec::<String>::new());
             workers.stop().await;
         }
-        let broker = spawn(&data);
+        let broker = Process::start_small(&data, &[]);
         let client = connect(&broker.name_server).await;
         finish(&client, &book, &sent, "kill -9").await;
         broker.kill();

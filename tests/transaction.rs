@@ -145,14 +145,8 @@ fn spawn(data: &Path) -> Process {
         ("broker.transaction_timeout_ms", "200"),
         ("broker.transaction_check_interval_ms", "50"),
         ("broker.transaction_check_max", "100000"),
-        ("store.commit_log_segment_bytes", "8388608"),
-        ("store.index_hash_slots", "1000"),
-        ("store.index_max_entries", "10000"),
-        ("limits.max_message_bytes", "1048576"),
     ];
-    let mut broker = Process::spawn(data, &settings);
-    broker.ready();
-    broker
+    Process::start_small(data, &settings)
 }
 
 /// Begins transactions and ends them at random, until the broker is gone.

@@ -55,9 +55,6 @@ impl Moved {
 
     /// Notes messages that were moved, by records below `end`.
     pub fn note(&self, origins: &[Origin], end: PhysicalOffset) {
-        if origins.is_empty() {
-            return;
-        }
         let mut notes = self.0.lock();
         let mut changed = BTreeMap::new();
         for origin in origins {
@@ -67,7 +64,9 @@ impl Moved {
                 changed.insert(queue, *next);
             }
         }
-        notes.unsaved.push_back((end, changed));
+        if !changed.is_empty() {
+            notes.unsaved.push_back((end, changed));
+        }
     }
 
     /// The first message of a queue of the schedule topic that was not moved yet.

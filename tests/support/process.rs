@@ -5,6 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// So that a test does not reserve gigabytes.
+const SMALL_FILES: [(&str, &str); 4] = [
+    ("store.commit_log_segment_bytes", "8388608"),
+    ("store.index_hash_slots", "1000"),
+    ("store.index_max_entries", "10000"),
+    ("limits.max_message_bytes", "1048576"),
+];
+
 /// A running process of name server and broker, killed when it is dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -40,6 +48,13 @@ impl Process {
             broker: String::new(),
             name_server: String::new(),
         }
+    }
+
+    /// Starts it on a folder with small files and these settings, and waits until it is ready.
+    pub fn start_small(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut process = Self::spawn(data, &[&SMALL_FILES, settings].concat());
+        process.ready();
+        process
     }
 
     /// Waits until it is ready.

@@ -1,47 +1,41 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
+//!
+//! - `waiting`: messages that are stored elsewhere first.
+
+mod waiting;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::{GroupName, QueueId, keys, replace_properties};
+use castmq_protocol::model::{GroupName, QueueId};
 use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{
-    ANY_QUEUE, EndTransaction, Send, SendBatch, SendExtras, TopicAlias, TransactionPhase,
-    send_flags,
+    ANY_QUEUE, Send, SendBatch, SendExtras, TopicAlias, send_flags,
 };
-use castmq_protocol::native::response::{BatchSent, PUSH, Sent};
+use castmq_protocol::native::response::{BatchSent, Sent};
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Request, Response};
 use castmq_protocol::record::{batch, body_crc};
 use serde::Serialize;
 
+use self::waiting::Wishes;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::ensure_topic;
 use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
-use crate::delivery::producers::{Check, ProducerId};
-use crate::delivery::redirect::{Redirected, to_half, to_schedule, to_timer};
-use crate::delivery::timer::cancel_key;
-use crate::delivery::transactions::End;
+use crate::delivery::producers::ProducerId;
 use crate::storage::append::{
     AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
 use crate::storage::log_writer::LogWriter;
-use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
 
 /// A session with more than this waiting to be written reads no requests.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
-
-/// A transaction was ended.
-#[derive(Debug)]
-struct Ended {
-    correlation: u64,
-    ended: Result<Result<(), Refusal>, Lost>,
-}
 
 /// See the module.
 pub(crate) struct ProducerSession {
@@ -180,153 +174,13 @@ impl ProducerSession {
             body_crc: body_crc(body),
         });
         batch.requests.push(AppendRequest {
-            correlation,
-            topic: topic_id,
-            queue,
-            messages: 1,
-            is_batch: false,
             is_one_way: send.flags & send_flags::ONE_WAY != 0,
             waits: send.flags & send_flags::NO_WAIT == 0,
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
-            extras: None,
-            outcome: Outcome::Unknown,
+            ..AppendRequest::new(correlation, topic_id, queue)
         });
-        Ok(())
-    }
-
-    fn redirect(
-        &self,
-        wishes: &Wishes,
-        topic: &Topic,
-        queue: QueueId,
-        properties: &[u8],
-    ) -> Result<Option<Redirected>, Refusal> {
-        let level = wishes.delay_level;
-        if !wishes.is_half && level > 0 {
-            return to_schedule(&self.context, level, topic, queue, properties).map(Some);
-        }
-        if !wishes.is_half {
-            return to_timer(
-                &self.context,
-                wishes.deliver_at_ms,
-                topic,
-                queue,
-                properties,
-            );
-        }
-        let (group, _) = self.producers.as_ref().ok_or_else(|| {
-            Refusal::never(
-                ErrorCode::InvalidRequest,
-                "a half message needs a producer group: join one first",
-            )
-        })?;
-        if wishes.deliver_at_ms != 0 {
-            return Err(Refusal::never(
-                ErrorCode::NotSupported,
-                "a half message cannot wait for a time: use a delay level",
-            ));
-        }
-        to_half(&self.context, group, level, topic, queue, properties).map(Some)
-    }
-
-    fn join_producers(
-        &mut self,
-        correlation: u64,
-        group: &str,
-        ctx: &Ctx<'_, Self>,
-    ) -> Result<(), Refusal> {
-        let group = GroupName::new(group)
-            .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
-        self.leave_producers();
-        let id = self.context.producers.add(&group, ctx.me().mailbox());
-        self.producers = Some((group, id));
-        self.connection.answer(correlation, Response::Done);
-        Ok(())
-    }
-
-    /// Stores what cancels a message, behind it in the timer topic.
-    fn cancel(
-        &mut self,
-        correlation: u64,
-        topic: TopicAlias,
-        unique_id: &str,
-        deliver_at_ms: i64,
-        batch: &mut Collected,
-    ) -> Result<(), Refusal> {
-        let topic = self.topics.get(topic)?;
-        topic.check_write(None)?;
-        self.context.check_writes()?;
-        let properties = replace_properties(
-            b"",
-            &[(
-                keys::TIMER_CANCELS,
-                Some(&cancel_key(topic.name.as_str(), unique_id)),
-            )],
-        );
-        let waiting = to_timer(&self.context, deliver_at_ms, topic, QueueId(0), &properties)?;
-        let Some(waiting) = waiting else {
-            return Err(Refusal::never(
-                ErrorCode::InvalidRequest,
-                "the message was due already: it cannot be cancelled any more",
-            ));
-        };
-        let at = batch.rewrite(&waiting.properties);
-        batch.messages.push(AppendMessage {
-            flag: 0,
-            body: at.end..at.end,
-            properties: at,
-            body_crc: body_crc(b""),
-        });
-        batch.requests.push(AppendRequest {
-            correlation,
-            topic: waiting.topic.id,
-            queue: Some(waiting.queue),
-            messages: 1,
-            is_batch: false,
-            is_one_way: false,
-            waits: true,
-            sys_flag: 0,
-            born_timestamp_ms: self.context.clock.now_ms(),
-            reconsume_times: 0,
-            extras: None,
-            outcome: Outcome::Unknown,
-        });
-        Ok(())
-    }
-
-    fn leave_producers(&mut self) {
-        if let Some((group, id)) = self.producers.take() {
-            self.context.producers.remove(&group, id);
-        }
-    }
-
-    fn end_transaction(
-        &mut self,
-        correlation: u64,
-        end: EndTransaction,
-        ctx: &Ctx<'_, Self>,
-    ) -> Result<(), Refusal> {
-        let (group, _) = self.producers.as_ref().ok_or_else(|| {
-            Refusal::never(
-                ErrorCode::InvalidRequest,
-                "a transaction is ended for its producer group: join it first",
-            )
-        })?;
-        self.context.check_writes()?;
-        let actors = self.context.actors();
-        let actors = actors.map_err(|failure| self.context.internal(failure))?;
-        // One that is not taken comes back as lost.
-        actors.transactions.tell(End {
-            end,
-            group: group.clone(),
-            reply: Reply::to_mailbox(ctx.me().mailbox(), move |ended| Ended {
-                correlation,
-                ended,
-            }),
-        });
-        self.announcing += 1;
         Ok(())
     }
 
@@ -363,9 +217,6 @@ impl ProducerSession {
             return Err(refusal);
         }
         batch.requests.push(AppendRequest {
-            correlation,
-            topic: topic.id,
-            queue,
             messages: send.messages,
             is_batch: true,
             is_one_way: send.flags & send_flags::ONE_WAY != 0,
@@ -373,8 +224,7 @@ impl ProducerSession {
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
-            extras: None,
-            outcome: Outcome::Unknown,
+            ..AppendRequest::new(correlation, topic.id, queue)
         });
         Ok(())
     }
@@ -532,54 +382,6 @@ impl Collected {
     }
 }
 
-/// What the extras ask for.
-#[derive(Debug, Default)]
-struct Wishes {
-    reconsume_times: i32,
-    /// 0 for none.
-    delay_level: u8,
-    /// In milliseconds since the epoch; 0 for at once.
-    deliver_at_ms: i64,
-    /// Whether it is a half message.
-    is_half: bool,
-}
-
-impl Wishes {
-    /// Whether the message is stored elsewhere first.
-    fn waits(&self) -> bool {
-        self.delay_level > 0 || self.deliver_at_ms != 0 || self.is_half
-    }
-
-    /// What there is; the rest is refused rather than ignored.
-    fn of(extras: Option<&SendExtras>) -> Result<Self, Refusal> {
-        let Some(extras) = extras else {
-            return Ok(Self::default());
-        };
-        let plain = SendExtras {
-            reconsume_times: extras.reconsume_times,
-            delay_level: extras.delay_level,
-            deliver_at_ms: extras.deliver_at_ms,
-            transaction: match extras.transaction {
-                TransactionPhase::Prepare => TransactionPhase::Prepare,
-                _ => TransactionPhase::None,
-            },
-            ..SendExtras::default()
-        };
-        if *extras != plain {
-            return Err(Refusal::never(
-                ErrorCode::NotSupported,
-                "priority, producer sequences and trace context are not supported by this broker yet",
-            ));
-        }
-        Ok(Self {
-            reconsume_times: i32::try_from(extras.reconsume_times).unwrap_or(i32::MAX),
-            delay_level: extras.delay_level,
-            deliver_at_ms: extras.deliver_at_ms,
-            is_half: extras.transaction == TransactionPhase::Prepare,
-        })
-    }
-}
-
 fn check_count(found: usize, announced: u32) -> Result<(), Refusal> {
     if found == 0 {
         return Err(Refusal::never(
@@ -698,28 +500,6 @@ impl Receive<Appended> for ProducerSession {
         if self.spare.len() < 4 {
             self.spare.push((appended.requests, appended.messages));
         }
-    }
-}
-
-impl Receive<Ended> for ProducerSession {
-    fn receive(&mut self, Ended { correlation, ended }: Ended, _ctx: &mut Ctx<'_, Self>) {
-        self.announcing -= 1;
-        match ended {
-            Ok(Ok(())) => self.connection.answer(correlation, Response::Done),
-            Ok(Err(refusal)) => self.connection.fail(correlation, refusal),
-            Err(lost) => {
-                let refusal = Refusal::safe(ErrorCode::OutcomeUnknown, lost.to_string());
-                self.connection.fail(correlation, refusal);
-            }
-        }
-    }
-}
-
-impl Receive<Check> for ProducerSession {
-    fn receive(&mut self, check: Check, _ctx: &mut Ctx<'_, Self>) {
-        let push = Response::CheckTransaction(check.check);
-        self.connection
-            .answer_with_log(PUSH, push, vec![check.record]);
     }
 }
 

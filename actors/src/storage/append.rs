@@ -76,6 +76,27 @@ pub(crate) struct AppendRequest {
     pub(crate) outcome: Outcome,
 }
 
+impl AppendRequest {
+    /// One message, whose answer waits for the policy.
+    #[inline]
+    pub(crate) fn new(correlation: u64, topic: TopicId, queue: Option<QueueId>) -> Self {
+        Self {
+            correlation,
+            topic,
+            queue,
+            messages: 1,
+            is_batch: false,
+            is_one_way: false,
+            waits: true,
+            sys_flag: 0,
+            born_timestamp_ms: 0,
+            reconsume_times: 0,
+            extras: None,
+            outcome: Outcome::Unknown,
+        }
+    }
+}
+
 /// What a message has that the broker stores itself.
 #[derive(Debug)]
 pub(crate) struct AppendExtras {
@@ -195,23 +216,13 @@ mod tests {
             buffer: Bytes::new(),
             rewritten: Vec::new(),
             requests: vec![AppendRequest {
-                correlation: 1,
-                topic: TopicId(0),
-                queue: None,
-                messages: 1,
-                is_batch: false,
-                is_one_way: false,
-                waits: true,
-                sys_flag: 0,
-                born_timestamp_ms: 0,
-                reconsume_times: 0,
-                extras: None,
                 outcome: Outcome::Stored(Stored {
                     status: SendStatus::Stored,
                     queue: QueueId(0),
                     queue_offset: QueueOffset(0),
                     physical_offset: PhysicalOffset(0),
                 }),
+                ..AppendRequest::new(1, TopicId(0), None)
             }],
             messages: Vec::new(),
             born_host: SocketAddr::from(([127, 0, 0, 1], 1)),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use castmq_protocol::model::QueueId;
 use castmq_protocol::record::body_crc;
 
-use super::append::{AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended, Outcome};
+use super::append::{AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended};
 use super::log_writer::LogWriter;
 use crate::broker::topics::TopicId;
 use crate::supervision::{ActorRef, Mailbox};
@@ -50,13 +50,6 @@ impl PutBatch {
             body_crc: body_crc(put.body),
         });
         self.requests.push(AppendRequest {
-            correlation,
-            topic: put.topic,
-            queue: put.queue,
-            messages: 1,
-            is_batch: false,
-            is_one_way: false,
-            waits: true,
             sys_flag: put.sys_flag,
             born_timestamp_ms: put.born_timestamp_ms,
             reconsume_times: put.reconsume_times,
@@ -64,7 +57,7 @@ impl PutBatch {
                 born_host: put.born_host,
                 prepared_transaction_offset: put.prepared_transaction_offset,
             })),
-            outcome: Outcome::Unknown,
+            ..AppendRequest::new(correlation, put.topic, put.queue)
         });
     }
 
