@@ -1,0 +1,27 @@
+//! A model for each mechanism of delivery: random operations, crashes and restarts of the real broker in time that the test
+//! makes go by, and a naive notion of what has to come of them.
+//!
+//! - `time`: time that goes by when it is told to.
+//! - `world`: a broker, its disk, and how its life ends.
+//! - `seeds`: which runs there are, and what is wrong with them.
+//! - `reading`: what a topic has.
+//! - `under_way`: what is begun and not waited for.
+//! - `delay`: levels, any time, cancelling.
+//!
+//! `CASTMQ_SEED` repeats a run, as far as threads let it; `CASTMQ_RUNS` says how many there are of each model, and
+//! `CASTMQ_OPERATIONS` how long they are.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+// Figures are for whoever runs it with `--nocapture`.
+#![allow(clippy::print_stdout)]
+#![allow(unreachable_pub)]
+
+mod delay;
+mod reading;
+mod seeds;
+#[path = "../support/mod.rs"]
+mod support;
+mod time;
+mod under_way;
+mod world;
