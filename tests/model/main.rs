@@ -6,7 +6,7 @@
 //! - `seeds`: which runs there are, and what is wrong with them.
 //! - `reading`: what a topic has.
 //! - `under_way`: what is begun and not waited for.
-//! - `delay`: levels, any time, cancelling.
+//! - `delay`: levels, any time, cancelling. `transaction`: what is committed, rolled back, asked about, put aside.
 //!
 //! `CASTMQ_SEED` repeats a run, as far as threads let it; `CASTMQ_RUNS` says how many there are of each model, and
 //! `CASTMQ_OPERATIONS` how long they are.
@@ -23,5 +23,6 @@ mod seeds;
 #[path = "../support/mod.rs"]
 mod support;
 mod time;
+mod transaction;
 mod under_way;
 mod world;
