@@ -6,7 +6,8 @@
 //! - `seeds`: which runs there are, and what is wrong with them.
 //! - `reading`: what a topic has.
 //! - `under_way`: what is begun and not waited for.
-//! - `delay`: levels, any time, cancelling. `transaction`: what is committed, rolled back, asked about, put aside.
+//! - `delay`: levels, any time, cancelling. `transaction`: what is committed, rolled back, asked about, put aside. `pop`: what is
+//!   acknowledged one by one.
 //!
 //! `CASTMQ_SEED` repeats a run, as far as threads let it; `CASTMQ_RUNS` says how many there are of each model, and
 //! `CASTMQ_OPERATIONS` how long they are.
@@ -18,6 +19,7 @@
 #![allow(unreachable_pub)]
 
 mod delay;
+mod pop;
 mod reading;
 mod seeds;
 #[path = "../support/mod.rs"]
