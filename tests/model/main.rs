@@ -21,6 +21,7 @@
 mod delay;
 mod pop;
 mod reading;
+mod retry;
 mod seeds;
 #[path = "../support/mod.rs"]
 mod support;
