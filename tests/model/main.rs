@@ -18,6 +18,7 @@
 #![allow(clippy::print_stdout)]
 #![allow(unreachable_pub)]
 
+mod clock;
 mod delay;
 mod pop;
 mod reading;

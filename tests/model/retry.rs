@@ -190,7 +190,9 @@ fn check_waits(
         let ms = first_ms.saturating_add(wait_ms) - stored_ms;
         findings.check(ms <= 0, id, Violation::Early { ms });
         // Since when it can be there: the last time it may have been asked for, or the broker's start.
-        let asked = asked_ms.iter().filter(|at_ms| *at_ms + wait_ms <= *stored_ms);
+        let asked = asked_ms
+            .iter()
+            .filter(|at_ms| *at_ms + wait_ms <= *stored_ms);
         let life = lives
             .iter()
             .find(|(from_ms, to_ms)| (from_ms..=to_ms).contains(&stored_ms));

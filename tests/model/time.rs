@@ -77,6 +77,11 @@ impl Time {
         self.wall.now_ms()
     }
 
+    /// Sets the wall clock forward, or back.
+    pub fn set_by(&self, ms: i64) {
+        self.wall.set_by(ms);
+    }
+
     /// Goes on whenever there is nothing else to do.
     async fn tick(self) {
         loop {

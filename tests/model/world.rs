@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use castmq_actors::{Node, Parts, Surroundings, jobs_under_way};
@@ -54,9 +55,9 @@ pub struct Life {
 impl World {
     pub fn new(seed: u64, adjust: impl FnOnce(&mut Settings)) -> Self {
         let mut dice = Rng::with_seed(seed);
+        let folder = folder();
         // The client's choices.
         fastrand::seed(seed);
-        let folder = tempfile::tempdir().expect("a folder");
         let mut settings = settings(folder.path());
         settings.store.commit_log_segment_bytes = 1 << 20;
         settings.store.index_enabled = false;
@@ -130,6 +131,15 @@ impl World {
         }
         result
     }
+}
+
+/// A folder whose name no other test has, though names are made of what the seed decides.
+fn folder() -> TempDir {
+    static WORLDS: AtomicU32 = AtomicU32::new(0);
+    let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+    let prefix = format!("castmq-model-{}-{number}-", std::process::id());
+    let folder = tempfile::Builder::new().prefix(&prefix).tempdir();
+    folder.expect("a folder")
 }
 
 async fn start(disk: &FaultDisk, settings: &Settings, time: Time) -> Node {
