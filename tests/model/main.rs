@@ -20,6 +20,7 @@
 
 mod clock;
 mod delay;
+mod many;
 mod pop;
 mod reading;
 mod retry;

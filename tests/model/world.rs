@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use castmq_actors::{Node, Parts, Surroundings, jobs_under_way};
 use castmq_client::Client;
 use castmq_config::{Flush, Settings};
+use castmq_storage::disk::Disk;
 use castmq_storage::disk::fault::FaultDisk;
+use castmq_storage::lock::StoreLock;
 use fastrand::Rng;
 use tempfile::TempDir;
 
@@ -89,6 +91,14 @@ impl World {
         }
     }
 
+    /// Waits for worker threads to let go of the folder. How long they take is no matter of the node's time.
+    fn wait_until_free(&self) {
+        let folder = &self.settings.store.data_dir;
+        while StoreLock::take(folder, &folder.join("abort")).is_err() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Lets a broker live on what the one before left. When `course` is over, whatever it had under way is never heard of
     /// again.
     pub fn live<T>(&mut self, ending: Ending, course: impl AsyncFnOnce(&Life, &mut Rng) -> T) -> T {
@@ -99,7 +109,7 @@ impl World {
         let kept = self.folder.path().join("kept");
         let wall = self.wall.clone();
         let (result, left) = wall.run(async |time| {
-            let node = start(&disk, settings, time.clone()).await;
+            let node = start(Arc::new(disk.clone()), settings, time.clone()).await;
             let life = Life {
                 client: connect(&node).await,
                 since_ms: time.now_ms(),
@@ -124,6 +134,7 @@ impl World {
             crate::support::stop(life.node).await;
             (result, left)
         });
+        self.wait_until_free();
         if let Some(left) = left {
             self.disk = left;
             fs::remove_dir_all(&metadata).expect("it is nobody's any more");
@@ -142,16 +153,18 @@ fn folder() -> TempDir {
     folder.expect("a folder")
 }
 
-async fn start(disk: &FaultDisk, settings: &Settings, time: Time) -> Node {
+/// A node on one thread, in a time of its own.
+pub async fn start(disk: Arc<dyn Disk>, settings: &Settings, time: Time) -> Node {
     let surroundings = Surroundings::default()
-        .disk(Arc::new(disk.clone()))
+        .disk(disk)
         .clock(move || time.now_ms())
         .one_thread();
     let node = Node::start_in(surroundings, settings, Parts::Standalone);
     node.await.expect("the node starts")
 }
 
-async fn connect(node: &Node) -> Client {
+/// With patience: what is tested are not timeouts.
+pub async fn connect(node: &Node) -> Client {
     let address = node.name_server_address().expect("a name server");
     let client = Client::builder()
         .name_servers([address.to_string()])
