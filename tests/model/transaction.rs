@@ -212,16 +212,6 @@ impl Shared {
 }
 
 impl Model {
-    fn all(&self, life: u32) -> Vec<i64> {
-        let mut v: Vec<i64> = self
-            .begun
-            .values()
-            .flat_map(|b| b.checks.iter().filter(|c| c.0 == life).map(|c| c.1))
-            .collect();
-        v.sort();
-        v.dedup();
-        v
-    }
     fn check(
         &self,
         topic: &Reading,
@@ -255,25 +245,7 @@ impl Model {
                 (true, None) => {}
             }
             findings.check(times <= 1, id, Violation::Duplicated { times, allowed: 1 });
-            let n = findings.violations.len();
             check_questions(id, begun, lives, findings);
-            if findings.violations.len() > n {
-                eprintln!("LIVES {lives:?}");
-                for (l, life) in (1..).zip(lives) {
-                    if life.0 <= begun.since_ms && life.1 >= begun.since_ms {
-                        eprintln!("ALL {:?}", self.all(l));
-                        let b: Vec<_> = self
-                            .begun
-                            .iter()
-                            .filter(|(_, b)| {
-                                b.since_ms >= life.0 && b.since_ms <= life.1 && !b.is_ended
-                            })
-                            .map(|(i, b)| (*i, b.since_ms, b.wanted, b.committed_ms))
-                            .collect();
-                        eprintln!("OPEN {b:?}");
-                    }
-                }
-            }
         }
         for id in found.keys().chain(put_aside.keys()) {
             findings.check(self.begun.contains_key(id), *id, Violation::Phantom);
@@ -304,9 +276,6 @@ fn check_questions(id: u64, begun: &Begun, lives: &[(i64, i64)], findings: &mut 
             let due_ms = stored_ms + TIMEOUT_MS;
             let first_ms = asked.first().copied().unwrap_or(i64::MAX).min(*to_ms);
             let ms = first_ms - due_ms;
-            if ms > LATE_MS {
-                eprintln!("LATEQ {ms} {id} {begun:?} life {life} {from_ms} {to_ms}");
-            }
             findings.check(ms <= LATE_MS, id, Violation::Late { ms });
         }
     }
