@@ -41,7 +41,7 @@
 //! # Layout
 //!
 //! - [`Client`]: what the others are made from; they share its connections and routes.
-//! - [`Producer`]: sends, one by one or in batches, from one task or many. (`producer`)
+//! - [`Producer`]: sends, one by one or in batches, from one task or many; asks, and replies. (`producer`)
 //! - [`PushConsumer`], [`PopConsumer`] and [`PullConsumer`]: receive, as a member of a group, message by message, or on their
 //!   own. (`consumer`)
 //! - [`Admin`] and [`BrokerAdmin`]: what operators do. (`admin`)
@@ -84,7 +84,9 @@ pub use consumer::{
     StartFrom, tags,
 };
 pub use error::{Error, Result};
-pub use message::{Compression, Message, MessageBuilder, Queue, QueueChoice, ReceivedMessage};
+pub use message::{
+    Compression, Message, MessageBuilder, Queue, QueueChoice, ReceivedMessage, Reply,
+};
 pub use producer::{
     Delivery, Producer, ProducerBuilder, SendReceipt, SendStatus, Transaction, TransactionProducer,
     TransactionProducerBuilder,

@@ -27,6 +27,7 @@ use crate::delivery::groups::Groups;
 use crate::delivery::popper::Popper;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
+use crate::delivery::requesters::Requesters;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
@@ -172,6 +173,7 @@ fn new_context(
         offsets: Offsets::new(metadata.offsets()?),
         deliveries: Queues::default(),
         producers: Producers::default(),
+        requesters: Requesters::default(),
         wheel: SharedWheel::default(),
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),

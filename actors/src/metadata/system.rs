@@ -41,7 +41,7 @@ pub(crate) fn topics(
         topic(system_topics::TRANSACTION_UNRESOLVED, 1, READ_WRITE),
         topic(system_topics::TIMER, 1, READ_WRITE),
         topic(system_topics::POP_JOURNAL, 1, READ_WRITE),
-        topic(&format!("{cluster}_REPLY_TOPIC"), 1, READ_WRITE),
+        topic(&system_topics::replies(cluster), 1, READ_WRITE),
     ];
     if auto_create {
         let all = READ_WRITE | permission::INHERIT;

@@ -6,8 +6,11 @@
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
 //! - `choose`, `batcher`, `retry`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages.
+//! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `standing`: the connections on
+//!   which replies come.
 //! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
 
+mod asking;
 mod batcher;
 mod budget;
 mod builder;
@@ -17,16 +20,18 @@ mod delivery;
 mod ids;
 mod keeper;
 mod lane;
+mod outstanding;
 mod ready;
 mod request;
 mod retry;
+mod standing;
 mod strand;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use castmq_protocol::model::{TopicName, keys};
@@ -39,6 +44,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::message::{Compression, Message, QueueChoice, compress};
+use asking::Requester;
 use batcher::Limits;
 use budget::Budget;
 pub use builder::ProducerBuilder;
@@ -65,6 +71,8 @@ struct Settings {
     batch: Limits,
     max_buffered_bytes: usize,
     unique_ids: bool,
+    /// Requests that may wait for replies at once.
+    max_requests: usize,
 }
 
 #[derive(Debug)]
@@ -123,6 +131,8 @@ struct Inner {
     closed: watch::Sender<bool>,
     ids: UniqueIds,
     clock: WallClock,
+    /// Once somebody asks.
+    requester: OnceLock<Requester>,
 }
 
 impl Producer {
@@ -182,6 +192,7 @@ impl Producer {
                 closed: watch::Sender::new(false),
                 ids: UniqueIds::default(),
                 clock: WallClock::start(Instant::now()),
+                requester: OnceLock::new(),
             }),
         }
     }
@@ -352,11 +363,15 @@ impl Producer {
             .await;
     }
 
-    /// Takes no more messages, and waits until those on their way have arrived or are given up.
+    /// Takes no more messages, and waits until those on their way have arrived or are given up, and no request waits any
+    /// more.
     pub async fn close(&self) {
         // The lanes stay until then: messages on their way may need another attempt.
         self.inner.closing.store(true, Ordering::Release);
         self.flush().await;
+        if let Some(requester) = self.inner.requester.get() {
+            requester.finished().await;
+        }
         self.inner.closed.send_replace(true);
     }
 

@@ -57,7 +57,6 @@ pub(crate) static NOT_YET: &[NotYet] = not_yet! {
     filterSupportRetry = "false", "filter retried messages by properties";
     rejectPullConsumerEnable = "false", "refuse pull consumers";
     litePullMessageEnable = "true", "refuse lite pulls";
-    storeReplyMessageEnable = "true", "not store replies to requests";
     useServerSideResetOffset = "true", "reset offsets on the clients only";
     enableBroadcastOffsetStore = "true", "not keep offsets of broadcast groups";
     lockInStrictMode = "false", "lock queues of ordered groups strictly";

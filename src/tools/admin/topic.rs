@@ -183,7 +183,7 @@ fn belongs_to(topic: &str, brokers: &[Broker]) -> bool {
     let is_own = |broker: &Broker| {
         topic == broker.cluster
             || topic == broker.name
-            || topic.strip_suffix("_REPLY_TOPIC") == Some(&broker.cluster)
+            || topic == system_topics::replies(&broker.cluster)
     };
     system_topics::is_system(topic) || brokers.iter().any(is_own)
 }

@@ -1,0 +1,307 @@
+//! Requests that wait for a reply, and replies to them.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use castmq_protocol::model::{QueueId, keys};
+use castmq_protocol::native::request::{ANY_QUEUE, Send as SendRequest, SendReply};
+use castmq_protocol::native::{Request, Response, Retry, Role};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::outstanding::Outstanding;
+use super::standing::Standing;
+use super::{Producer, ROUTE_AGE};
+use crate::backoff::Backoff;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::link::Session;
+use crate::message::{Message, QueueChoice, ReceivedMessage, Reply};
+use crate::raw::Payload;
+use crate::routes::master;
+
+/// What a producer needs that asks.
+#[derive(Debug)]
+pub(super) struct Requester {
+    outstanding: Arc<Outstanding>,
+    standing: Standing,
+    /// Requests that may wait at once.
+    limit: usize,
+    room: Semaphore,
+    turn: AtomicUsize,
+}
+
+impl Requester {
+    pub(super) fn new(client: Client, limit: usize) -> Self {
+        let outstanding = Arc::<Outstanding>::default();
+        Self {
+            standing: Standing::new(client, outstanding.clone()),
+            outstanding,
+            limit,
+            room: Semaphore::new(limit),
+            turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
+        }
+    }
+
+    /// Waits until no request waits any more.
+    pub(super) async fn finished(&self) {
+        // Nobody closes it.
+        let _ = self.room.acquire_many(self.limit as u32).await;
+    }
+}
+
+/// A request as it is sent, again where that is needed.
+struct Asked<'a> {
+    message: &'a Message,
+    system_flag: i32,
+    born_timestamp_ms: i64,
+    /// What the last attempt to send it met.
+    last: Mutex<Option<Box<Error>>>,
+}
+
+impl Producer {
+    /// Sends a message and waits until somebody who received it has [replied](Producer::reply), for `timeout` altogether.
+    ///
+    /// The message is stored like any other, and received by whoever consumes the topic. The reply comes back over a
+    /// connection of this producer to the broker that stored it, which is made before the request is sent, and made again
+    /// when it is lost. Any number of requests may wait at once, up to
+    /// [`max_requests`](super::ProducerBuilder::max_requests); beyond, a request waits its turn. Dropping the future means
+    /// that nobody waits any more: the responder is told.
+    ///
+    /// The queue is chosen by the broker, unless the message names one; an ordering key does not choose it. A request is
+    /// sent again when it is certain that it was not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoReply`] when none came in time, with the request's correlation id, which whoever received the request
+    /// finds as the property `CORRELATION_ID`. Others when the request was refused.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(producer: castmq_client::Producer) -> castmq_client::Result<()> {
+    /// use std::time::Duration;
+    /// use castmq_client::Message;
+    ///
+    /// let request = Message::new("stock", "how many apples?");
+    /// let reply = producer.request(request, Duration::from_secs(3)).await?;
+    /// println!("{}", String::from_utf8_lossy(reply.body()?));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn request(
+        &self,
+        mut message: Message,
+        timeout: Duration,
+    ) -> Result<ReceivedMessage> {
+        self.check_open()?;
+        let since = Instant::now();
+        let deadline = since + timeout;
+        let requester = self.requester();
+        let _place = timeout_at(deadline, requester.room.acquire())
+            .await
+            .map_err(|_| Error::RequestsFull {
+                limit: requester.limit,
+                after: timeout,
+            })?;
+        let mut awaited = requester.outstanding.begin();
+        let ttl_ms = timeout.as_millis().to_string();
+        message.set_property(keys::CORRELATION_ID, &awaited.correlation)?;
+        message.set_property(keys::REPLY_TO_CLIENT, &requester.standing.id)?;
+        message.set_property(keys::TTL, &ttl_ms)?;
+        let system_flag = self.compress(&mut message);
+        let asked = Asked {
+            message: &message,
+            system_flag,
+            born_timestamp_ms: self.inner.clock.at(since),
+            last: Mutex::default(),
+        };
+        let mut is_sent = false;
+        let mut is_stored = false;
+        let mut sending = pin!(requester.send(&asked));
+        loop {
+            tokio::select! {
+                biased;
+                reply = &mut awaited.reply => {
+                    return reply.map_err(|_| Error::Closed { what: "producer" });
+                }
+                sent = &mut sending, if !is_sent => {
+                    is_sent = true;
+                    match sent {
+                        // Whoever has it may reply all the same.
+                        Err(error) if error.retry() == Retry::MayDuplicate => {
+                            *asked.last.lock() = Some(Box::new(error));
+                        }
+                        sent => {
+                            sent?;
+                            is_stored = true;
+                        }
+                    }
+                }
+                () = sleep_until(deadline) => break,
+            }
+        }
+        let last = asked.last.lock().take();
+        Err(Error::NoReply {
+            topic: message.topic.clone(),
+            correlation: awaited.correlation.clone(),
+            after: timeout,
+            is_stored,
+            last,
+        })
+    }
+
+    fn requester(&self) -> &Requester {
+        self.inner.requester.get_or_init(|| {
+            let limit = self.settings().max_requests;
+            Requester::new(self.inner.client.clone(), limit)
+        })
+    }
+
+    /// Replies to a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotARequest`] when nobody waits for a reply to the message; others like [`Producer::send_reply`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(client: castmq_client::Client) -> castmq_client::Result<()> {
+    /// use castmq_client::Filter;
+    ///
+    /// let producer = client.producer().build();
+    /// let consumer = client
+    ///     .push_consumer("warehouse")
+    ///     .subscribe("stock", Filter::All)
+    ///     .handler(move |request| {
+    ///         let producer = producer.clone();
+    ///         async move { producer.reply(&request, "12 pieces").await }
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reply(&self, request: &ReceivedMessage, body: impl Into<Bytes>) -> Result<()> {
+        self.send_reply(Reply::to(request, body)?).await
+    }
+
+    /// Sends a reply to the broker on which its request lies, which passes it on to the requester. Sent again, within the
+    /// send timeout, when it is certain that nobody got it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::ReplyNotAwaited`](crate::ErrorCode::ReplyNotAwaited) when the requester does not wait for it: it is
+    /// gone, or its time is over. Others when it is not known whether it got the reply.
+    pub async fn send_reply(&self, mut reply: Reply) -> Result<()> {
+        self.check_open()?;
+        let now = Instant::now();
+        let deadline = now + self.settings().send_timeout;
+        let system_flag = self.compress(&mut reply.message);
+        let request = Request::SendReply(SendReply {
+            flag: reply.message.flag,
+            sys_flag: system_flag,
+            born_timestamp_ms: self.inner.clock.at(now),
+            properties_bytes: reply.message.properties.len() as u32,
+        });
+        let mut backoff = Backoff::default();
+        loop {
+            match self.send_reply_once(&reply, request.clone()).await {
+                Err(error) if error.is_retry_safe() => {
+                    let wait = backoff.after_failure(fastrand::f64());
+                    if Instant::now() + wait >= deadline {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, ?wait, "a reply is sent again");
+                    sleep(wait).await;
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    async fn send_reply_once(&self, reply: &Reply, request: Request) -> Result<()> {
+        let client = &self.inner.client;
+        let found = client.shared.routes.find(&reply.topic, ROUTE_AGE).await?;
+        let brokers = found.as_ref().map_or(&[][..], |route| &route.brokers);
+        let set = brokers.iter().find(|set| *set.name == *reply.broker);
+        let address = set.and_then(master).ok_or_else(|| Error::BrokerNotFound {
+            broker: reply.broker.clone(),
+        })?;
+        let link = client.link(&address.into(), Role::Producer);
+        let session = link.session().await?;
+        let payload = Payload::lent(reply.message.properties.as_bytes(), &reply.message.body);
+        let answer = session.connection.request(request, payload).await?;
+        match answer.header.response {
+            Response::Done => Ok(()),
+            _ => Err(session.unexpected("send reply")),
+        }
+    }
+}
+
+impl Requester {
+    /// Sends a request until it is stored. One that may be stored is not sent again.
+    async fn send(&self, asked: &Asked<'_>) -> Result<()> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.send_once(asked).await {
+                Err(error) if error.is_retry_safe() => {
+                    let wait = backoff.after_failure(fastrand::f64());
+                    tracing::debug!(%error, ?wait, "a request is sent again");
+                    *asked.last.lock() = Some(Box::new(error));
+                    sleep(wait).await;
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    async fn send_once(&self, asked: &Asked<'_>) -> Result<()> {
+        let (broker, queue) = match &asked.message.choice {
+            QueueChoice::On { broker, id } => (Some(&**broker), *id),
+            QueueChoice::Id(id) => (None, *id),
+            QueueChoice::Any | QueueChoice::Key(_) => (None, ANY_QUEUE),
+        };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let topic = &asked.message.topic;
+        let session = self.standing.session(topic, broker, turn).await?;
+        send_on(&session, asked, queue).await
+    }
+}
+
+async fn send_on(session: &Session, asked: &Asked<'_>, queue: QueueId) -> Result<()> {
+    let message = asked.message;
+    let topic = session.topic(&message.topic).await?;
+    let mut properties = message.properties.clone();
+    // Where RocketMQ's responders find the topic of their replies.
+    for part in [
+        keys::CLUSTER,
+        "\x01",
+        &session.connection.welcome().cluster,
+        "\x02",
+    ] {
+        properties.push_str(part);
+    }
+    let request = Request::Send(SendRequest {
+        topic: topic.alias,
+        queue,
+        flags: 0,
+        flag: message.flag,
+        sys_flag: asked.system_flag,
+        born_timestamp_ms: asked.born_timestamp_ms,
+        properties_bytes: properties.len() as u32,
+        extras: message.extras.clone(),
+    });
+    let payload = Payload::lent(properties.as_bytes(), &message.body);
+    let answer = session.connection.request(request, payload).await;
+    let answer = answer.inspect_err(|error| session.forget_if_gone(&message.topic, error))?;
+    match answer.header.response {
+        Response::Sent(_) => Ok(()),
+        _ => Err(session.unexpected("send")),
+    }
+}
