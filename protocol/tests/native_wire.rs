@@ -72,6 +72,7 @@ fn requests() -> Vec<Request> {
         write_queues: 5,
         permission: 6,
         system_flag: 0,
+        is_traced: true,
     };
     let version = DataVersion {
         timestamp_ms: 1_700_000_000_002,
@@ -389,6 +390,7 @@ fn responses() -> Vec<Response> {
                 read_queues: 4,
                 write_queues: 4,
                 permission: 6,
+                is_traced: false,
             }],
         }),
         Response::Registered(Registered {

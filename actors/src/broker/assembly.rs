@@ -207,6 +207,7 @@ fn create_system_entries(
         &broker.name,
         broker.auto_create_topics,
         delays.count(),
+        broker.trace_topic,
     );
     for (name, config) in topics {
         // A cluster or broker whose name cannot be a topic's has no topic; RocketMQ's tools alone miss it.

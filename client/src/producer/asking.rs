@@ -9,12 +9,14 @@ use bytes::Bytes;
 use castmq_protocol::model::{QueueId, keys};
 use castmq_protocol::native::request::{ANY_QUEUE, Send as SendRequest, SendReply};
 use castmq_protocol::native::{Request, Response, Retry, Role};
+use castmq_protocol::record::MessageId;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::outstanding::Outstanding;
 use super::standing::Standing;
+use super::traced::{Attempt, kind_of};
 use super::{Producer, ROUTE_AGE};
 use crate::backoff::Backoff;
 use crate::client::Client;
@@ -23,12 +25,14 @@ use crate::link::Session;
 use crate::message::{Message, QueueChoice, ReceivedMessage, Reply};
 use crate::raw::Payload;
 use crate::routes::master;
+use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
 
 /// What a producer needs that asks.
 #[derive(Debug)]
 pub(super) struct Requester {
     outstanding: Arc<Outstanding>,
     standing: Standing,
+    tracer: Arc<Tracer>,
     /// Requests that may wait at once.
     limit: usize,
     room: Semaphore,
@@ -39,6 +43,7 @@ impl Requester {
     pub(super) fn new(client: Client, limit: usize) -> Self {
         let outstanding = Arc::<Outstanding>::default();
         Self {
+            tracer: client.shared.tracer.clone(),
             standing: Standing::new(client, outstanding.clone()),
             outstanding,
             limit,
@@ -113,6 +118,10 @@ impl Producer {
         message.set_property(keys::CORRELATION_ID, &awaited.correlation)?;
         message.set_property(keys::REPLY_TO_CLIENT, &requester.standing.id)?;
         message.set_property(keys::TTL, &ttl_ms)?;
+        let has_id = self.settings().unique_ids || requester.tracer.wants(&message.topic);
+        if has_id && message.property(keys::UNIQ_KEY).is_none() {
+            message.set_property(keys::UNIQ_KEY, &self.inner.ids.next())?;
+        }
         let system_flag = self.compress(&mut message);
         let asked = Asked {
             message: &message,
@@ -270,11 +279,16 @@ impl Requester {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let topic = &asked.message.topic;
         let session = self.standing.session(topic, broker, turn).await?;
-        send_on(&session, asked, queue).await
+        send_on(&session, asked, queue, &self.tracer).await
     }
 }
 
-async fn send_on(session: &Session, asked: &Asked<'_>, queue: QueueId) -> Result<()> {
+async fn send_on(
+    session: &Session,
+    asked: &Asked<'_>,
+    queue: QueueId,
+    tracer: &Tracer,
+) -> Result<()> {
     let message = asked.message;
     let topic = session.topic(&message.topic).await?;
     let mut properties = message.properties.clone();
@@ -297,8 +311,29 @@ async fn send_on(session: &Session, asked: &Asked<'_>, queue: QueueId) -> Result
         properties_bytes: properties.len() as u32,
         extras: message.extras.clone(),
     });
+    let began = Instant::now();
     let payload = Payload::lent(properties.as_bytes(), &message.body);
     let answer = session.connection.request(request, payload).await;
+    if tracer.wants(&message.topic) {
+        let sent = answer.as_ref().ok().map(|answer| &answer.header.response);
+        let stored = match (sent, session.store_host) {
+            (Some(Response::Sent(sent)), Some(store_host)) => Some(MessageId {
+                store_host,
+                physical_offset: sent.physical_offset,
+            }),
+            _ => None,
+        };
+        Attempt {
+            group: DEFAULT_PRODUCER_GROUP,
+            message,
+            kind: kind_of(message),
+            session: Some(session),
+            began,
+            stored,
+            is_success: answer.is_ok(),
+        }
+        .record(tracer);
+    }
     let answer = answer.inspect_err(|error| session.forget_if_gone(&message.topic, error))?;
     match answer.header.response {
         Response::Sent(_) => Ok(()),

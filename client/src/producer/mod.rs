@@ -5,7 +5,7 @@
 //! - `lane`: the way of one topic's messages; `ready`: its queues; `keeper`: the task that keeps them up to date;
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
 //! - `choose`, `batcher`, `retry`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
-//!   `ids`: times and ids of messages.
+//!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
 //! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `standing`: the connections on
 //!   which replies come.
 //! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
@@ -28,6 +28,7 @@ mod standing;
 mod strand;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod transaction;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::message::{Compression, Message, QueueChoice, compress};
+use crate::trace::Tracer;
 use asking::Requester;
 use batcher::Limits;
 use budget::Budget;
@@ -79,6 +81,7 @@ struct Settings {
 struct Shared {
     settings: Settings,
     budget: Budget,
+    tracer: Arc<Tracer>,
 }
 
 /// Sends messages.
@@ -185,8 +188,12 @@ impl Producer {
         let budget = Budget::new(settings.max_buffered_bytes);
         Self {
             inner: Arc::new(Inner {
+                shared: Arc::new(Shared {
+                    settings,
+                    budget,
+                    tracer: client.shared.tracer.clone(),
+                }),
                 client,
-                shared: Arc::new(Shared { settings, budget }),
                 lanes: RwLock::default(),
                 closing: AtomicBool::new(false),
                 closed: watch::Sender::new(false),
@@ -405,7 +412,8 @@ impl Producer {
         if !self.inner.shared.budget.has_room() {
             return Err(self.buffer_full());
         }
-        if self.settings().unique_ids && message.property(keys::UNIQ_KEY).is_none() {
+        let has_id = self.settings().unique_ids || lane.is_traced();
+        if has_id && message.property(keys::UNIQ_KEY).is_none() {
             message.set_property(keys::UNIQ_KEY, &self.inner.ids.next())?;
         }
         let system_flag = self.compress(&mut message);

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::broker::{Broker, Committed, Fault, Session};
 use super::{Network, Peer, welcome};
-use crate::client::Client;
+use crate::client::{Client, ClientBuilder};
 
 pub(crate) const NAME_SERVER: &str = "ns:1";
 
@@ -202,14 +202,15 @@ impl FakeCluster {
 
     /// A client of this cluster.
     pub(crate) async fn client(&self) -> Client {
-        let builder = Client::builder()
+        self.builder().build().await.unwrap()
+    }
+
+    /// Settings of a client of this cluster.
+    pub(crate) fn builder(&self) -> ClientBuilder {
+        Client::builder()
             .name_servers([NAME_SERVER])
-            .client_id("test");
-        builder
+            .client_id("test")
             .dial(Arc::new(self.network.clone()))
-            .build()
-            .await
-            .unwrap()
     }
 }
 
@@ -243,6 +244,7 @@ fn route(state: &State, topic: &str) -> Response {
             read_queues: queues,
             write_queues: queues,
             permission: permission::READ | permission::WRITE | permission::INHERIT,
+            is_traced: false,
         });
     }
     if route.brokers.is_empty() {

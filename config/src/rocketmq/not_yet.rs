@@ -31,7 +31,6 @@ pub(crate) static NOT_YET: &[NotYet] = not_yet! {
     brokerTopicEnable = "true", "leave out the system topic named after the broker";
     messageStorePlugIn = "", "load a store plug-in, a Java class";
     msgTraceTopicName = "RMQ_SYS_TRACE_TOPIC", "rename the topic of message traces";
-    traceTopicEnable = "false", "create the topic of message traces";
     regionId = "DefaultRegion", "name the region in stored messages";
     traceOn = "true", "tell clients not to trace messages";
     compressedRegister = "false", "compress registrations";

@@ -8,7 +8,7 @@ mod properties;
 pub mod system_topics;
 mod tag;
 
-pub use config::{GroupConfig, TopicConfig, permission};
+pub use config::{GroupConfig, TopicConfig, attribute, permission};
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,
