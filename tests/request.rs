@@ -2,11 +2,13 @@
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
+// Figures are for whoever runs it with `--nocapture`.
+#![allow(clippy::print_stdout)]
 
 mod support;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use castmq_client::raw::request::SendReply;
@@ -144,6 +146,7 @@ fn many_requests_at_once_get_each_its_own_reply() {
         open_topic(&first).await;
         let consumer = responder(&second).await;
         let mut asked = Vec::new();
+        let since = Instant::now();
         for client in [&first, &second] {
             // More than may wait at once.
             let producer = client.producer().max_requests(100).build();
@@ -160,6 +163,7 @@ fn many_requests_at_once_get_each_its_own_reply() {
         for asked in asked {
             asked.await.expect("each reply is the right one");
         }
+        println!("2000 requests were replied to in {:?}", since.elapsed());
         consumer.shutdown().await.expect("a clean end");
         // Nothing of it is stored where that is not wanted.
         let broker = first.admin().broker("broker-a").await.expect("a broker");

@@ -1,6 +1,5 @@
 //! Requests that wait for a reply, and replies to them.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,10 +9,12 @@ use castmq_protocol::model::{QueueId, keys};
 use castmq_protocol::native::request::{ANY_QUEUE, Send as SendRequest, SendReply};
 use castmq_protocol::native::{Request, Response, Retry, Role};
 use castmq_protocol::record::MessageId;
+use futures_util::future::OptionFuture;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::budget::{Budget, Share};
 use super::outstanding::Outstanding;
 use super::standing::Standing;
 use super::traced::{Attempt, kind_of};
@@ -26,6 +27,9 @@ use crate::message::{Message, QueueChoice, ReceivedMessage, Reply};
 use crate::raw::Payload;
 use crate::routes::master;
 use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
+
+/// The longest that a request waits.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a producer needs that asks.
 #[derive(Debug)]
@@ -59,22 +63,43 @@ impl Requester {
     }
 }
 
+/// What the last attempt to send a request met.
+type Last = Mutex<Option<Box<Error>>>;
+
 /// A request as it is sent, again where that is needed.
 struct Asked<'a> {
-    message: &'a Message,
+    message: Message,
     system_flag: i32,
     born_timestamp_ms: i64,
-    /// What the last attempt to send it met.
-    last: Mutex<Option<Box<Error>>>,
+    last: &'a Last,
+    /// Until it is stored or given up it counts among what is on its way.
+    _share: Taken<'a>,
+}
+
+/// A place in a budget that is given back.
+struct Taken<'a>(&'a Budget, Share);
+
+impl<'a> Taken<'a> {
+    fn new(budget: &'a Budget, bytes: usize) -> Self {
+        Self(budget, budget.take(bytes))
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.give_back(self.1);
+    }
 }
 
 impl Producer {
-    /// Sends a message and waits until somebody who received it has [replied](Producer::reply), for `timeout` altogether.
+    /// Sends a message and waits until somebody who received it has [replied](Producer::reply), for `timeout` altogether,
+    /// a day at most.
     ///
     /// The message is stored like any other, and received by whoever consumes the topic. The reply comes back over a
     /// connection of this producer to the broker that stored it, which is made before the request is sent, and made again
     /// when it is lost. Any number of requests may wait at once, up to
-    /// [`max_requests`](super::ProducerBuilder::max_requests); beyond, a request waits its turn. Dropping the future means
+    /// [`max_requests`](super::ProducerBuilder::max_requests); beyond, a request waits its turn. Until it is stored a request
+    /// counts among what is on its way. Dropping the future means
     /// that nobody waits any more: the responder is told.
     ///
     /// The queue is chosen by the broker, unless the message names one; an ordering key does not choose it. A request is
@@ -105,6 +130,7 @@ impl Producer {
     ) -> Result<ReceivedMessage> {
         self.check_open()?;
         let since = Instant::now();
+        let timeout = timeout.min(LONGEST_WAIT);
         let deadline = since + timeout;
         let requester = self.requester();
         let _place = timeout_at(deadline, requester.room.acquire())
@@ -113,37 +139,41 @@ impl Producer {
                 limit: requester.limit,
                 after: timeout,
             })?;
+        let budget = &self.inner.shared.budget;
+        timeout_at(deadline, budget.room())
+            .await
+            .map_err(|_| self.buffer_full())?;
         let mut awaited = requester.outstanding.begin();
-        let ttl_ms = timeout.as_millis().to_string();
         message.set_property(keys::CORRELATION_ID, &awaited.correlation)?;
         message.set_property(keys::REPLY_TO_CLIENT, &requester.standing.id)?;
-        message.set_property(keys::TTL, &ttl_ms)?;
+        message.set_property(keys::TTL, &timeout.as_millis().to_string())?;
         let has_id = self.settings().unique_ids || requester.tracer.wants(&message.topic);
         if has_id && message.property(keys::UNIQ_KEY).is_none() {
             message.set_property(keys::UNIQ_KEY, &self.inner.ids.next())?;
         }
-        let system_flag = self.compress(&mut message);
+        let topic = message.topic.clone();
+        let last = Last::default();
         let asked = Asked {
-            message: &message,
-            system_flag,
+            system_flag: self.compress(&mut message),
+            _share: Taken::new(budget, message.weight_bytes()),
+            message,
             born_timestamp_ms: self.inner.clock.at(since),
-            last: Mutex::default(),
+            last: &last,
         };
-        let mut is_sent = false;
         let mut is_stored = false;
-        let mut sending = pin!(requester.send(&asked));
+        let mut sending = Some(Box::pin(requester.send(asked)));
         loop {
             tokio::select! {
                 biased;
                 reply = &mut awaited.reply => {
                     return reply.map_err(|_| Error::Closed { what: "producer" });
                 }
-                sent = &mut sending, if !is_sent => {
-                    is_sent = true;
+                Some(sent) = OptionFuture::from(sending.as_mut()) => {
+                    sending = None;
                     match sent {
                         // Whoever has it may reply all the same.
                         Err(error) if error.retry() == Retry::MayDuplicate => {
-                            *asked.last.lock() = Some(Box::new(error));
+                            *last.lock() = Some(Box::new(error));
                         }
                         sent => {
                             sent?;
@@ -154,13 +184,13 @@ impl Producer {
                 () = sleep_until(deadline) => break,
             }
         }
-        let last = asked.last.lock().take();
+        drop(sending);
         Err(Error::NoReply {
-            topic: message.topic.clone(),
+            topic,
             correlation: awaited.correlation.clone(),
             after: timeout,
             is_stored,
-            last,
+            last: last.into_inner(),
         })
     }
 
@@ -255,10 +285,10 @@ impl Producer {
 
 impl Requester {
     /// Sends a request until it is stored. One that may be stored is not sent again.
-    async fn send(&self, asked: &Asked<'_>) -> Result<()> {
+    async fn send(&self, asked: Asked<'_>) -> Result<()> {
         let mut backoff = Backoff::default();
         loop {
-            match self.send_once(asked).await {
+            match self.send_once(&asked).await {
                 Err(error) if error.is_retry_safe() => {
                     let wait = backoff.after_failure(fastrand::f64());
                     tracing::debug!(%error, ?wait, "a request is sent again");
@@ -289,7 +319,7 @@ async fn send_on(
     queue: QueueId,
     tracer: &Tracer,
 ) -> Result<()> {
-    let message = asked.message;
+    let message = &asked.message;
     let topic = session.topic(&message.topic).await?;
     let mut properties = message.properties.clone();
     // Where RocketMQ's responders find the topic of their replies.

@@ -29,7 +29,8 @@ pub(crate) const DEFAULT_PRODUCER_GROUP: &str = "DEFAULT_PRODUCER";
 /// Records that may wait to be sent (RocketMQ's clients keep as many).
 const MAX_WAITING: usize = 2048;
 
-/// Which messages a client traces: says of each when and where it was sent, processed, settled.
+/// Which messages a client traces: says of each when and where it was sent, given to a push or pop consumer, processed, and
+/// how its transaction ended. What a pull consumer reads is not traced: only its program knows what is done with it.
 ///
 /// Traces are messages of the topic `RMQ_SYS_TRACE_TOPIC`, in RocketMQ's form; `castmq admin trace ID` shows the way of one
 /// message. They are sent in the background, many at once; when they cannot be sent as fast as they come they are dropped and

@@ -22,6 +22,9 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Replies that a requester may have been pushed without saying anything to them.
 const MAX_UNCONFIRMED: usize = 1024;
 
+/// Letters of a client id, or a request's id, that errors show: longer than any that was made by a client.
+const SHOWN_LETTERS: usize = 128;
+
 /// The only queue of the topic in which replies are stored.
 const QUEUE: QueueId = QueueId(0);
 
@@ -53,6 +56,11 @@ struct Replied {
 
 fn not_awaited(message: impl Into<String>) -> Refusal {
     Refusal::never(ErrorCode::ReplyNotAwaited, message)
+}
+
+/// As much of what came from outside as a message for a person has room for.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_LETTERS).collect()
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {
@@ -115,7 +123,9 @@ impl ProducerSession {
         self.store_reply(&topic, reply, payload, batch);
         let requester = self.context.requesters.find(client_id).ok_or_else(|| {
             not_awaited(format!(
-                "client {client_id} is not connected to take the reply to request {request}: it is gone, or never asked"
+                "client {} is not connected to take the reply to request {}: it is gone, or never asked",
+                shown(client_id),
+                shown(request)
             ))
         })?;
         let record = Record {
