@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use castmq_client::raw::request::SendReply;
+use castmq_client::raw::response::PushedReply;
 use castmq_client::raw::{ClientHeader, Payload, Request, Response, Role};
 use castmq_client::{
     Client, Error, ErrorCode, Filter, Message, Producer, PullConsumer, PushConsumer,
@@ -471,6 +472,45 @@ fn a_requester_that_says_nothing_has_a_limited_number_of_replies_in_hand() {
                 other => panic!("{other:?}"),
             }
         }
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_requester_that_says_nothing_for_ten_seconds_counts_as_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let address = node.broker_address().expect("a broker");
+        let mut requester = idle_requester(address, "idle").await;
+        let mut responder = Wire::open(address, Role::Producer).await;
+        let since = Instant::now();
+        let mut numbers = Vec::new();
+        for _ in 0..2 {
+            responder
+                .say(&reply_frame(&reply_to("idle", "1"), b"x"))
+                .await;
+            let Response::Reply(PushedReply { number }) = requester.answer().await else {
+                panic!("no reply");
+            };
+            numbers.push(number);
+        }
+        for number in numbers {
+            let Response::Failed(failure) = responder.answer().await else {
+                panic!("nobody said that it waits");
+            };
+            assert_eq!(failure.code, ErrorCode::ReplyNotAwaited);
+            assert_eq!(failure.retry, Retry::MayDuplicate);
+            // What is said too late changes nothing.
+            let late = Request::ReplyTaken {
+                number,
+                is_awaited: true,
+            };
+            requester.say(&frame(late, b"")).await;
+        }
+        assert_eq!(requester.ask(Request::Heartbeat).await, Response::Done);
+        assert_eq!(responder.ask(Request::Heartbeat).await, Response::Done);
+        assert!(since.elapsed() >= Duration::from_secs(10));
         stop(node).await;
     });
 }
