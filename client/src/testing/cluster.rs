@@ -19,6 +19,8 @@ pub(crate) const NAME_SERVER: &str = "ns:1";
 struct State {
     brokers: Vec<Broker>,
     creates_topics: bool,
+    /// Topics whose routes say that they are traced.
+    traced: Vec<String>,
     connections: usize,
     committed: Committed,
 }
@@ -104,6 +106,11 @@ impl FakeCluster {
 
     pub(crate) fn create_topics(&self) {
         self.state.lock().creates_topics = true;
+    }
+
+    /// From now on routes say of this topic alone that it is traced.
+    pub(crate) fn trace_only(&self, topic: &str) {
+        self.state.lock().traced = vec![topic.to_owned()];
     }
 
     pub(crate) fn topic(&self, broker: &str, topic: &str, queues: usize) {
@@ -244,7 +251,7 @@ fn route(state: &State, topic: &str) -> Response {
             read_queues: queues,
             write_queues: queues,
             permission: permission::READ | permission::WRITE | permission::INHERIT,
-            is_traced: false,
+            is_traced: state.traced.iter().any(|traced| traced == topic),
         });
     }
     if route.brokers.is_empty() {

@@ -8,6 +8,7 @@ use castmq_protocol::trace::{Consumed, DEFAULT_REGION, Delivered, TraceRecord, d
 
 use super::batch::Batch;
 use super::{Trace, Tracer};
+use crate::routes::REFRESH;
 use crate::testing::{FakeCluster, Fault};
 use crate::{Client, ErrorCode, Failure, Message};
 
@@ -163,6 +164,30 @@ async fn each_attempt_to_send_is_recorded_with_its_broker() {
     assert_eq!(
         (&second.stored_id, third.stored_id.is_some()),
         (&None, true)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_hears_within_half_a_minute_that_a_topic_is_traced_and_that_it_is_not() {
+    let cluster = FakeCluster::start(&["a"]);
+    for topic in [system_topics::TRACE, "orders", "other"] {
+        cluster.topic("a", topic, 1);
+    }
+    let client = cluster.client().await;
+    let producer = client.producer().build();
+    for (traced, sent) in [("other", 0), ("orders", 1), ("other", 1)] {
+        cluster.trace_only(traced);
+        tokio::time::sleep(REFRESH + Duration::from_secs(1)).await;
+        producer.send(Message::new("orders", "x")).await.unwrap();
+        client.flush_traces().await;
+        assert_eq!(records(&cluster).len(), sent, "{traced}");
+    }
+    // Only what is traced is given an id.
+    let properties = cluster.properties("a", "orders", 0);
+    let has_id = |properties: &String| properties.contains(keys::UNIQ_KEY);
+    assert_eq!(
+        properties.iter().map(has_id).collect::<Vec<_>>(),
+        [false, true, false]
     );
 }
 
