@@ -133,6 +133,7 @@ impl Topic {
             write_queues: config.write_queues,
             permission: config.permission,
             system_flag: config.system_flag,
+            is_traced: config.traces() == Some(true),
         }
     }
 }

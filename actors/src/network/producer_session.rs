@@ -1,8 +1,9 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 //!
-//! - `waiting`: messages that are stored elsewhere first.
+//! - `waiting`: messages that are stored elsewhere first. `replies`: requests and replies.
 
+mod replies;
 mod waiting;
 
 use std::ops::Range;
@@ -20,6 +21,7 @@ use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Reque
 use castmq_protocol::record::{batch, body_crc};
 use serde::Serialize;
 
+use self::replies::TakesReplies;
 use self::waiting::Wishes;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::ensure_topic;
@@ -49,6 +51,8 @@ pub(crate) struct ProducerSession {
     announcing: usize,
     /// The producer group, and the session's number in it.
     producers: Option<(GroupName, ProducerId)>,
+    /// Once the client wants the replies to its requests here.
+    replies: Option<Box<TakesReplies>>,
     /// Emptied vectors of batches that came back.
     spare: Vec<(Vec<AppendRequest>, Vec<AppendMessage>)>,
     sent: u64,
@@ -80,6 +84,7 @@ impl ProducerSession {
             in_flight_bytes: 0,
             announcing: 0,
             producers: None,
+            replies: None,
             spare: Vec::new(),
             sent: 0,
             context,
@@ -121,6 +126,15 @@ impl ProducerSession {
                 deliver_at_ms,
             } => self.cancel(correlation, topic, &unique_id, deliver_at_ms, batch),
             Request::EndTransaction(end) => self.end_transaction(correlation, end, ctx),
+            Request::TakeReplies => {
+                self.take_replies(correlation, ctx);
+                Ok(())
+            }
+            Request::SendReply(reply) => self.send_reply(correlation, &reply, payload, batch, ctx),
+            Request::ReplyTaken { number, is_awaited } => {
+                self.reply_taken(number, is_awaited);
+                Ok(())
+            }
             Request::AnnounceTopic { alias, topic } => {
                 self.announce(correlation, alias, topic, ctx)
             }
@@ -506,6 +520,7 @@ impl Receive<Appended> for ProducerSession {
 impl Drop for ProducerSession {
     fn drop(&mut self) {
         self.leave_producers();
+        self.leave_requesters();
         self.context.credits.give_back(self.in_flight_bytes);
     }
 }

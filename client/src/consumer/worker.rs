@@ -20,6 +20,7 @@ use super::lease::Lease;
 use crate::link::Session;
 use crate::message::ReceivedMessage;
 use crate::raw::Payload;
+use crate::trace::{Outcome, TracedGroup};
 
 /// Where a queue's messages come from, and its credit goes.
 #[derive(Debug)]
@@ -112,7 +113,12 @@ const TURN_MESSAGES: usize = 32;
 ///
 /// A worker whose handler finishes without waiting takes several messages at once, and reports them at once. When a handler
 /// waits after all, the messages behind it go back: other workers have time for them.
-pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, handler: Arc<H>) {
+pub(super) async fn work<H: Handler>(
+    number: usize,
+    messages: Arc<Messages>,
+    handler: Arc<H>,
+    group: TracedGroup,
+) {
     let mut most = 1;
     while let Some(turn) = poll_fn(|cx| messages.poll_next(number, most, cx)).await {
         let finish = |handled: &mut Vec<_>, untouched| {
@@ -135,6 +141,7 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
                 turn.source.session.connection.close();
                 break;
             }
+            let traced = group.begin(&message, message.attempts());
             let ack = {
                 let mut handling = pin!(handle(&*handler, &message));
                 match poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
@@ -149,6 +156,9 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
                     }
                 }
             };
+            if let Some(traced) = traced {
+                group.end(&traced, outcome(ack));
+            }
             let ack = match ack {
                 Ack::Done => Ack::Done,
                 _ => {
@@ -171,6 +181,13 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
             }
         }
         finish(&mut handled, waiting);
+    }
+}
+
+fn outcome(ack: Ack) -> Outcome {
+    match ack {
+        Ack::Done => Outcome::Success,
+        _ => Outcome::Failed,
     }
 }
 

@@ -11,6 +11,7 @@ use castmq_protocol::native::request::{
     ANY_QUEUE, EndTransaction, Resolution, Send as SendRequest, TransactionPhase,
 };
 use castmq_protocol::native::{Request, Response, Role};
+use castmq_protocol::trace::MessageKind;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::WallClock;
 use super::ids::UniqueIds;
+use super::traced::{Attempt, TracedTransaction};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -237,6 +239,7 @@ impl Inner {
         let session = found.ok().and_then(|session| session.clone());
         let session = session.ok_or(Error::Closed { what: "producer" })?;
         let topic = session.topic(&message.topic).await?;
+        let began = Instant::now();
         let mut extras = message.extras.take().unwrap_or_default();
         extras.transaction = TransactionPhase::Prepare;
         let request = Request::Send(SendRequest {
@@ -245,17 +248,36 @@ impl Inner {
             flags: 0,
             flag: message.flag,
             sys_flag: 0,
-            born_timestamp_ms: self.clock.at(Instant::now()),
+            born_timestamp_ms: self.clock.at(began),
             properties_bytes: message.properties.len() as u32,
             extras: Some(extras),
         });
         let payload = Payload::lent(message.properties.as_bytes(), &message.body);
-        let answer = session.connection.request(request, payload).await?;
-        let Response::Sent(sent) = answer.header.response else {
+        let answer = session.connection.request(request, payload).await;
+        let tracer = &self.client.shared.tracer;
+        if tracer.wants(&message.topic) {
+            Attempt {
+                group: &self.group,
+                message: &message,
+                kind: MessageKind::Half,
+                session: Some(&session),
+                began,
+                // Where the half message lies is not where the message will.
+                stored: None,
+                is_success: answer.is_ok(),
+            }
+            .record(tracer);
+        }
+        let Response::Sent(sent) = answer?.header.response else {
             return Err(session.unexpected("send"));
         };
+        let traced =
+            TracedTransaction::new(tracer, &self.group, &message.topic, &session, |name| {
+                message.property(name)
+            });
         Ok(Transaction {
             id,
+            traced,
             session,
             half: sent.queue_offset,
             place: sent.physical_offset,
@@ -301,6 +323,7 @@ pub struct Transaction {
     session: Arc<Session>,
     half: QueueOffset,
     place: PhysicalOffset,
+    traced: Option<Box<TracedTransaction>>,
 }
 
 impl Transaction {
@@ -328,6 +351,9 @@ impl Transaction {
     }
 
     async fn end(self, resolution: Resolution) -> Result<()> {
+        if let Some(traced) = self.traced {
+            traced.end(resolution, false);
+        }
         end(&self.session, self.half, self.place, resolution).await
     }
 }
@@ -388,10 +414,15 @@ impl Keeper {
                 while let Some(push) = pushes.next().await {
                     if let Response::CheckTransaction(check) = push.response {
                         let checking = self.check(&session, push.payload);
-                        let Some(checking) = checking else { continue };
+                        let Some((checking, traced)) = checking else {
+                            continue;
+                        };
                         let session = session.clone();
                         tokio::spawn(async move {
                             let resolution = checking.await;
+                            if let Some(traced) = traced {
+                                traced.end(resolution, true);
+                            }
                             let ended = end(&session, check.half, check.place, resolution).await;
                             if let Err(error) = ended {
                                 tracing::debug!(%error, "a transaction could not be settled, it will be asked about again");
@@ -420,7 +451,11 @@ impl Keeper {
         }
     }
 
-    fn check(&self, session: &Session, mut record: bytes::Bytes) -> Option<Checking> {
+    fn check(
+        &self,
+        session: &Session,
+        mut record: bytes::Bytes,
+    ) -> Option<(Checking, Option<Box<TracedTransaction>>)> {
         let origin = |topic: &str| {
             Arc::new(Origin {
                 topic: topic.into(),
@@ -433,7 +468,14 @@ impl Keeper {
         });
         let message = message.ok()?;
         let topic = message.property(keys::REAL_TOPIC).unwrap_or_default();
+        let traced = TracedTransaction::new(
+            &self.client.shared.tracer,
+            &self.group,
+            topic,
+            session,
+            |name| message.property(name),
+        );
         let origin = origin(topic);
-        Some((self.checker)(message.of(origin)))
+        Some(((self.checker)(message.of(origin)), traced))
     }
 }

@@ -10,7 +10,9 @@ pub mod system_topics;
 mod tag;
 
 pub use assignment::{Assignment, AssignmentError};
-pub use config::{GroupConfig, GroupConfigError, TopicConfig, group_attributes, permission};
+pub use config::{
+    GroupConfig, GroupConfigError, TopicConfig, group_attributes, permission, topic_attributes,
+};
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,

@@ -50,6 +50,20 @@ pub mod keys {
     pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Messages with one value of this stay in order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// Names a request, and the reply to it.
+    pub const CORRELATION_ID: &str = "CORRELATION_ID";
+    /// The client id of the producer that waits for the reply.
+    pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// How long the producer of a request waits for the reply, in milliseconds.
+    pub const TTL: &str = "TTL";
+    /// The cluster in which a request is stored; the reply goes there.
+    pub const CLUSTER: &str = "CLUSTER";
+    /// What a message is: [`MESSAGE_TYPE_REPLY`] on a reply.
+    pub const MESSAGE_TYPE: &str = "MSG_TYPE";
+    /// The value of [`MESSAGE_TYPE`] on a reply.
+    pub const MESSAGE_TYPE_REPLY: &str = "reply";
+    /// When a broker passed a reply on, in milliseconds since the epoch.
+    pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
     /// W3C trace context.
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
 }
