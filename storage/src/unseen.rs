@@ -37,17 +37,19 @@ impl Unseen {
         if met.is_empty() {
             return;
         }
-        let mut moved = Vec::new();
-        for met in met {
-            match met {
-                Met::Moved(origin) => moved.push(*origin),
-                Met::Half(half) => self.halves.stored(*half),
-                Met::Committed(place) => self.halves.committed(*place),
-                Met::Marked(offsets) => self.halves.marked(offsets),
-            }
-        }
+        let moved = met.iter().filter_map(|met| match met {
+            Met::Moved(origin) => Some(*origin),
+            Met::Half(_) | Met::Committed { .. } | Met::Marked(_) => None,
+        });
+        let moved: Vec<_> = moved.collect();
         self.moved.note(&moved, end);
-        self.halves.noted(end);
+        self.halves.note(met, end);
+    }
+
+    /// From where on recovery has to read the log again, when everything below `durable` survives. `None` leaves that to
+    /// others.
+    pub(crate) fn needed_from(&self, durable: PhysicalOffset) -> Option<PhysicalOffset> {
+        self.halves.needed_from(durable)
     }
 
     /// Writes what was noted of records below `durable`. Blocks.
