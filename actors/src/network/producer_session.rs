@@ -2,7 +2,9 @@
 //! batch's outcomes into one write.
 //!
 //! - `waiting`: messages that are stored elsewhere first.
+//! - `ending`: transactions and those who have them.
 
+mod ending;
 mod waiting;
 
 use std::ops::Range;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::{GroupName, QueueId};
+use castmq_protocol::model::QueueId;
 use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{
     ANY_QUEUE, Send, SendBatch, SendExtras, TopicAlias, send_flags,
@@ -20,6 +22,7 @@ use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Reque
 use castmq_protocol::record::{batch, body_crc};
 use serde::Serialize;
 
+use self::ending::Producing;
 use self::waiting::Wishes;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::ensure_topic;
@@ -27,7 +30,7 @@ use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
-use crate::delivery::producers::ProducerId;
+use crate::delivery::transactions::Ending;
 use crate::storage::append::{
     AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
@@ -47,8 +50,8 @@ pub(crate) struct ProducerSession {
     in_flight_bytes: u64,
     /// Requests that others have in hand.
     announcing: usize,
-    /// The producer group, and the session's number in it.
-    producers: Option<(GroupName, ProducerId)>,
+    /// The producer group that it joined.
+    producing: Option<Producing>,
     /// Emptied vectors of batches that came back.
     spare: Vec<(Vec<AppendRequest>, Vec<AppendMessage>)>,
     sent: u64,
@@ -79,7 +82,7 @@ impl ProducerSession {
             writer: actors.log_writer.clone(),
             in_flight_bytes: 0,
             announcing: 0,
-            producers: None,
+            producing: None,
             spare: Vec::new(),
             sent: 0,
             context,
@@ -114,13 +117,15 @@ impl ProducerSession {
                 self.connection.answer(correlation, Response::Done);
                 Ok(())
             }
-            Request::JoinProducers { group } => self.join_producers(correlation, &group, ctx),
+            Request::JoinProducers { group } => {
+                self.join_producers(correlation, &group, batch, ctx)
+            }
             Request::CancelDelivery {
                 topic,
                 unique_id,
                 deliver_at_ms,
             } => self.cancel(correlation, topic, &unique_id, deliver_at_ms, batch),
-            Request::EndTransaction(end) => self.end_transaction(correlation, end, ctx),
+            Request::EndTransaction(end) => self.end_transaction(correlation, end, batch),
             Request::AnnounceTopic { alias, topic } => {
                 self.announce(correlation, alias, topic, ctx)
             }
@@ -162,9 +167,8 @@ impl ProducerSession {
         let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
         if wishes.waits() {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
-            if let Some(waiting) = self.redirect(&wishes, topic, real, properties)? {
-                (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
-                at = batch.rewrite(&waiting.properties);
+            if let Some(waiting) = self.redirect(&wishes, topic, real, properties, batch)? {
+                (topic_id, queue, at) = (waiting.topic, Some(waiting.queue), waiting.properties);
             }
         }
         batch.messages.push(AppendMessage {
@@ -318,6 +322,7 @@ impl ProducerSession {
         self.writer.tell(AppendBatch {
             buffer,
             rewritten: collected.rewritten,
+            extras: Vec::new(),
             requests: collected.requests,
             messages: collected.messages,
             born_host: self.connection.peer(),
@@ -371,14 +376,19 @@ struct Collected {
     buffer_bytes: usize,
     /// See [`AppendBatch::rewritten`].
     rewritten: Vec<u8>,
+    endings: Vec<Ending>,
 }
 
 impl Collected {
     /// Keeps properties that are not those of a frame, and says where they are.
-    fn rewrite(&mut self, properties: &[u8]) -> Range<u32> {
-        let start = (self.buffer_bytes + self.rewritten.len()) as u32;
-        self.rewritten.extend_from_slice(properties);
-        start..start + properties.len() as u32
+    fn rewrite(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<Range<u32>, Refusal> {
+        let start = self.rewritten.len();
+        write(&mut self.rewritten).inspect_err(|_| self.rewritten.truncate(start))?;
+        let place = |bytes: usize| (self.buffer_bytes + bytes) as u32;
+        Ok(place(start)..place(self.rewritten.len()))
     }
 }
 
@@ -439,7 +449,7 @@ impl Session for ProducerSession {
             requests,
             messages,
             buffer_bytes: buffer.len(),
-            rewritten: Vec::new(),
+            ..Collected::default()
         };
         let mut frames = Frames::new(&buffer, usize::MAX);
         let mut closing = None;
@@ -458,6 +468,7 @@ impl Session for ProducerSession {
                 }
             }
         }
+        self.end_transactions(std::mem::take(&mut collected.endings), ctx);
         self.submit(collected, buffer.clone(), ctx);
         closing.map_or(Ok(()), Err)
     }
