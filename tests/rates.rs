@@ -120,9 +120,10 @@ fn acknowledgements_a_second() {
 const IN_FLIGHT: usize = 256;
 
 /// Of each kind in a round.
-const SENDS: usize = 200_000;
+const SENDS: usize = 100_000;
 
-const ROUNDS: usize = 5;
+/// Of which the median is taken: whatever else the machine does falls on single ones.
+const ROUNDS: usize = 15;
 
 async fn send(connection: &Connection, phase: TransactionPhase) {
     let extras = SendExtras {
@@ -211,6 +212,41 @@ fn median(mut ratios: Vec<f64>) -> f64 {
     ratios[ratios.len() / 2]
 }
 
+/// Transactions of the client's own producer, many at once.
+#[test]
+#[ignore = "a measurement"]
+fn transactions_of_a_producer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = settings(folder.path());
+        settings.store.commit_log_segment_bytes = 256 << 20;
+        let node = start(&settings).await;
+        let client = client(&node).await;
+        let producer = client.transaction_producer("payments").topic("paid");
+        let producer = producer.start().await.expect("a producer");
+        let body = "x".repeat(128);
+        let began = Instant::now();
+        let lanes: Vec<_> = (0..IN_FLIGHT)
+            .map(|_| {
+                let (producer, body) = (producer.clone(), body.clone());
+                actix_rt::spawn(async move {
+                    for _ in 0..5 * SENDS / IN_FLIGHT {
+                        let begun = producer.begin(Message::new("paid", body.clone())).await;
+                        let ended = begun.expect("it is stored").commit().await;
+                        ended.expect("it is committed");
+                    }
+                })
+            })
+            .collect();
+        for lane in lanes {
+            lane.await.expect("no lane panics");
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{:.0} transactions a second", (5 * SENDS) as f64 / seconds);
+        stop(node).await;
+    });
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn transactions_beside_plain_sends() {
@@ -235,6 +271,7 @@ fn transactions_beside_plain_sends() {
             prepared.expect("it is done");
         }
         let (mut ratios, mut broker_ratios) = (Vec::new(), Vec::new());
+        let mut fastest = (f64::MAX, f64::MAX);
         for _ in 0..ROUNDS {
             let plain = cost(&connection, TransactionPhase::None).await;
             let transactions = cost(&connection, TransactionPhase::Prepare).await;
@@ -248,13 +285,16 @@ fn transactions_beside_plain_sends() {
             println!(
                 "{sends:.0} sends a second, {ended:.0} transactions; {send_us:.2} and {end_us:.2} µs of the broker's time"
             );
+            fastest.0 = fastest.0.min(plain.seconds);
+            fastest.1 = fastest.1.min(transactions.seconds);
             ratios.push(transactions.seconds / plain.seconds);
             broker_ratios.push(transactions.broker_seconds / plain.broker_seconds);
         }
         println!(
-            "a transaction takes {:.2} times a send, {:.2} times of the broker's time",
+            "a transaction takes {:.2} times a send, {:.2} times of the broker's time; {:.2} times in the fastest rounds",
             median(ratios),
-            median(broker_ratios)
+            median(broker_ratios),
+            fastest.1 / fastest.0
         );
         stop(node).await;
     });

@@ -184,9 +184,7 @@ impl Transactions {
         if !ends.is_over() {
             self.batch.ends.push(ends);
         }
-        if self.batch.put.bytes() > MAX_BATCH_BYTES {
-            self.store(ctx);
-        }
+        self.store_if_large(ctx);
         if !rest.endings.is_empty() {
             self.waiting.push_front(rest);
         }
@@ -308,6 +306,12 @@ impl Transactions {
         batch.put.add_checked(batch.number, &put, half.body_crc());
         self.properties = properties;
         Ok(())
+    }
+
+    fn store_if_large(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.batch.put.bytes() > MAX_BATCH_BYTES {
+            self.store(ctx);
+        }
     }
 
     /// Hands the batch to the log.

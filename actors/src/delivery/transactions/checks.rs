@@ -47,13 +47,21 @@ impl Transactions {
         let timeout = self.context.settings.broker.transaction_timeout_ms;
         let due_ms = now_ms.saturating_sub(i64::try_from(timeout).unwrap_or(i64::MAX));
         let old = halves.stored_before(due_ms, from, CHECKS_A_STEP);
+        let mut next = None;
         for half in &old {
+            if !self.has_room() {
+                // What is put aside takes memory until it is stored.
+                next = Some(half.offset);
+                break;
+            }
             if !self.busy.contains_key(&half.offset) {
                 self.check_one(half, now_ms, ctx);
+                self.store_if_large(ctx);
             }
         }
-        if let Some(last) = old.last().filter(|_| old.len() == CHECKS_A_STEP) {
-            let next = last.offset + 1;
+        let last = old.last().filter(|_| old.len() == CHECKS_A_STEP);
+        let next = next.or_else(|| last.map(|last| last.offset + 1));
+        if let Some(next) = next {
             ctx.after(STEP_PAUSE, move |actor, ctx| actor.check(next, ctx));
         }
     }
