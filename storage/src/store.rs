@@ -255,6 +255,8 @@ impl Store {
         let durable = self.log.flushed();
         let point = self.queues.durable_physical(dispatched);
         let point = point.min(noted).min(durable);
+        let needed = self.unseen.needed_from(durable);
+        let point = needed.map_or(point, |from| from.min(point));
         let mut progress = self.progress.lock();
         progress.passed.push_back((dispatched, store_ms));
         while let Some((_, time)) = progress.passed.pop_front_if(|(place, _)| *place <= point) {

@@ -39,17 +39,19 @@ impl Unseen {
         if met.is_empty() {
             return;
         }
-        let mut moved = Vec::new();
-        for met in met {
-            match met {
-                Met::Moved(origin) => moved.push(*origin),
-                Met::Half(half) => self.halves.stored(*half),
-                Met::Committed(place) => self.halves.committed(*place),
-                Met::Marked(offsets) => self.halves.marked(offsets),
-            }
-        }
-        self.halves.noted(part.end);
+        let moved = met.iter().filter_map(|met| match met {
+            Met::Moved(origin) => Some(*origin),
+            Met::Half(_) | Met::Committed { .. } | Met::Marked(_) => None,
+        });
+        let moved: Vec<_> = moved.collect();
+        self.halves.note(met, part.end);
         self.moved.note(&moved, part);
+    }
+
+    /// From where on recovery has to read the log again, when everything below `durable` survives. `None` leaves that to
+    /// others.
+    pub(crate) fn needed_from(&self, durable: PhysicalOffset) -> Option<PhysicalOffset> {
+        self.halves.needed_from(durable)
     }
 
     /// Writes what was noted of records below `durable`. Returns from where on recovery has to look at the log, if there is

@@ -21,6 +21,6 @@ pub use name::{
 pub use position::{PhysicalOffset, PositionError, QueueId, QueueOffset};
 pub use properties::{
     MAX_PROPERTIES_BYTES, Properties, PropertiesError, keys, property_names, property_pairs,
-    property_value, replace_properties,
+    property_value, replace_properties, write_properties,
 };
 pub use tag::{TagsCode, java_string_hash, tags_code};

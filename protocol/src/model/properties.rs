@@ -198,11 +198,17 @@ pub fn replace_properties(encoded: &[u8], changes: &[(&str, Option<&str>)]) -> V
         .filter_map(|(name, value)| Some(name.len() + (*value)?.len() + 2))
         .sum();
     let mut replaced = Vec::with_capacity(encoded.len() + added + 1);
+    write_properties(encoded, changes, &mut replaced);
+    replaced
+}
+
+/// Like [`replace_properties`], behind what is in `out`.
+pub fn write_properties(encoded: &[u8], changes: &[(&str, Option<&str>)], out: &mut Vec<u8>) {
     let mut add = |name: &[u8], value: &[u8]| {
-        replaced.extend_from_slice(name);
-        replaced.push(NAME_END);
-        replaced.extend_from_slice(value);
-        replaced.push(PAIR_END);
+        out.extend_from_slice(name);
+        out.push(NAME_END);
+        out.extend_from_slice(value);
+        out.push(PAIR_END);
     };
     for (name, value) in property_pairs(encoded) {
         if !changes.iter().any(|(other, _)| other.as_bytes() == name) {
@@ -214,7 +220,6 @@ pub fn replace_properties(encoded: &[u8], changes: &[(&str, Option<&str>)]) -> V
             add(name.as_bytes(), value.as_bytes());
         }
     }
-    replaced
 }
 
 /// The value of one property in its encoded form.
