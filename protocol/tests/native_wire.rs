@@ -12,9 +12,9 @@ use castmq_protocol::native::frame::{
 use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
     ANY_QUEUE, Acknowledge, Another, ChangeInvisible, EndTransaction, Filter, GroupMode, JoinGroup,
-    Pop, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras,
-    StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext, TransactionPhase,
-    send_flags,
+    Pop, PopOrder, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch,
+    SendExtras, StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext,
+    TransactionPhase, send_flags,
 };
 use castmq_protocol::native::response::{
     Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined,
@@ -284,7 +284,7 @@ fn requests() -> Vec<Request> {
             wait_ms: 15_000,
             from: StartFrom::Latest,
             filter: Filter::All,
-            ordered: true,
+            order: PopOrder::Queue,
             attempt_id: Some(8),
         }),
         Request::Acknowledge(Acknowledge {
@@ -297,6 +297,18 @@ fn requests() -> Vec<Request> {
             topic: 1,
             receipt: POP_RECEIPT,
             invisible_ms: 5_000,
+        }),
+        Request::Pop(Pop {
+            group: 2,
+            topic: 1,
+            queue: QueueId(3),
+            max_messages: 1,
+            invisible_ms: 1_000,
+            wait_ms: 0,
+            from: StartFrom::Earliest,
+            filter: Filter::All,
+            order: PopOrder::Key,
+            attempt_id: None,
         }),
     ]
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use castmq_protocol::filter::CompiledFilter;
-use castmq_protocol::model::{QueueId, QueueOffset};
+use castmq_protocol::model::{QueueId, QueueOffset, keys, property_value};
 use castmq_protocol::native::request::PopReceipt;
 use castmq_protocol::record::RecordView;
 use castmq_storage::commit_log::{CommitLog, Gather};
@@ -14,11 +14,15 @@ use super::share::Book;
 use super::{HandedOut, Pop};
 use crate::delivery::fetch::is_hot;
 use crate::delivery::pop::hand_out::{Taken, Terms};
+use crate::delivery::pop::keys::key_of;
 use crate::delivery::pop::ledger::Order;
 use crate::delivery::pop::receipt::Receipt;
 
 /// Messages looked at in one turn where a filter may let few of them through.
 const MAX_FILTERED: usize = 4096;
+
+/// And where many may wait for others of their key.
+const MAX_KEYED: usize = 256;
 
 /// Messages on their way out.
 #[derive(Debug, Default)]
@@ -60,8 +64,51 @@ pub(super) struct Left {
     pub(super) cold: Option<QueueOffset>,
     /// Messages that came back after the last attempt.
     pub(super) exhausted: Vec<QueueOffset>,
-    /// The filter has passed over messages, and there are others behind them.
+    /// Messages were passed over or held back, and there are others behind them.
     pub(super) has_more: bool,
+}
+
+/// What is asked of a message before it goes out.
+#[derive(Default)]
+struct Rules<'a> {
+    filter: Option<&'a CompiledFilter>,
+    is_keyed: bool,
+}
+
+impl Rules<'_> {
+    /// Messages looked at in one turn, for a pop that has room for so many.
+    fn most(&self, room: usize) -> usize {
+        match (room, self.filter, self.is_keyed) {
+            (0, ..) => 0,
+            (_, Some(_), _) => MAX_FILTERED,
+            (room, None, true) => room.max(MAX_KEYED),
+            (room, None, false) => room,
+        }
+    }
+
+    /// Whether messages may stay that were looked at.
+    fn holds_some_back(&self) -> bool {
+        self.filter.is_some() || self.is_keyed
+    }
+
+    /// The message's key, if it has one; `None` when it is passed over.
+    fn look(&self, log: &CommitLog, unit: &ConsumeUnit) -> Option<Option<u64>> {
+        if !self.holds_some_back() {
+            return Some(None);
+        }
+        let is_unwanted = |filter: &CompiledFilter| !filter.may_match_code(unit.tags_code);
+        if self.filter.is_some_and(is_unwanted) {
+            return None;
+        }
+        let record = log.slice(unit.physical, unit.size as usize)?;
+        let record = RecordView::parse(record.as_ref()).ok()?;
+        let properties = record.properties();
+        let is_wanted = |filter: &CompiledFilter| filter.matches(properties);
+        let key = || property_value(properties, keys::SHARDING_KEY).map(key_of);
+        self.filter
+            .is_none_or(is_wanted)
+            .then(|| self.is_keyed.then(key).flatten())
+    }
 }
 
 /// A look at one queue.
@@ -83,10 +130,7 @@ impl Look<'_> {
         out: &mut Outgoing,
     ) -> Result<Left, ConsumeQueueError> {
         let pop = self.pop;
-        book.set_order(match pop.is_ordered {
-            true => Order::Queue,
-            false => Order::Unordered,
-        });
+        book.set_order(pop.habit.order);
         let Book {
             ledger, journal, ..
         } = book;
@@ -110,34 +154,34 @@ impl Look<'_> {
         for run in again.chunk_by(|one, next| *next == *one + 1) {
             let [first, ..] = run else { break };
             let count = run.len().min(out.room(pop));
-            if !self.hand_out_run(book, *first, count, None, out)? {
+            if !self.hand_out_run(book, *first, count, &Rules::default(), out)? {
                 left.cold = Some(*first);
                 return Ok(left);
             }
         }
-        let behind = self.queue.max_offset().0.saturating_sub(offer.new_from.0);
-        let most = match (&pop.filter, out.room(pop)) {
-            (_, 0) => 0,
-            (None, room) => room,
-            (Some(_), _) => MAX_FILTERED,
+        let rules = Rules {
+            filter: pop.filter.as_deref(),
+            is_keyed: pop.habit.order == Order::Keyed,
         };
+        let behind = self.queue.max_offset().0.saturating_sub(offer.new_from.0);
+        let most = rules.most(out.room(pop));
         let new = offer.room.min(behind).min(most as u64) as usize;
-        let filter = pop.filter.as_deref();
-        if new > 0 && !self.hand_out_run(book, offer.new_from, new, filter, out)? {
+        if new > 0 && !self.hand_out_run(book, offer.new_from, new, &rules, out)? {
             left.cold = Some(offer.new_from);
         }
         let next = book.ledger.next();
-        left.has_more = filter.is_some() && next > offer.new_from && next < self.queue.max_offset();
+        left.has_more =
+            rules.holds_some_back() && next > offer.new_from && next < self.queue.max_offset();
         Ok(left)
     }
 
-    /// Hands out consecutive messages as far as they fit, those that the filter lets through. False when that would wait for the disk.
+    /// Hands out consecutive messages as far as they fit, those that the rules let through. False when that would wait for the disk.
     fn hand_out_run(
         &self,
         book: &mut Book,
         first: QueueOffset,
         count: usize,
-        filter: Option<&CompiledFilter>,
+        rules: &Rules<'_>,
         out: &mut Outgoing,
     ) -> Result<bool, ConsumeQueueError> {
         if count == 0 {
@@ -153,15 +197,17 @@ impl Look<'_> {
         let mut gone = Vec::new();
         let mut hand_out = book.ledger.hand_out(self.now_ms, terms, &mut book.journal);
         for (offset, unit) in (first.0..).map(QueueOffset).zip(&units) {
-            if filter.is_some_and(|filter| !self.lets_through(filter, unit)) {
+            let Some(key) = rules.look(self.log, unit) else {
                 hand_out.pass_over(offset);
                 continue;
-            }
+            };
             if out.room(self.pop) == 0 || !out.fits(self.pop, unit) {
                 break;
             }
-            let Taken::HandedOut(receipt) = hand_out.take(offset, None) else {
-                break;
+            let receipt = match hand_out.take(offset, key) {
+                Taken::HandedOut(receipt) => receipt,
+                Taken::Held => continue,
+                Taken::Refused => break,
             };
             if out.gather.add(self.log, unit.physical, unit.size) {
                 out.bytes += u64::from(unit.size);
@@ -176,17 +222,6 @@ impl Look<'_> {
             debug_assert!(settled.is_ok());
         }
         Ok(true)
-    }
-
-    fn lets_through(&self, filter: &CompiledFilter, unit: &ConsumeUnit) -> bool {
-        if !filter.may_match_code(unit.tags_code) {
-            return false;
-        }
-        let record = self.log.slice(unit.physical, unit.size as usize);
-        record.is_some_and(|record| {
-            RecordView::parse(record.as_ref())
-                .is_ok_and(|record| filter.matches(record.properties()))
-        })
     }
 
     /// Where messages lie, the first always among them; `None` when reading them would wait for the disk.

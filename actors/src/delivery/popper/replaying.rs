@@ -197,6 +197,7 @@ impl Popper {
             share.books.insert(queue, book);
             self.alarms.set(&key, queue, share);
         }
+        self.stay_awake(ctx);
         for parked in std::mem::take(&mut self.parked) {
             match parked {
                 Parked::Pop(pop, reply) => self.pop(pop, reply, ctx),

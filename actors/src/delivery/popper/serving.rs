@@ -9,6 +9,7 @@ use castmq_protocol::native::Failure as Refusal;
 use castmq_protocol::native::request::StartFrom;
 use tokio::time::Instant;
 
+use super::agreement::Agreement;
 use super::hand_out::{Left, Look, Outgoing};
 use super::share::{Book, ShareKey, Waiting};
 use super::writing::Owed;
@@ -63,7 +64,9 @@ impl Popper {
             self.parked.push(Parked::Pop(pop, reply));
             return;
         }
-        match self.serve(&pop, None, ctx) {
+        self.stay_awake(ctx);
+        let served = self.take_part(&pop);
+        match served.and_then(|()| self.serve(&pop, None, ctx)) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok(out) if !out.is_empty() => self.owe(out, reply),
             Ok(_) => {
@@ -76,6 +79,15 @@ impl Popper {
             }
         }
         self.end_turn(ctx);
+    }
+
+    /// Whether the pop's consumer agrees with those that are there.
+    fn take_part(&mut self, pop: &Pop) -> Result<(), Refusal> {
+        let key = (pop.group.clone(), pop.topic.name.clone());
+        let share = self.shares.entry(key.clone()).or_default();
+        let is_waited = !share.waiting.is_empty();
+        let now = Instant::now();
+        Agreement::take_part(&mut share.agreement, &pop.habit, is_waited, now, &key)
     }
 
     fn owe(&mut self, out: Outgoing, reply: Reply<Result<HandedOut, Refusal>>) {
@@ -94,6 +106,7 @@ impl Popper {
             return;
         }
         let is_patient = !pop.wait.is_zero();
+        self.wake_at(waiting.until, ctx);
         if let Some(share) = self.shares.get_mut(&key) {
             share.waiting.push_back(waiting);
         }
@@ -221,7 +234,10 @@ impl Popper {
             }
             match self.serve(&next.pop, only, ctx) {
                 Err(refusal) => next.reply.send(Err(refusal)),
-                Ok(out) if !out.is_empty() => self.owe(out, next.reply),
+                Ok(out) if !out.is_empty() => {
+                    self.owe(out, next.reply);
+                    self.answered(key);
+                }
                 Ok(_) => {
                     // Nor is there anything for those behind it.
                     is_dry = only.is_some() || next.pop.queue.is_none();
@@ -328,25 +344,6 @@ impl Popper {
         self.serve_waiting(key, Some(queue), ctx);
         self.watch(key, queue, ctx);
         self.end_turn(ctx);
-    }
-
-    /// Answers pops that have waited long enough, unless their messages are on the way.
-    pub(super) fn tick(&mut self) {
-        let now = Instant::now();
-        for share in self.shares.values_mut() {
-            if share.waiting.is_empty() {
-                continue;
-            }
-            let is_loading = share.books.values().any(|book| book.is_loading);
-            let mut kept = VecDeque::with_capacity(share.waiting.len());
-            for waiting in share.waiting.drain(..) {
-                match waiting.until <= now && !is_loading {
-                    true => waiting.reply.send(Ok(Outgoing::default().finish())),
-                    false => kept.push_back(waiting),
-                }
-            }
-            share.waiting = kept;
-        }
     }
 }
 
