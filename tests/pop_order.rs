@@ -205,10 +205,11 @@ fn by_key_many_workers_handle_each_key_in_order() {
                         }
                         let body = text(&message);
                         let key = body.chars().take(1).collect();
-                        let mut all = seen.lock().expect("no worker panics");
-                        all.entry(key).or_default().push(body);
-                        let count: usize = all.values().map(Vec::len).sum();
-                        drop(all);
+                        let count = {
+                            let mut all = seen.lock().expect("no worker panics");
+                            all.entry(key).or_default().push(body);
+                            all.values().map(Vec::len).sum::<usize>()
+                        };
                         message.ack().await.expect("it is acknowledged");
                         if count == KEYS.len() * EACH {
                             return;
