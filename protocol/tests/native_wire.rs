@@ -440,6 +440,7 @@ fn responses() -> Vec<Response> {
             messages: 2,
             next_offset: QueueOffset(12),
             max_offset: QueueOffset(20),
+            expires: Some(60_000),
         }),
         Response::AssignmentChanged(AssignmentChanged {
             group: 2,

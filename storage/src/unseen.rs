@@ -1,10 +1,11 @@
-//! What the log says of messages that nobody sees yet.
+//! What the log says of messages that nobody sees yet, or will not see for ever.
 
 use castmq_protocol::model::PhysicalOffset;
 
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
 use crate::dispatch::Met;
+use crate::expiring::Expiring;
 use crate::halves::Halves;
 use crate::metadata::{Metadata, MetadataError};
 use crate::moved::Moved;
@@ -17,6 +18,8 @@ pub struct Unseen {
     pub moved: Moved,
     /// Half messages.
     pub halves: Halves,
+    /// Queues with messages that may expire.
+    pub expiring: Expiring,
 }
 
 impl Unseen {
@@ -29,6 +32,7 @@ impl Unseen {
         Ok(Self {
             moved: Moved::load(metadata, queues)?,
             halves: Halves::load(metadata, log, queues)?,
+            expiring: Expiring::load(metadata, queues)?,
         })
     }
 
@@ -44,6 +48,7 @@ impl Unseen {
                 Met::Half(half) => self.halves.stored(*half),
                 Met::Committed(place) => self.halves.committed(*place),
                 Met::Marked(offsets) => self.halves.marked(offsets),
+                Met::Expires(topic, queue) => self.expiring.note(topic.clone(), *queue),
             }
         }
         self.moved.note(&moved, end);
@@ -57,6 +62,7 @@ impl Unseen {
         durable: PhysicalOffset,
     ) -> Result<(), MetadataError> {
         self.moved.save(metadata, durable)?;
-        self.halves.save(metadata, durable)
+        self.halves.save(metadata, durable)?;
+        self.expiring.save(metadata)
     }
 }

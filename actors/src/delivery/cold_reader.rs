@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::fetch::{Fetch, Read, read};
 use crate::broker::context::{BrokerContext, Store};
+use crate::clock::Clock;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Receive, Reply};
 use crate::worker::Worker;
 
@@ -83,10 +84,10 @@ impl ColdReader {
     }
 }
 
-fn work(store: &Store, job: Job) {
+fn work(store: &Store, clock: &Clock, job: Job) {
     match job {
         Job::Fetch(ColdFetch { queue, fetch }) => {
-            match read(&store.log, &queue, &fetch.wanted, Wait::ForDisk) {
+            match read(&store.log, &queue, &fetch.wanted, Wait::ForDisk, clock) {
                 Ok(Read::Done(fetched) | Read::Empty(fetched)) => fetch.reply.send(fetched),
                 Ok(Read::Cold) => {}
                 Err(error) => tracing::warn!(%error, "a queue cannot be read"),
@@ -144,8 +145,8 @@ impl Cast for ColdReader {
 
     fn started(&mut self, _ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         for _ in 0..THREADS {
-            let store = self.context.store.clone();
-            let thread = Worker::start("cold-read", move |job| work(&store, job))?;
+            let (store, clock) = (self.context.store.clone(), self.context.clock.clone());
+            let thread = Worker::start("cold-read", move |job| work(&store, &clock, job))?;
             self.threads.push(thread);
         }
         Ok(())

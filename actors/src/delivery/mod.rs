@@ -14,6 +14,7 @@
 pub(crate) mod assignment;
 pub(crate) mod cold_reader;
 pub(crate) mod consumer_group;
+pub(crate) mod expiry;
 pub(crate) mod fetch;
 pub(crate) mod groups;
 pub(crate) mod pop;

@@ -50,6 +50,18 @@ pub(super) struct Turn<S> {
     pub(super) key: QueueKey,
     pub(super) messages: VecDeque<ReceivedMessage>,
     pub(super) source: S,
+    /// See [`Came`].
+    pub(super) expires: Option<u64>,
+}
+
+/// Messages that came from a queue.
+#[derive(Debug)]
+pub(super) struct Came {
+    pub(super) messages: Vec<ReceivedMessage>,
+    /// Where the next come from.
+    pub(super) next: QueueOffset,
+    /// Whether they may expire: by their property, and so many milliseconds after they were stored, 0 for not.
+    pub(super) expires: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -169,14 +181,15 @@ impl<S: Clone> Dispatcher<S> {
     pub(super) fn deliver(
         &self,
         key: QueueKey,
-        messages: Vec<ReceivedMessage>,
-        next: QueueOffset,
+        came: Came,
         wanted: impl Fn(&ReceivedMessage) -> bool,
     ) -> Option<Window> {
         let mut inner = self.inner.lock();
         let held = inner.get(key)?;
+        // Those that came before may expire still, by their property.
+        held.expires = came.expires.or(held.expires.map(|_| 0));
         let before = held.messages.len();
-        for message in messages {
+        for message in came.messages {
             held.tracker.delivered(message.offset());
             if wanted(&message) {
                 held.messages.push_back(message);
@@ -185,13 +198,13 @@ impl<S: Clone> Dispatcher<S> {
                 held.returns.add(message.record_bytes());
             }
         }
-        held.tracker.passed(next);
-        let came = held.messages.len() - before;
+        held.tracker.passed(came.next);
+        let new = held.messages.len() - before;
         let returned = inner.returned(key);
         inner.list(key);
         let workers = match inner.rules.order {
-            Order::PerQueue => came.min(1),
-            Order::None => came,
+            Order::PerQueue => new.min(1),
+            Order::None => new,
         };
         let wakers = inner.wake(workers);
         drop(inner);
@@ -383,11 +396,13 @@ impl<S: Clone> Inner<S> {
             held.running += count;
             let messages = held.messages.drain(..count).collect();
             let source = held.source.clone();
+            let expires = held.expires;
             self.list(key);
             return Some(Turn {
                 key,
                 messages,
                 source,
+                expires,
             });
         }
         None

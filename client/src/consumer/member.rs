@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::dispatcher::QueueKey;
+use super::dispatcher::{Came, QueueKey};
 use super::push::Core;
 use super::tracker::Progress;
 use super::worker::Source;
@@ -256,10 +256,12 @@ impl Membership {
                     .tag()
                     .is_some_and(|tag| tags.iter().any(|one| one == tag))
         };
-        let delivered =
-            self.core
-                .messages
-                .deliver(destination.key, messages, deliver.next_offset, wanted);
+        let came = Came {
+            messages,
+            next: deliver.next_offset,
+            expires: deliver.expires,
+        };
+        let delivered = self.core.messages.deliver(destination.key, came, wanted);
         if let Some(credit) = delivered {
             destination.source.give_back(credit);
         }

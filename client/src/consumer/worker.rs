@@ -17,7 +17,7 @@ use super::credit::Window;
 use super::dispatcher::Dispatcher;
 use super::handler::{Ack, Handler};
 use crate::link::Session;
-use crate::message::ReceivedMessage;
+use crate::message::{ReceivedMessage, now_ms};
 use crate::raw::Payload;
 
 /// Where a queue's messages come from, and its credit goes.
@@ -122,6 +122,13 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
         let mut handled = Vec::with_capacity(waiting.len());
         most = TURN_MESSAGES;
         while let Some(message) = waiting.pop_front() {
+            // It may have waited here for longer than it lives.
+            if let Some(ttl_ms) = turn.expires
+                && message.is_over(ttl_ms, now_ms())
+            {
+                handled.push((message, Ack::Done));
+                continue;
+            }
             let ack = {
                 let mut handling = pin!(handle(&*handler, &message));
                 match poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {

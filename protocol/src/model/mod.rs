@@ -2,14 +2,16 @@
 
 mod config;
 mod delay;
+mod expiration;
 mod name;
 mod position;
 mod properties;
 pub mod system_topics;
 mod tag;
 
-pub use config::{GroupConfig, TopicConfig, permission};
+pub use config::{GroupConfig, PRIORITY_TYPE, TYPE_ATTRIBUTE, TopicConfig, permission};
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
+pub use expiration::{TTL_ATTRIBUTE, expires_at_ms, parse_ttl_ms};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,
     NameError, RETRY_PREFIX, TopicName,

@@ -50,6 +50,10 @@ pub mod keys {
     pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Messages with one value of this stay in order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// When the message expires, in milliseconds since the epoch. CastMQ's own.
+    pub const EXPIRES_AT: &str = "EXPIRES_AT";
+    /// The message's priority in its topic, 0 lowest.
+    pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     /// W3C trace context.
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
 }

@@ -1,6 +1,8 @@
 //! `castmq admin topic`.
 
-use castmq_client::model::{TopicConfig, permission, system_topics};
+use std::collections::BTreeMap;
+
+use castmq_client::model::{TTL_ATTRIBUTE, TopicConfig, permission, system_topics};
 use castmq_client::raw::admin::TopicDetails;
 use castmq_client::{Error, ErrorCode};
 use clap::{Args, Subcommand, ValueEnum};
@@ -53,7 +55,10 @@ pub(super) struct CreateFlags {
     /// Producers must keep each queue on its broker.
     #[arg(long)]
     order: bool,
-    /// Change it when it is there already.
+    /// Messages expire this long after they were stored: nobody gets them any more.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_length_ms)]
+    ttl: Option<u64>,
+    /// Change it when it is there already; what is not said is as for a new one.
     #[arg(long)]
     update: bool,
     /// Only on this broker.
@@ -129,6 +134,7 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
         read_queues: flags.read_queues.unwrap_or(flags.queues),
         permission: flags.permission.bits(),
         order: flags.order,
+        attributes: attributes(flags),
         ..TopicConfig::with_queues(flags.queues)
     };
     let brokers = cluster.masters(flags.broker.as_deref()).await?;
@@ -141,6 +147,14 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
     let done = if flags.update { "set" } else { "created" };
     report(&flags.topic, done, &created, as_json)?;
     end
+}
+
+/// Attributes, as brokers keep them.
+fn attributes(flags: &CreateFlags) -> BTreeMap<String, String> {
+    let ttl = flags
+        .ttl
+        .map(|ttl_ms| (TTL_ATTRIBUTE.to_owned(), ttl_ms.to_string()));
+    ttl.into_iter().collect()
 }
 
 async fn delete(
@@ -211,6 +225,7 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
         right("WRITE QUEUES"),
         left("PERMISSION"),
         left("ORDER"),
+        left("ATTRIBUTES"),
         right("MESSAGES"),
     ]);
     for (broker, details) in found {
@@ -225,10 +240,23 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
             config.write_queues.to_string(),
             letters(config.permission),
             if config.order { "yes" } else { "no" }.to_owned(),
+            listed(&config.attributes),
             messages.to_string(),
         ]);
     }
     table
+}
+
+/// Attributes, in one cell.
+fn listed(attributes: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = attributes
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    match pairs.is_empty() {
+        true => "-".to_owned(),
+        false => pairs.join(","),
+    }
 }
 
 fn queues(found: &[(&Broker, TopicDetails)]) -> Table {

@@ -8,6 +8,7 @@ use castmq_protocol::record::{RecordView, sys_flag};
 use super::Popper;
 use super::share::ShareKey;
 use crate::broker::topics::Topic;
+use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::retry::dead_letter_properties;
 use crate::metadata::actor::EnsureDerivedTopic;
@@ -91,6 +92,7 @@ impl Popper {
                     max_messages: 1,
                     max_bytes: u32::MAX,
                     filter: None,
+                    passes_expired: None,
                 },
                 patience: Patience::None,
                 reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| BurialRead {
@@ -109,10 +111,17 @@ impl Popper {
         };
         let record = fetched.records.into_iter().next();
         let bytes = record.as_ref().map_or(&[][..], AsRef::as_ref);
-        let is_it =
-            RecordView::parse(bytes).is_ok_and(|found| found.queue_offset() == Ok(burial.offset));
-        if !is_it {
+        let found = RecordView::parse(bytes).ok();
+        let found = found.filter(|found| found.queue_offset() == Ok(burial.offset));
+        let Some(found) = found else {
             // Retention has taken it.
+            self.settle_buried(number, ctx);
+            return;
+        };
+        let topic = self.context.topics.find(burial.key.1.as_str());
+        let expiry = Expiry::of_message(topic.as_deref(), self.context.clock.now_ms());
+        if expiry.is_over(&found) {
+            self.context.meters.expired(1);
             self.settle_buried(number, ctx);
             return;
         }

@@ -12,6 +12,8 @@ use castmq_storage::disk::Wait;
 
 use super::share::Book;
 use super::{HandedOut, Pop};
+use crate::clock::Clock;
+use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::is_hot;
 use crate::delivery::pop::hand_out::{Taken, Terms};
 use crate::delivery::pop::keys::key_of;
@@ -21,8 +23,8 @@ use crate::delivery::pop::receipt::Receipt;
 /// Messages looked at in one turn where a filter may let few of them through.
 const MAX_FILTERED: usize = 4096;
 
-/// And where many may wait for others of their key.
-const MAX_KEYED: usize = 256;
+/// And where many may wait for others of their key, or have expired.
+const MAX_HELD: usize = 256;
 
 /// Messages on their way out.
 #[derive(Debug, Default)]
@@ -30,6 +32,8 @@ pub(super) struct Outgoing {
     receipts: Vec<PopReceipt>,
     gather: Gather,
     bytes: u64,
+    /// Messages that have expired: they are settled.
+    pub(super) expired: u64,
 }
 
 impl Outgoing {
@@ -71,43 +75,63 @@ pub(super) struct Left {
 /// What is asked of a message before it goes out.
 #[derive(Default)]
 struct Rules<'a> {
+    expiry: Option<Expiry>,
     filter: Option<&'a CompiledFilter>,
     is_keyed: bool,
+}
+
+/// What a message is.
+enum Seen {
+    Wanted { key: Option<u64> },
+    Unwanted,
+    Expired,
 }
 
 impl Rules<'_> {
     /// Messages looked at in one turn, for a pop that has room for so many.
     fn most(&self, room: usize) -> usize {
-        match (room, self.filter, self.is_keyed) {
-            (0, ..) => 0,
-            (_, Some(_), _) => MAX_FILTERED,
-            (room, None, true) => room.max(MAX_KEYED),
-            (room, None, false) => room,
+        match (room, self.filter) {
+            (0, _) => 0,
+            (_, Some(_)) => MAX_FILTERED,
+            (room, None) if self.holds_some_back() => room.max(MAX_HELD),
+            (room, None) => room,
         }
     }
 
     /// Whether messages may stay that were looked at.
     fn holds_some_back(&self) -> bool {
-        self.filter.is_some() || self.is_keyed
+        self.filter.is_some() || self.is_keyed || self.expiry.is_some()
     }
 
-    /// The message's key, if it has one; `None` when it is passed over.
-    fn look(&self, log: &CommitLog, unit: &ConsumeUnit) -> Option<Option<u64>> {
+    fn look(&self, log: &CommitLog, unit: &ConsumeUnit) -> Seen {
         if !self.holds_some_back() {
-            return Some(None);
+            return Seen::Wanted { key: None };
         }
         let is_unwanted = |filter: &CompiledFilter| !filter.may_match_code(unit.tags_code);
         if self.filter.is_some_and(is_unwanted) {
-            return None;
+            return Seen::Unwanted;
         }
-        let record = log.slice(unit.physical, unit.size as usize)?;
-        let record = RecordView::parse(record.as_ref()).ok()?;
+        let record = log.slice(unit.physical, unit.size as usize);
+        let record = record
+            .as_ref()
+            .map(|record| RecordView::parse(record.as_ref()));
+        let Some(Ok(record)) = record else {
+            return Seen::Unwanted;
+        };
+        if self.expiry.is_some_and(|expiry| expiry.is_over(&record)) {
+            return Seen::Expired;
+        }
         let properties = record.properties();
-        let is_wanted = |filter: &CompiledFilter| filter.matches(properties);
+        if self
+            .filter
+            .is_some_and(|filter| !filter.matches(properties))
+        {
+            return Seen::Unwanted;
+        }
         let key = || property_value(properties, keys::SHARDING_KEY).map(key_of);
-        self.filter
-            .is_none_or(is_wanted)
-            .then(|| self.is_keyed.then(key).flatten())
+        Seen::Wanted {
+            key: self.is_keyed.then(key).flatten(),
+        }
     }
 }
 
@@ -118,6 +142,7 @@ pub(super) struct Look<'a> {
     pub(super) id: QueueId,
     pub(super) pop: &'a Pop,
     pub(super) now_ms: i64,
+    pub(super) clock: &'a Clock,
     /// Attempts after which a message is a dead letter.
     pub(super) max_attempts: u32,
 }
@@ -151,18 +176,23 @@ impl Look<'_> {
         };
         let again = offer.again.iter().map(|again| again.offset).filter(may_go);
         let again: Vec<_> = again.take(out.room(pop)).collect();
+        let mut rules = Rules {
+            expiry: Expiry::of(&pop.topic, self.queue, book.ledger.floor(), self.clock),
+            ..Rules::default()
+        };
+        let expired_before = out.expired;
         for run in again.chunk_by(|one, next| *next == *one + 1) {
             let [first, ..] = run else { break };
             let count = run.len().min(out.room(pop));
-            if !self.hand_out_run(book, *first, count, &Rules::default(), out)? {
+            if !self.hand_out_run(book, *first, count, &rules, out)? {
                 left.cold = Some(*first);
                 return Ok(left);
             }
         }
-        let rules = Rules {
-            filter: pop.filter.as_deref(),
-            is_keyed: pop.habit.order == Order::Keyed,
-        };
+        // Others may wait behind those that came back and had expired.
+        left.has_more = out.expired > expired_before;
+        rules.filter = pop.filter.as_deref();
+        rules.is_keyed = pop.habit.order == Order::Keyed;
         let behind = self.queue.max_offset().0.saturating_sub(offer.new_from.0);
         let most = rules.most(out.room(pop));
         let new = offer.room.min(behind).min(most as u64) as usize;
@@ -170,7 +200,7 @@ impl Look<'_> {
             left.cold = Some(offer.new_from);
         }
         let next = book.ledger.next();
-        left.has_more =
+        left.has_more |=
             rules.holds_some_back() && next > offer.new_from && next < self.queue.max_offset();
         Ok(left)
     }
@@ -197,9 +227,16 @@ impl Look<'_> {
         let mut gone = Vec::new();
         let mut hand_out = book.ledger.hand_out(self.now_ms, terms, &mut book.journal);
         for (offset, unit) in (first.0..).map(QueueOffset).zip(&units) {
-            let Some(key) = rules.look(self.log, unit) else {
-                hand_out.pass_over(offset);
-                continue;
+            let key = match rules.look(self.log, unit) {
+                Seen::Wanted { key } => key,
+                Seen::Unwanted => {
+                    hand_out.pass_over(offset);
+                    continue;
+                }
+                Seen::Expired => {
+                    out.expired += u64::from(hand_out.pass_over(offset));
+                    continue;
+                }
             };
             if out.room(self.pop) == 0 || !out.fits(self.pop, unit) {
                 break;

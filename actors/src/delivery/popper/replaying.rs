@@ -109,6 +109,7 @@ impl Popper {
                 max_messages: u32::MAX,
                 max_bytes: STEP_BYTES,
                 filter: None,
+                passes_expired: None,
             },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| JournalRead {

@@ -158,6 +158,7 @@ impl Popper {
                 id,
                 pop,
                 now_ms,
+                clock: &context.clock,
                 max_attempts,
             };
             let left = look.hand_out(book, &mut out);
@@ -173,6 +174,7 @@ impl Popper {
             }
             self.bury(&key, id, &left.exhausted, ctx);
         }
+        self.context.meters.expired(out.expired);
         Ok(out)
     }
 
@@ -271,6 +273,7 @@ impl Popper {
                 max_messages: 1,
                 max_bytes: 1,
                 filter: None,
+                passes_expired: None,
             },
             patience: Patience::Until(until),
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Watched {
@@ -302,6 +305,7 @@ impl Popper {
                 max_messages: LOAD_MESSAGES,
                 max_bytes: LOAD_BYTES,
                 filter: None,
+                passes_expired: None,
             },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Loaded {

@@ -29,6 +29,8 @@ pub(super) struct HeldQueue<S> {
     pub(super) removed: bool,
     /// Whether it stands in the ready list.
     pub(super) listed: bool,
+    /// Messages may expire, and the topic has them do so after this time; 0 when it does not.
+    pub(super) expires: Option<u64>,
 }
 
 impl<S> HeldQueue<S> {
@@ -46,6 +48,7 @@ impl<S> HeldQueue<S> {
             draining: false,
             removed: false,
             listed: false,
+            expires: None,
         }
     }
 
