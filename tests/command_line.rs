@@ -94,6 +94,12 @@ fn a_topic_is_created_listed_shown_and_deleted() {
     topic(&["create", "quotes", "--ttl", "1h 30m"]).well();
     let with_ttl = topic(&["show", "quotes"]).well().out;
     assert!(with_ttl.contains("message.ttl=5400000"), "{with_ttl}");
+    topic(&["create", "quotes", "--update", "--by-priority"]).well();
+    let by_priority = topic(&["show", "quotes"]).well().out;
+    assert!(
+        by_priority.contains("message.type=PRIORITY "),
+        "{by_priority}"
+    );
     topic(&["create", "quotes", "--update", "--ttl", "0"])
         .fails(1, &["message.ttl=0", "from 1 to"]);
     topic(&["create", "quotes", "--ttl=-1s"]).fails(2, &["length of time"]);

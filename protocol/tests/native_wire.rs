@@ -441,6 +441,7 @@ fn responses() -> Vec<Response> {
             next_offset: QueueOffset(12),
             max_offset: QueueOffset(20),
             expires: Some(60_000),
+            by_priority: true,
         }),
         Response::AssignmentChanged(AssignmentChanged {
             group: 2,

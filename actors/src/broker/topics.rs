@@ -26,6 +26,7 @@ pub(crate) struct Topic {
     permission: AtomicU32,
     /// 0 for none.
     ttl_ms: AtomicU64,
+    is_by_priority: AtomicBool,
     is_deleted: AtomicBool,
 }
 
@@ -39,6 +40,7 @@ impl Topic {
             read_queues: AtomicU32::default(),
             permission: AtomicU32::default(),
             ttl_ms: AtomicU64::default(),
+            is_by_priority: AtomicBool::default(),
             is_deleted: AtomicBool::default(),
         };
         topic.change(config);
@@ -53,6 +55,8 @@ impl Topic {
         self.permission.store(config.permission, Ordering::Release);
         let ttl_ms = config.ttl_ms().unwrap_or_default();
         self.ttl_ms.store(ttl_ms, Ordering::Release);
+        let is_by_priority = config.is_by_priority();
+        self.is_by_priority.store(is_by_priority, Ordering::Release);
         *self.config.write() = config;
     }
 
@@ -75,6 +79,12 @@ impl Topic {
     #[inline]
     pub(crate) fn ttl_ms(&self) -> u64 {
         self.ttl_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether its queues are those of priorities.
+    #[inline]
+    pub(crate) fn is_by_priority(&self) -> bool {
+        self.is_by_priority.load(Ordering::Acquire)
     }
 
     fn allows(&self, bit: u32) -> bool {

@@ -414,6 +414,7 @@ impl ConsumerSession {
             next_offset: fetched.next_offset,
             max_offset: fetched.max_offset,
             expires: fetched.expiry.map(Expiry::ttl_ms),
+            by_priority: subscription.topic.is_by_priority(),
         });
         self.connection
             .answer_with_log(PUSH, deliver, fetched.records);

@@ -1,10 +1,12 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 //!
-//! - `waiting`: messages that are stored elsewhere first.
+//! - `waiting`: messages that are stored elsewhere first; `priority`: messages that go to the queue of theirs.
 
+mod priority;
 mod waiting;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
@@ -160,12 +162,19 @@ impl ProducerSession {
         let start = payload.start;
         let middle = start + send.properties_bytes;
         let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
+        let mut properties = priority::state(wishes.priority, properties)?;
+        if queue.is_none() && topic.is_by_priority() {
+            queue = priority::queue_of(&properties, topic.write_queues());
+        }
         if wishes.waits() {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
-            if let Some(waiting) = self.redirect(&wishes, topic, real, properties)? {
+            if let Some(waiting) = self.redirect(&wishes, topic, real, &properties)? {
                 (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
-                at = batch.rewrite(&waiting.properties);
+                properties = Cow::Owned(waiting.properties);
             }
+        }
+        if let Cow::Owned(rewritten) = &properties {
+            at = batch.rewrite(rewritten);
         }
         batch.messages.push(AppendMessage {
             flag: send.flag,
@@ -202,10 +211,10 @@ impl ProducerSession {
         topic.check_write(queue)?;
         self.context.check_writes()?;
         let wishes = Wishes::of(send.extras.as_deref())?;
-        if wishes.waits() {
+        if wishes.waits() || wishes.priority > 0 {
             return Err(Refusal::never(
                 ErrorCode::InvalidRequest,
-                "messages of a batch can neither be delayed nor be half messages: send them one by one",
+                "messages of a batch can neither be delayed nor be half messages, nor have a priority: send them one by one",
             ));
         }
         let first = batch.messages.len();

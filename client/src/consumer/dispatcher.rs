@@ -62,6 +62,8 @@ pub(super) struct Came {
     pub(super) next: QueueOffset,
     /// Whether they may expire: by their property, and so many milliseconds after they were stored, 0 for not.
     pub(super) expires: Option<u64>,
+    /// Whether those of higher queues of the topic go first.
+    pub(super) by_priority: bool,
 }
 
 #[derive(Debug)]
@@ -188,6 +190,7 @@ impl<S: Clone> Dispatcher<S> {
         let held = inner.get(key)?;
         // Those that came before may expire still, by their property.
         held.expires = came.expires.or(held.expires.map(|_| 0));
+        held.by_priority = came.by_priority;
         let before = held.messages.len();
         for message in came.messages {
             held.tracker.delivered(message.offset());
@@ -381,6 +384,7 @@ impl<S: Clone> Inner<S> {
     fn next(&mut self, most: usize) -> Option<Turn<S>> {
         let Rules { order, workers, .. } = self.rules;
         while let Some(key) = self.ready.pop_front() {
+            let key = self.overtaking(key);
             let Some(held) = self.get(key) else {
                 continue;
             };
@@ -410,6 +414,34 @@ impl<S: Clone> Inner<S> {
 }
 
 impl<S> Inner<S> {
+    /// The queue that takes this one's turn: itself, or by priority the highest of its topic that waits. That one's place in
+    /// the list goes to this one, so that topics have as many turns as before.
+    fn overtaking(&mut self, key: QueueKey) -> QueueKey {
+        let order = self.rules.order;
+        let Some(held) = self.get(key).filter(|held| held.by_priority) else {
+            return key;
+        };
+        let (topic, mut highest) = (held.queue.topic.clone(), held.queue.id);
+        let mut place = None;
+        for at in 0..self.ready.len() {
+            let Some(other) = self.ready.get(at).copied() else {
+                break;
+            };
+            if let Some(held) = self.get(other)
+                && held.queue.topic == topic
+                && held.queue.id > highest
+                && held.can_start(order)
+            {
+                highest = held.queue.id;
+                place = Some(at);
+            }
+        }
+        match place.and_then(|at| self.ready.get_mut(at)) {
+            Some(other) => std::mem::replace(other, key),
+            None => key,
+        }
+    }
+
     /// What came of a message. Returns whether it is tried again.
     fn settle(
         &mut self,

@@ -260,6 +260,7 @@ impl Membership {
             messages,
             next: deliver.next_offset,
             expires: deliver.expires,
+            by_priority: deliver.by_priority,
         };
         let delivered = self.core.messages.deliver(destination.key, came, wanted);
         if let Some(credit) = delivered {

@@ -101,6 +101,13 @@ impl Message {
         &self.choice
     }
 
+    /// Whether its broker chooses the queue: by its priority, or in turn.
+    pub(crate) fn leaves_choice(&self) -> bool {
+        self.choice == QueueChoice::Any
+            && self.extras.is_some()
+            && self.property(keys::PRIORITY).is_some()
+    }
+
     /// Bytes that it holds in memory, roughly.
     pub(crate) fn weight_bytes(&self) -> usize {
         // What the producer keeps for a message besides its content.
@@ -252,6 +259,25 @@ impl MessageBuilder {
         }
     }
 
+    /// The message's priority, 0 (lowest) to 9.
+    ///
+    /// In a topic of the type `PRIORITY` it chooses the queue, unless the message names one or has an ordering key: poppers
+    /// get messages of higher queues first, and so do handlers of what their consumer has received. Other topics store it,
+    /// and that is all.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.extras().priority = priority;
+        self.property(keys::PRIORITY, &priority.to_string())
+    }
+
+    fn check_priority(&self) -> Result<()> {
+        match self.message.extras.as_deref() {
+            Some(SendExtras { priority, .. }) if *priority > 9 => Err(Error::setting(format!(
+                "a message cannot have priority {priority}: it takes 0 to 9"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn extras(&mut self) -> &mut SendExtras {
         self.message.extras.get_or_insert_default()
     }
@@ -264,6 +290,7 @@ impl MessageBuilder {
     pub fn build(mut self) -> Result<Message> {
         TopicName::new(&self.message.topic)?;
         self.check_expiration()?;
+        self.check_priority()?;
         if !self.keys.is_empty() {
             let keys = std::mem::take(&mut self.keys);
             self = self.property(keys::KEYS, &keys);
@@ -349,6 +376,33 @@ mod tests {
             .unwrap();
         let at_ms: i64 = soon.property("EXPIRES_AT").unwrap().parse().unwrap();
         assert!((59_000..=60_000).contains(&(at_ms - now_ms())), "{at_ms}");
+    }
+
+    #[test]
+    fn a_priority_is_a_property_too_and_only_those_there_are_can_be_built() {
+        for priority in [0, 9] {
+            let message = Message::builder("t", "b")
+                .priority(priority)
+                .build()
+                .unwrap();
+            assert_eq!(
+                message.property("_SYS_MSG_PRIORITY_"),
+                Some(&*priority.to_string())
+            );
+            assert!(message.leaves_choice());
+        }
+        let named = Message::builder("t", "b")
+            .priority(9)
+            .queue(3)
+            .build()
+            .unwrap();
+        assert!(!named.leaves_choice());
+        assert!(!Message::new("t", "b").leaves_choice());
+        let error = Message::builder("t", "b").priority(10).build().unwrap_err();
+        assert!(
+            error.to_string().contains("priority 10: it takes 0 to 9"),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -342,6 +342,7 @@ impl Broker {
                     next_offset: QueueOffset(subscription.next),
                     max_offset: QueueOffset(records.len() as u64),
                     expires: may_expire.then_some(0),
+                    by_priority: false,
                 });
                 let _ = outgoing.send((0, deliver, payload));
             }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use castmq_client::model::{TTL_ATTRIBUTE, TopicConfig, permission, system_topics};
+use castmq_client::model::{
+    PRIORITY_TYPE, TTL_ATTRIBUTE, TYPE_ATTRIBUTE, TopicConfig, permission, system_topics,
+};
 use castmq_client::raw::admin::TopicDetails;
 use castmq_client::{Error, ErrorCode};
 use clap::{Args, Subcommand, ValueEnum};
@@ -55,6 +57,9 @@ pub(super) struct CreateFlags {
     /// Producers must keep each queue on its broker.
     #[arg(long)]
     order: bool,
+    /// Each queue takes messages of one priority, or of a few, and consumers get those of higher queues first.
+    #[arg(long)]
+    by_priority: bool,
     /// Messages expire this long after they were stored: nobody gets them any more.
     #[arg(long, value_name = "TIME", value_parser = time::parse_length_ms)]
     ttl: Option<u64>,
@@ -151,10 +156,12 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
 
 /// Attributes, as brokers keep them.
 fn attributes(flags: &CreateFlags) -> BTreeMap<String, String> {
-    let ttl = flags
-        .ttl
-        .map(|ttl_ms| (TTL_ATTRIBUTE.to_owned(), ttl_ms.to_string()));
-    ttl.into_iter().collect()
+    let ttl = flags.ttl.map(|ttl_ms| (TTL_ATTRIBUTE, ttl_ms.to_string()));
+    let by_priority = (TYPE_ATTRIBUTE, PRIORITY_TYPE.to_owned());
+    let set = ttl
+        .into_iter()
+        .chain(flags.by_priority.then_some(by_priority));
+    set.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn delete(

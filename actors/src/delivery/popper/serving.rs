@@ -146,7 +146,10 @@ impl Popper {
             if out.room(pop) == 0 {
                 break;
             }
-            let id = QueueId(queues.start + turn.wrapping_add(step) % queues.len() as u32);
+            let id = QueueId(match pop.topic.is_by_priority() {
+                true => queues.end - 1 - step,
+                false => queues.start + turn.wrapping_add(step) % queues.len() as u32,
+            });
             let context = self.context.clone();
             let share = self.shares.get_mut(&key);
             let Some(book) = share.and_then(|share| share.books.get_mut(&id)) else {

@@ -31,6 +31,8 @@ pub(super) struct HeldQueue<S> {
     pub(super) listed: bool,
     /// Messages may expire, and the topic has them do so after this time; 0 when it does not.
     pub(super) expires: Option<u64>,
+    /// Messages of higher queues of the topic go first.
+    pub(super) by_priority: bool,
 }
 
 impl<S> HeldQueue<S> {
@@ -49,6 +51,7 @@ impl<S> HeldQueue<S> {
             removed: false,
             listed: false,
             expires: None,
+            by_priority: false,
         }
     }
 

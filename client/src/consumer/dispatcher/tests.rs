@@ -44,6 +44,7 @@ fn came(offsets: std::ops::Range<u64>, next: QueueOffset) -> Came {
         messages: messages(offsets),
         next,
         expires: None,
+        by_priority: false,
     }
 }
 
@@ -224,6 +225,40 @@ fn messages_that_are_not_wanted_are_done_and_their_credit_returns() {
         .deliver(key, came(9..11, QueueOffset(11)), none)
         .unwrap();
     assert_eq!(returned.messages, 2);
+}
+
+#[test]
+fn by_priority_the_highest_queue_of_a_topic_takes_its_turns_and_other_topics_keep_theirs() {
+    let dispatcher = Dispatcher::new(rules(Order::None));
+    let add = |queue: Queue, by_priority| {
+        let id = queue.id.0;
+        let name = match &*queue.topic {
+            "orders" => id,
+            _ => 100 + id,
+        };
+        let key = dispatcher.add(queue, QueueOffset(0), name);
+        let came = Came {
+            by_priority,
+            ..came(0..2, QueueOffset(2))
+        };
+        dispatcher.deliver(key, came, |_| true);
+    };
+    add(queue(1), true);
+    add(Queue::new("plain", "a", 7), false);
+    add(Queue::new("plain", "a", 8), false);
+    add(queue(3), true);
+    add(Queue::new("orders", "b", 2), true);
+    let turns: Vec<_> = std::iter::from_fn(|| next(&dispatcher)).collect();
+    let turns: Vec<_> = turns.iter().map(|job| job.source).collect();
+    let of_orders: Vec<_> = turns.iter().copied().filter(|turn| *turn < 100).collect();
+    assert_eq!(of_orders, [3, 3, 2, 2, 1, 1]);
+    let others: Vec<_> = turns.iter().copied().filter(|turn| *turn >= 100).collect();
+    assert_eq!(
+        others,
+        [107, 108, 107, 108],
+        "in turn, and not last: {turns:?}"
+    );
+    assert_eq!(turns[..3], [3, 107, 108]);
 }
 
 #[test]
