@@ -307,6 +307,36 @@ fn an_operator_sets_back_what_a_group_has_popped() {
 }
 
 #[test]
+fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(3)).await;
+        let mut consumer = built(consumer(&client));
+        let messages = consumer.receive().await.expect("messages");
+        PoppedMessage::ack_all(&messages).await.expect("an answer");
+        let is_awake = async || {
+            let tree = node.tree().snapshot().await;
+            let popper = tree.find("broker/delivery/popper").expect("it is there");
+            popper.state["is_awake"].as_bool().expect("a state")
+        };
+        assert!(is_awake().await);
+        while is_awake().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let address = node.broker_address().expect("a broker").to_string();
+        let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
+        let admin = client.admin().at(&address);
+        let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
+        reset.await.expect("a reset");
+        let again = consumer.receive().await.expect("messages");
+        assert_eq!(again.len(), 3);
+        stop(node).await;
+    });
+}
+
+#[test]
 fn a_restart_changes_nothing_of_who_has_what() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {

@@ -10,18 +10,19 @@ mod support;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_rt::task::JoinHandle;
 use castmq_actors::supervision::{Status, capture_panics};
+use castmq_client::model::GroupConfig;
 use castmq_client::{
-    Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder, PoppedMessage,
-    ReceivedMessage, StartFrom,
+    BrokerAdmin, Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder,
+    PoppedMessage, ReceivedMessage, StartFrom,
 };
 use castmq_config::Flush;
 
 use support::process::Process;
-use support::{number, run, settings, start, stop};
+use support::{number, reader, run, settings, start, stop};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "workers";
@@ -322,4 +323,84 @@ fn messages_survive_panics_and_are_acknowledged_once() {
 #[test]
 fn messages_survive_panics_and_are_acknowledged_once_under_synchronous_flush() {
     actors_panic(Flush::Sync);
+}
+
+#[test]
+fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
+    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    run(async {
+        let mut sent = Vec::new();
+        for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
+            let broker = Process::start_small(&data, &[]);
+            let client = connect(&broker.name_server).await;
+            let admin = client.admin().at(&broker.broker);
+            // The first attempt is the last.
+            let config = GroupConfig {
+                retry_max: 0,
+                ..GroupConfig::default()
+            };
+            admin.put_group(GROUP, config).await.expect("a group");
+            sent.extend(send(&client, cycle, PopOrder::Any).await);
+            let consumer = consumer(&client, PopOrder::Any)
+                .invisible(Duration::from_millis(400))
+                .max_messages(MESSAGES);
+            let mut consumer = consumer.build().expect("a consumer");
+            let mut popped = Vec::new();
+            while popped.len() < MESSAGES as usize {
+                popped.extend(consumer.receive().await.expect("messages"));
+            }
+            // In the midst of their burial.
+            let last_ms = popped.iter().map(PoppedMessage::visible_at_ms).max();
+            let kill_at_ms = last_ms.expect("messages") + fastrand::i64(0..30);
+            while now_ms() < kill_at_ms {
+                tokio::task::yield_now().await;
+            }
+            broker.kill();
+        }
+        let broker = Process::start_small(&data, &[]);
+        let client = connect(&broker.name_server).await;
+        let admin = client.admin().at(&broker.broker);
+        loop {
+            let group = admin.show_group(GROUP).await.expect("a group");
+            let committed = group.progress.iter().filter_map(|queue| queue.committed);
+            if committed.map(|offset| offset.0).sum::<u64>() == sent.len() as u64 {
+                break;
+            }
+            // What a kill kept from being popped.
+            let consumer = consumer(&client, PopOrder::Any)
+                .invisible(Duration::from_millis(1))
+                .wait(Duration::from_millis(50));
+            let mut consumer = consumer.build().expect("a consumer");
+            consumer.receive().await.expect("an answer");
+        }
+        let mut reader = reader(&client, &format!("%DLQ%{GROUP}")).await;
+        let mut bodies = Vec::new();
+        while (bodies.len() as u64) < letters(&admin).await {
+            let messages = reader.poll(Duration::from_secs(5)).await.expect("a poll");
+            bodies.extend(messages.iter().map(text));
+        }
+        println!("{} dead letters of {} messages", bodies.len(), sent.len());
+        bodies.sort_unstable();
+        sent.sort_unstable();
+        assert_eq!(bodies, sent);
+        broker.kill();
+    });
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a time after 1970").as_millis() as i64
+}
+
+/// Dead letters of the group.
+async fn letters(admin: &BrokerAdmin) -> u64 {
+    match admin.show_topic(&format!("%DLQ%{GROUP}")).await {
+        Ok(details) => details.queues[0].max_offset.0,
+        Err(error) if error.code() == Some(ErrorCode::TopicNotFound) => 0,
+        Err(error) => panic!("{error}"),
+    }
 }

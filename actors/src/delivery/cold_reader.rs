@@ -10,6 +10,7 @@ use castmq_storage::disk::Wait;
 use serde::Serialize;
 
 use super::fetch::{Fetch, Read, read};
+use super::letters::{FindLetters, find_letters};
 use crate::broker::context::{BrokerContext, Store};
 use crate::clock::Clock;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Receive, Reply};
@@ -46,11 +47,13 @@ pub(crate) struct FindByKey {
 
 type FoundOffsets = Result<Vec<QueueOffset>, String>;
 type FoundRecords = Result<Vec<LogSlice>, String>;
+type FoundLetters = Result<Vec<bool>, String>;
 
 enum Job {
     Fetch(ColdFetch),
     Offsets(OffsetsAtTime, Reply<FoundOffsets>),
     Keys(FindByKey, Reply<FoundRecords>),
+    Letters(FindLetters, Reply<FoundLetters>),
 }
 
 /// See the module.
@@ -106,6 +109,10 @@ fn work(store: &Store, clock: &Clock, job: Job) {
             reply.send(found.map_err(|error| error.to_string()));
         }
         Job::Keys(question, reply) => reply.send(find_by_key(store, &question)),
+        Job::Letters(question, reply) => {
+            let found = find_letters(store, &question);
+            reply.send(found.map_err(|error| error.to_string()));
+        }
     }
 }
 
@@ -181,5 +188,18 @@ impl Answer<FindByKey> for ColdReader {
 
     fn answer(&mut self, question: FindByKey, reply: Reply<FoundRecords>, ctx: &mut Ctx<'_, Self>) {
         self.submit(Job::Keys(question, reply), ctx);
+    }
+}
+
+impl Answer<FindLetters> for ColdReader {
+    type Reply = FoundLetters;
+
+    fn answer(
+        &mut self,
+        question: FindLetters,
+        reply: Reply<FoundLetters>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        self.submit(Job::Letters(question, reply), ctx);
     }
 }

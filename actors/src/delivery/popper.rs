@@ -7,11 +7,12 @@
 //! - `share`: what a group has of a topic; `agreement`: how its consumers pop it.
 //! - `alarms`: when invisible times end; `waking`: what else it wakes for.
 //! - `writing`: the journal; `record`: its records; `replaying`: ledgers made of it at the start.
-//! - `burial`: messages that go to the dead letters.
+//! - `burial`: messages that go to the dead letters; `doubts`: those that may be there already.
 
 mod agreement;
 mod alarms;
 mod burial;
+mod doubts;
 mod hand_out;
 mod messages;
 mod record;
@@ -73,6 +74,7 @@ pub(crate) struct Popper {
 #[derive(Debug, Serialize)]
 pub(crate) struct PopperState {
     is_ready: bool,
+    is_awake: bool,
     ledgers: usize,
     in_flight: usize,
     waiting_pops: usize,
@@ -221,6 +223,7 @@ impl Cast for Popper {
         let books = || shares.clone().flat_map(|share| share.books.values());
         PopperState {
             is_ready: self.is_ready,
+            is_awake: self.waking.is_awake(),
             ledgers: books().count(),
             in_flight: books().map(|book| book.ledger.in_flight()).sum(),
             waiting_pops: shares.clone().map(|share| share.waiting.len()).sum(),

@@ -198,6 +198,7 @@ impl Popper {
             share.books.insert(queue, book);
             self.alarms.set(&key, queue, share);
         }
+        self.doubt_all(ctx);
         self.stay_awake(ctx);
         for parked in std::mem::take(&mut self.parked) {
             match parked {

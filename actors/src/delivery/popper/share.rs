@@ -58,6 +58,8 @@ pub(super) struct Book {
     pub(super) alarm_ms: Option<i64>,
     /// On their way to the dead letters.
     pub(super) burying: BTreeSet<QueueOffset>,
+    /// Perhaps among the dead letters already. Until that is known none of its messages is buried.
+    pub(super) doubted: BTreeSet<QueueOffset>,
 }
 
 impl Book {
@@ -83,6 +85,7 @@ impl Book {
             loaded: 0..0,
             alarm_ms: None,
             burying: BTreeSet::new(),
+            doubted: BTreeSet::new(),
         }
     }
 

@@ -35,6 +35,13 @@ pub(super) struct Waking {
     is_used: bool,
 }
 
+impl Waking {
+    /// Whether it wakes every second, and not only for what it knows of.
+    pub(super) fn is_awake(&self) -> bool {
+        self.is_awake
+    }
+}
+
 impl Popper {
     /// Answers pops that have waited until then.
     pub(super) fn wake_at(&mut self, until: Instant, ctx: &mut Ctx<'_, Self>) {
