@@ -90,6 +90,19 @@ fn a_topic_is_created_listed_shown_and_deleted() {
     assert_eq!(shown[0]["queues"].as_array().map(Vec::len), Some(3));
     assert_eq!(shown[0]["queues"][0]["max_offset"], 2);
     let shown = topic(&["show", "orders"]).well().out;
+    assert!(!shown.contains("message.ttl"), "{shown}");
+    topic(&["create", "quotes", "--ttl", "1h 30m"]).well();
+    let with_ttl = topic(&["show", "quotes"]).well().out;
+    assert!(with_ttl.contains("message.ttl=5400000"), "{with_ttl}");
+    topic(&["create", "quotes", "--update", "--by-priority"]).well();
+    let by_priority = topic(&["show", "quotes"]).well().out;
+    assert!(
+        by_priority.contains("message.type=PRIORITY "),
+        "{by_priority}"
+    );
+    topic(&["create", "quotes", "--update", "--ttl", "0"])
+        .fails(1, &["message.ttl=0", "from 1 to"]);
+    topic(&["create", "quotes", "--ttl=-1s"]).fails(2, &["length of time"]);
     assert!(!shown.contains('\x1b'), "{shown:?}");
     topic(&["delete", "orders"]).well();
     topic(&["show", "orders"]).fails(1, &["topic orders does not exist"]);

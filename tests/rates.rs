@@ -16,7 +16,7 @@ use castmq_client::raw::request::{
     TransactionPhase,
 };
 use castmq_client::raw::{Connection, Payload, Request, Response, Role};
-use castmq_client::{Filter, Message, StartFrom};
+use castmq_client::{Filter, Message, PopOrder, StartFrom};
 
 use support::load::open;
 use support::{client, run, settings, start, stop};
@@ -39,7 +39,7 @@ async fn pop(connection: &Connection) -> Vec<PopReceipt> {
         wait_ms: 100,
         from: StartFrom::Earliest,
         filter: Filter::All,
-        ordered: false,
+        order: PopOrder::Any,
         attempt_id: None,
     });
     let answer = connection.request(pop, Payload::none()).await;

@@ -97,7 +97,7 @@ pub use producer::{
 pub use trace::Trace;
 
 pub use castmq_protocol::model;
-pub use castmq_protocol::native::request::{PopReceipt, Resolution};
+pub use castmq_protocol::native::request::{PopOrder, PopReceipt, Resolution};
 pub use castmq_protocol::native::{ErrorCode, Failure, Retry};
 pub use castmq_protocol::record::MessageId;
 pub use castmq_protocol::trace as trace_format;

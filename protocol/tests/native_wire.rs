@@ -12,9 +12,9 @@ use castmq_protocol::native::frame::{
 use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
     ANY_QUEUE, Acknowledge, Another, ChangeInvisible, EndTransaction, Filter, GroupMode, JoinGroup,
-    Pop, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras,
-    SendReply, StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext, TransactionPhase,
-    send_flags,
+    Pop, PopOrder, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch,
+    SendExtras, SendReply, StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext,
+    TransactionPhase, send_flags,
 };
 use castmq_protocol::native::response::{
     Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined,
@@ -298,7 +298,7 @@ fn requests() -> Vec<Request> {
             wait_ms: 15_000,
             from: StartFrom::Latest,
             filter: Filter::All,
-            ordered: true,
+            order: PopOrder::Queue,
             attempt_id: Some(8),
         }),
         Request::Acknowledge(Acknowledge {
@@ -323,6 +323,18 @@ fn requests() -> Vec<Request> {
             number: 6,
             is_awaited: true,
         },
+        Request::Pop(Pop {
+            group: 2,
+            topic: 1,
+            queue: QueueId(3),
+            max_messages: 1,
+            invisible_ms: 1_000,
+            wait_ms: 0,
+            from: StartFrom::Earliest,
+            filter: Filter::All,
+            order: PopOrder::Key,
+            attempt_id: None,
+        }),
     ]
 }
 
@@ -454,6 +466,8 @@ fn responses() -> Vec<Response> {
             messages: 2,
             next_offset: QueueOffset(12),
             max_offset: QueueOffset(20),
+            expires: Some(60_000),
+            by_priority: true,
         }),
         Response::AssignmentChanged(AssignmentChanged {
             group: 2,

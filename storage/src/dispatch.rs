@@ -77,6 +77,8 @@ pub enum Met {
     },
     /// It marks half messages as settled.
     Marked(Vec<QueueOffset>),
+    /// It may expire, and is the first of its queue since that was opened that does.
+    Expires(TopicName, QueueId),
 }
 
 /// Walks the log and tells queues where their messages lie.
@@ -272,7 +274,14 @@ impl Dispatch {
         }
         let name_error = |source| DispatchError::Topic { offset, source };
         let found = self.slots.find(&self.queues, topic, queue);
-        found.map_err(name_error)?.push((queue_offset, unit));
+        let slot = found.map_err(name_error)?;
+        // Before anybody can see it.
+        if properties.expires && slot.queue.note_expiring(queue_offset) {
+            let topic = slot.queue.topic().clone();
+            self.met.push(Met::Expires(topic, queue));
+        }
+        let run = slot.run.get_or_insert_default();
+        run.push((queue_offset, unit));
         Ok(())
     }
 }
@@ -287,6 +296,7 @@ fn deliver_at_ms(record: &RecordView<'_>, delays: &DelayLevels, queue: QueueId) 
 struct Properties {
     tags_code: TagsCode,
     has_keys: bool,
+    expires: bool,
 }
 
 impl Properties {
@@ -295,6 +305,7 @@ impl Properties {
         let mut found = Self {
             tags_code: 0,
             has_keys: false,
+            expires: false,
         };
         let encoded = record.properties();
         if encoded.is_empty() {
@@ -305,6 +316,8 @@ impl Properties {
                 found.tags_code = tags_code(std::str::from_utf8(value).ok());
             } else if name == keys::KEYS.as_bytes() || name == keys::UNIQ_KEY.as_bytes() {
                 found.has_keys = true;
+            } else if name == keys::EXPIRES_AT.as_bytes() {
+                found.expires = true;
             }
         }
         found
@@ -371,13 +384,13 @@ struct Slots {
 }
 
 impl Slots {
-    /// The run of a queue.
+    /// A queue, with a run.
     fn find(
         &mut self,
         queues: &ConsumeQueues,
         topic: &str,
         queue: QueueId,
-    ) -> Result<&mut Run, NameError> {
+    ) -> Result<&mut Slot, NameError> {
         let is_last = |slots: &TopicSlots| slots.name.as_str() == topic;
         if !self.topics.get(self.last).is_some_and(is_last) {
             self.last = self.topic(topic)?;
@@ -392,10 +405,12 @@ impl Slots {
             topic.set(queue, index);
             index
         });
-        Ok(self.all[index].run.get_or_insert_with(|| {
+        let slot = &mut self.all[index];
+        slot.run.get_or_insert_with(|| {
             self.touched.push(index);
             self.spare.pop().unwrap_or_default()
-        }))
+        });
+        Ok(slot)
     }
 
     fn topic(&mut self, name: &str) -> Result<usize, NameError> {

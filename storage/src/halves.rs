@@ -108,7 +108,7 @@ impl Halves {
         let mut notes = self.0.lock();
         for met in met {
             match met {
-                Met::Moved(_) => {}
+                Met::Moved(_) | Met::Expires(..) => {}
                 Met::Half(half) => notes.add(*half),
                 Met::Committed { half, at } => notes.committed(*half, *at),
                 Met::Marked(offsets) => offsets.iter().for_each(|offset| notes.marked(*offset)),

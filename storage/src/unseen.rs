@@ -1,4 +1,4 @@
-//! What the log says of messages that nobody sees yet.
+//! What the log says of messages that nobody sees yet, or will not see for ever.
 
 use std::ops::Range;
 
@@ -7,6 +7,7 @@ use castmq_protocol::model::PhysicalOffset;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
 use crate::dispatch::Met;
+use crate::expiring::Expiring;
 use crate::halves::Halves;
 use crate::metadata::{Metadata, MetadataError};
 use crate::moved::Moved;
@@ -19,6 +20,8 @@ pub struct Unseen {
     pub moved: Moved,
     /// Half messages.
     pub halves: Halves,
+    /// Queues with messages that may expire.
+    pub expiring: Expiring,
 }
 
 impl Unseen {
@@ -31,6 +34,7 @@ impl Unseen {
         Ok(Self {
             moved: Moved::load(metadata, queues)?,
             halves: Halves::load(metadata, log, queues)?,
+            expiring: Expiring::load(metadata, queues)?,
         })
     }
 
@@ -41,6 +45,10 @@ impl Unseen {
         }
         let moved = met.iter().filter_map(|met| match met {
             Met::Moved(origin) => Some(*origin),
+            Met::Expires(topic, queue) => {
+                self.expiring.note(topic.clone(), *queue);
+                None
+            }
             Met::Half(_) | Met::Committed { .. } | Met::Marked(_) => None,
         });
         let moved: Vec<_> = moved.collect();
@@ -62,6 +70,7 @@ impl Unseen {
         durable: PhysicalOffset,
     ) -> Result<Option<PhysicalOffset>, MetadataError> {
         self.halves.save(metadata, durable)?;
+        self.expiring.save(metadata)?;
         self.moved.save(metadata, durable)
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Topic {
     write_queues: AtomicU32,
     read_queues: AtomicU32,
     permission: AtomicU32,
+    /// 0 for none.
+    ttl_ms: AtomicU64,
+    is_by_priority: AtomicBool,
     is_deleted: AtomicBool,
 }
 
@@ -36,6 +39,8 @@ impl Topic {
             write_queues: AtomicU32::default(),
             read_queues: AtomicU32::default(),
             permission: AtomicU32::default(),
+            ttl_ms: AtomicU64::default(),
+            is_by_priority: AtomicBool::default(),
             is_deleted: AtomicBool::default(),
         };
         topic.change(config);
@@ -48,6 +53,10 @@ impl Topic {
         self.read_queues
             .store(config.read_queues, Ordering::Release);
         self.permission.store(config.permission, Ordering::Release);
+        let ttl_ms = config.ttl_ms().unwrap_or_default();
+        self.ttl_ms.store(ttl_ms, Ordering::Release);
+        let is_by_priority = config.is_by_priority();
+        self.is_by_priority.store(is_by_priority, Ordering::Release);
         *self.config.write() = config;
     }
 
@@ -64,6 +73,18 @@ impl Topic {
     /// Queues that consumers read.
     pub(crate) fn read_queues(&self) -> u32 {
         self.read_queues.load(Ordering::Acquire)
+    }
+
+    /// Milliseconds after which its messages expire; 0 when they do not.
+    #[inline]
+    pub(crate) fn ttl_ms(&self) -> u64 {
+        self.ttl_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether its queues are those of priorities.
+    #[inline]
+    pub(crate) fn is_by_priority(&self) -> bool {
+        self.is_by_priority.load(Ordering::Acquire)
     }
 
     fn allows(&self, bit: u32) -> bool {

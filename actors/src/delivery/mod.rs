@@ -15,8 +15,10 @@
 pub(crate) mod assignment;
 pub(crate) mod cold_reader;
 pub(crate) mod consumer_group;
+pub(crate) mod expiry;
 pub(crate) mod fetch;
 pub(crate) mod groups;
+pub(crate) mod letters;
 pub(crate) mod pop;
 pub(crate) mod popper;
 pub(crate) mod producers;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics, topic_attributes,
+    GroupConfig, GroupName, PhysicalOffset, TTL_ATTRIBUTE, TopicConfig, TopicName, parse_ttl_ms,
+    system_topics, topic_attributes,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::store::StoreError;
@@ -187,6 +188,18 @@ impl Metadata {
             return Err(Refusal::never(
                 ErrorCode::InvalidRequest,
                 format!("a topic has 1 to {limit} queues, not {queues}"),
+            ));
+        }
+        let ttl = put.config.attributes.get(TTL_ATTRIBUTE);
+        if let Some(ttl) = ttl
+            && parse_ttl_ms(ttl).is_none()
+        {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "topic {name} cannot have {TTL_ATTRIBUTE}={ttl}: it takes milliseconds, from 1 to {}",
+                    i64::MAX
+                ),
             ));
         }
         if system_topics::is_system(name.as_str()) {

@@ -44,6 +44,7 @@ use crate::broker::topics::Topic;
 use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::OffsetsAtTime;
 use crate::delivery::consumer_group::{Change, Commit, Expelled, Leave, Parting, Release};
+use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 
@@ -368,6 +369,7 @@ impl ConsumerSession {
                     .unwrap_or(most)
                     .min(most),
                 filter: subscription.filter.clone(),
+                passes_expired: Some(subscription.topic.clone()),
             },
             patience: Patience::Forever,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Delivered {
@@ -407,8 +409,10 @@ impl ConsumerSession {
         subscription.credit_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
         self.delivered += messages;
         self.context.meters.delivered(messages);
+        self.context.meters.expired(fetched.expired.into());
         let passed = fetched.next_offset.0.abs_diff(subscription.told.0);
-        if messages == 0 && subscription.filter.is_some() && passed < TOLD_EVERY {
+        let is_filtered = subscription.filter.is_some() && fetched.expired == 0;
+        if messages == 0 && is_filtered && passed < TOLD_EVERY {
             // A filter passed over a few, which is not worth a message of its own.
             ctx.then(yield_now(), move |session, (), ctx| session.fetch(id, ctx));
             return;
@@ -419,6 +423,8 @@ impl ConsumerSession {
             messages: fetched.messages,
             next_offset: fetched.next_offset,
             max_offset: fetched.max_offset,
+            expires: fetched.expiry.map(Expiry::ttl_ms),
+            by_priority: subscription.topic.is_by_priority(),
         });
         self.connection
             .answer_with_log(PUSH, deliver, fetched.records);

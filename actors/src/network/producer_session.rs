@@ -1,13 +1,15 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 //!
-//! - `waiting`: messages that are stored elsewhere first. `replies`: requests and replies.
-//! - `ending`: transactions and those who have them.
+//! - `waiting`: messages that are stored elsewhere first; `priority`: messages that go to the queue of theirs; `replies`:
+//!   requests and replies; `ending`: transactions and those who have them.
 
 mod ending;
+mod priority;
 mod replies;
 mod waiting;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
@@ -179,11 +181,27 @@ impl ProducerSession {
         let start = payload.start;
         let middle = start + send.properties_bytes;
         let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
-        if wishes.waits() {
+        let properties = priority::state(wishes.priority, properties)?;
+        if queue.is_none() && topic.is_by_priority() {
+            queue = priority::queue_of(&properties, topic.write_queues());
+        }
+        let waiting = if wishes.waits() {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
-            if let Some(waiting) = self.redirect(&wishes, topic, real, properties, batch)? {
+            self.redirect(&wishes, topic, real, &properties, batch)?
+        } else {
+            None
+        };
+        match (waiting, &properties) {
+            (Some(waiting), _) => {
                 (topic_id, queue, at) = (waiting.topic, Some(waiting.queue), waiting.properties);
             }
+            (None, Cow::Owned(rewritten)) => {
+                at = batch.rewrite(|out| {
+                    out.extend_from_slice(rewritten);
+                    Ok(())
+                })?;
+            }
+            (None, Cow::Borrowed(_)) => {}
         }
         batch.messages.push(AppendMessage {
             flag: send.flag,
@@ -220,10 +238,10 @@ impl ProducerSession {
         topic.check_write(queue)?;
         self.context.check_writes()?;
         let wishes = Wishes::of(send.extras.as_deref())?;
-        if wishes.waits() {
+        if wishes.waits() || wishes.priority > 0 {
             return Err(Refusal::never(
                 ErrorCode::InvalidRequest,
-                "messages of a batch can neither be delayed nor be half messages: send them one by one",
+                "messages of a batch can neither be delayed nor be half messages, nor have a priority: send them one by one",
             ));
         }
         let first = batch.messages.len();

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Order;
-use super::dispatcher::QueueKey;
+use super::dispatcher::{Came, QueueKey};
 use super::lease::Lease;
 use super::push::Core;
 use super::tracker::Progress;
@@ -261,10 +261,13 @@ impl Membership {
                     .tag()
                     .is_some_and(|tag| tags.iter().any(|one| one == tag))
         };
-        let delivered =
-            self.core
-                .messages
-                .deliver(destination.key, messages, deliver.next_offset, wanted);
+        let came = Came {
+            messages,
+            next: deliver.next_offset,
+            expires: deliver.expires,
+            by_priority: deliver.by_priority,
+        };
+        let delivered = self.core.messages.deliver(destination.key, came, wanted);
         if let Some(credit) = delivered {
             destination.source.give_back(credit);
         }

@@ -18,7 +18,7 @@ use super::dispatcher::Dispatcher;
 use super::handler::{Ack, Handler};
 use super::lease::Lease;
 use crate::link::Session;
-use crate::message::ReceivedMessage;
+use crate::message::{ReceivedMessage, now_ms};
 use crate::raw::Payload;
 use crate::trace::{Outcome, TracedGroup};
 
@@ -140,6 +140,13 @@ pub(super) async fn work<H: Handler>(
                 messages.drain(turn.key);
                 turn.source.session.connection.close();
                 break;
+            }
+            // It may have waited here for longer than it lives.
+            if let Some(ttl_ms) = turn.expires
+                && message.is_over(ttl_ms, now_ms())
+            {
+                handled.push((message, Ack::Done));
+                continue;
             }
             let traced = group.begin(&message, message.attempts());
             let ack = {

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use castmq_protocol::native::request::ANY_QUEUE;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -239,7 +240,11 @@ impl Lane {
                 let mut batcher = queue.batcher.lock();
                 batcher.flush(|batch| send(target, queue.id, batch, left));
             }
-            return send_one(target, queue.id, inflight, left);
+            let id = match inflight.message.leaves_choice() {
+                true => ANY_QUEUE,
+                false => queue.id,
+            };
+            return send_one(target, id, inflight, left);
         }
         let mut batcher = queue.batcher.lock();
         queue.gathers.store(true, Ordering::Release);

@@ -146,6 +146,14 @@ impl FakeCluster {
         });
     }
 
+    /// Stores a message with these encoded properties.
+    pub(crate) fn store_one(&self, broker: &str, topic: &str, body: &str, properties: &str) {
+        self.with(broker, |broker| {
+            broker.append(topic, QueueId(0), body.as_bytes(), properties.as_bytes(), 0);
+            broker.deliver();
+        });
+    }
+
     /// Bodies of a queue.
     pub(crate) fn bodies(&self, broker: &str, topic: &str, queue: usize) -> Vec<String> {
         self.with(broker, |broker| {

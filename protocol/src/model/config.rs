@@ -8,6 +8,14 @@ use thiserror::Error;
 
 use super::{Assignment, AssignmentError, DelayLevels, DelayLevelsError};
 
+use super::expiration::{TTL_ATTRIBUTE, parse_ttl_ms};
+
+/// The topic attribute that says what messages are for (RocketMQ `TopicMessageType`).
+pub const TYPE_ATTRIBUTE: &str = "message.type";
+
+/// The value of [`TYPE_ATTRIBUTE`] that has each queue take messages of one priority.
+pub const PRIORITY_TYPE: &str = "PRIORITY";
+
 /// Permission bits of a topic (RocketMQ `PermName`).
 pub mod permission {
     /// Consumers may read.
@@ -77,6 +85,17 @@ impl TopicConfig {
             Some("off") | None => Some(false),
             Some(_) => None,
         }
+    }
+
+    /// Milliseconds after which its messages expire, from [`TTL_ATTRIBUTE`].
+    pub fn ttl_ms(&self) -> Option<u64> {
+        parse_ttl_ms(self.attributes.get(TTL_ATTRIBUTE)?)
+    }
+
+    /// Whether its queues are those of priorities, by [`TYPE_ATTRIBUTE`].
+    pub fn is_by_priority(&self) -> bool {
+        let message_type = self.attributes.get(TYPE_ATTRIBUTE);
+        message_type.is_some_and(|message_type| message_type == PRIORITY_TYPE)
     }
 
     /// Queues that exist at all: those that can be read and those that can be written.

@@ -3,6 +3,7 @@
 mod assignment;
 mod config;
 mod delay;
+mod expiration;
 mod name;
 mod position;
 mod properties;
@@ -11,9 +12,11 @@ mod tag;
 
 pub use assignment::{Assignment, AssignmentError};
 pub use config::{
-    GroupConfig, GroupConfigError, TopicConfig, group_attributes, permission, topic_attributes,
+    GroupConfig, GroupConfigError, PRIORITY_TYPE, TYPE_ATTRIBUTE, TopicConfig, group_attributes,
+    permission, topic_attributes,
 };
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
+pub use expiration::{TTL_ATTRIBUTE, expires_at_ms, parse_ttl_ms};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,
     NameError, RETRY_PREFIX, TopicName,

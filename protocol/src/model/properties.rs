@@ -64,6 +64,10 @@ pub mod keys {
     pub const MESSAGE_TYPE_REPLY: &str = "reply";
     /// When a broker passed a reply on, in milliseconds since the epoch.
     pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+    /// When the message expires, in milliseconds since the epoch. CastMQ's own.
+    pub const EXPIRES_AT: &str = "EXPIRES_AT";
+    /// The message's priority in its topic, 0 lowest.
+    pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     /// W3C trace context.
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
 }

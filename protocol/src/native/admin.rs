@@ -244,6 +244,8 @@ pub struct BrokerDetails {
     pub rss_bytes: u64,
     /// The part of resident memory that is pages of mapped files, in bytes.
     pub rss_file_bytes: u64,
+    /// Messages passed over since it was ready because they had expired, once for each reader.
+    pub messages_expired: u64,
 }
 
 /// A connection.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::AdminRequest;
 use super::hello::Hello;
+pub use super::pop_order::PopOrder;
 use super::route::RegisterBroker;
 use crate::model::{PhysicalOffset, QueueId, QueueOffset};
 
@@ -398,10 +399,10 @@ pub struct Pop {
     pub from: StartFrom,
     /// Which messages.
     pub filter: Filter,
-    /// In order: while a message of a queue is out nobody gets another one of that queue.
-    pub ordered: bool,
-    /// Names an ordered pop. Repeated under the same name, because its answer was lost, it gets the messages again that are
-    /// still out.
+    /// In what order, the same for all consumers of the group.
+    pub order: PopOrder,
+    /// Names a pop in [`PopOrder::Queue`]. Repeated under the same name, because its answer was lost, it gets the messages
+    /// again that are still out.
     pub attempt_id: Option<u64>,
 }
 

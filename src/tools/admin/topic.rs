@@ -1,6 +1,11 @@
 //! `castmq admin topic`.
 
-use castmq_client::model::{TopicConfig, permission, system_topics, topic_attributes};
+use std::collections::BTreeMap;
+
+use castmq_client::model::{
+    PRIORITY_TYPE, TTL_ATTRIBUTE, TYPE_ATTRIBUTE, TopicConfig, permission, system_topics,
+    topic_attributes,
+};
 use castmq_client::raw::admin::TopicDetails;
 use castmq_client::{Error, ErrorCode};
 use clap::{Args, Subcommand, ValueEnum};
@@ -58,7 +63,13 @@ pub(super) struct CreateFlags {
     /// Whether clients trace its messages, for `castmq admin trace`.
     #[arg(long, value_enum)]
     trace: Option<Switch>,
-    /// Change it when it is there already.
+    /// Each queue takes messages of one priority, or of a few, and consumers get those of higher queues first.
+    #[arg(long)]
+    by_priority: bool,
+    /// Messages expire this long after they were stored: nobody gets them any more.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_length_ms)]
+    ttl: Option<u64>,
+    /// Change it when it is there already; what is not said is as for a new one.
     #[arg(long)]
     update: bool,
     /// Only on this broker.
@@ -148,6 +159,7 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
         read_queues: flags.read_queues.unwrap_or(flags.queues),
         permission: flags.permission.bits(),
         order: flags.order,
+        attributes: attributes(flags),
         ..TopicConfig::with_queues(flags.queues)
     };
     if let Some(trace) = flags.trace {
@@ -177,6 +189,16 @@ async fn set(flags: &SetFlags, cluster: &Cluster, as_json: bool) -> Result<(), T
     let (set, end) = answers.settle();
     report("topic", &flags.topic, "set", &set, as_json)?;
     end
+}
+
+/// Attributes, as brokers keep them.
+fn attributes(flags: &CreateFlags) -> BTreeMap<String, String> {
+    let ttl = flags.ttl.map(|ttl_ms| (TTL_ATTRIBUTE, ttl_ms.to_string()));
+    let by_priority = (TYPE_ATTRIBUTE, PRIORITY_TYPE.to_owned());
+    let set = ttl
+        .into_iter()
+        .chain(flags.by_priority.then_some(by_priority));
+    set.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn delete(
@@ -247,7 +269,7 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
         right("WRITE QUEUES"),
         left("PERMISSION"),
         left("ORDER"),
-        left("TRACE"),
+        left("ATTRIBUTES"),
         right("MESSAGES"),
     ]);
     for (broker, details) in found {
@@ -262,15 +284,23 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
             config.write_queues.to_string(),
             letters(config.permission),
             if config.order { "yes" } else { "no" }.to_owned(),
-            match config.traces() {
-                Some(true) => "on",
-                _ => "off",
-            }
-            .to_owned(),
+            listed(&config.attributes),
             messages.to_string(),
         ]);
     }
     table
+}
+
+/// Attributes, in one cell.
+fn listed(attributes: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = attributes
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    match pairs.is_empty() {
+        true => "-".to_owned(),
+        false => pairs.join(","),
+    }
 }
 
 fn queues(found: &[(&Broker, TopicDetails)]) -> Table {

@@ -19,6 +19,8 @@ pub(super) struct Wishes {
     deliver_at_ms: i64,
     /// Whether it is a half message.
     is_half: bool,
+    /// 0 lowest.
+    pub(super) priority: u8,
 }
 
 impl Wishes {
@@ -40,19 +42,22 @@ impl Wishes {
                 TransactionPhase::Prepare => TransactionPhase::Prepare,
                 _ => TransactionPhase::None,
             },
+            priority: extras.priority,
             ..SendExtras::default()
         };
         if *extras != plain {
             return Err(Refusal::never(
                 ErrorCode::NotSupported,
-                "priority, producer sequences and trace context are not supported by this broker yet",
+                "producer sequences and trace context are not supported by this broker yet",
             ));
         }
+        priority::check(extras.priority)?;
         Ok(Self {
             reconsume_times: i32::try_from(extras.reconsume_times).unwrap_or(i32::MAX),
             delay_level: extras.delay_level,
             deliver_at_ms: extras.deliver_at_ms,
             is_half: extras.transaction == TransactionPhase::Prepare,
+            priority: extras.priority,
         })
     }
 }
