@@ -50,6 +50,9 @@ pub mod keys {
     pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Messages with one value of this stay in order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// A producer's id, the number it gave the send, and how far below all are settled. The broker writes it: what a
+    /// client puts there is replaced, and means nothing without it.
+    pub const PRODUCER_SEQUENCE: &str = "PSEQ";
     /// W3C trace context.
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
 }

@@ -73,6 +73,8 @@ pub enum ErrorCode {
     ReceiptUnknown,
     /// The message is acknowledged, or a dead letter: nothing can be changed any more.
     MessageSettled,
+    /// Whether the producer's sequence is stored is not known any more: it is too far behind the newest.
+    SequenceForgotten,
 }
 
 /// Whether the request may be sent again.
