@@ -21,13 +21,14 @@ use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
 use crate::metadata::{Metadata, MetadataError};
+use crate::sequences::{ProducerLimits, Sequences};
 use crate::unseen::Unseen;
 
 pub mod check;
 mod opening;
 mod records;
 
-use self::opening::{Opened, dispatch_all};
+use self::opening::{Notes, Opened, dispatch_all};
 pub use self::records::{Records, index_keys};
 
 /// Where a store is and how it is laid out.
@@ -59,6 +60,8 @@ pub struct StoreOptions {
     pub metadata_cache_bytes: u64,
     /// How long messages in the schedule topic wait.
     pub delays: DelayLevels,
+    /// What is remembered of producers that number their sends.
+    pub producers: ProducerLimits,
     /// Whether recovery compares bodies with their check sums.
     pub verify_bodies: bool,
     /// Whether what recovery found is made durable before anybody sees it.
@@ -132,6 +135,8 @@ pub struct Store {
     pub metadata: Metadata,
     /// What the log says of messages that nobody sees yet.
     pub unseen: Unseen,
+    /// Which numbered sends are stored.
+    pub sequences: Sequences,
     options: StoreOptions,
     checkpoint: Checkpoint,
     /// The log was durable up to here: noted apart from the rest, which is locked while the disk is waited for.
@@ -147,6 +152,8 @@ pub struct Store {
 pub struct CheckpointRound {
     dispatched: PhysicalOffset,
     store_ms: i64,
+    /// Notes of records below are saved.
+    noted: PhysicalOffset,
     queues: SyncRound,
 }
 
@@ -221,10 +228,13 @@ impl Store {
         store_ms: i64,
     ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
-        self.unseen.save(&self.metadata, self.log.flushed())?;
+        let noted = self.log.flushed();
+        self.unseen.save(&self.metadata, noted)?;
+        self.sequences.save(&self.metadata, noted)?;
         Ok(CheckpointRound {
             dispatched,
             store_ms,
+            noted,
             queues: self.queues.begin_sync(),
         })
     }
@@ -237,19 +247,18 @@ impl Store {
         if let Some(index) = &self.index {
             index.sync()?;
         }
-        self.finish_checkpoint(round.dispatched, round.store_ms)?;
+        self.finish_checkpoint(round)?;
         Ok(true)
     }
 
-    fn finish_checkpoint(
-        &self,
-        dispatched: PhysicalOffset,
-        store_ms: i64,
-    ) -> Result<(), StoreError> {
+    fn finish_checkpoint(&self, round: &CheckpointRound) -> Result<(), StoreError> {
         let durable = self.log.flushed();
-        let point = self.queues.durable_physical(dispatched).min(durable);
+        // More may be durable by now, but what its records say is not saved.
+        let point = self.queues.durable_physical(round.dispatched).min(round.noted);
         let mut progress = self.progress.lock();
-        progress.passed.push_back((dispatched, store_ms));
+        progress
+            .passed
+            .push_back((round.dispatched, round.store_ms));
         while let Some((_, time)) = progress.passed.pop_front_if(|(place, _)| *place <= point) {
             progress.saved.log_timestamp_ms = progress.saved.log_timestamp_ms.max(time);
             progress.saved.queues_timestamp_ms = progress.saved.log_timestamp_ms;
@@ -334,7 +343,10 @@ impl Store {
         let (_, store_ms) = dispatch_all(
             &self.log,
             &self.queues,
-            &self.unseen,
+            Notes {
+                unseen: &self.unseen,
+                sequences: &self.sequences,
+            },
             &self.options.delays,
             dispatched,
         )?;
