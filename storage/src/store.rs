@@ -254,7 +254,10 @@ impl Store {
     fn finish_checkpoint(&self, round: &CheckpointRound) -> Result<(), StoreError> {
         let durable = self.log.flushed();
         // More may be durable by now, but what its records say is not saved.
-        let point = self.queues.durable_physical(round.dispatched).min(round.noted);
+        let point = self
+            .queues
+            .durable_physical(round.dispatched)
+            .min(round.noted);
         let mut progress = self.progress.lock();
         progress
             .passed

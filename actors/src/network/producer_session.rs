@@ -1,11 +1,11 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 //!
-//! - `waiting`: messages that are stored elsewhere first.
+//! - `collected`: the batch while it grows. `waiting`: messages that are stored elsewhere first.
 
+mod collected;
 mod waiting;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
 
@@ -17,9 +17,10 @@ use castmq_protocol::native::request::{
 };
 use castmq_protocol::native::response::{BatchSent, Sent};
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Request, Response};
-use castmq_protocol::record::{batch, body_crc};
+use castmq_protocol::record::{SendNumber, batch, body_crc};
 use serde::Serialize;
 
+use self::collected::{Collected, Payload, check_count};
 use self::waiting::Wishes;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::ensure_topic;
@@ -29,7 +30,7 @@ use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
 use crate::delivery::producers::ProducerId;
 use crate::storage::append::{
-    AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
+    AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
 use crate::storage::log_writer::LogWriter;
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
@@ -159,14 +160,21 @@ impl ProducerSession {
         self.check_sizes(properties, body)?;
         let start = payload.start;
         let middle = start + send.properties_bytes;
-        let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
+        let (mut topic_id, mut queue, mut moved) = (topic.id, queue, None);
         if wishes.waits() {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
             if let Some(waiting) = self.redirect(&wishes, topic, real, properties)? {
                 (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
-                at = batch.rewrite(&waiting.properties);
+                moved = Some(waiting.properties);
             }
         }
+        let at = match (&moved, wishes.number) {
+            (None, None) => start..middle,
+            (Some(moved), None) => batch.rewrite(moved),
+            (moved, Some(number)) => {
+                batch.rewrite_numbered(number, moved.as_deref().unwrap_or(properties))?
+            }
+        };
         batch.messages.push(AppendMessage {
             flag: send.flag,
             properties: at,
@@ -179,9 +187,20 @@ impl ProducerSession {
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
+            extras: self.extras(wishes.number),
             ..AppendRequest::new(correlation, topic_id, queue)
         });
         Ok(())
+    }
+
+    fn extras(&self, number: Option<SendNumber>) -> Option<Box<AppendExtras>> {
+        number.map(|number| {
+            Box::new(AppendExtras {
+                born_host: self.connection.peer(),
+                prepared_transaction_offset: 0,
+                number: Some(number),
+            })
+        })
     }
 
     /// The queue of a message that may go to any, when it is not the log-writer that chooses.
@@ -212,6 +231,10 @@ impl ProducerSession {
         let collected = self.collect_elements(payload, batch);
         let messages = batch.messages.len() - first;
         let checked = collected.and_then(|()| check_count(messages, send.messages));
+        let checked = checked.and_then(|()| match wishes.number {
+            Some(number) => batch.number(number, first, payload),
+            None => Ok(()),
+        });
         if let Err(refusal) = checked {
             batch.messages.truncate(first);
             return Err(refusal);
@@ -224,6 +247,7 @@ impl ProducerSession {
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
+            extras: self.extras(wishes.number),
             ..AppendRequest::new(correlation, topic.id, queue)
         });
         Ok(())
@@ -353,49 +377,6 @@ impl ProducerSession {
             ),
         }
     }
-}
-
-/// A frame's payload and where it begins in the buffer of all frames.
-#[derive(Debug, Clone, Copy)]
-struct Payload<'a> {
-    bytes: &'a [u8],
-    start: u32,
-}
-
-/// A batch that grows.
-#[derive(Debug, Default)]
-struct Collected {
-    requests: Vec<AppendRequest>,
-    messages: Vec<AppendMessage>,
-    /// Bytes of the frames.
-    buffer_bytes: usize,
-    /// See [`AppendBatch::rewritten`].
-    rewritten: Vec<u8>,
-}
-
-impl Collected {
-    /// Keeps properties that are not those of a frame, and says where they are.
-    fn rewrite(&mut self, properties: &[u8]) -> Range<u32> {
-        let start = (self.buffer_bytes + self.rewritten.len()) as u32;
-        self.rewritten.extend_from_slice(properties);
-        start..start + properties.len() as u32
-    }
-}
-
-fn check_count(found: usize, announced: u32) -> Result<(), Refusal> {
-    if found == 0 {
-        return Err(Refusal::never(
-            ErrorCode::InvalidRequest,
-            batch::BatchError::Empty.to_string(),
-        ));
-    }
-    if found != announced as usize {
-        return Err(Refusal::never(
-            ErrorCode::InvalidRequest,
-            format!("the batch has {found} messages and announces {announced}"),
-        ));
-    }
-    Ok(())
 }
 
 fn sent(stored: &Stored) -> Response {

@@ -56,6 +56,7 @@ impl PutBatch {
             extras: Some(Box::new(AppendExtras {
                 born_host: put.born_host,
                 prepared_transaction_offset: put.prepared_transaction_offset,
+                number: None,
             })),
             ..AppendRequest::new(correlation, put.topic, put.queue)
         });

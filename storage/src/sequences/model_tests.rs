@@ -57,7 +57,8 @@ struct Known {
 
 impl Known {
     fn floor(&self) -> u64 {
-        self.settled_below.max(self.newest.saturating_sub(WIDTH - 1))
+        self.settled_below
+            .max(self.newest.saturating_sub(WIDTH - 1))
     }
 }
 
@@ -122,7 +123,12 @@ fn limits() -> ProducerLimits {
 /// A start: what was durable is saved, the rest is found in the log.
 fn restart(table: &mut Table, naive: &Naive, unsaved: usize) -> Table {
     let saved = naive.log.len().saturating_sub(unsaved);
-    let durable = PhysicalOffset(naive.log.get(saved).map_or(u64::MAX, |s| s.place.physical.0));
+    let durable = PhysicalOffset(
+        naive
+            .log
+            .get(saved)
+            .map_or(u64::MAX, |s| s.place.physical.0),
+    );
     let mut again = Table::new(limits());
     let windows = naive.producers.keys().filter_map(|id| {
         let value = table.encode(*id, durable)?;

@@ -135,7 +135,10 @@ impl Table {
 
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.producers.values().map(|known| known.window.len()).sum()
+        self.producers
+            .values()
+            .map(|known| known.window.len())
+            .sum()
     }
 
     /// What is known of a send that is about to be stored.

@@ -55,10 +55,7 @@ fn what_is_settled_is_not_kept_and_not_known_any_more() {
     assert_eq!(table.look(&number(1, 101, 99), 0), Look::New);
     assert_eq!(table.remembered(), 2);
     let floor = 99;
-    assert_eq!(
-        table.look(&number(1, 98, 98), 0),
-        Look::Forgotten { floor }
-    );
+    assert_eq!(table.look(&number(1, 98, 98), 0), Look::Forgotten { floor });
     assert_eq!(table.look(&number(1, 99, 1), 0), Look::Stored(at(99)));
 }
 
@@ -84,7 +81,10 @@ fn when_too_much_is_remembered_the_one_who_has_much_forgets() {
     let mut table = table(limits, 300);
     for id in 2..20 {
         table.note(&send(number(id, 1, 1), 1000 + id, 0));
-        assert_eq!(table.look(&number(id, 1, 1), 0), Look::Stored(at(1000 + id)));
+        assert_eq!(
+            table.look(&number(id, 1, 1), 0),
+            Look::Stored(at(1000 + id))
+        );
     }
     assert_eq!(table.remembered(), 118);
     for sequence in 301..400 {

@@ -37,7 +37,9 @@ impl Window {
 
     /// What is stored, by sequence.
     pub fn stored(&self) -> impl Iterator<Item = (u64, Place)> + '_ {
-        self.stored.iter().map(|(sequence, place)| (*sequence, *place))
+        self.stored
+            .iter()
+            .map(|(sequence, place)| (*sequence, *place))
     }
 
     /// How many sends it has.

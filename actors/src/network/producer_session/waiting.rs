@@ -3,6 +3,7 @@
 use castmq_protocol::model::{keys, replace_properties};
 use castmq_protocol::native::request::{EndTransaction, TransactionPhase};
 use castmq_protocol::native::response::PUSH;
+use castmq_protocol::record::SendNumber;
 
 use super::*;
 use crate::delivery::producers::Check;
@@ -21,6 +22,8 @@ pub(super) struct Wishes {
     deliver_at_ms: i64,
     /// Whether it is a half message.
     is_half: bool,
+    /// What tells it from its producer's others, when it has to be stored once.
+    pub(super) number: Option<SendNumber>,
 }
 
 impl Wishes {
@@ -42,12 +45,15 @@ impl Wishes {
                 TransactionPhase::Prepare => TransactionPhase::Prepare,
                 _ => TransactionPhase::None,
             },
+            producer_id: extras.producer_id,
+            producer_sequence: extras.producer_sequence,
+            settled_below: extras.settled_below,
             ..SendExtras::default()
         };
         if *extras != plain {
             return Err(Refusal::never(
                 ErrorCode::NotSupported,
-                "priority, producer sequences and trace context are not supported by this broker yet",
+                "priority and trace context are not supported by this broker yet",
             ));
         }
         Ok(Self {
@@ -55,7 +61,25 @@ impl Wishes {
             delay_level: extras.delay_level,
             deliver_at_ms: extras.deliver_at_ms,
             is_half: extras.transaction == TransactionPhase::Prepare,
+            number: number(extras)?,
         })
+    }
+}
+
+fn number(extras: &SendExtras) -> Result<Option<SendNumber>, Refusal> {
+    let (producer_id, sequence) = (extras.producer_id, extras.producer_sequence);
+    let settled_below = extras.settled_below.min(sequence);
+    match (producer_id, sequence) {
+        (0, 0) if extras.settled_below == 0 => Ok(None),
+        (0, _) | (_, 0) => Err(Refusal::never(
+            ErrorCode::InvalidRequest,
+            "a producer that numbers its sends has an id and counts from 1: neither may be 0",
+        )),
+        _ => Ok(Some(SendNumber {
+            producer_id,
+            sequence,
+            settled_below,
+        })),
     }
 }
 
