@@ -19,7 +19,7 @@ use castmq_client::{Error, Result};
 use castmq_protocol::record::RecordView;
 use castmq_protocol::record::batch::Element;
 
-use self::numbered::Numbered;
+pub use self::numbered::Numbered;
 use super::history::{History, Id, Place, Stored};
 
 /// What is sent, and where to.

@@ -1,6 +1,6 @@
 //! Producers that number their sends, and send again what they heard nothing of, over the next connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use castmq_client::model::QueueId;
 use castmq_client::raw::Reply;
@@ -38,6 +38,12 @@ impl Numbered {
     pub fn unsettled(&self) -> usize {
         let producers = self.producers.values();
         producers.map(|producer| producer.unsettled.len()).sum()
+    }
+
+    /// Their numbers in the history.
+    pub fn ids(&self) -> BTreeSet<u32> {
+        let producers = self.producers.values();
+        producers.map(|producer| producer.number).collect()
     }
 
     /// All connections are gone.
