@@ -44,7 +44,7 @@ async fn bodies(node: &Node) -> Vec<String> {
     sent.expect("it is stored");
     let mut consumer = reader(&client, TOPIC).await;
     let mut bodies = Vec::new();
-    while bodies.last() != Some(&last) {
+    while !bodies.contains(&last) {
         let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
         for message in messages {
             let body = message.body().expect("a body").to_vec();
