@@ -77,6 +77,14 @@ impl Numbered {
     }
 }
 
+/// Some messages have so many that a broker is often killed while it writes them.
+fn properties(sequence: u64) -> String {
+    match sequence % 4 {
+        0 => format!("PADDING\x01{}\x02", ".".repeat(16_000)),
+        _ => String::new(),
+    }
+}
+
 impl Traffic {
     /// Sends over one connection until it ends or the traffic is over: first what a connection before left, then new
     /// messages, unless the traffic is over already.
@@ -149,6 +157,7 @@ impl Traffic {
         let Pending { place, bodies, .. } = &producer.unsettled[&sequence];
         let queue = QueueId(place.queue);
         if let [body] = &bodies[..] {
+            let properties = properties(sequence);
             let send = Send {
                 topic: place.topic,
                 queue,
@@ -156,10 +165,10 @@ impl Traffic {
                 flag: 0,
                 sys_flag: 0,
                 born_timestamp_ms: 0,
-                properties_bytes: 0,
+                properties_bytes: properties.len() as u32,
                 extras,
             };
-            let payload = Payload::new(b"", Bytes::from(body.clone()));
+            let payload = Payload::new(properties.as_bytes(), Bytes::from(body.clone()));
             return connection.request(Request::Send(send), payload);
         }
         let mut payload = BytesMut::new();
