@@ -1,5 +1,8 @@
 //! What the log says of sends and moved messages is saved before a start stops looking at it.
 
+// A failed step fails the test, in helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
