@@ -299,3 +299,90 @@ fn transactions_beside_plain_sends() {
         stop(node).await;
     });
 }
+
+/// Sends messages one by one, many at once, numbered or not; returns the seconds.
+async fn seconds_of_sends(
+    connection: &Rc<Connection>,
+    numbers: Option<(u64, Rc<Cell<u64>>)>,
+) -> f64 {
+    let began = Instant::now();
+    let lanes: Vec<_> = (0..IN_FLIGHT)
+        .map(|_| {
+            let (connection, numbers) = (connection.clone(), numbers.clone());
+            actix_rt::spawn(async move {
+                for _ in 0..SENDS / IN_FLIGHT {
+                    let extras = numbers.as_ref().map(|(id, next)| {
+                        let sequence = next.replace(next.get() + 1);
+                        // Requests are answered in their order: what is further back than all lanes is settled.
+                        let settled_below = sequence.saturating_sub(IN_FLIGHT as u64).max(1);
+                        Box::new(SendExtras {
+                            producer_id: *id,
+                            producer_sequence: sequence,
+                            settled_below,
+                            ..SendExtras::default()
+                        })
+                    });
+                    let request = Request::Send(Send {
+                        topic: 0,
+                        queue: ANY_QUEUE,
+                        flags: 0,
+                        flag: 0,
+                        sys_flag: 0,
+                        born_timestamp_ms: 1,
+                        properties_bytes: 0,
+                        extras,
+                    });
+                    let payload = Payload::new(b"", vec![b'x'; 128].into());
+                    let answer = connection.request(request, payload).await;
+                    match answer.expect("an answer").header.response {
+                        Response::Sent(_) => {}
+                        other => panic!("a send is answered with {other:?}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for lane in lanes {
+        lane.await.expect("no lane panics");
+    }
+    began.elapsed().as_secs_f64()
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn numbered_sends_beside_plain_sends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = settings(folder.path());
+        settings.store.commit_log_segment_bytes = 256 << 20;
+        let node = start(&settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let connection = open(&address, Role::Producer, "numbers").await;
+        let connection = Rc::new(connection.expect("a connection"));
+        let announce = Request::AnnounceTopic {
+            alias: 0,
+            topic: "orders".to_owned(),
+        };
+        let announced = connection.request(announce, Payload::none()).await;
+        announced.expect("it is announced");
+        let next = Rc::new(Cell::new(1));
+        let mut ratios = Vec::new();
+        for _ in 0..ROUNDS {
+            let plain = seconds_of_sends(&connection, None).await;
+            let numbers = Some((fastrand::u64(1..), next.clone()));
+            let numbered = seconds_of_sends(&connection, numbers).await;
+            println!(
+                "{:.0} sends a second, {:.0} numbered",
+                SENDS as f64 / plain,
+                SENDS as f64 / numbered
+            );
+            ratios.push(numbered / plain);
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!(
+            "a numbered send takes {:.2} times a plain one",
+            ratios[ROUNDS / 2]
+        );
+        stop(node).await;
+    });
+}

@@ -177,6 +177,14 @@ pub enum Error {
         /// What it would have.
         property: &'static str,
     },
+    /// An idempotent producer has sent as many messages behind one that is still on its way as it may.
+    #[error(
+        "{limit} messages were sent behind one that is not acknowledged yet, which is the limit of an idempotent producer: wait with `ready`"
+    )]
+    TooFarAhead {
+        /// The limit, in messages.
+        limit: usize,
+    },
     /// It was closed before.
     #[error("the {what} is closed")]
     Closed {
@@ -228,7 +236,10 @@ impl Error {
             }
         };
         match self {
-            Self::Connect { .. } | Self::BufferFull { .. } | Self::NoQueue { .. } => Retry::Safe,
+            Self::Connect { .. }
+            | Self::BufferFull { .. }
+            | Self::TooFarAhead { .. }
+            | Self::NoQueue { .. } => Retry::Safe,
             Self::Disconnected { written, .. } | Self::Timeout { written, .. } => unless(*written),
             Self::Refused { failure, .. } => failure.retry,
             Self::Protocol { .. } | Self::NoReply { .. } => Retry::MayDuplicate,

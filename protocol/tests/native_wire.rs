@@ -55,6 +55,7 @@ fn requests() -> Vec<Request> {
             span_id: [0xCD; 8],
             flags: 1,
         }),
+        settled_below: 4,
     };
     let send = Send {
         topic: 1,

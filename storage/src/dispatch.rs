@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::halves::{Half, marked_offsets};
+use crate::sequences::{SendWalk, StoredSend};
 
 /// Why a record could not be dispatched. The dispatcher stays in front of it.
 #[derive(Debug, Error)]
@@ -90,6 +91,8 @@ pub struct Dispatch {
     position: PhysicalOffset,
     last_store_timestamp_ms: i64,
     met: Vec<Met>,
+    /// Finds numbered sends, where nobody knows them yet.
+    sends: Option<SendWalk>,
     slots: Slots,
 }
 
@@ -108,8 +111,15 @@ impl Dispatch {
             position: from,
             last_store_timestamp_ms: 0,
             met: Vec::new(),
+            sends: None,
             slots: Slots::default(),
         }
+    }
+
+    /// Finds numbered sends, too: whoever stores them knows them already, so that only a start has to.
+    pub fn finding_sends(mut self) -> Self {
+        self.sends = Some(SendWalk::default());
+        self
     }
 
     /// Where the next record to dispatch begins.
@@ -125,6 +135,11 @@ impl Dispatch {
     /// What was met since this was last called.
     pub fn take_met(&mut self) -> Vec<Met> {
         std::mem::take(&mut self.met)
+    }
+
+    /// Numbered sends that were found since this was last called.
+    pub fn take_sends(&mut self) -> Vec<StoredSend> {
+        self.sends.as_mut().map(SendWalk::take).unwrap_or_default()
     }
 
     /// Dispatches what lies below `end`, but stops after about `max_bytes`. Tells `touched` of each queue that got
@@ -200,6 +215,9 @@ impl Dispatch {
                     step(bytes).map_err(|source| DispatchError::Record { offset, source })?;
                 match found {
                     Step::Record(record) => {
+                        if let Some(sends) = &mut self.sends {
+                            sends.pass(offset, &record);
+                        }
                         self.find_place(&record, done)?;
                         self.last_store_timestamp_ms = record.store_timestamp_ms();
                         self.position = offset + record.total_bytes() as u64;

@@ -15,6 +15,7 @@
 //! - [`metadata`]: topics, groups, offsets and key-values, in sled.
 //! - [`moved`]: how far messages that wait elsewhere were moved to their topics.
 //! - [`unseen`]: all that whoever dispatches notes: messages that nobody sees yet, moved or half, and those that expire.
+//! - [`sequences`]: which sends of producers that number them are stored.
 //! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
 //! - [`timer`]: messages that wait for a time.
 //!
@@ -34,6 +35,7 @@ pub mod lock;
 pub mod metadata;
 pub mod moved;
 pub mod retention;
+pub mod sequences;
 pub mod store;
 pub mod timer;
 pub mod unseen;

@@ -21,13 +21,14 @@ use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
 use crate::metadata::{Metadata, MetadataError};
+use crate::sequences::{ProducerLimits, Sequences};
 use crate::unseen::Unseen;
 
 pub mod check;
 mod opening;
 mod records;
 
-use self::opening::{Opened, dispatch_all};
+use self::opening::{Notes, Opened, dispatch_all};
 pub use self::records::{Records, index_keys};
 
 /// Where a store is and how it is laid out.
@@ -59,6 +60,8 @@ pub struct StoreOptions {
     pub metadata_cache_bytes: u64,
     /// How long messages in the schedule topic wait.
     pub delays: DelayLevels,
+    /// What is remembered of producers that number their sends.
+    pub producers: ProducerLimits,
     /// Whether recovery compares bodies with their check sums.
     pub verify_bodies: bool,
     /// Whether what recovery found is made durable before anybody sees it.
@@ -132,6 +135,8 @@ pub struct Store {
     pub metadata: Metadata,
     /// What the log says of messages that nobody sees yet.
     pub unseen: Unseen,
+    /// Which numbered sends are stored.
+    pub sequences: Sequences,
     options: StoreOptions,
     checkpoint: Checkpoint,
     /// The log was durable up to here: noted apart from the rest, which is locked while the disk is waited for.
@@ -223,11 +228,13 @@ impl Store {
         store_ms: i64,
     ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
-        let unsaved = self.unseen.save(&self.metadata, self.log.flushed())?;
+        let durable = self.log.flushed();
+        let unsaved = self.unseen.save(&self.metadata, durable)?;
+        self.sequences.save(&self.metadata, durable)?;
         Ok(CheckpointRound {
             dispatched,
             // More may be durable when the round is over; what was noted of that is not saved.
-            noted: unsaved.unwrap_or(dispatched),
+            noted: unsaved.map_or(durable, |from| from.min(durable)),
             store_ms,
             queues: self.queues.begin_sync(),
         })
@@ -343,7 +350,10 @@ impl Store {
         let (_, store_ms) = dispatch_all(
             &self.log,
             &self.queues,
-            &self.unseen,
+            Notes {
+                unseen: &self.unseen,
+                sequences: &self.sequences,
+            },
             &self.options.delays,
             dispatched,
         )?;

@@ -32,6 +32,7 @@ fn options(metadata: &Path) -> StoreOptions {
         index_entries: 10,
         metadata_cache_bytes: 1 << 20,
         delays: Default::default(),
+        producers: Default::default(),
         verify_bodies: true,
         is_sync_flush: false,
         repair: false,

@@ -39,6 +39,7 @@ fn options(root: &Path) -> StoreOptions {
         index_entries: 100,
         metadata_cache_bytes: 1 << 20,
         delays: Default::default(),
+        producers: Default::default(),
         verify_bodies: true,
         is_sync_flush: false,
         repair: false,

@@ -1,4 +1,8 @@
 //! Producers that keep many requests under way, a consumer that commits, and reading everything back.
+//!
+//! - `numbered`: producers that send again what they heard nothing of.
+
+mod numbered;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +19,7 @@ use castmq_client::{Error, Result};
 use castmq_protocol::record::RecordView;
 use castmq_protocol::record::batch::Element;
 
+pub use self::numbered::Numbered;
 use super::history::{History, Id, Place, Stored};
 
 /// What is sent, and where to.
@@ -28,6 +33,7 @@ pub struct Traffic {
     pub max_body_bytes: usize,
     pub history: RefCell<History>,
     pub progress: RefCell<Progress>,
+    pub numbered: RefCell<Numbered>,
     next_producer: Cell<u32>,
     is_slow: Cell<bool>,
     /// Whether a message that is stored and perhaps not durable counts as acknowledged.
@@ -53,6 +59,7 @@ impl Traffic {
             max_body_bytes: 1200,
             history: RefCell::default(),
             progress: RefCell::default(),
+            numbered: RefCell::default(),
             next_producer: Cell::new(0),
             is_slow: Cell::new(false),
             counts_late: Cell::new(true),

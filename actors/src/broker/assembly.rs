@@ -10,6 +10,7 @@ use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
 use castmq_storage::disk::Disk;
+use castmq_storage::sequences::ProducerLimits;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
@@ -143,6 +144,11 @@ pub fn store_options(settings: &Settings) -> StoreOptions {
         metadata_cache_bytes: store.metadata_cache_bytes,
         // Whoever starts a broker is told what is wrong with them.
         delays: settings.broker.delay_levels.parse().unwrap_or_default(),
+        producers: ProducerLimits {
+            max_producers: settings.broker.idempotent_producers_max as usize,
+            expiry_ms: settings.broker.idempotent_producer_expiry_ms,
+            ..ProducerLimits::default()
+        },
         verify_bodies: store.verify_crc_on_recovery,
         is_sync_flush: store.flush == Flush::Sync,
         repair: false,

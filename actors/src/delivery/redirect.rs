@@ -128,14 +128,15 @@ pub(crate) fn real_place(
     Ok((topic, queue))
 }
 
-fn check_length(properties: &[u8]) -> Result<(), Refusal> {
+/// Whether a record can hold a message's properties with what the broker adds.
+pub(crate) fn check_length(properties: &[u8]) -> Result<(), Refusal> {
     if properties.len() <= MAX_PROPERTIES_BYTES {
         return Ok(());
     }
     Err(Refusal::never(
         ErrorCode::PropertiesTooLarge,
         format!(
-            "properties of {} bytes, with those that say where the message belongs, are longer than the limit of {MAX_PROPERTIES_BYTES}: send fewer or shorter ones",
+            "properties of {} bytes, with those that the broker adds, are longer than the limit of {MAX_PROPERTIES_BYTES}: send fewer or shorter ones",
             properties.len()
         ),
     ))

@@ -1,16 +1,16 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 //!
-//! - `waiting`: messages that are stored elsewhere first; `priority`: messages that go to the queue of theirs; `replies`:
-//!   requests and replies; `ending`: transactions and those who have them.
+//! - `collected`: the batch while it grows. `waiting`: messages that are stored elsewhere first; `priority`: messages that go
+//!   to the queue of theirs; `replies`: requests and replies; `ending`: transactions and those who have them.
 
+mod collected;
 mod ending;
 mod priority;
 mod replies;
 mod waiting;
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
 
@@ -22,9 +22,10 @@ use castmq_protocol::native::request::{
 };
 use castmq_protocol::native::response::{BatchSent, Sent};
 use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Request, Response};
-use castmq_protocol::record::{batch, body_crc};
+use castmq_protocol::record::{SendNumber, batch, body_crc};
 use serde::Serialize;
 
+use self::collected::{Collected, Payload, check_count};
 use self::ending::Producing;
 use self::replies::TakesReplies;
 use self::waiting::Wishes;
@@ -36,7 +37,7 @@ use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
 use crate::delivery::transactions::Ending;
 use crate::storage::append::{
-    AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
+    AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
 use crate::storage::log_writer::LogWriter;
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
@@ -180,44 +181,63 @@ impl ProducerSession {
         self.check_sizes(properties, body)?;
         let start = payload.start;
         let middle = start + send.properties_bytes;
-        let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
-        let properties = priority::state(wishes.priority, properties)?;
+        let (mut topic_id, mut queue) = (topic.id, queue);
+        let mut properties = priority::state(wishes.priority, properties)?;
         if queue.is_none() && topic.is_by_priority() {
             queue = priority::queue_of(&properties, topic.write_queues());
         }
         let waiting = if wishes.waits() {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
+            if let Some(number) = wishes.number {
+                properties = Cow::Owned(number.added_to(&properties));
+            }
             self.redirect(&wishes, topic, real, &properties, batch)?
         } else {
             None
         };
-        match (waiting, &properties) {
+        let at = match (waiting, wishes.number) {
             (Some(waiting), _) => {
-                (topic_id, queue, at) = (waiting.topic, Some(waiting.queue), waiting.properties);
+                (topic_id, queue) = (waiting.topic, Some(waiting.queue));
+                waiting.properties
             }
-            (None, Cow::Owned(rewritten)) => {
-                at = batch.rewrite(|out| {
-                    out.extend_from_slice(rewritten);
+            (None, Some(number)) => batch.rewrite_numbered(number, &properties)?,
+            (None, None) => match properties {
+                Cow::Borrowed(_) => start..middle,
+                Cow::Owned(rewritten) => batch.rewrite(|out| {
+                    out.extend_from_slice(&rewritten);
                     Ok(())
-                })?;
-            }
-            (None, Cow::Borrowed(_)) => {}
-        }
+                })?,
+            },
+        };
         batch.messages.push(AppendMessage {
             flag: send.flag,
             properties: at,
             body: middle..middle + body.len() as u32,
             body_crc: body_crc(body),
         });
+        let extras = self.extras(wishes.number, batch);
         batch.requests.push(AppendRequest {
             is_one_way: send.flags & send_flags::ONE_WAY != 0,
             waits: send.flags & send_flags::NO_WAIT == 0,
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
+            extras,
             ..AppendRequest::new(correlation, topic_id, queue)
         });
         Ok(())
+    }
+
+    /// Where a request's number is among the batch's extras.
+    fn extras(&self, number: Option<SendNumber>, batch: &mut Collected) -> Option<u32> {
+        let number = number?;
+        let at = batch.extras.len() as u32;
+        batch.extras.push(AppendExtras {
+            born_host: self.connection.peer(),
+            prepared_transaction_offset: 0,
+            number: Some(number),
+        });
+        Some(at)
     }
 
     /// The queue of a message that may go to any, when it is not the log-writer that chooses.
@@ -248,10 +268,15 @@ impl ProducerSession {
         let collected = self.collect_elements(payload, batch);
         let messages = batch.messages.len() - first;
         let checked = collected.and_then(|()| check_count(messages, send.messages));
+        let checked = checked.and_then(|()| match wishes.number {
+            Some(number) => batch.number(number, first, payload),
+            None => Ok(()),
+        });
         if let Err(refusal) = checked {
             batch.messages.truncate(first);
             return Err(refusal);
         }
+        let extras = self.extras(wishes.number, batch);
         batch.requests.push(AppendRequest {
             messages: send.messages,
             is_batch: true,
@@ -260,6 +285,7 @@ impl ProducerSession {
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
+            extras,
             ..AppendRequest::new(correlation, topic.id, queue)
         });
         Ok(())
@@ -354,7 +380,7 @@ impl ProducerSession {
         self.writer.tell(AppendBatch {
             buffer,
             rewritten: collected.rewritten,
-            extras: Vec::new(),
+            extras: collected.extras,
             requests: collected.requests,
             messages: collected.messages,
             born_host: self.connection.peer(),
@@ -390,54 +416,6 @@ impl ProducerSession {
             ),
         }
     }
-}
-
-/// A frame's payload and where it begins in the buffer of all frames.
-#[derive(Debug, Clone, Copy)]
-struct Payload<'a> {
-    bytes: &'a [u8],
-    start: u32,
-}
-
-/// A batch that grows.
-#[derive(Debug, Default)]
-struct Collected {
-    requests: Vec<AppendRequest>,
-    messages: Vec<AppendMessage>,
-    /// Bytes of the frames.
-    buffer_bytes: usize,
-    /// See [`AppendBatch::rewritten`].
-    rewritten: Vec<u8>,
-    endings: Vec<Ending>,
-}
-
-impl Collected {
-    /// Keeps properties that are not those of a frame, and says where they are.
-    fn rewrite(
-        &mut self,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
-    ) -> Result<Range<u32>, Refusal> {
-        let start = self.rewritten.len();
-        write(&mut self.rewritten).inspect_err(|_| self.rewritten.truncate(start))?;
-        let place = |bytes: usize| (self.buffer_bytes + bytes) as u32;
-        Ok(place(start)..place(self.rewritten.len()))
-    }
-}
-
-fn check_count(found: usize, announced: u32) -> Result<(), Refusal> {
-    if found == 0 {
-        return Err(Refusal::never(
-            ErrorCode::InvalidRequest,
-            batch::BatchError::Empty.to_string(),
-        ));
-    }
-    if found != announced as usize {
-        return Err(Refusal::never(
-            ErrorCode::InvalidRequest,
-            format!("the batch has {found} messages and announces {announced}"),
-        ));
-    }
-    Ok(())
 }
 
 fn sent(stored: &Stored) -> Response {

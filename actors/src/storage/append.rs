@@ -7,6 +7,7 @@ use bytes::Bytes;
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
 use castmq_protocol::native::Failure;
 use castmq_protocol::native::response::SendStatus;
+use castmq_protocol::record::SendNumber;
 
 use crate::broker::topics::TopicId;
 use crate::supervision::Mailbox;
@@ -99,13 +100,15 @@ impl AppendRequest {
     }
 }
 
-/// What a message has that the broker stores itself.
+/// What a message has that the broker stores itself, or that its producer numbered.
 #[derive(Debug)]
 pub(crate) struct AppendExtras {
     /// Where its producer was.
     pub(crate) born_host: SocketAddr,
-    /// See [`Record`](castmq_protocol::record::Record).
+    /// See [`Record`](castmq_protocol::record::Record). The writer's own for a numbered one.
     pub(crate) prepared_transaction_offset: i64,
+    /// What tells it from its producer's others: it is stored once. Its first message has it among its properties.
+    pub(crate) number: Option<SendNumber>,
 }
 
 /// A message of a batch.

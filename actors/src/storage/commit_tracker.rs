@@ -164,8 +164,13 @@ impl Cast for CommitTracker {
 }
 
 impl Receive<Park> for CommitTracker {
-    fn receive(&mut self, park: Park, _ctx: &mut Ctx<'_, Self>) {
+    fn receive(&mut self, mut park: Park, _ctx: &mut Ctx<'_, Self>) {
         let end = park.end;
+        if end <= self.flushed {
+            // It has nothing but what was stored before: nobody would flush anything for it.
+            park.settle();
+            return;
+        }
         self.parked.push_back(Parked {
             park,
             since: Instant::now(),

@@ -2,6 +2,8 @@
 //!
 //! It takes a batch, gives every message its place in its queue, in the log and in time, and copies it into the mapped
 //! segment. Nothing else happens here: no I/O, no waiting, no allocation per message.
+//!
+//! A send that its producer numbered is stored once. Since nobody else appends, one that comes again finds the first here.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,8 +12,9 @@ use std::sync::Arc;
 use castmq_protocol::model::{PhysicalOffset, QueueId};
 use castmq_protocol::native::response::SendStatus;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_protocol::record::Record;
+use castmq_protocol::record::{PartOfSend, Record, SendNumber};
 use castmq_storage::commit_log::{AppendError, LogWriter as Log};
+use castmq_storage::sequences::{Look, Place, StoredSend};
 use serde::Serialize;
 
 use super::append::{AppendBatch, AppendMessage, Outcome, Stored};
@@ -65,6 +68,7 @@ pub(crate) struct LogWriterState {
     appended: u64,
     stalled_batches: usize,
     queues: usize,
+    idempotent_producers: usize,
     failure: Option<String>,
 }
 
@@ -73,6 +77,8 @@ impl LogWriter {
     pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
         let store = &context.store;
         let log = Log::resume(store.log.clone())?;
+        // What an earlier incarnation noted and did not publish is gone.
+        store.sequences.cut(store.log.appended());
         let offsets = QueueOffsets::recover(
             &store.log,
             store.queues.clone(),
@@ -125,20 +131,26 @@ impl LogWriter {
     ) -> Result<Stored, Stop> {
         let request = &batch.requests[index];
         let messages = &batch.messages[messages];
+        let extras = batch.extras_of(request);
+        let number = extras.and_then(|extras| extras.number.as_ref());
+        if let Some(number) = number
+            && let Some(stored) = self.look(number)?
+        {
+            return Ok(stored);
+        }
         self.meet(request.topic)?;
-        let number = request.topic.0 as usize;
-        let topic = self.topics[number].as_deref().ok_or_else(unknown_topic)?;
+        let id = request.topic.0 as usize;
+        let topic = self.topics[id].as_deref().ok_or_else(unknown_topic)?;
         let queue = match request.queue {
             Some(queue) => queue,
             None => {
-                let turn = &mut self.round_robin[number];
+                let turn = &mut self.round_robin[id];
                 *turn = turn.wrapping_add(1);
                 QueueId(*turn % topic.write_queues().max(1))
             }
         };
         let next_offset = self.offsets.next(topic, queue);
         let first_offset = *next_offset;
-        let extras = batch.extras_of(request);
         let record = |message: &AppendMessage| Record {
             topic: topic.name.as_str(),
             queue,
@@ -161,20 +173,71 @@ impl LogWriter {
         let first_place = self.log.reserve(bytes)?;
         let mut place = first_place;
         for (index, message) in messages.iter().enumerate() {
-            let record = Record {
+            let mut record = Record {
                 queue_offset: first_offset + index as u64,
                 physical_offset: place,
                 ..record(message)
             };
+            if number.is_some() {
+                let part = PartOfSend {
+                    before: index as u32,
+                    behind: (messages.len() - index - 1) as u32,
+                };
+                record.prepared_transaction_offset = part.encode();
+            }
             place = place + self.log.append(&record) as u64;
         }
         *next_offset = first_offset + messages.len() as u64;
+        if let Some(number) = number {
+            self.context.store.sequences.note(&StoredSend {
+                number: *number,
+                place: Place {
+                    queue,
+                    offset: first_offset,
+                    physical: first_place,
+                },
+                stored_ms: self.last_store_ms,
+            });
+        }
         Ok(Stored {
             status: SendStatus::Stored,
             queue,
             queue_offset: first_offset,
             physical_offset: first_place,
         })
+    }
+
+    /// Where a numbered send is stored, if it is. Its answer waits like one that is stored now: until everything in the log
+    /// is as durable as the policy wants it.
+    fn look(&self, number: &SendNumber) -> Result<Option<Stored>, Stop> {
+        match self
+            .context
+            .store
+            .sequences
+            .look(number, self.last_store_ms)
+        {
+            Look::New => Ok(None),
+            Look::Stored(place) => Ok(Some(Stored {
+                status: SendStatus::Stored,
+                queue: place.queue,
+                queue_offset: place.offset,
+                physical_offset: place.physical,
+            })),
+            Look::Forgotten { floor } => Err(forgotten(number, floor)),
+            Look::TooManyProducers => Err(self.too_many_producers()),
+        }
+    }
+
+    fn too_many_producers(&self) -> Stop {
+        let broker = &self.context.settings.broker;
+        Stop::Refused(Box::new(Refusal::safe(
+            ErrorCode::LimitReached,
+            format!(
+                "{} idempotent producers have sent within {} ms, which is the limit: use producers for longer, or raise \
+                 broker.idempotent_producers_max",
+                broker.idempotent_producers_max, broker.idempotent_producer_expiry_ms
+            ),
+        )))
     }
 
     /// Makes sure that the topic with this number can be looked up without a lock.
@@ -256,6 +319,17 @@ impl From<AppendError> for Stop {
     }
 }
 
+fn forgotten(number: &SendNumber, floor: u64) -> Stop {
+    Stop::Refused(Box::new(Refusal::unknown(
+        ErrorCode::SequenceForgotten,
+        format!(
+            "whether send {} of producer {:x} is stored is not known any more, only of {floor} and those above it: look for \
+             its message before you send it anew",
+            number.sequence, number.producer_id
+        ),
+    )))
+}
+
 fn unknown_topic() -> Stop {
     Stop::Refused(Box::new(Refusal::safe(
         ErrorCode::Internal,
@@ -271,6 +345,7 @@ impl Cast for LogWriter {
             appended: self.log.position().0,
             stalled_batches: self.stalled.len(),
             queues: self.offsets.len(),
+            idempotent_producers: self.context.store.sequences.producers(),
             failure: self.log.log().failure(),
         }
     }

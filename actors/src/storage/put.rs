@@ -84,6 +84,7 @@ impl PutBatch {
         self.extras.push(AppendExtras {
             born_host: put.born_host,
             prepared_transaction_offset: put.prepared_transaction_offset,
+            number: None,
         });
     }
 

@@ -1,8 +1,12 @@
-//! What a producer has on its way: how much, and whether all of it has arrived.
+//! What a producer has on its way: how much, under which numbers, and whether all of it has arrived.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use castmq_protocol::record::SendNumber;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use super::span::{MAX_SPAN, Span};
 
 /// Bits of a [`Term`] that count bytes; those above count messages.
 const BYTE_BITS: u32 = 40;
@@ -46,6 +50,35 @@ pub(super) struct Budget {
     /// A term became empty.
     empty: Notify,
     flushing: tokio::sync::Mutex<()>,
+    /// Those of an idempotent producer.
+    numbers: Option<Numbers>,
+}
+
+/// The numbers of an idempotent producer's messages.
+#[derive(Debug)]
+struct Numbers {
+    producer_id: u64,
+    span: Mutex<Span>,
+    /// The span's oldest, to be read without its lock.
+    oldest: AtomicU64,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            producer_id: fastrand::u64(1..),
+            span: Mutex::default(),
+            oldest: AtomicU64::new(Span::default().oldest()),
+        }
+    }
+}
+
+impl Numbers {
+    fn settle(&self, sequence: u64) {
+        let mut span = self.span.lock();
+        span.settle(sequence);
+        self.oldest.store(span.oldest(), Ordering::Release);
+    }
 }
 
 /// A message's place in a budget.
@@ -53,10 +86,13 @@ pub(super) struct Budget {
 pub(super) struct Share {
     bytes: usize,
     term: usize,
+    /// Its number; 0 when messages have none.
+    sequence: u64,
 }
 
 impl Budget {
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    /// An idempotent producer's messages get numbers.
+    pub(super) fn new(limit_bytes: usize, is_idempotent: bool) -> Self {
         Self {
             limit_bytes: limit_bytes.min(MAX_LIMIT_BYTES),
             term: AtomicUsize::new(0),
@@ -65,6 +101,7 @@ impl Budget {
             room: Notify::new(),
             empty: Notify::new(),
             flushing: tokio::sync::Mutex::new(()),
+            numbers: is_idempotent.then(Numbers::default),
         }
     }
 
@@ -83,17 +120,41 @@ impl Budget {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.on_their_way() < self.limit_bytes
+        self.on_their_way() < self.limit_bytes && self.lacks_numbers().is_none()
+    }
+
+    /// How many messages there may be from the oldest on that is on its way, when there are that many.
+    pub(super) fn lacks_numbers(&self) -> Option<usize> {
+        let numbers = self.numbers.as_ref()?;
+        (!numbers.span.lock().has_room()).then_some(MAX_SPAN)
+    }
+
+    /// The number of a message, as it is to be sent now.
+    pub(super) fn number(&self, share: Share) -> Option<SendNumber> {
+        let numbers = self.numbers.as_ref()?;
+        Some(SendNumber {
+            producer_id: numbers.producer_id,
+            sequence: share.sequence,
+            settled_below: numbers.oldest.load(Ordering::Acquire),
+        })
     }
 
     /// Takes a share, whether there is room or not: the caller has looked.
     pub(super) fn take(&self, bytes: usize) -> Share {
         let term = self.term.load(Ordering::Acquire);
         self.term(term).0.fetch_add(packed(bytes), Ordering::SeqCst);
-        Share { bytes, term }
+        let numbers = self.numbers.as_ref();
+        Share {
+            bytes,
+            term,
+            sequence: numbers.map_or(0, |numbers| numbers.span.lock().take()),
+        }
     }
 
     pub(super) fn give_back(&self, share: Share) {
+        if let Some(numbers) = &self.numbers {
+            numbers.settle(share.sequence);
+        }
         let own = self.term(share.term);
         let before = own.0.fetch_sub(packed(share.bytes), Ordering::SeqCst);
         // Whoever begins to wait after this look sees what was given back before it.
@@ -159,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flush_waits_for_what_came_before_it_only() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, false);
         let before = budget.take(10);
         let pushed = Cell::new(0);
         let mut flush = Box::pin(budget.flush(|| pushed.set(pushed.get() + 1)));
@@ -175,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flush_that_was_dropped_half_way_hides_nothing_from_the_next() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, false);
         let share = budget.take(10);
         for _ in 0..3 {
             let flush = timeout(Duration::from_secs(1), budget.flush(|| {}));
@@ -188,7 +249,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn room_comes_when_bytes_are_given_back() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, false);
         let large = budget.take(150);
         assert!(!budget.has_room());
         let room = timeout(Duration::from_secs(1), budget.room());
@@ -210,7 +271,7 @@ mod tests {
             .unwrap();
         runtime.block_on(async {
             for _ in 0..2000 {
-                let budget = std::sync::Arc::new(Budget::new(100));
+                let budget = std::sync::Arc::new(Budget::new(100, false));
                 let first = budget.take(60);
                 budget.term.fetch_xor(1, Ordering::SeqCst);
                 let second = budget.take(60);
@@ -233,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_message_of_two_gibibytes_is_still_counted_right() {
-        let budget = Budget::new(usize::MAX);
+        let budget = Budget::new(usize::MAX, false);
         let shares: Vec<_> = (0..3).map(|_| budget.take(1 << 31)).collect();
         assert_eq!(budget.bytes(), (3 << 31, MAX_LIMIT_BYTES));
         for share in shares {

@@ -51,6 +51,7 @@ impl ProducerBuilder {
                 max_buffered_bytes: 32 * 1024 * 1024,
                 unique_ids: false,
                 max_requests: 1024,
+                idempotent: false,
             },
         }
     }
@@ -74,7 +75,8 @@ impl ProducerBuilder {
     /// Whether a message may be sent again although a broker may have stored it: the connection was lost before it
     /// answered, or it answered that it does not know. Default: true, as RocketMQ's: rather twice than not at all.
     ///
-    /// When it is false such a message fails, and its sender decides.
+    /// When it is false such a message fails, and its sender decides. An [`idempotent`](Self::idempotent) producer sends it
+    /// again in either case: that makes no duplicates.
     pub fn allow_duplicates(mut self, allow: bool) -> Self {
         self.settings.allow_duplicates = allow;
         self
@@ -131,6 +133,22 @@ impl ProducerBuilder {
     /// Requests that may wait for their replies at once; one more waits its turn. 1 to 2^20. Default: 1024.
     pub fn max_requests(mut self, requests: usize) -> Self {
         self.settings.max_requests = requests.clamp(1, 1 << 20);
+        self
+    }
+
+    /// Whether brokers store each message once, however often it has to be sent. Default: false.
+    ///
+    /// Brokers know the producer by a random id and its messages by their numbers, also after they were started again or
+    /// killed. A message that may be stored, because the answer was lost for instance, is sent to the same broker again and
+    /// again until [`send_timeout`](Self::send_timeout) is over; then its error says that it may be stored. So the timeout
+    /// is best longer than a broker takes to start, and has to be shorter than the time after which brokers forget a
+    /// producer (`broker.idempotent_producer_expiry_ms`, 10 minutes). A message that is sent anew after an error is another
+    /// one: whoever must not have it twice looks whether the first is there.
+    ///
+    /// Each message costs the broker some 30 bytes of properties and a look, and consumers see the property `PSEQ`. Keep
+    /// one producer for all messages: brokers remember a limited number of them.
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.settings.idempotent = idempotent;
         self
     }
 

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
-use castmq_protocol::model::QueueOffset;
+use castmq_protocol::model::{QueueId, QueueOffset};
 use castmq_protocol::native::response::{BatchSent, Sent};
 use castmq_protocol::native::{Response, Retry};
-use castmq_protocol::record::MessageId;
 use castmq_protocol::record::batch::ELEMENT_BYTES;
+use castmq_protocol::record::{MessageId, SendNumber};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::again::Kept;
 use super::batcher::Kind;
 use super::budget::Share;
 use super::lane::Lane;
@@ -75,20 +76,24 @@ pub(super) struct InFlight {
     pub(super) number: u64,
     share: Share,
     /// Whether an attempt has failed. Saves looking into the state of the many for which none has.
-    has_failed: AtomicBool,
-    state: Mutex<State>,
+    pub(super) has_failed: AtomicBool,
+    pub(super) state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
     attempts: u32,
     /// Whether one of the attempts may have stored it.
-    maybe_stored: bool,
+    pub(super) maybe_stored: bool,
     /// Whether it must not travel with others any more.
     alone: bool,
     /// Where the last attempt went.
-    target: Option<Arc<Target>>,
+    pub(super) target: Option<Arc<Target>>,
     /// When it began, if it was not the first.
     began: Option<Instant>,
+    /// And to which queue.
+    pub(super) queue: QueueId,
+    /// Set once it may be stored, where it has to be stored once.
+    pub(super) kept: Option<Box<Kept>>,
     last: Option<Box<Error>>,
     outcome: Outcome,
 }
@@ -111,6 +116,8 @@ pub(super) struct Past {
     /// Whether it must not travel with others any more.
     pub(super) alone: bool,
     pub(super) attempts: u32,
+    /// Whether it has to go where it may be stored.
+    pub(super) is_kept: bool,
 }
 
 impl InFlight {
@@ -139,6 +146,8 @@ impl InFlight {
                 alone: false,
                 target: None,
                 began: None,
+                queue: QueueId::default(),
+                kept: None,
                 last: None,
                 outcome: Outcome::Waiting(None),
             }),
@@ -160,7 +169,8 @@ impl InFlight {
 
     /// Whether it may travel with others.
     pub(super) fn can_travel(&self) -> bool {
-        !self.one_way && self.message.extras.is_none() && !self.past().alone
+        let past = self.past();
+        !self.one_way && self.message.extras.is_none() && !past.alone && !past.is_kept
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -185,18 +195,25 @@ impl InFlight {
             avoid: state.target.as_ref().map(|target| target.broker.clone()),
             alone: state.alone,
             attempts: state.attempts,
+            is_kept: state.kept.is_some(),
         }
+    }
+
+    /// Its number, as it is to be sent now, where it has to be stored once.
+    pub(super) fn number(&self) -> Option<SendNumber> {
+        self.lane.budget().number(self.share)
     }
 
     pub(super) fn target(&self) -> Option<Arc<Target>> {
         self.state.lock().target.clone()
     }
 
-    pub(super) fn begin_attempt(&self, target: &Arc<Target>) {
+    pub(super) fn begin_attempt(&self, target: &Arc<Target>, queue: QueueId) {
         let began = self.has_failed.load(Ordering::Acquire).then(Instant::now);
         let mut state = self.state.lock();
         state.began = began;
         state.attempts += 1;
+        state.queue = queue;
         state.target = Some(target.clone());
     }
 
@@ -227,6 +244,8 @@ impl InFlight {
         let mut state = self.state.lock();
         state.maybe_stored |= error.retry() == Retry::MayDuplicate;
         state.last = Some(Box::new(error.clone()));
+        drop(state);
+        self.keep_if_stored();
     }
 
     /// The error to give up with, after `error`.
@@ -260,6 +279,9 @@ impl InFlight {
         // One that failed before was recorded then.
         if self.lane.is_traced() && !self.has_failed.load(Ordering::Acquire) {
             self.trace_failed();
+        }
+        for follower in self.take_followers() {
+            follower.fail(error.clone());
         }
         self.set(Outcome::Failed(Box::new(error)));
     }
@@ -392,8 +414,9 @@ impl BatchInFlight {
         if let Some((index, strand)) = &self.strand {
             return self.failed_in_order(*index, strand, error);
         }
-        for member in &self.members {
-            if error.is_final() && self.members.len() > 1 {
+        let members = self.apart(error);
+        for member in &members {
+            if error.is_final() && members.len() > 1 {
                 // A batch is stored whole or not at all, and what was wrong with it says nothing of its messages.
                 member.set_alone();
                 member.lane.dispatch(member.clone());

@@ -215,6 +215,9 @@ impl Lane {
     /// Gives a message to its queue. Messages that cannot be sent now come back in `left`.
     fn place(&self, ready: &Ready, inflight: Arc<InFlight>, left: &mut Vec<Arc<InFlight>>) {
         let past = inflight.past();
+        if past.is_kept {
+            return self.place_again(ready, inflight, left);
+        }
         let batched = inflight.batched && !past.alone && inflight.message.extras.is_none();
         // While messages are gathered, those without a wish stay with a queue until its batch is full.
         let turn = if batched {
@@ -318,13 +321,17 @@ impl Lane {
         inflight.note(error);
         let keyed = inflight.message.choice != QueueChoice::Any;
         let past = inflight.past();
-        let elsewhere = !keyed && self.is_live_beside(past.avoid.as_deref());
+        let elsewhere = !keyed && !past.is_kept && self.is_live_beside(past.avoid.as_deref());
         let verdict = judge(
             error,
             Case {
                 attempts: past.attempts,
-                retries: self.settings().retries,
-                allow_duplicates: self.settings().allow_duplicates,
+                retries: match past.is_kept {
+                    // Its time ends it, and until then there is no use in stopping.
+                    true => u32::MAX,
+                    false => self.settings().retries,
+                },
+                allow_duplicates: self.settings().allow_duplicates || self.settings().idempotent,
                 elsewhere,
                 deadline: inflight.deadline(),
                 now,

@@ -4,12 +4,14 @@
 //! - `delivery`: a message on its way, [`Delivery`] and [`SendReceipt`].
 //! - `lane`: the way of one topic's messages; `ready`: its queues; `keeper`: the task that keeps them up to date;
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
-//! - `choose`, `batcher`, `retry`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
+//! - `choose`, `batcher`, `retry`, `span`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
 //! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `standing`: the connections on
 //!   which replies come.
+//! - `again`: sending a message that may be stored once more, so that it is not stored twice.
 //! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
 
+mod again;
 mod asking;
 mod batcher;
 mod budget;
@@ -24,6 +26,7 @@ mod outstanding;
 mod ready;
 mod request;
 mod retry;
+mod span;
 mod standing;
 mod strand;
 #[cfg(test)]
@@ -75,6 +78,7 @@ struct Settings {
     unique_ids: bool,
     /// Requests that may wait for replies at once.
     max_requests: usize,
+    idempotent: bool,
 }
 
 #[derive(Debug)]
@@ -91,8 +95,8 @@ struct Shared {
 ///
 /// Messages are spread over all writable queues of all brokers. One that fails is sent again, up to two times, to another
 /// broker where there is one. Like RocketMQ's, a producer may therefore store a message twice: when a broker may have
-/// stored it but did not say so. [`ProducerBuilder::allow_duplicates`] turns that off, and
-/// [`ProducerBuilder::unique_ids`] lets consumers tell.
+/// stored it but did not say so. [`ProducerBuilder::idempotent`] has brokers store it once all the same,
+/// [`ProducerBuilder::allow_duplicates`] has it fail instead, and [`ProducerBuilder::unique_ids`] lets consumers tell.
 ///
 /// # Examples
 ///
@@ -185,7 +189,7 @@ impl Producer {
     }
 
     fn with_settings(client: Client, settings: Settings) -> Self {
-        let budget = Budget::new(settings.max_buffered_bytes);
+        let budget = Budget::new(settings.max_buffered_bytes, settings.idempotent);
         Self {
             inner: Arc::new(Inner {
                 shared: Arc::new(Shared {
@@ -268,7 +272,8 @@ impl Producer {
     /// or given up. It goes its way whether the future is awaited or dropped.
     ///
     /// Never blocks. When more than [`ProducerBuilder::max_buffered_bytes`] are on their way, the future resolves to
-    /// [`Error::BufferFull`]; [`Producer::ready`] waits for room.
+    /// [`Error::BufferFull`], and with an idempotent producer whose oldest message has been for too long to
+    /// [`Error::TooFarAhead`]; [`Producer::ready`] waits for room.
     pub fn enqueue(&self, message: Message) -> Delivery {
         self.start(message, self.settings().linger, false)
     }
@@ -356,6 +361,9 @@ impl Producer {
     }
 
     fn buffer_full(&self) -> Error {
+        if let Some(limit) = self.inner.shared.budget.lacks_numbers() {
+            return Error::TooFarAhead { limit };
+        }
         let (bytes, limit) = self.inner.shared.budget.bytes();
         Error::BufferFull { bytes, limit }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use castmq_protocol::model::QueueId;
 use castmq_protocol::native::Request;
-use castmq_protocol::native::request::{Send, SendBatch, send_flags};
+use castmq_protocol::native::request::{Send, SendBatch, SendExtras, send_flags};
 use castmq_protocol::record::batch::Element;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -57,7 +57,7 @@ pub(super) fn send_one(
     left: &mut Vec<Arc<InFlight>>,
 ) {
     let request = single(target, queue, &inflight);
-    inflight.begin_attempt(target);
+    inflight.begin_attempt(target, queue);
     let connection = &target.session.connection;
     if inflight.one_way {
         match connection.tell(request, payload(&inflight)) {
@@ -87,8 +87,20 @@ fn single(target: &Target, queue: QueueId, inflight: &InFlight) -> Request {
         sys_flag: inflight.system_flag,
         born_timestamp_ms: inflight.born_timestamp_ms,
         properties_bytes: message.properties.len() as u32,
-        extras: message.extras.clone(),
+        extras: extras(inflight),
     })
+}
+
+/// What most messages do not have: what the sender asked for, and the number of one that has to be stored once.
+fn extras(inflight: &InFlight) -> Option<Box<SendExtras>> {
+    let mut extras = inflight.message.extras.clone();
+    if let Some(number) = inflight.number() {
+        let extras = extras.get_or_insert_default();
+        extras.producer_id = number.producer_id;
+        extras.producer_sequence = number.sequence;
+        extras.settled_below = number.settled_below;
+    }
+    extras
 }
 
 fn payload(inflight: &InFlight) -> Payload<'_> {
@@ -124,9 +136,13 @@ pub(super) fn send_in_order(
     queue: QueueId,
     index: usize,
     strand: &Arc<Mutex<Strand>>,
-    members: Vec<Arc<InFlight>>,
+    mut members: Vec<Arc<InFlight>>,
     left: &mut Vec<Arc<InFlight>>,
 ) -> bool {
+    if let Some(lead) = members.first() {
+        let followers = lead.take_followers();
+        members.extend(followers);
+    }
     match members.first() {
         None => false,
         Some(first) if first.one_way => {
@@ -162,12 +178,12 @@ fn submit(queue: QueueId, batch: BatchInFlight, left: &mut Vec<Arc<InFlight>>) -
             sys_flag: first.system_flag,
             born_timestamp_ms: first.born_timestamp_ms,
             messages: batch.members.len() as u32,
-            extras: None,
+            extras: extras(first),
         });
         (request, Some(encode(&batch.members)))
     };
     for member in &batch.members {
-        member.begin_attempt(&batch.target);
+        member.begin_attempt(&batch.target, queue);
     }
     let batch = Arc::new(batch);
     let submitted = connection.submit(
@@ -180,7 +196,7 @@ fn submit(queue: QueueId, batch: BatchInFlight, left: &mut Vec<Arc<InFlight>>) -
     match submitted {
         Ok(()) => true,
         Err((error, batch)) => {
-            let members = batch.members.iter().cloned();
+            let members = batch.apart(&error).into_iter();
             left.extend(members.filter_map(|member| take_back(member, &error)));
             false
         }

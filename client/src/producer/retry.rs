@@ -43,6 +43,10 @@ pub(super) struct Case {
 
 /// Decides about a failed attempt.
 pub(super) fn judge(error: &Error, case: Case) -> Verdict {
+    if error.code() == Some(ErrorCode::SequenceForgotten) {
+        // It would be refused again.
+        return Verdict::GiveUp;
+    }
     let counts = !matches!(error, Error::Disconnected { written: false, .. });
     let allowed = match error.retry() {
         Retry::Never => false,

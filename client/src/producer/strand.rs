@@ -227,10 +227,11 @@ impl BatchInFlight {
             return;
         };
         let lane = first.lane.clone();
-        let is_apart = self.members.len() > 1 && error.is_final();
+        let members = self.apart(error);
+        let is_apart = members.len() > 1 && error.is_final();
         let mut again = Vec::new();
         let mut not_before = None;
-        for member in &self.members {
+        for member in &members {
             if is_apart {
                 member.set_alone();
                 again.push(member.clone());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, expires_at_ms};
 use castmq_protocol::native::request::{
-    Pull, Send, SendBatch, StartFrom, Subscribe, TopicQueue, send_flags,
+    Pull, Send, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue, send_flags,
 };
 use castmq_protocol::native::response::{
     AssignedQueue, AssignmentChanged, BatchSent, Deliver, Joined, PullStatus, Pulled, QueueRange,
@@ -63,6 +63,10 @@ pub(super) struct Broker {
     /// What was asked, by name, in order.
     pub(super) asked: Vec<&'static str>,
     pub(super) one_way: usize,
+    /// The answers to numbered sends, by producer and sequence.
+    pub(super) numbered: BTreeMap<(u64, u64), Response>,
+    /// The numbers of each send, in order.
+    pub(super) numbers: Vec<SendExtras>,
 }
 
 /// One connection to a broker.
@@ -118,8 +122,28 @@ impl Broker {
                 session.groups.push(group);
                 Response::GroupAnnounced { alias }
             }
-            Request::Send(send) => return self.send(session, &send, payload),
-            Request::SendBatch(send) => self.send_batch(session, &send, payload),
+            Request::Send(send) => {
+                let number = self.take_number(send.extras.as_deref());
+                if let Some(known) = number.and_then(|number| self.numbered.get(&number)) {
+                    return Some((known.clone(), Vec::new()));
+                }
+                let answer = self.send(session, &send, payload);
+                if let (Some(number), Some((sent @ Response::Sent(_), _))) = (number, &answer) {
+                    self.numbered.insert(number, sent.clone());
+                }
+                return answer;
+            }
+            Request::SendBatch(send) => {
+                let number = self.take_number(send.extras.as_deref());
+                let known = number.and_then(|number| self.numbered.get(&number).cloned());
+                known.unwrap_or_else(|| {
+                    let sent = self.send_batch(session, &send, payload);
+                    if let Some(number) = number {
+                        self.numbered.insert(number, sent.clone());
+                    }
+                    sent
+                })
+            }
             Request::Subscribe(request) => self.subscribe(session, request),
             Request::Credit {
                 subscription,
@@ -210,6 +234,17 @@ impl Broker {
             other => panic!("a broker is not asked {other:?}"),
         };
         Some((response, Vec::new()))
+    }
+
+    /// The number of a send that has one.
+    fn take_number(&mut self, extras: Option<&SendExtras>) -> Option<(u64, u64)> {
+        let extras = extras.filter(|extras| extras.producer_id != 0)?;
+        assert!(
+            (1..=extras.producer_sequence).contains(&extras.settled_below),
+            "{extras:?}"
+        );
+        self.numbers.push(extras.clone());
+        Some((extras.producer_id, extras.producer_sequence))
     }
 
     fn tell(&self, connection: usize, correlation: u64, response: Response) {

@@ -194,6 +194,15 @@ impl FakeCluster {
         })
     }
 
+    /// The sequences that were sent to a broker, with those below which all was settled.
+    pub(crate) fn sequences(&self, broker: &str) -> Vec<(u64, u64)> {
+        self.with(broker, |broker| {
+            let numbers = broker.numbers.iter();
+            let pairs = numbers.map(|extras| (extras.producer_sequence, extras.settled_below));
+            pairs.collect()
+        })
+    }
+
     pub(crate) fn one_way(&self, broker: &str) -> usize {
         self.with(broker, |broker| broker.one_way)
     }

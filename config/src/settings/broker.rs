@@ -63,6 +63,11 @@ section!(
         member_lease_ms: u64 = 30_000, Rule::integer(Unit::Milliseconds, 100, 600_000);
         /// The machine room this broker is in, for groups whose queues go to members nearby.
         machine_room: Option<String> = None, Rule::text().optional();
+        /// Idempotent producers whose sends are remembered at one time: what a further one sends is refused.
+        idempotent_producers_max: u32 = 10_000, Rule::integer(Unit::Count, 1, 1_000_000);
+        /// An idempotent producer that has stored nothing for this long is forgotten, the latest after twice this: what it repeats then is stored again.
+        /// It has to be longer than any producer goes on sending a message again.
+        idempotent_producer_expiry_ms: u64 = 600_000, Rule::integer(Unit::Milliseconds, 1_000, 2_592_000_000);
         /// Whether sending to an unknown topic creates it.
         auto_create_topics: bool = true, Rule::switch().rocketmq(&["autoCreateTopicEnable"]);
         /// Whether consuming as an unknown group creates it.

@@ -68,6 +68,9 @@ pub mod keys {
     pub const EXPIRES_AT: &str = "EXPIRES_AT";
     /// The message's priority in its topic, 0 lowest.
     pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
+    /// A producer's id, the number it gave the send, and how far below all are settled. The broker writes it: what a
+    /// client puts there is replaced, and means nothing without it.
+    pub const PRODUCER_SEQUENCE: &str = "PSEQ";
     /// W3C trace context.
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
 }

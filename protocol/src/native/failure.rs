@@ -75,6 +75,8 @@ pub enum ErrorCode {
     MessageSettled,
     /// Nobody waits for the reply: its requester is gone, has given up, or never asked.
     ReplyNotAwaited,
+    /// Whether the producer's sequence is stored is not known any more: it is too far behind the newest.
+    SequenceForgotten,
 }
 
 /// Whether the request may be sent again.

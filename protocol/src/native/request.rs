@@ -27,6 +27,9 @@ pub type GroupAlias = u32;
 /// A queue id that leaves the choice to the broker.
 pub const ANY_QUEUE: QueueId = QueueId(u32::MAX);
 
+/// How far apart a producer's sequences may be of which the broker still knows whether they are stored.
+pub const SEQUENCE_WINDOW: u64 = 1 << 17;
+
 /// A request. Grows at its end only.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Request {
@@ -218,12 +221,17 @@ pub struct SendExtras {
     pub prepared_offset: u64,
     /// 0 lowest.
     pub priority: u8,
-    /// Names the producer for [`SendExtras::producer_sequence`]; 0 for none.
+    /// Names the producer for [`SendExtras::producer_sequence`]; 0 for none. Chosen at random for each producer: two that
+    /// choose the same take each other's messages for their own.
     pub producer_id: u64,
-    /// Grows by one with each of the producer's messages: a repeated one is stored once.
+    /// Names the request among the producer's, from 1: a repeated one is stored once. At most [`SEQUENCE_WINDOW`] from
+    /// the oldest that is not settled.
     pub producer_sequence: u64,
     /// W3C trace context.
     pub trace: Option<TraceContext>,
+    /// The producer sends nothing below this sequence again, so that the broker need not remember it; 0 when it does not
+    /// say.
+    pub settled_below: u64,
 }
 
 /// A message's part in a transaction.

@@ -1,6 +1,7 @@
 //! Laying out a record.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::layout::{self, FIXED_V1_BYTES, HOST_V4_BYTES, HOST_V6_BYTES, Version, sys_flag};
 use crate::model::{PhysicalOffset, QueueId, QueueOffset};
@@ -98,6 +99,9 @@ impl Record<'_> {
     /// Writes the record to the front of `out`, which must have room for [`Record::encoded_bytes`], and returns how
     /// many bytes it took.
     ///
+    /// The record's length is written last: where the process ends before, as nothing can prevent, no record begins. Parts of
+    /// records have no check sum, so that one without its last properties could not be told from a whole one.
+    ///
     /// The lengths of topic (255), properties (32767) and record (2 GiB) are the caller's to keep.
     #[inline]
     pub fn encode(&self, out: &mut [u8]) -> usize {
@@ -110,11 +114,11 @@ impl Record<'_> {
         if self.store_host.is_ipv6() {
             flags |= sys_flag::STORE_HOST_V6;
         }
-        let mut fields = Fields { rest: out };
-        let mut head = [0_u8; layout::at::BORN_HOST];
+        let (length, rest) = out.split_at_mut(layout::at::MAGIC);
+        let mut fields = Fields { rest };
+        let mut head = [0_u8; layout::at::BORN_HOST - layout::at::MAGIC];
         {
             let mut fields = Fields { rest: &mut head };
-            fields.put_i32(total as i32);
             fields.put(&version.magic().to_be_bytes());
             fields.put_i32(self.body_crc as i32);
             fields.put_i32(self.queue.as_i32());
@@ -139,6 +143,8 @@ impl Record<'_> {
         fields.put(self.topic.as_bytes());
         fields.put(&(self.properties.len() as i16).to_be_bytes());
         fields.put(self.properties);
+        compiler_fence(Ordering::Release);
+        length.copy_from_slice(&(total as i32).to_be_bytes());
         total
     }
 }

@@ -12,11 +12,13 @@ const OFFSET_BITS: u32 = 54;
 /// Bits of the delay level, above.
 const LEVEL_BITS: u32 = 6;
 /// Places in the log, which stand in the field of committed messages, are never negative.
-const MARK: i64 = i64::MIN;
-/// The first of the three bits for the kind, above the level.
+pub(super) const MARK: i64 = i64::MIN;
+/// The three bits for the kind, above the level.
+pub(super) const KIND_MASK: i64 = 7 << (OFFSET_BITS + LEVEL_BITS);
 const TIMER: i64 = 1 << (OFFSET_BITS + LEVEL_BITS);
-/// The second.
-const POPPED: i64 = TIMER << 1;
+const POPPED: i64 = 2 << (OFFSET_BITS + LEVEL_BITS);
+/// No origin: see [`PartOfSend`](super::PartOfSend).
+pub(super) const NUMBERED: i64 = 4 << (OFFSET_BITS + LEVEL_BITS);
 
 /// The record that a message was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +61,7 @@ impl Origin {
         }
         let offset = (field & ((1 << OFFSET_BITS) - 1)) as u64;
         let level = (field >> OFFSET_BITS) & ((1 << LEVEL_BITS) - 1);
-        match field & !MARK & !((TIMER) - 1) {
+        match field & KIND_MASK {
             0 => Some(Self::Schedule {
                 queue: level as u8,
                 offset: QueueOffset(offset),

@@ -8,6 +8,8 @@
 //!   report; only `castmq store repair --yes` cuts it, and keeps what it cuts.
 //! - It lies above the watermark, but valid records follow: pages of an unsynced tail reached the disk out of order.
 //!   The tail is cut, as its policy allows, and what is cut is kept aside and named in the report.
+//! - It lies above the watermark, and the records before are the first of a send that its producer numbered, without the
+//!   last: nobody was told that they are stored, and the producer sends them again. They are cut like such a tail.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use castmq_protocol::record::{BLANK_BYTES, RecordError, RecordView, Step, step};
 
 use super::{CommitLog, LogError, LoggedSegment, SharedSegment, segment_file_name};
 use crate::disk::{Disk, Segment};
+use crate::sequences::parts::Parts;
 
 pub mod inspect;
 
@@ -274,6 +277,8 @@ struct WalkEnd {
     report: Recovered,
     end: PhysicalOffset,
     error: Option<RecordError>,
+    /// Whether the records behind the end are sound, and a part of a send.
+    is_part: bool,
 }
 
 impl WalkEnd {
@@ -282,6 +287,9 @@ impl WalkEnd {
     }
 
     fn reason(&self) -> String {
+        if self.is_part {
+            return "the first messages of a batch without the last".to_owned();
+        }
         self.error.map_or_else(
             || "zeros where a record should be".to_owned(),
             |error| error.to_string(),
@@ -331,6 +339,9 @@ impl Walk<'_> {
         let mut at = start;
         let mut records = 0;
         let mut last_store_timestamp_ms = 0;
+        let mut parts = Parts::default();
+        // As it was before the first record of the last numbered send.
+        let mut before_send = (0, 0);
         let error = loop {
             let Some((found, within)) = self.at(at) else {
                 break None;
@@ -343,6 +354,10 @@ impl Walk<'_> {
                     });
                 }
                 Ok(Step::Record(record)) => {
+                    parts.pass(at, &record);
+                    if parts.unfinished(at + record.total_bytes() as u64) == Some(at) {
+                        before_send = (records, last_store_timestamp_ms);
+                    }
                     records += 1;
                     last_store_timestamp_ms = record.store_timestamp_ms();
                     at = at + record.total_bytes() as u64;
@@ -352,6 +367,11 @@ impl Walk<'_> {
                 Err(error) => break Some(error),
             }
         };
+        let part = parts.unfinished(at).filter(|begin| *begin >= durable);
+        if let Some(begin) = part {
+            at = begin;
+            (records, last_store_timestamp_ms) = before_send;
+        }
         WalkEnd {
             report: Recovered {
                 start,
@@ -362,6 +382,7 @@ impl Walk<'_> {
             },
             end: at,
             error,
+            is_part: part.is_some(),
         }
     }
 

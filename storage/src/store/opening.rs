@@ -21,6 +21,7 @@ use crate::dispatch::Dispatch;
 use crate::index::KeyIndex;
 use crate::lock::StoreLock;
 use crate::metadata::{Metadata, MetadataError};
+use crate::sequences::Sequences;
 use crate::unseen::Unseen;
 
 /// Bytes of log that are dispatched before the memory they take in queues is given back.
@@ -74,8 +75,13 @@ impl Store {
         }
         let queues = Arc::new(queues);
         let unseen = Unseen::load(&metadata, &log, &queues)?;
+        let sequences = Sequences::load(&metadata, options.producers, log.appended())?;
+        let notes = Notes {
+            unseen: &unseen,
+            sequences: &sequences,
+        };
         let (dispatched, last_store_ms) =
-            dispatch_all(&log, &queues, &unseen, &options.delays, from)?;
+            dispatch_all(&log, &queues, notes, &options.delays, from)?;
         forget_deletions(&metadata, &log, &queues)?;
         let index = match options.has_index {
             true => Some(KeyIndex::open(
@@ -112,6 +118,7 @@ impl Store {
             index,
             metadata,
             unseen,
+            sequences,
             checkpoint: opened.checkpoint,
             durable: AtomicU64::new(own.durable.0),
             progress: Mutex::new(Progress {
@@ -287,21 +294,32 @@ impl Opened {
     }
 }
 
+/// What whoever dispatches notes.
+#[derive(Clone, Copy)]
+pub(super) struct Notes<'a> {
+    pub(super) unseen: &'a Unseen,
+    pub(super) sequences: &'a Sequences,
+}
+
 /// Dispatches the rest of the log. Returns how many messages were new to their queues, and the last one's store time.
 pub(super) fn dispatch_all(
     log: &Arc<CommitLog>,
     queues: &Arc<ConsumeQueues>,
-    unseen: &Unseen,
+    notes: Notes<'_>,
     delays: &DelayLevels,
     from: PhysicalOffset,
 ) -> Result<(u64, i64), StoreError> {
-    let mut dispatch = Dispatch::new(log.clone(), queues.clone(), delays.clone(), from);
+    let mut dispatch =
+        Dispatch::new(log.clone(), queues.clone(), delays.clone(), from).finding_sends();
     let mut messages = 0;
     while dispatch.position() < log.appended() {
         let from = dispatch.position();
         let done = dispatch.advance(log.appended(), DISPATCH_STEP_BYTES, |_| {})?;
         messages += done.messages;
-        unseen.note(&dispatch.take_met(), from..dispatch.position());
+        let met = dispatch.take_met();
+        notes.unseen.note(&met, from..dispatch.position());
+        let sends = dispatch.take_sends();
+        sends.iter().for_each(|send| notes.sequences.note(send));
         queues.write_back_all()?;
     }
     Ok((messages, dispatch.last_store_timestamp_ms()))

@@ -72,6 +72,7 @@ impl Life {
             index_entries: dice.u32(5..200),
             metadata_cache_bytes: 1 << 20,
             delays: Default::default(),
+            producers: Default::default(),
             verify_bodies: dice.bool(),
             is_sync_flush: dice.bool(),
             repair: false,

@@ -1,7 +1,10 @@
 //! Messages that are stored elsewhere first: those that wait, and half messages.
 
+use std::ops::Range;
+
 use castmq_protocol::model::{keys, replace_properties};
 use castmq_protocol::native::request::TransactionPhase;
+use castmq_protocol::record::SendNumber;
 use castmq_storage::halves::QUEUE as HALF_QUEUE;
 
 use super::*;
@@ -21,6 +24,8 @@ pub(super) struct Wishes {
     is_half: bool,
     /// 0 lowest.
     pub(super) priority: u8,
+    /// What tells it from its producer's others, when it has to be stored once.
+    pub(super) number: Option<SendNumber>,
 }
 
 impl Wishes {
@@ -43,12 +48,15 @@ impl Wishes {
                 _ => TransactionPhase::None,
             },
             priority: extras.priority,
+            producer_id: extras.producer_id,
+            producer_sequence: extras.producer_sequence,
+            settled_below: extras.settled_below,
             ..SendExtras::default()
         };
         if *extras != plain {
             return Err(Refusal::never(
                 ErrorCode::NotSupported,
-                "producer sequences and trace context are not supported by this broker yet",
+                "trace context is not supported by this broker yet",
             ));
         }
         priority::check(extras.priority)?;
@@ -58,7 +66,25 @@ impl Wishes {
             deliver_at_ms: extras.deliver_at_ms,
             is_half: extras.transaction == TransactionPhase::Prepare,
             priority: extras.priority,
+            number: number(extras)?,
         })
+    }
+}
+
+fn number(extras: &SendExtras) -> Result<Option<SendNumber>, Refusal> {
+    let (producer_id, sequence) = (extras.producer_id, extras.producer_sequence);
+    let settled_below = extras.settled_below.min(sequence);
+    match (producer_id, sequence) {
+        (0, 0) if extras.settled_below == 0 => Ok(None),
+        (0, _) | (_, 0) => Err(Refusal::never(
+            ErrorCode::InvalidRequest,
+            "a producer that numbers its sends has an id and counts from 1: neither may be 0",
+        )),
+        _ => Ok(Some(SendNumber {
+            producer_id,
+            sequence,
+            settled_below,
+        })),
     }
 }
 

@@ -3,6 +3,7 @@
 mod batching;
 mod ending;
 mod failing;
+mod idempotent;
 mod order;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,93 @@
+//! The batch of a read while it grows.
+
+use std::ops::Range;
+
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_protocol::record::{SendNumber, batch};
+
+use crate::delivery::redirect::check_length;
+use crate::delivery::transactions::Ending;
+use crate::storage::append::{AppendExtras, AppendMessage, AppendRequest};
+
+/// A frame's payload and where it begins in the buffer of all frames.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Payload<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) start: u32,
+}
+
+/// A batch that grows.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) requests: Vec<AppendRequest>,
+    pub(super) messages: Vec<AppendMessage>,
+    /// Bytes of the frames.
+    pub(super) buffer_bytes: usize,
+    /// See [`AppendBatch`](crate::storage::append::AppendBatch).
+    pub(super) rewritten: Vec<u8>,
+    /// What some requests have besides.
+    pub(super) extras: Vec<AppendExtras>,
+    pub(super) endings: Vec<Ending>,
+}
+
+impl Collected {
+    /// Keeps properties that are not those of a frame, and says where they are.
+    pub(super) fn rewrite(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<Range<u32>, Refusal> {
+        let start = self.rewritten.len();
+        write(&mut self.rewritten).inspect_err(|_| self.rewritten.truncate(start))?;
+        let place = |bytes: usize| (self.buffer_bytes + bytes) as u32;
+        Ok(place(start)..place(self.rewritten.len()))
+    }
+
+    /// Keeps a message's properties with the number of its send, and says where they are.
+    pub(super) fn rewrite_numbered(
+        &mut self,
+        number: SendNumber,
+        properties: &[u8],
+    ) -> Result<Range<u32>, Refusal> {
+        self.rewrite(|out| {
+            let before = out.len();
+            number.append_to(properties, out);
+            check_length(out.get(before..).unwrap_or_default())
+        })
+    }
+
+    /// Gives the first of a batch's messages the number of the batch.
+    pub(super) fn number(
+        &mut self,
+        number: SendNumber,
+        first: usize,
+        payload: Payload<'_>,
+    ) -> Result<(), Refusal> {
+        let Some(message) = self.messages.get(first) else {
+            return Ok(());
+        };
+        let within = |at: u32| (at - payload.start) as usize;
+        let at = within(message.properties.start)..within(message.properties.end);
+        let properties = payload.bytes.get(at).unwrap_or_default();
+        let numbered = self.rewrite_numbered(number, properties)?;
+        if let Some(message) = self.messages.get_mut(first) {
+            message.properties = numbered;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_count(found: usize, announced: u32) -> Result<(), Refusal> {
+    if found == 0 {
+        return Err(Refusal::never(
+            ErrorCode::InvalidRequest,
+            batch::BatchError::Empty.to_string(),
+        ));
+    }
+    if found != announced as usize {
+        return Err(Refusal::never(
+            ErrorCode::InvalidRequest,
+            format!("the batch has {found} messages and announces {announced}"),
+        ));
+    }
+    Ok(())
+}
