@@ -298,6 +298,15 @@ fn requests() -> Vec<Request> {
             receipt: POP_RECEIPT,
             invisible_ms: 5_000,
         }),
+        Request::Pull(Pull {
+            topic: 1,
+            queue: QueueId(1),
+            offset: QueueOffset(11),
+            max_messages: 32,
+            max_bytes: 65536,
+            wait_ms: 15_000,
+            filter: Filter::Selector("JMSType = 'car'".into()),
+        }),
     ]
 }
 

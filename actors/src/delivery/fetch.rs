@@ -194,8 +194,7 @@ fn choose(
         // Only now the record itself is looked at.
         let record = log.slice(unit.physical, unit.size as usize);
         let matches = record.is_some_and(|record| {
-            RecordView::parse(record.as_ref())
-                .is_ok_and(|record| filter.matches(record.properties()))
+            RecordView::parse(record.as_ref()).is_ok_and(|record| filter.matches_record(&record))
         });
         if matches {
             bytes += u64::from(unit.size);

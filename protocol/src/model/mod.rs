@@ -2,6 +2,7 @@
 
 mod config;
 mod delay;
+pub mod jms_keys;
 mod name;
 mod position;
 mod properties;

@@ -184,8 +184,7 @@ impl Look<'_> {
         }
         let record = self.log.slice(unit.physical, unit.size as usize);
         record.is_some_and(|record| {
-            RecordView::parse(record.as_ref())
-                .is_ok_and(|record| filter.matches(record.properties()))
+            RecordView::parse(record.as_ref()).is_ok_and(|record| filter.matches_record(&record))
         })
     }
 
