@@ -1,0 +1,1022 @@
+//! JMS's model over a real broker: queues and topics, the ways to acknowledge, transactions, subscriptions, selectors.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use castmq_actors::Node;
+use castmq_client::jms::{
+    Acknowledge, BodyKind, Connection, ConnectionFactory, DeliveryMode, Destination, Error,
+    Message, MessageConsumer, Session, Value,
+};
+use castmq_client::model::{TopicConfig, permission};
+use tokio::sync::mpsc;
+
+use support::{client, run, settings, start, stop};
+
+/// Longer than any test runs.
+const LONG: Duration = Duration::from_secs(3600);
+
+async fn broker(data: &Path, queues: u32) -> Node {
+    let mut settings = settings(data);
+    settings.broker.default_topic_queues = queues;
+    start(&settings).await
+}
+
+fn factory(node: &Node) -> ConnectionFactory {
+    let address = node.name_server_address().expect("a name server");
+    // Whatever is not given back stays away.
+    ConnectionFactory::new(address.to_string()).lease(LONG)
+}
+
+async fn connected(factory: ConnectionFactory) -> Connection {
+    let connection = factory.create_connection().await.expect("a connection");
+    connection.start().expect("it starts");
+    connection
+}
+
+fn session(connection: &Connection, mode: Acknowledge) -> Session {
+    connection.create_session(mode).expect("a session")
+}
+
+fn queue(name: &str) -> Destination {
+    Destination::queue(name).expect("a queue")
+}
+
+fn topic(name: &str) -> Destination {
+    Destination::topic(name).expect("a topic")
+}
+
+async fn consumer(session: &Session, destination: &Destination) -> MessageConsumer {
+    let consumer = session.create_consumer(destination, None).await;
+    consumer.expect("a consumer")
+}
+
+async fn send(session: &Session, destination: &Destination, texts: &[&str]) {
+    let producer = session.create_producer(destination).expect("a producer");
+    for text in texts {
+        let mut message = Message::text(*text);
+        producer.send(&mut message).await.expect("it is sent");
+    }
+}
+
+/// The next message, however long it takes.
+async fn next(consumer: &MessageConsumer) -> Message {
+    let received = consumer.receive().await.expect("an answer");
+    received.expect("the consumer is open")
+}
+
+async fn texts(consumer: &MessageConsumer, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        texts.push(text(&next(consumer).await));
+    }
+    texts
+}
+
+fn text(message: &Message) -> String {
+    message.as_text().expect("a text").to_owned()
+}
+
+/// How many messages of a queue with one queue at the broker are settled, all before the first that is not.
+async fn settled(node: &Node, queue: &Destination) -> u64 {
+    let admin = client(node).await.admin();
+    let broker = admin.masters().await.expect("brokers").remove(0);
+    let group = broker.show_group("JMS-queue").await.expect("a group");
+    let mut progress = group.progress.into_iter();
+    let of_queue = progress.find(|progress| progress.queue.topic == queue.name());
+    let committed = of_queue.expect("it was read").committed;
+    committed.expect("it was read").0
+}
+
+#[test]
+fn each_message_of_a_queue_goes_to_one_of_its_consumers_however_many_there_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let orders = queue("orders");
+        // Sent before anybody consumes: a queue keeps them.
+        send(
+            &session(&connection, Acknowledge::Auto),
+            &orders,
+            &["1", "2", "3", "4", "5", "6"],
+        )
+        .await;
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            let session = session(&connection, Acknowledge::Client);
+            let consumer = consumer(&session, &orders).await;
+            // What one has, and has not acknowledged, is with nobody else.
+            all.extend(texts(&consumer, 2).await);
+        }
+        assert_eq!(all, ["1", "2", "3", "4", "5", "6"]);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn headers_properties_and_all_kinds_of_bodies_come_as_they_were_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let destination = queue("kinds");
+        let mut producer = session.create_producer(&destination).expect("a producer");
+        producer.set_priority(7).expect("a priority");
+        assert!(producer.set_priority(10).is_err());
+        producer.set_time_to_live(LONG);
+        let consumer = consumer(&session, &destination).await;
+
+        let mut map = Message::map();
+        map.map_mut().expect("a map").set("a", 1_i8).expect("set");
+        let mut stream = Message::stream();
+        let values = stream.stream_mut().expect("a stream");
+        values.write(1.5_f32).expect("written");
+        values.write("x").expect("written");
+        let mut bytes = Message::bytes();
+        let body = bytes.bytes_mut().expect("bytes");
+        body.write_i64(-1).expect("written");
+        let object = Message::object(&(1, "two")).expect("an object");
+        let sent = [
+            Message::new(),
+            Message::text("größe"),
+            map,
+            stream,
+            bytes,
+            object,
+        ];
+        let mut received = Vec::new();
+        for mut message in sent {
+            message.set_message_type("sample");
+            message.set_correlation_id("c-1");
+            message.set_reply_to(&topic("answers"));
+            for (name, value) in [
+                ("bool", Value::from(true)),
+                ("byte", 1_i8.into()),
+                ("short", 2_i16.into()),
+                ("int", 3.into()),
+                ("long", 4_i64.into()),
+                ("float", 5.5_f32.into()),
+                ("double", 6.5.into()),
+                ("string", "seven".into()),
+                ("empty", "".into()),
+            ] {
+                message.set_property(name, value).expect("a property");
+            }
+            producer.send(&mut message).await.expect("it is sent");
+            let again = next(&consumer).await;
+            assert_eq!(again.kind(), message.kind());
+            assert_eq!(again.message_id(), message.message_id());
+            assert!(again.message_id().is_some_and(|id| id.starts_with("ID:")));
+            assert_eq!(again.destination(), Some(&destination));
+            assert_eq!(again.reply_to(), Some(&topic("answers")));
+            assert_eq!(again.correlation_id(), Some("c-1"));
+            assert_eq!(again.message_type(), Some("sample"));
+            assert_eq!(again.delivery_mode(), DeliveryMode::Persistent);
+            assert_eq!((again.priority(), again.redelivered()), (7, false));
+            assert_eq!(again.delivery_count(), 1);
+            assert_eq!(again.expiration_ms(), message.expiration_ms());
+            assert!(again.expiration_ms() > again.timestamp_ms());
+            let properties: Vec<_> = again.properties().collect();
+            assert_eq!(properties, message.properties().collect::<Vec<_>>());
+            received.push(again);
+        }
+        let [plain, text, map, stream, bytes, object] = &mut received[..] else {
+            panic!("six were sent")
+        };
+        assert_eq!(plain.kind(), BodyKind::Plain);
+        assert_eq!(text.as_text().expect("a text"), "größe");
+        let map = map.as_map().expect("a map");
+        assert_eq!(map.get::<i64>("a").expect("a number"), Some(1));
+        let stream = stream.stream_mut().expect("a stream");
+        assert_eq!(stream.read::<f64>().expect("a number"), 1.5);
+        assert_eq!(stream.read::<String>().expect("a text"), "x");
+        assert!(matches!(stream.read::<String>(), Err(Error::MessageEof)));
+        let bytes = bytes.bytes_mut().expect("bytes");
+        assert_eq!(bytes.read_i64().expect("a number"), -1);
+        let (one, two): (i32, String) = object.as_object().expect("an object");
+        assert_eq!((one, two.as_str()), (1, "two"));
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_other_producers_send_is_received_as_bytes_and_what_jms_sends_is_read_by_other_consumers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let plain = client(&node).await;
+        let producer = plain.producer().build();
+        let message = castmq_client::Message::new("mixed", "raw");
+        producer.send(message).await.expect("it is stored");
+        producer.close().await;
+        let connection = connected(ConnectionFactory::from_client(&plain).lease(LONG)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let mixed = queue("mixed");
+        let mut received = next(&consumer(&session, &mixed).await).await;
+        assert_eq!(received.bytes_mut().expect("bytes").as_slice(), b"raw");
+        send(&session, &mixed, &["plain text"]).await;
+        let mut reader = support::reader(&plain, "mixed").await;
+        let read = reader.poll(LONG).await.expect("messages");
+        assert_eq!(
+            read.last().expect("one").body().expect("a body"),
+            b"plain text"
+        );
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_topics_subscriptions_get_each_message_that_is_published_after_they_began() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 4).await;
+        let connection = connected(factory(&node)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let prices = topic("prices");
+        send(&session, &prices, &["before"]).await;
+        let first = consumer(&session, &prices).await;
+        let second = consumer(&session, &prices).await;
+        send(&session, &prices, &["1", "2", "3"]).await;
+        assert_eq!(texts(&first, 3).await, ["1", "2", "3"]);
+        let third = consumer(&session, &prices).await;
+        send(&session, &prices, &["4"]).await;
+        assert_eq!(texts(&second, 4).await, ["1", "2", "3", "4"]);
+        assert_eq!(texts(&third, 1).await, ["4"]);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_durable_subscription_keeps_what_is_published_while_it_has_no_consumer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 4).await;
+        let prices = topic("prices");
+        let publisher = connected(factory(&node)).await;
+        let publishing = session(&publisher, Acknowledge::Auto);
+        send(&publishing, &prices, &["before"]).await;
+
+        let app = connected(factory(&node).client_id("app")).await;
+        let subscribed = session(&app, Acknowledge::Auto);
+        let durable = subscribed.create_durable_consumer(&prices, "all", None);
+        let durable = durable.await.expect("a consumer");
+        let twice = subscribed
+            .create_durable_consumer(&prices, "all", None)
+            .await;
+        assert!(matches!(twice, Err(Error::IllegalState(_))), "{twice:?}");
+        send(&publishing, &prices, &["1"]).await;
+        assert_eq!(texts(&durable, 1).await, ["1"]);
+        durable.close().await.expect("it closes");
+        send(&publishing, &prices, &["2"]).await;
+        app.close().await.expect("it closes");
+        send(&publishing, &prices, &["3"]).await;
+
+        let app = connected(factory(&node).client_id("app")).await;
+        let subscribed = session(&app, Acknowledge::Auto);
+        let durable = subscribed.create_durable_consumer(&prices, "all", None);
+        assert_eq!(
+            texts(&durable.await.expect("a consumer"), 2).await,
+            ["2", "3"]
+        );
+
+        let nameless = publishing
+            .create_durable_consumer(&prices, "all", None)
+            .await;
+        assert!(
+            matches!(nameless, Err(Error::InvalidClientId(_))),
+            "{nameless:?}"
+        );
+        app.close().await.expect("it closes");
+        publisher.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn consumers_of_a_shared_subscription_share_its_messages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let prices = topic("prices");
+        let connection = connected(factory(&node)).await;
+        let publishing = session(&connection, Acknowledge::Auto);
+        let holding = session(&connection, Acknowledge::Client);
+        for is_durable in [true, false] {
+            let subscribe = async || match is_durable {
+                true => {
+                    holding
+                        .create_shared_durable_consumer(&prices, "team", None)
+                        .await
+                }
+                false => holding.create_shared_consumer(&prices, "team", None).await,
+            };
+            let first = subscribe().await.expect("a consumer");
+            let second = subscribe().await.expect("another consumer");
+            send(&publishing, &prices, &["1", "2", "3", "4"]).await;
+            // Nobody acknowledges, so what one has the other has not.
+            assert_eq!(texts(&first, 1).await, ["1"]);
+            assert_eq!(texts(&second, 2).await, ["2", "3"]);
+            assert_eq!(texts(&first, 1).await, ["4"]);
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn selectors_choose_by_headers_and_typed_properties_at_the_broker() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node).client_id("app")).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let cars = topic("cars");
+        let selecting = async |selector| {
+            let consumer = session.create_consumer(&cars, Some(selector)).await;
+            consumer.expect("a consumer")
+        };
+        let by_property = selecting("weight > 2000 AND color IN ('blue', 'red')").await;
+        let by_type = selecting("JMSType = 'car' AND JMSPriority >= 8").await;
+        let by_kind = selecting("weight = '2500'").await;
+        let by_mode = selecting("JMSDeliveryMode = 'PERSISTENT' AND JMSTimestamp > 5 AND JMSMessageID LIKE 'ID:%' AND JMSCorrelationID = 'last'").await;
+        let durable = session.create_durable_consumer(&cars, "heavy", Some("weight > 2000"));
+        let durable = durable.await.expect("a consumer");
+
+        let mut producer = session.create_producer(&cars).expect("a producer");
+        for (name, weight, color) in [
+            ("heavy", 2500, "blue"),
+            ("light", 900, "blue"),
+            ("green", 3000, "green"),
+        ] {
+            let mut message = Message::text(name);
+            message.set_property("weight", weight).expect("a property");
+            message.set_property("color", color).expect("a property");
+            producer.send(&mut message).await.expect("it is sent");
+        }
+        producer.set_priority(9).expect("a priority");
+        let mut last = Message::text("last");
+        last.set_message_type("car");
+        last.set_correlation_id("last");
+        // A string, which is no number.
+        last.set_property("weight", "2500").expect("a property");
+        producer.send(&mut last).await.expect("it is sent");
+
+        assert_eq!(texts(&by_type, 1).await, ["last"]);
+        assert_eq!(texts(&by_kind, 1).await, ["last"]);
+        assert_eq!(texts(&by_mode, 1).await, ["last"]);
+        assert_eq!(texts(&durable, 2).await, ["heavy", "green"]);
+        assert_eq!(texts(&by_property, 1).await, ["heavy"]);
+        let mut again = Message::text("again");
+        again.set_property("weight", 2001_i64).expect("a property");
+        again.set_property("color", "red").expect("a property");
+        producer.send(&mut again).await.expect("it is sent");
+        assert_eq!(texts(&by_property, 1).await, ["again"]);
+
+        let wrong = session.create_consumer(&cars, Some("weight > ")).await;
+        let wrong = wrong.expect_err("that is no selector");
+        assert!(matches!(wrong, Error::InvalidSelector { .. }), "{wrong}");
+        assert!(wrong.to_string().contains("character 10"), "{wrong}");
+        let shared = session.create_consumer(&queue("jobs"), Some("a = 1")).await;
+        let shared = shared.expect_err("others would lose messages");
+        assert!(
+            matches!(shared, Error::InvalidDestination { .. }),
+            "{shared}"
+        );
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_transaction_is_seen_when_it_is_committed_and_comes_again_when_it_is_rolled_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let (orders, bills) = (queue("orders"), queue("bills"));
+        let plain = session(&connection, Acknowledge::Auto);
+        send(&plain, &orders, &["1", "2", "3"]).await;
+        let transacted = session(&connection, Acknowledge::Transacted);
+        let from_orders = consumer(&transacted, &orders).await;
+        let from_bills = consumer(&plain, &bills).await;
+
+        assert_eq!(texts(&from_orders, 2).await, ["1", "2"]);
+        send(&transacted, &bills, &["dropped"]).await;
+        transacted.rollback().await.expect("it is rolled back");
+        for expected in ["1", "2"] {
+            let again = next(&from_orders).await;
+            assert_eq!(text(&again), expected);
+            assert!(again.redelivered());
+            assert_eq!(again.delivery_count(), 2);
+        }
+        send(&transacted, &bills, &["for 1", "for 2"]).await;
+        // Behind what is not committed, and seen before it.
+        send(&plain, &bills, &["other"]).await;
+        assert_eq!(texts(&from_bills, 1).await, ["other"]);
+        transacted.commit().await.expect("it is committed");
+        assert_eq!(texts(&from_bills, 2).await, ["for 1", "for 2"]);
+        let third = next(&from_orders).await;
+        assert_eq!((text(&third).as_str(), third.redelivered()), ("3", false));
+        transacted.close().await.expect("it closes");
+
+        // What was committed is done, what was open when the session closed comes again.
+        let other = consumer(&plain, &orders).await;
+        let third = next(&other).await;
+        assert_eq!((text(&third).as_str(), third.redelivered()), ("3", true));
+        assert_eq!(settled(&node, &orders).await, 3);
+        assert!(matches!(plain.commit().await, Err(Error::IllegalState(_))));
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_commit_whose_messages_are_refused_is_rolled_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let (orders, bills) = (queue("orders"), queue("bills"));
+        let transacted = session(&connection, Acknowledge::Transacted);
+        send(&session(&connection, Acknowledge::Auto), &orders, &["1"]).await;
+        let from_orders = consumer(&transacted, &orders).await;
+        assert_eq!(texts(&from_orders, 1).await, ["1"]);
+        send(&transacted, &bills, &["for 1"]).await;
+        let admin = client(&node).await.admin();
+        let broker = admin.masters().await.expect("brokers").remove(0);
+        let closed = TopicConfig {
+            permission: permission::READ,
+            ..TopicConfig::with_queues(1)
+        };
+        broker.put_topic("bills", closed).await.expect("closed");
+        let error = transacted
+            .commit()
+            .await
+            .expect_err("nobody takes the bill");
+        assert!(matches!(error, Error::TransactionRolledBack(_)), "{error}");
+        assert!(next(&from_orders).await.redelivered());
+        let open = TopicConfig::with_queues(1);
+        broker.put_topic("bills", open).await.expect("opened");
+        send(&transacted, &bills, &["for 1, again"]).await;
+        transacted.commit().await.expect("it is committed");
+        let from_bills = consumer(&transacted, &bills).await;
+        assert_eq!(texts(&from_bills, 1).await, ["for 1, again"]);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_transaction_whose_broker_stopped_before_it_was_committed_did_not_happen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let (orders, bills) = (queue("orders"), queue("bills"));
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node).lease(Duration::from_secs(1))).await;
+        let transacted = session(&connection, Acknowledge::Transacted);
+        let plain = session(&connection, Acknowledge::Auto);
+        send(&plain, &orders, &["1"]).await;
+        send(&plain, &bills, &["before"]).await;
+        let from_orders = consumer(&transacted, &orders).await;
+        assert_eq!(texts(&from_orders, 1).await, ["1"]);
+        send(&transacted, &bills, &["for 1"]).await;
+        stop(node).await;
+        let error = transacted.commit().await.expect_err("nobody is there");
+        assert!(matches!(error, Error::TransactionRolledBack(_)), "{error}");
+        drop(connection);
+
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let plain = session(&connection, Acknowledge::Auto);
+        // When the lease of the one who had it is over.
+        assert!(next(&consumer(&plain, &orders).await).await.redelivered());
+        send(&plain, &bills, &["after"]).await;
+        let from_bills = consumer(&plain, &bills).await;
+        assert_eq!(texts(&from_bills, 2).await, ["before", "after"]);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_client_acknowledges_all_it_has_consumed_or_has_it_delivered_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let (orders, prices) = (queue("orders"), topic("prices"));
+        let plain = session(&connection, Acknowledge::Auto);
+        let acknowledging = session(&connection, Acknowledge::Client);
+        // A queue pops, and a topic's consumer reads by itself: both deliver again.
+        for destination in [&orders, &prices] {
+            let consumer = consumer(&acknowledging, destination).await;
+            send(&plain, destination, &["1", "2", "3"]).await;
+            assert_eq!(texts(&consumer, 2).await, ["1", "2"]);
+            acknowledging.recover().await.expect("it recovers");
+            let first = next(&consumer).await;
+            assert_eq!(text(&first), "1");
+            assert_eq!((first.redelivered(), first.delivery_count()), (true, 2));
+            let second = next(&consumer).await;
+            assert_eq!((text(&second).as_str(), second.redelivered()), ("2", true));
+            // The earlier one acknowledges the later one too.
+            first.acknowledge().await.expect("it is acknowledged");
+            acknowledging.recover().await.expect("it recovers");
+            let third = next(&consumer).await;
+            assert_eq!((text(&third).as_str(), third.redelivered()), ("3", false));
+            third.acknowledge().await.expect("it is acknowledged");
+        }
+        assert_eq!(settled(&node, &orders).await, 3);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn single_messages_are_acknowledged_one_by_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node).prefetch(10)).await;
+        let orders = queue("orders");
+        let session = session(&connection, Acknowledge::Individual);
+        send(&session, &orders, &["1", "2", "3", "4"]).await;
+        let consumer = consumer(&session, &orders).await;
+        let _first = next(&consumer).await;
+        let second = next(&consumer).await;
+        let third = next(&consumer).await;
+        second.acknowledge().await.expect("it is acknowledged");
+        third.acknowledge().await.expect("it is acknowledged");
+        third.acknowledge().await.expect("again, which is harmless");
+        session.recover().await.expect("it recovers");
+        // The fourth was taken with the others, and waits here.
+        let fourth = next(&consumer).await;
+        let again = next(&consumer).await;
+        assert_eq!((text(&fourth).as_str(), fourth.redelivered()), ("4", false));
+        assert_eq!((text(&again).as_str(), again.redelivered()), ("1", true));
+        again.acknowledge().await.expect("it is acknowledged");
+        assert_eq!(settled(&node, &orders).await, 3);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn messages_that_sessions_acknowledge_by_themselves_do_not_come_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let mut count = 0;
+        for mode in [Acknowledge::Auto, Acknowledge::DupsOk] {
+            let orders = queue("orders");
+            let session = session(&connection, mode);
+            send(&session, &orders, &["1", "2", "3"]).await;
+            let receiving = consumer(&session, &orders).await;
+            assert_eq!(texts(&receiving, 3).await, ["1", "2", "3"]);
+            session.close().await.expect("it closes");
+            count += 3;
+            assert_eq!(settled(&node, &orders).await, count, "{mode:?}");
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_stays_with_a_consumer_as_long_as_that_lives_and_comes_again_when_it_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(1);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let orders = queue("orders");
+        let holding = session(&connection, Acknowledge::Client);
+        send(&holding, &orders, &["1"]).await;
+        let holder = consumer(&holding, &orders).await;
+        let held = next(&holder).await;
+        let waiting = session(&connection, Acknowledge::Auto);
+        let waiting = consumer(&waiting, &orders).await;
+        let none = waiting.receive_timeout(lease * 3).await;
+        assert!(none.expect("an answer").is_none());
+        // Its process dies, as far as the broker can tell.
+        drop((held, holder, holding));
+        assert!(next(&waiting).await.redelivered());
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_listener_gets_messages_one_by_one_and_again_when_it_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 4).await;
+        let connection = connected(factory(&node)).await;
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        connection.set_exception_listener(move |error| {
+            let _ = failures.send(error.to_string());
+        });
+        let session = session(&connection, Acknowledge::Auto);
+        for destination in [queue("jobs"), topic("news")] {
+            let consumer = consumer(&session, &destination).await;
+            let (seen, mut seeing) = mpsc::unbounded_channel();
+            let running = Arc::new(AtomicU32::new(0));
+            let listening = consumer.set_listener(move |message| {
+                let (seen, running) = (seen.clone(), running.clone());
+                async move {
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+                    tokio::task::yield_now().await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    let text = text(&message);
+                    let attempt = message.delivery_count();
+                    let _ = seen.send((text.clone(), attempt));
+                    match (text.as_str(), attempt) {
+                        ("fails", 1) => Err("not now"),
+                        ("panics", 1) => panic!("a bug"),
+                        _ => Ok(()),
+                    }
+                }
+            });
+            listening.expect("it listens");
+            let refused = consumer.receive_no_wait().await;
+            assert!(matches!(refused, Err(Error::IllegalState(_))));
+            send(&session, &destination, &["good", "fails", "panics"]).await;
+            let mut all = Vec::new();
+            for _ in 0..5 {
+                all.push(seeing.recv().await.expect("it is delivered"));
+            }
+            all.sort();
+            let all: Vec<_> = all.iter().map(|(text, n)| (text.as_str(), *n)).collect();
+            assert_eq!(
+                all,
+                [
+                    ("fails", 1),
+                    ("fails", 2),
+                    ("good", 1),
+                    ("panics", 1),
+                    ("panics", 2)
+                ]
+            );
+            for reason in ["not now", "it panicked"] {
+                let failure = failed.recv().await.expect("it is told");
+                assert!(failure.contains(reason), "{failure}");
+                assert!(failure.contains(destination.name()), "{failure}");
+            }
+            consumer.close().await.expect("it closes");
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn nothing_is_delivered_before_a_connection_starts_nor_while_it_is_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = factory(&node).create_connection().await;
+        let connection = connection.expect("a connection");
+        let session = session(&connection, Acknowledge::Auto);
+        let orders = queue("orders");
+        // Sending needs no start.
+        send(&session, &orders, &["1", "2"]).await;
+        let consumer = consumer(&session, &orders).await;
+        let patience = Duration::from_millis(50);
+        let none = consumer.receive_timeout(patience).await.expect("an answer");
+        assert!(none.is_none());
+        let (received, ()) = tokio::join!(next(&consumer), async {
+            tokio::task::yield_now().await;
+            connection.start().expect("it starts");
+        });
+        assert_eq!(text(&received), "1");
+        connection.stop().expect("it stops");
+        let none = consumer.receive_no_wait().await.expect("an answer");
+        assert!(none.is_none());
+        connection.start().expect("it starts");
+        assert_eq!(text(&next(&consumer).await), "2");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn messages_whose_time_is_over_are_not_delivered_and_delayed_ones_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        for destination in [queue("orders"), topic("prices")] {
+            let consumer = consumer(&session, &destination).await;
+            let mut producer = session.create_producer(&destination).expect("a producer");
+            producer.set_time_to_live(Duration::from_millis(1));
+            let mut brief = Message::text("brief");
+            producer.send(&mut brief).await.expect("it is sent");
+            producer.set_time_to_live(LONG);
+            producer.set_delivery_delay(Duration::from_millis(300));
+            let mut delayed = Message::text("delayed");
+            producer.send(&mut delayed).await.expect("it is sent");
+            // By then the brief one's time is over.
+            let received = next(&consumer).await;
+            assert_eq!(text(&received), "delayed");
+            let now_ms = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .expect("a time after the epoch")
+                .as_millis() as i64;
+            assert!(delayed.delivery_time_ms() <= now_ms);
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_request_is_answered_through_a_temporary_queue_which_goes_with_its_connection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 4).await;
+        let asking = connected(factory(&node)).await;
+        let answering = connected(factory(&node)).await;
+        let requests = queue("requests");
+        let asker = session(&asking, Acknowledge::Auto);
+        let answerer = session(&answering, Acknowledge::Auto);
+
+        let answers = asker.create_temporary_queue().await.expect("a queue");
+        let from_answers = consumer(&asker, &answers).await;
+        let mut request = Message::text("2 + 2");
+        request.set_reply_to(&answers);
+        let producer = asker.create_producer(&requests).expect("a producer");
+        producer.send(&mut request).await.expect("it is sent");
+
+        let received = next(&consumer(&answerer, &requests).await).await;
+        let reply_to = received.reply_to().expect("somebody waits").clone();
+        assert_eq!(reply_to, answers);
+        let stolen = answerer.create_consumer(&reply_to, None).await;
+        assert!(
+            matches!(stolen, Err(Error::InvalidDestination { .. })),
+            "{stolen:?}"
+        );
+        let mut answer = Message::text("4");
+        answer.set_correlation_id(received.message_id().expect("an id"));
+        let replier = answerer.create_any_producer().expect("a producer");
+        replier.send_to(&reply_to, &mut answer).await.expect("sent");
+
+        let answer = next(&from_answers).await;
+        assert_eq!(text(&answer), "4");
+        assert_eq!(answer.correlation_id(), request.message_id());
+
+        let admin = client(&node).await.admin();
+        let broker = admin.masters().await.expect("brokers").remove(0);
+        let is_there = async || {
+            let topics = broker.list_topics().await.expect("topics");
+            topics.iter().any(|topic| topic == answers.name())
+        };
+        assert!(is_there().await);
+        asking.close().await.expect("it closes");
+        assert!(!is_there().await);
+        // It does not come again because somebody answers late.
+        let late = connected(factory(&node)).await;
+        let late_session = session(&late, Acknowledge::Auto);
+        let late_producer = late_session.create_producer(&answers).expect("a producer");
+        let refused = late_producer.send(&mut Message::text("late")).await;
+        assert!(
+            matches!(refused, Err(Error::InvalidDestination { .. })),
+            "{refused:?}"
+        );
+        assert!(!is_there().await);
+        late.close().await.expect("it closes");
+        answering.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_browser_shows_what_is_not_consumed_and_consumes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 2).await;
+        let connection = connected(factory(&node)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let orders = queue("orders");
+        let browse = async |selector| {
+            let browser = session.create_browser(&orders, selector).await;
+            let mut browser = browser.expect("a browser");
+            let mut seen = Vec::new();
+            while let Some(message) = browser.next().await.expect("an answer") {
+                seen.push(text(&message));
+            }
+            seen
+        };
+        let producer = session.create_producer(&orders).expect("a producer");
+        for number in 1..=5 {
+            let mut message = Message::text(number.to_string());
+            message.set_property("number", number).expect("a property");
+            producer.send(&mut message).await.expect("it is sent");
+        }
+        assert_eq!(browse(None).await, ["1", "2", "3", "4", "5"]);
+        let consumer = consumer(&session, &orders).await;
+        assert_eq!(texts(&consumer, 2).await, ["1", "2"]);
+        assert_eq!(browse(None).await, ["3", "4", "5"]);
+        assert_eq!(browse(Some("number = 4 OR number < 3")).await, ["4"]);
+        assert_eq!(texts(&consumer, 3).await, ["3", "4", "5"]);
+        assert_eq!(browse(None).await, [""; 0]);
+        let topic = session.create_browser(&topic("prices"), None).await;
+        assert!(matches!(topic, Err(Error::InvalidDestination { .. })));
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn messages_that_need_not_survive_are_sent_without_an_answer_and_arrive() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 4).await;
+        let connection = connected(factory(&node).prefetch(100)).await;
+        let session = session(&connection, Acknowledge::DupsOk);
+        let orders = queue("orders");
+        let mut producer = session.create_producer(&orders).expect("a producer");
+        producer.set_delivery_mode(DeliveryMode::NonPersistent);
+        for number in 0..200 {
+            let mut message = Message::text(number.to_string());
+            producer.send(&mut message).await.expect("it is sent");
+        }
+        let consumer = consumer(&session, &orders).await;
+        for number in 0..200 {
+            let message = next(&consumer).await;
+            assert_eq!(text(&message), number.to_string());
+            assert_eq!(message.delivery_mode(), DeliveryMode::NonPersistent);
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn messages_of_one_session_and_of_one_group_keep_their_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 8).await;
+        let connection = connected(factory(&node)).await;
+        let orders = queue("orders");
+        let sending = session(&connection, Acknowledge::Auto);
+        let numbers: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+        let numbers: Vec<_> = numbers.iter().map(String::as_str).collect();
+        send(&sending, &orders, &numbers).await;
+        let receiving = consumer(&sending, &orders).await;
+        assert_eq!(texts(&receiving, 50).await, numbers);
+        for sequence in 0..20 {
+            // Whichever session sends them.
+            let sending = session(&connection, Acknowledge::Auto);
+            let producer = sending.create_producer(&orders).expect("a producer");
+            let mut message = Message::new();
+            message.set_group("g", sequence);
+            producer.send(&mut message).await.expect("it is sent");
+        }
+        for sequence in 0..20 {
+            let message = next(&receiving).await;
+            assert_eq!(message.group_id(), Some("g"));
+            assert_eq!(message.group_sequence(), Some(sequence));
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_is_closed_says_so_and_lets_go_of_what_it_had() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node).prefetch(10)).await;
+        let orders = queue("orders");
+        let plain = session(&connection, Acknowledge::Auto);
+        send(&plain, &orders, &["1", "2", "3"]).await;
+        let holding = session(&connection, Acknowledge::Client);
+        let holder = consumer(&holding, &orders).await;
+        let first = next(&holder).await;
+        // What it has taken and not delivered goes to others; what it has delivered stays with the session.
+        holder.close().await.expect("it closes");
+        let refused = holder.receive_no_wait().await;
+        assert!(
+            matches!(refused, Err(Error::IllegalState(_))),
+            "{refused:?}"
+        );
+        let other = consumer(&plain, &orders).await;
+        assert_eq!(texts(&other, 2).await, ["2", "3"]);
+        holding.close().await.expect("it closes");
+        let late = first.acknowledge().await;
+        assert!(matches!(late, Err(Error::IllegalState(_))), "{late:?}");
+        let again = next(&other).await;
+        assert_eq!((text(&again).as_str(), again.redelivered()), ("1", true));
+
+        // Whoever waits is told that there is nothing more to wait for.
+        let (received, closed) = tokio::join!(other.receive(), async {
+            tokio::task::yield_now().await;
+            connection.close().await
+        });
+        assert!(received.expect("an answer").is_none());
+        closed.expect("it closes");
+        connection.close().await.expect("again, which is harmless");
+        assert!(matches!(connection.start(), Err(Error::IllegalState(_))));
+        let session = connection.create_session(Acknowledge::Auto);
+        assert!(matches!(session, Err(Error::IllegalState(_))));
+        let producer = plain.create_producer(&orders);
+        assert!(matches!(producer, Err(Error::IllegalState(_))));
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_listener_cannot_close_what_runs_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let closing = session(&connection, Acknowledge::Auto);
+        let orders = queue("orders");
+        let consumer = consumer(&closing, &orders).await;
+        let (results, mut result) = mpsc::unbounded_channel();
+        let (inner_session, inner_connection) = (closing.clone(), connection.clone());
+        let listening = consumer.set_listener(move |_| {
+            let (session, connection) = (inner_session.clone(), inner_connection.clone());
+            let results = results.clone();
+            async move {
+                let _ = results.send(session.close().await);
+                let _ = results.send(connection.close().await);
+                Ok::<_, Error>(())
+            }
+        });
+        listening.expect("it listens");
+        send(&closing, &orders, &["1"]).await;
+        for _ in 0..2 {
+            let refused = result.recv().await.expect("it is delivered");
+            assert!(
+                matches!(refused, Err(Error::IllegalState(_))),
+                "{refused:?}"
+            );
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_client_id_is_set_first_and_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let fresh = factory(&node).create_connection().await.expect("one");
+        fresh.set_client_id("app").expect("it is set");
+        assert_eq!(fresh.client_id().as_deref(), Some("app"));
+        let again = fresh.set_client_id("other");
+        assert!(matches!(again, Err(Error::IllegalState(_))));
+        let used = connected(factory(&node)).await;
+        let late = used.set_client_id("app");
+        assert!(matches!(late, Err(Error::IllegalState(_))));
+        let empty = factory(&node).client_id("").create_connection().await;
+        assert!(matches!(empty, Err(Error::InvalidClientId(_))));
+        fresh.close().await.expect("it closes");
+        used.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_destination_that_is_not_there_is_refused_when_brokers_make_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = settings(folder.path());
+        settings.broker.auto_create_topics = false;
+        let node = start(&settings).await;
+        let connection = connected(factory(&node)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let nowhere = queue("nowhere");
+        let consumer = session.create_consumer(&nowhere, None).await;
+        assert!(
+            matches!(consumer, Err(Error::InvalidDestination { .. })),
+            "{consumer:?}"
+        );
+        let producer = session.create_producer(&nowhere).expect("a producer");
+        let refused = producer.send(&mut Message::new()).await;
+        assert!(
+            matches!(refused, Err(Error::InvalidDestination { .. })),
+            "{refused:?}"
+        );
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
