@@ -47,6 +47,8 @@ example delayed '^at once: put the bread in$' '^after a second: take the bread o
 example retry_dlq '^good, attempt 1: Done$' '^flaky, attempt 2: Done$' '^dead letter: poison, sent to jobs$'
 example transaction '^ships order 1$' '^ships order 3$'
 example pop_worker '^fold is done$' '^worker [1-8] begins to break, attempt 2$' '^break is done$'
+example jms_style '^order of 3 apples, redelivered: true$' '^bill for 3 apples: 147 cents$' '^a price of banana$' '^cheap: apple$' \
+  '^cheap: avocado$' '^2 \+ 2 = 4, the answer to our question: true$'
 example filter '^reds: apple, cherry$' '^heavies: apple, melon$'
 ! grep -q 'order 2' "$work/transaction" || { echo "a message that was rolled back was seen"; exit 1; }
 

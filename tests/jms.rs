@@ -306,6 +306,57 @@ fn a_durable_subscription_keeps_what_is_published_while_it_has_no_consumer() {
 }
 
 #[test]
+fn a_subscription_that_ended_keeps_nothing_and_begins_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let prices = topic("prices");
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node).client_id("app")).await;
+        let acknowledging = session(&connection, Acknowledge::Client);
+        let subscribe = async |session: &Session| {
+            let consumer = session.create_durable_consumer(&prices, "all", None);
+            consumer.await.expect("a consumer")
+        };
+        let durable = subscribe(&acknowledging).await;
+        send(&acknowledging, &prices, &["1", "2"]).await;
+        // One is with the session, the other one waits.
+        assert_eq!(texts(&durable, 1).await, ["1"]);
+        let consumed = acknowledging.unsubscribe("all").await;
+        assert!(
+            matches!(consumed, Err(Error::IllegalState(_))),
+            "{consumed:?}"
+        );
+        durable.close().await.expect("it closes");
+        let other = acknowledging.unsubscribe("other").await;
+        assert!(
+            matches!(other, Err(Error::InvalidDestination { .. })),
+            "{other:?}"
+        );
+        acknowledging.unsubscribe("all").await.expect("it ends");
+        send(&acknowledging, &prices, &["3"]).await;
+        let durable = subscribe(&acknowledging).await;
+        send(&acknowledging, &prices, &["4"]).await;
+        let fourth = next(&durable).await;
+        assert_eq!((text(&fourth).as_str(), fourth.redelivered()), ("4", false));
+        fourth.acknowledge().await.expect("it is acknowledged");
+        durable.close().await.expect("it closes");
+        acknowledging.unsubscribe("all").await.expect("it ends");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+
+        // Nor does a broker that starts again remember it.
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node).client_id("app")).await;
+        let plain = session(&connection, Acknowledge::Auto);
+        let durable = subscribe(&plain).await;
+        send(&plain, &prices, &["5"]).await;
+        assert_eq!(texts(&durable, 1).await, ["5"]);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
 fn consumers_of_a_shared_subscription_share_its_messages() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {

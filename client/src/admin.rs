@@ -254,6 +254,17 @@ impl BrokerAdmin {
         self.tell(AdminRequest::PutGroup { group, config }).await
     }
 
+    /// Deletes a consumer group with its offsets: whoever uses its name again begins anew. Who has which popped message is
+    /// forgotten, its dead letters stay.
+    ///
+    /// # Errors
+    ///
+    /// `GroupNotFound`, and `Conflict` while it has members. Consumers that pop are none: close them first.
+    pub async fn delete_group(&self, group: &str) -> Result<()> {
+        let group = group.into();
+        self.tell(AdminRequest::DeleteGroup { group }).await
+    }
+
     /// Names of all consumer groups, sorted.
     pub async fn list_groups(&self) -> Result<Vec<String>> {
         self.ask(AdminRequest::ListGroups, names).await

@@ -307,6 +307,7 @@ fn requests() -> Vec<Request> {
             wait_ms: 15_000,
             filter: Filter::Selector("JMSType = 'car'".into()),
         }),
+        Request::Admin(AdminRequest::DeleteGroup { group: "g".into() }),
     ]
 }
 

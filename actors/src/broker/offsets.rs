@@ -94,6 +94,14 @@ impl Offsets {
         }
     }
 
+    /// Forgets all offsets of a group.
+    pub(crate) fn forget_group(&self, group: &GroupName) {
+        let mut table = self.0.lock();
+        let gone = table.committed.remove(group).unwrap_or_default();
+        let changed = entry(&mut table.changed, group);
+        changed.extend(gone.into_keys().map(|key| (key, None)));
+    }
+
     /// Takes what has changed, to be written, together with what was taken before and never came back.
     pub(crate) fn take_changed(&self) -> Arc<ChangedOffsets> {
         let mut table = self.0.lock();

@@ -23,7 +23,7 @@ use crate::broker::context::BrokerContext;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Mailbox, Receive, Reply};
 
 pub(crate) use messages::{
-    Change, Commit, Join, Leave, Release, SetOffsets, ShowGroup, TopicsChanged,
+    Change, Commit, GroupDeleted, Join, Leave, Release, SetOffsets, ShowGroup, TopicsChanged,
 };
 
 /// Queues that a member does not give up go to others after this time.
@@ -531,6 +531,12 @@ impl Answer<Commit> for ConsumerGroup {
 impl Receive<TopicsChanged> for ConsumerGroup {
     fn receive(&mut self, TopicsChanged: TopicsChanged, _ctx: &mut Ctx<'_, Self>) {
         self.rebalance();
+    }
+}
+
+impl Receive<GroupDeleted> for ConsumerGroup {
+    fn receive(&mut self, GroupDeleted: GroupDeleted, _ctx: &mut Ctx<'_, Self>) {
+        self.settled.clear();
     }
 }
 

@@ -14,9 +14,10 @@ use castmq_storage::store::StoreError;
 use serde::Serialize;
 
 use crate::broker::context::{BrokerContext, Store};
-use crate::broker::offsets::ChangedOffsets;
+use crate::broker::offsets::{ChangedOffsets, QueueKey};
 use crate::broker::topics::Topic;
-use crate::delivery::consumer_group::TopicsChanged;
+use crate::delivery::consumer_group::{GroupDeleted, TopicsChanged};
+use crate::delivery::popper::ForgetGroup;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
 use crate::worker::Worker;
 
@@ -64,12 +65,20 @@ pub(crate) struct PutGroup {
     pub(crate) config: GroupConfig,
 }
 
+/// Deletes a group with its offsets.
+#[derive(Debug)]
+pub(crate) struct DeleteGroup {
+    pub(crate) group: String,
+}
+
 /// Work for the thread.
 enum Job {
     PutTopic(TopicName, TopicConfig),
     /// With the place up to which queues know the log.
     DeleteTopic(TopicName, PhysicalOffset),
     PutGroup(GroupName, GroupConfig),
+    /// With the queues that it has offsets of.
+    DeleteGroup(GroupName, Vec<QueueKey>),
     Offsets(Arc<ChangedOffsets>),
 }
 
@@ -228,6 +237,16 @@ impl Metadata {
         }
     }
 
+    /// Told before the answer, so that whoever uses the name again finds nothing of it.
+    fn group_deleted(&self, name: GroupName) {
+        if let Some(group) = self.context.groups.find(&name) {
+            group.tell(GroupDeleted);
+        }
+        if let Ok(actors) = self.context.actors() {
+            actors.popper.tell(ForgetGroup { group: name });
+        }
+    }
+
     fn done(&mut self, job: Job, then: Then) {
         match (job, then) {
             (Job::PutTopic(name, config), Then::Topic(reply)) => {
@@ -244,6 +263,12 @@ impl Metadata {
             (Job::PutGroup(name, config), Then::Group(reply)) => {
                 self.context.groups.put(&name, config);
                 reply.send(Ok(name));
+            }
+            (Job::DeleteGroup(name, _), Then::Deleted(reply)) => {
+                self.context.groups.remove(&name);
+                self.context.offsets.forget_group(&name);
+                self.group_deleted(name);
+                reply.send(Ok(()));
             }
             (Job::Offsets(changed), Then::Offsets) => self.context.offsets.written(&changed),
             // A job comes back with what was waiting for it.
@@ -296,6 +321,13 @@ fn work(store: &Store, job: &Job) -> Result<(), StoreError> {
         },
         Job::PutGroup(name, config) => {
             metadata.put_group(name, config)?;
+            metadata.sync()?;
+        }
+        Job::DeleteGroup(name, queues) => {
+            for (topic, queue) in queues {
+                metadata.put_offset(name, topic, *queue, None)?;
+            }
+            metadata.remove_group(name)?;
             metadata.sync()?;
         }
         Job::Offsets(offsets) => {
@@ -455,6 +487,22 @@ impl Answer<PutGroup> for Metadata {
     fn answer(&mut self, put: PutGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
         match group_name(&put.group) {
             Ok(name) => self.submit(Job::PutGroup(name, put.config), Then::Group(reply), ctx),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+}
+
+impl Answer<DeleteGroup> for Metadata {
+    type Reply = Result<(), Refusal>;
+
+    fn answer(&mut self, delete: DeleteGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
+        match group_name(&delete.group) {
+            Ok(name) => {
+                let offsets = self.context.offsets.of_group(&name).into_iter();
+                let queues = offsets.map(|(queue, _)| queue).collect();
+                let job = Job::DeleteGroup(name, queues);
+                self.submit(job, Then::Deleted(reply), ctx);
+            }
             Err(refusal) => reply.send(Err(refusal)),
         }
     }

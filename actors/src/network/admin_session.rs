@@ -24,7 +24,7 @@ use crate::broker::topics::Topic;
 use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::{FindByKey, OffsetsAtTime};
 use crate::delivery::consumer_group::{SetOffsets, ShowGroup};
-use crate::metadata::actor::{DeleteTopic, PutGroup, PutTopic};
+use crate::metadata::actor::{DeleteGroup, DeleteTopic, PutGroup, PutTopic};
 use crate::supervision::{Cast, Ctx, Failure};
 
 /// Most messages that one query by key gives.
@@ -170,6 +170,7 @@ async fn answer(context: Arc<BrokerContext>, request: AdminRequest) -> Option<An
             Some(find_by_key(&context, question).await)
         }
         AdminRequest::Actors => plain(actors(&context).await),
+        AdminRequest::DeleteGroup { group } => done(delete_group(&context, &group).await),
         AdminRequest::ListConnections => plain(Err(Refusal::never(
             ErrorCode::NotSupported,
             "connections are shown in the tree of actors",
@@ -202,6 +203,23 @@ async fn delete_topic(context: &BrokerContext, topic: String) -> Result<(), Refu
 async fn put_group(context: &BrokerContext, put: PutGroup) -> Result<(), Refusal> {
     let answer = context.metadata()?.ask(put).await;
     answer.map_err(lost)?.map(drop)
+}
+
+async fn delete_group(context: &Arc<BrokerContext>, group: &str) -> Result<(), Refusal> {
+    let name = find_group(context, group)?;
+    if let Some(actor) = context.groups.find(&name) {
+        let details = actor.ask(ShowGroup).await.map_err(lost)?;
+        let members = details.map_or(0, |details| details.members.len());
+        if members > 0 {
+            return Err(Refusal::safe(
+                ErrorCode::Conflict,
+                format!("group {name} has {members} members: stop them first"),
+            ));
+        }
+    }
+    let group = name.to_string();
+    let answer = context.metadata()?.ask(DeleteGroup { group }).await;
+    answer.map_err(lost)?
 }
 
 fn find_topic(context: &BrokerContext, name: &str) -> Result<Arc<Topic>, Refusal> {

@@ -252,6 +252,21 @@ impl ConnectionCore {
         self.temporary.lock().contains(destination.name())
     }
 
+    /// Deletes a group wherever it is; returns whether it was anywhere.
+    pub(super) async fn delete_group(&self, group: &str) -> Result<bool> {
+        let mut was_there = false;
+        for broker in self.client.admin().masters().await? {
+            match broker.delete_group(group).await {
+                Err(error) if error.code() == Some(crate::ErrorCode::GroupNotFound) => {}
+                deleted => {
+                    deleted?;
+                    was_there = true;
+                }
+            }
+        }
+        Ok(was_there)
+    }
+
     /// Deletes a topic wherever it is.
     pub(super) async fn delete_topic(&self, topic: &str) -> Result<()> {
         for broker in self.client.admin().masters().await? {

@@ -351,6 +351,28 @@ impl Session {
         Ok(self.add(topic, feed, Some(place)))
     }
 
+    /// Ends a durable subscription, shared or not: what it has kept is dropped, and one of its name begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IllegalState`] while it has a consumer on this connection. [`Error::InvalidDestination`] when there is none of
+    /// this name.
+    pub async fn unsubscribe(&self, name: &str) -> Result<()> {
+        self.core.check_open()?;
+        let connection = &self.core.connection;
+        let client_id = connection.client_id();
+        let group = subscription::durable(client_id.as_deref(), name)?;
+        // Nobody can begin to consume it meanwhile.
+        let _place = Place::take(connection, &group, false)?;
+        match connection.delete_group(&group).await? {
+            true => Ok(()),
+            false => Err(Error::InvalidDestination {
+                destination: name.into(),
+                reason: "there is no durable subscription of this name and client id".into(),
+            }),
+        }
+    }
+
     /// Looks at a queue's messages without consuming them.
     ///
     /// # Errors

@@ -83,6 +83,11 @@ pub enum AdminRequest {
     Actors,
     /// Connections.
     ListConnections,
+    /// Deletes a consumer group without members, with its offsets.
+    DeleteGroup {
+        /// The group's name.
+        group: String,
+    },
 }
 
 /// Where offsets are set to.

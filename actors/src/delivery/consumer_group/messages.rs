@@ -58,6 +58,10 @@ pub(crate) struct Commit {
 #[derive(Debug)]
 pub(crate) struct TopicsChanged;
 
+/// The group is deleted: whoever comes with its name begins anew.
+#[derive(Debug)]
+pub(crate) struct GroupDeleted;
+
 /// Asks for members and progress.
 #[derive(Debug)]
 pub(crate) struct ShowGroup;
