@@ -147,6 +147,32 @@ fn a_group_is_shown_with_its_lag_and_set_back() {
 }
 
 #[test]
+fn a_group_is_created_changed_cloned_and_deleted() {
+    let broker = Broker::start();
+    broker.produce("orders", 8);
+    let group = |args: &[&str]| broker.run(&[&["admin", "group"], args].concat());
+    group(&["create", "billing", "--retry-max", "3"]).well();
+    group(&["create", "billing"]).fails(1, &["exists already", "--update"]);
+    let delays = ["create", "billing", "--update", "--retry-delays", "1s 5m"];
+    assert!(group(&delays).well().out.contains("group billing set on"));
+    let config = || group(&["show", "billing", "--json"]).well().json()[0]["config"].clone();
+    assert_eq!(config()["retry_max"], 3);
+    assert_eq!(config()["attributes"]["retry.delays"], "1s 5m");
+    let wrong = ["create", "billing", "--update", "--assignment", "fair"];
+    group(&wrong).fails(1, &["\"fair\"", "sticky"]);
+    let args = ["consume", "orders", "--group", "billing", "--max", "8"];
+    broker.run(&args).well();
+    group(&["create", "shipping"]).well();
+    let cloned = ["clone-offset", "shipping", "--from", "billing", "--json"];
+    let cloned = group(&cloned).well().json();
+    assert_eq!(cloned.as_array().map(Vec::len), Some(4));
+    group(&["delete", "billing", "--with-topics"]).well();
+    group(&["delete", "billing"]).fails(1, &["group billing does not exist"]);
+    let shown = group(&["show", "shipping", "--json"]).well().json();
+    assert_eq!(shown[0]["progress"][0]["lag"], 0);
+}
+
+#[test]
 fn messages_are_found_by_key_and_by_id() {
     let broker = Broker::start();
     let send = [

@@ -254,17 +254,6 @@ impl BrokerAdmin {
         self.tell(AdminRequest::PutGroup { group, config }).await
     }
 
-    /// Deletes a consumer group with its offsets: whoever uses its name again begins anew. Who has which popped message is
-    /// forgotten, its dead letters stay.
-    ///
-    /// # Errors
-    ///
-    /// `GroupNotFound`, and `Conflict` while it has members. Consumers that pop are none: close them first.
-    pub async fn delete_group(&self, group: &str) -> Result<()> {
-        let group = group.into();
-        self.tell(AdminRequest::DeleteGroup { group }).await
-    }
-
     /// Names of all consumer groups, sorted.
     pub async fn list_groups(&self) -> Result<Vec<String>> {
         self.ask(AdminRequest::ListGroups, names).await
@@ -297,11 +286,29 @@ impl BrokerAdmin {
             queue,
             to,
         };
-        self.ask(request, |response| match response {
-            AdminResponse::Offsets(offsets) => Some(offsets),
-            _ => None,
-        })
-        .await
+        self.ask(request, offsets).await
+    }
+
+    /// Sets a group's offsets to those of another one, in one topic or in all. Returns the offsets as they are then.
+    pub async fn clone_offsets(
+        &self,
+        group: &str,
+        from: &str,
+        topic: Option<&str>,
+    ) -> Result<Vec<(TopicQueue, QueueOffset)>> {
+        let request = AdminRequest::CloneOffsets {
+            group: group.into(),
+            from: from.into(),
+            topic: topic.map(Into::into),
+        };
+        self.ask(request, offsets).await
+    }
+
+    /// Deletes a consumer group that has no members, with its offsets, and with its retry topic and dead letters if `with_topics`.
+    pub async fn delete_group(&self, group: &str, with_topics: bool) -> Result<()> {
+        let group = group.into();
+        self.tell(AdminRequest::DeleteGroup { group, with_topics })
+            .await
     }
 
     /// Brokers that a name server knows.
@@ -363,6 +370,13 @@ impl BrokerAdmin {
             _ => None,
         })
         .await
+    }
+}
+
+fn offsets(response: AdminResponse) -> Option<Vec<(TopicQueue, QueueOffset)>> {
+    match response {
+        AdminResponse::Offsets(offsets) => Some(offsets),
+        _ => None,
     }
 }
 

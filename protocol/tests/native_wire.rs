@@ -177,6 +177,10 @@ fn requests() -> Vec<Request> {
                 topic: "orders".into(),
                 filter: Filter::All,
             }],
+            ordered: true,
+            reclaims: vec![queue("orders", 1)],
+            room: Some("east".into()),
+            claims: vec![queue("orders", 2), queue("orders", 3)],
         }),
         Request::LeaveGroup { group: 2 },
         Request::ReleaseQueues {
@@ -238,6 +242,15 @@ fn requests() -> Vec<Request> {
         }),
         Request::Admin(AdminRequest::Actors),
         Request::Admin(AdminRequest::ListConnections),
+        Request::Admin(AdminRequest::DeleteGroup {
+            group: "g".into(),
+            with_topics: true,
+        }),
+        Request::Admin(AdminRequest::CloneOffsets {
+            group: "g".into(),
+            from: "h".into(),
+            topic: None,
+        }),
         Request::SendBack(SendBack {
             group: 2,
             topic: 1,
@@ -307,7 +320,6 @@ fn requests() -> Vec<Request> {
             wait_ms: 15_000,
             filter: Filter::Selector("JMSType = 'car'".into()),
         }),
-        Request::Admin(AdminRequest::DeleteGroup { group: "g".into() }),
     ]
 }
 

@@ -38,7 +38,7 @@ impl Groups {
         self.configs.write().insert(group.clone(), config);
     }
 
-    /// Takes a group out.
+    /// A group is gone.
     pub(crate) fn remove(&self, group: &GroupName) {
         self.configs.write().remove(group);
     }

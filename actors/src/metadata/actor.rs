@@ -14,9 +14,9 @@ use castmq_storage::store::StoreError;
 use serde::Serialize;
 
 use crate::broker::context::{BrokerContext, Store};
-use crate::broker::offsets::{ChangedOffsets, QueueKey};
+use crate::broker::offsets::ChangedOffsets;
 use crate::broker::topics::Topic;
-use crate::delivery::consumer_group::{GroupDeleted, TopicsChanged};
+use crate::delivery::consumer_group::{GroupDeleted, SettingsChanged};
 use crate::delivery::popper::ForgetGroup;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
 use crate::worker::Worker;
@@ -65,10 +65,10 @@ pub(crate) struct PutGroup {
     pub(crate) config: GroupConfig,
 }
 
-/// Deletes a group with its offsets.
+/// Deletes a group with its offsets. That it has no members is known.
 #[derive(Debug)]
 pub(crate) struct DeleteGroup {
-    pub(crate) group: String,
+    pub(crate) group: GroupName,
 }
 
 /// Work for the thread.
@@ -77,8 +77,7 @@ enum Job {
     /// With the place up to which queues know the log.
     DeleteTopic(TopicName, PhysicalOffset),
     PutGroup(GroupName, GroupConfig),
-    /// With the queues that it has offsets of.
-    DeleteGroup(GroupName, Vec<QueueKey>),
+    DeleteGroup(GroupName),
     Offsets(Arc<ChangedOffsets>),
 }
 
@@ -228,7 +227,7 @@ impl Metadata {
 
     fn topics_changed(&self) {
         for group in self.context.groups.awake() {
-            group.tell(TopicsChanged);
+            group.tell(SettingsChanged);
         }
         if let Some(registrars) = self.context.registrars.get() {
             for registrar in registrars {
@@ -262,9 +261,12 @@ impl Metadata {
             }
             (Job::PutGroup(name, config), Then::Group(reply)) => {
                 self.context.groups.put(&name, config);
+                if let Some(group) = self.context.groups.find(&name) {
+                    group.tell(SettingsChanged);
+                }
                 reply.send(Ok(name));
             }
-            (Job::DeleteGroup(name, _), Then::Deleted(reply)) => {
+            (Job::DeleteGroup(name), Then::Deleted(reply)) => {
                 self.context.groups.remove(&name);
                 self.context.offsets.forget_group(&name);
                 self.group_deleted(name);
@@ -323,11 +325,8 @@ fn work(store: &Store, job: &Job) -> Result<(), StoreError> {
             metadata.put_group(name, config)?;
             metadata.sync()?;
         }
-        Job::DeleteGroup(name, queues) => {
-            for (topic, queue) in queues {
-                metadata.put_offset(name, topic, *queue, None)?;
-            }
-            metadata.remove_group(name)?;
+        Job::DeleteGroup(name) => {
+            metadata.delete_group(name)?;
             metadata.sync()?;
         }
         Job::Offsets(offsets) => {
@@ -485,7 +484,12 @@ impl Answer<PutGroup> for Metadata {
     type Reply = Result<GroupName, Refusal>;
 
     fn answer(&mut self, put: PutGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
-        match group_name(&put.group) {
+        let checked = group_name(&put.group).and_then(|name| {
+            let checked = put.config.check();
+            checked.map_err(|e| Refusal::never(ErrorCode::InvalidRequest, e.to_string()))?;
+            Ok(name)
+        });
+        match checked {
             Ok(name) => self.submit(Job::PutGroup(name, put.config), Then::Group(reply), ctx),
             Err(refusal) => reply.send(Err(refusal)),
         }
@@ -496,15 +500,7 @@ impl Answer<DeleteGroup> for Metadata {
     type Reply = Result<(), Refusal>;
 
     fn answer(&mut self, delete: DeleteGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
-        match group_name(&delete.group) {
-            Ok(name) => {
-                let offsets = self.context.offsets.of_group(&name).into_iter();
-                let queues = offsets.map(|(queue, _)| queue).collect();
-                let job = Job::DeleteGroup(name, queues);
-                self.submit(job, Then::Deleted(reply), ctx);
-            }
-            Err(refusal) => reply.send(Err(refusal)),
-        }
+        self.submit(Job::DeleteGroup(delete.group), Then::Deleted(reply), ctx);
     }
 }
 

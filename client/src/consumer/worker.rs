@@ -16,6 +16,7 @@ use super::Order;
 use super::credit::Window;
 use super::dispatcher::Dispatcher;
 use super::handler::{Ack, Handler};
+use super::lease::Lease;
 use crate::link::Session;
 use crate::message::ReceivedMessage;
 use crate::raw::Payload;
@@ -24,6 +25,7 @@ use crate::raw::Payload;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) session: Arc<Session>,
+    pub(super) lease: Arc<Lease>,
     pub(super) subscription: u32,
     pub(super) group: GroupAlias,
     pub(super) topic: TopicAlias,
@@ -119,6 +121,13 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
             }
         };
         let mut waiting = turn.messages;
+        if !turn.source.lease.is_valid(Instant::now()) {
+            // Others may have the queue by now. Those of this connection are asked for anew.
+            messages.drain(turn.key);
+            finish(&mut Vec::new(), waiting);
+            turn.source.session.connection.close();
+            continue;
+        }
         let mut handled = Vec::with_capacity(waiting.len());
         most = TURN_MESSAGES;
         while let Some(message) = waiting.pop_front() {

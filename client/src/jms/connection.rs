@@ -256,7 +256,7 @@ impl ConnectionCore {
     pub(super) async fn delete_group(&self, group: &str) -> Result<bool> {
         let mut was_there = false;
         for broker in self.client.admin().masters().await? {
-            match broker.delete_group(group).await {
+            match broker.delete_group(group, false).await {
                 Err(error) if error.code() == Some(crate::ErrorCode::GroupNotFound) => {}
                 deleted => {
                     deleted?;

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Assignment, AssignmentError, DelayLevels, DelayLevelsError};
 
 /// Permission bits of a topic (RocketMQ `PermName`).
 pub mod permission {
@@ -63,6 +66,25 @@ impl TopicConfig {
     }
 }
 
+/// Names of group attributes that the broker gives a meaning to.
+pub mod group_attributes {
+    /// How queues are shared among members: a name of an [`Assignment`](super::Assignment).
+    pub const ASSIGNMENT: &str = "assignment";
+    /// How long a message waits before each of its retries, as in `10s 1m 1h`; the last time counts for all further ones.
+    pub const RETRY_DELAYS: &str = "retry.delays";
+}
+
+/// Why a group's settings were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GroupConfigError {
+    /// Attribute `assignment` names no rule.
+    #[error("attribute assignment: {0}")]
+    Assignment(#[from] AssignmentError),
+    /// Attribute `retry.delays` is no list of times.
+    #[error("attribute retry.delays: {0}")]
+    RetryDelays(#[from] DelayLevelsError),
+}
+
 /// A consumer group on one broker (RocketMQ `SubscriptionGroupConfig`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 pub struct GroupConfig {
@@ -90,6 +112,39 @@ pub struct GroupConfig {
     pub system_flag: u32,
     /// RocketMQ's group attributes.
     pub attributes: BTreeMap<String, String>,
+}
+
+impl GroupConfig {
+    /// How queues are shared among members.
+    ///
+    /// # Errors
+    ///
+    /// When the attribute names no rule.
+    pub fn assignment(&self) -> Result<Assignment, AssignmentError> {
+        let name = self.attributes.get(group_attributes::ASSIGNMENT);
+        name.map_or(Ok(Assignment::default()), |name| name.parse())
+    }
+
+    /// How long messages wait before their retries; `None` for the broker's delay levels.
+    ///
+    /// # Errors
+    ///
+    /// When the attribute is no list of times.
+    pub fn retry_delays(&self) -> Result<Option<DelayLevels>, DelayLevelsError> {
+        let delays = self.attributes.get(group_attributes::RETRY_DELAYS);
+        delays.map(|delays| delays.parse()).transpose()
+    }
+
+    /// Whether the attributes mean something.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first that does not.
+    pub fn check(&self) -> Result<(), GroupConfigError> {
+        self.assignment()?;
+        self.retry_delays()?;
+        Ok(())
+    }
 }
 
 impl Default for GroupConfig {

@@ -1,5 +1,6 @@
 //! Domain types: validated names, queue and log positions, message properties.
 
+mod assignment;
 mod config;
 mod delay;
 pub mod jms_keys;
@@ -9,7 +10,8 @@ mod properties;
 pub mod system_topics;
 mod tag;
 
-pub use config::{GroupConfig, TopicConfig, permission};
+pub use assignment::{Assignment, AssignmentError};
+pub use config::{GroupConfig, GroupConfigError, TopicConfig, group_attributes, permission};
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,

@@ -6,7 +6,7 @@ use castmq_client::{Error, ErrorCode};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::brokers::{Broker, Cluster, ask_each};
+use super::brokers::{Broker, Cluster, ask_each, report};
 use crate::tools::print::{self, Table, left, right};
 use crate::tools::{ToolError, time};
 
@@ -107,23 +107,6 @@ pub(super) async fn run(
     }
 }
 
-/// Says on which brokers something was done.
-fn report(
-    topic: &str,
-    done: &'static str,
-    brokers: &[(&Broker, ())],
-    as_json: bool,
-) -> Result<(), ToolError> {
-    let names: Vec<_> = brokers.iter().map(|(broker, ())| &*broker.name).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    print::either(as_json, &json!({ "topic": topic, done: names }), || {
-        format!("topic {topic} {done} on {}\n", names.join(", "))
-    })?;
-    Ok(())
-}
-
 async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
     let config = TopicConfig {
         read_queues: flags.read_queues.unwrap_or(flags.queues),
@@ -139,7 +122,7 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
     .await;
     let (created, end) = answers.settle();
     let done = if flags.update { "set" } else { "created" };
-    report(&flags.topic, done, &created, as_json)?;
+    report("topic", &flags.topic, done, &created, as_json)?;
     end
 }
 
@@ -153,7 +136,7 @@ async fn delete(
     let answers = ask_each(&brokers, async |broker| broker.at.delete_topic(topic).await).await;
     let answers = answers.where_there(ErrorCode::TopicNotFound, "topic", topic)?;
     let (deleted, end) = answers.settle();
-    report(topic, "deleted", &deleted, as_json)?;
+    report("topic", topic, "deleted", &deleted, as_json)?;
     end
 }
 
