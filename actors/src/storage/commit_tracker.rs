@@ -172,6 +172,8 @@ impl Receive<Park> for CommitTracker {
         });
         match self.failure.clone() {
             Some(reason) => self.refuse(&reason),
+            // Nothing will be flushed for a batch that adds nothing to what is durable.
+            None if end <= self.flushed => self.release(),
             None => {
                 self.flusher.tell(FlushTo(end));
             }
