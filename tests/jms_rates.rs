@@ -50,8 +50,8 @@ fn what_sending_without_an_answer_saves() {
             settings.store.flush = flush;
             let node = start(&settings).await;
             let client = client(&node).await;
-            let connection = ConnectionFactory::from_client(&client).create_connection();
-            let connection = connection.await.expect("a connection");
+            let factory = ConnectionFactory::from_client(&client);
+            let connection = factory.create_connection().await.expect("a connection");
             let session = connection.create_session(Acknowledge::Auto);
             let session = session.expect("a session");
             for _ in 0..ROUNDS {

@@ -2,6 +2,7 @@
 //!
 //! - `history`: what was sent, answered and stored, and whether it agrees.
 //! - `hostile`: frames that no honest client sends.
+//! - `jms`: sessions and destinations of JMS's model.
 //! - `load`: producers and a consumer that fill a history.
 //! - `process`: the real binary, to be killed.
 //! - `shell`: the same, as it is used from a shell.
@@ -12,6 +13,7 @@
 
 pub(crate) mod history;
 pub(crate) mod hostile;
+pub(crate) mod jms;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod shell;

@@ -65,7 +65,8 @@
 //!
 //! # Layout
 //!
-//! - `connection`: [`ConnectionFactory`] and [`Connection`]; `session`, `transaction`: [`Session`].
+//! - `factory`, `connection`: [`ConnectionFactory`] and [`Connection`].
+//! - `session`, `creating`, `transaction`: [`Session`].
 //! - `destination`: [`Destination`]; `subscription`: the groups behind them.
 //! - `consumer`: [`MessageConsumer`]; `feed`: where its messages come from; `delivery`: what was delivered and is not settled.
 //! - `producer`: [`MessageProducer`]; `browser`: [`QueueBrowser`].
@@ -74,9 +75,11 @@
 mod browser;
 mod connection;
 mod consumer;
+mod creating;
 mod delivery;
 mod destination;
 mod error;
+mod factory;
 mod feed;
 mod message;
 mod producer;
@@ -85,10 +88,11 @@ mod subscription;
 mod transaction;
 
 pub use browser::QueueBrowser;
-pub use connection::{Connection, ConnectionFactory};
+pub use connection::Connection;
 pub use consumer::MessageConsumer;
 pub use destination::Destination;
 pub use error::{Error, Result};
+pub use factory::ConnectionFactory;
 pub use message::{
     BodyKind, BytesBody, DeliveryMode, FromValue, MapBody, Message, StreamBody, Value,
 };
