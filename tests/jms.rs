@@ -447,7 +447,22 @@ fn a_request_is_answered_through_a_temporary_queue_which_goes_with_its_connectio
         assert!(is_there().await);
         asking.close().await.expect("it closes");
         assert!(!is_there().await);
-        // It does not come again because somebody answers late.
+        // Name servers are told a moment later.
+        while admin
+            .topics()
+            .await
+            .expect("topics")
+            .iter()
+            .any(|topic| topic == answers.name())
+        {
+            tokio::task::yield_now().await;
+        }
+        // It does not come again because somebody answers late, who answered before or not.
+        let again = replier.send_to(&reply_to, &mut Message::text("5")).await;
+        assert!(
+            matches!(again, Err(Error::InvalidDestination { .. })),
+            "{again:?}"
+        );
         let late = connected(factory(&node)).await;
         let late_session = session(&late, Acknowledge::Auto);
         let late_producer = late_session.create_producer(&answers).expect("a producer");

@@ -81,14 +81,13 @@ impl ConnectionCore {
         if self.known.lock().contains(&topic) {
             return Ok(());
         }
-        if destination.is_temporary() {
-            // A topic that went with its connection must not come again.
-            self.check_known(destination).await?;
-        } else {
-            let prepared = self.producer.prepare(&topic).await;
-            prepared.map_err(|error| not_there(destination, error))?;
-            self.published(destination).await?;
+        if destination.is_temporary() && !self.has_temporary(destination) {
+            // It may go with its connection at any time, and sending to it must not bring its topic back.
+            return self.check_known(destination).await;
         }
+        let prepared = self.producer.prepare(&topic).await;
+        prepared.map_err(|error| not_there(destination, error))?;
+        self.published(destination).await?;
         self.known.lock().insert(topic);
         Ok(())
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::delivery::{Delivered, Held, give_back, says_lost, settle};
 use super::destination::Destination;
@@ -95,6 +95,15 @@ impl ConsumerCore {
         self.place.lock().take();
     }
 
+    /// The feed, when nobody else waits for its messages in the meantime.
+    async fn feed_within(&self, patience: Patience) -> Option<MutexGuard<'_, Feed>> {
+        match patience {
+            Patience::None => self.feed.try_lock().ok(),
+            Patience::Until(deadline) => timeout_at(deadline, self.feed.lock()).await.ok(),
+            Patience::Forever => Some(self.feed.lock().await),
+        }
+    }
+
     /// Waits until there is a message. `None` when the time is over, or the consumer is closed. It is acknowledged here when
     /// the session acknowledges what it receives.
     async fn take(
@@ -103,7 +112,9 @@ impl ConsumerCore {
         acknowledges: bool,
     ) -> Result<Option<(Message, Arc<Held>)>> {
         let connection = &self.session.connection;
-        let mut feed = self.feed.lock().await;
+        let Some(mut feed) = self.feed_within(patience).await else {
+            return Ok(None);
+        };
         let mut is_closed = self.is_closed.subscribe();
         let mut is_started = connection.is_started.subscribe();
         let mut backoff = Backoff::default();
@@ -126,7 +137,12 @@ impl ConsumerCore {
                 }
                 continue;
             }
-            if let Some(held) = feed.next(&self.session) {
+            if let Some(held) = feed.next() {
+                if held.is_lost().await {
+                    // The broker will deliver it again, to whomever.
+                    feed.done();
+                    continue;
+                }
                 let (message, is_expired) = held.message(&self.destination, time_of_day_ms()).await;
                 if is_expired || acknowledges {
                     // It stays the next one until this is known: whoever stops waiting here loses nothing.
@@ -194,15 +210,15 @@ impl ConsumerCore {
                 "the consumer has a listener, which gets its messages: remove it first",
             ));
         }
+        if self.session.mode == Acknowledge::DupsOk {
+            self.session.settle_lazily(false).await;
+        }
         let acknowledges = self.session.mode == Acknowledge::Auto;
         let Some((message, held)) = self.take(patience, acknowledges).await? else {
             return Ok(None);
         };
-        let message = self.held_by_session(message, held);
-        if self.session.mode == Acknowledge::DupsOk {
-            self.session.settle_lazily(false).await;
-        }
-        Ok(Some(message))
+        // Nothing is waited for from here on: whoever stops waiting has not been given a message.
+        Ok(Some(self.held_by_session(message, held)))
     }
 
     /// Has the session acknowledge the message later, where it does.

@@ -33,7 +33,7 @@ impl Session {
         let filter = self.prepare(destination, selector).await?;
         let connection = &self.core().connection;
         let feed = match destination.is_queue() {
-            true => Feed::pop(connection, destination, QUEUE_GROUP, filter).await?,
+            true => Feed::pop(self.core(), destination, QUEUE_GROUP, filter).await?,
             false => Feed::read(connection, destination, filter).await?,
         };
         Ok(self.add(destination, feed, None))
@@ -104,7 +104,7 @@ impl Session {
         }
         let place = Place::take(&self.core().connection, group, is_shared)?;
         let filter = self.prepare(topic, selector).await?;
-        let feed = Feed::pop(&self.core().connection, topic, group, filter).await?;
+        let feed = Feed::pop(self.core(), topic, group, filter).await?;
         Ok(self.add(topic, feed, Some(place)))
     }
 

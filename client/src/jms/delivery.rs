@@ -99,7 +99,7 @@ impl Held {
     }
 
     /// Whether somebody else may have it already.
-    async fn is_lost(&self) -> bool {
+    pub(super) async fn is_lost(&self) -> bool {
         match self {
             Self::Popped(lease) => lease.lock().await.until <= Instant::now(),
             Self::Read { .. } => false,

@@ -32,8 +32,6 @@ pub(super) enum Feed {
         consumer: PopConsumer,
         lease: Duration,
         buffer: VecDeque<Arc<Held>>,
-        /// What came while it was made.
-        early: Vec<Arc<Held>>,
     },
     Read {
         consumer: PullConsumer,
@@ -48,11 +46,12 @@ impl Feed {
     /// Takes messages from brokers in the name of a group. A queue's begin with the first there is, a subscription's with
     /// those that come from now on.
     pub(super) async fn pop(
-        connection: &Arc<ConnectionCore>,
+        session: &SessionCore,
         destination: &Destination,
         group: &str,
         filter: Filter,
     ) -> Result<Self> {
+        let connection = &session.connection;
         let settings = &connection.settings;
         let from = match destination.is_queue() {
             true => StartFrom::Earliest,
@@ -72,28 +71,12 @@ impl Feed {
             consumer,
             lease: settings.lease,
             buffer: VecDeque::new(),
-            early: Vec::new(),
         };
         if !destination.is_queue() {
             // Where the subscription begins is settled by its first pop, not by whoever receives later.
-            feed.settle_beginning().await?;
+            feed.fetch(Duration::ZERO, session).await?;
         }
         Ok(feed)
-    }
-
-    async fn settle_beginning(&mut self) -> Result<()> {
-        if let Self::Pop {
-            consumer,
-            lease,
-            early,
-            ..
-        } = self
-        {
-            let asked_at = Instant::now();
-            let popped = consumer.receive().await?.into_iter();
-            early.extend(popped.map(|message| Arc::new(Held::popped(message, asked_at, *lease))));
-        }
-        Ok(())
     }
 
     /// Reads a topic from now on.
@@ -122,15 +105,9 @@ impl Feed {
 
     /// The next message that is here already. One that was popped stays the next until [`Feed::done`]; with others nothing is
     /// waited for in between.
-    pub(super) fn next(&mut self, session: &SessionCore) -> Option<Arc<Held>> {
+    pub(super) fn next(&mut self) -> Option<Arc<Held>> {
         match self {
-            Self::Pop { buffer, early, .. } => {
-                for held in early.drain(..) {
-                    session.keep(&held);
-                    buffer.push_back(held);
-                }
-                buffer.front().cloned()
-            }
+            Self::Pop { buffer, .. } => buffer.front().cloned(),
             Self::Read { buffer, again, .. } => again.take().or_else(|| {
                 let message = buffer.pop_front()?;
                 Some(Arc::new(Held::Read {
@@ -190,8 +167,8 @@ impl Feed {
 
     /// Gives back what was not delivered.
     pub(super) async fn close(&mut self) {
-        if let Self::Pop { buffer, early, .. } = self {
-            let held: Vec<_> = buffer.drain(..).chain(early.drain(..)).collect();
+        if let Self::Pop { buffer, .. } = self {
+            let held: Vec<_> = buffer.drain(..).collect();
             give_back(&held, Duration::ZERO).await;
         }
     }

@@ -44,6 +44,9 @@
 //! | text, bytes, object | a body that any client can read: the text, the bytes, JSON |
 //! | selector | asked by the broker before a message is sent anywhere |
 //!
+//! Where brokers do not create topics and groups by themselves, an operator creates them: the topics, `JMS-queue` for queues,
+//! `JMS-reader` for topics, and `JMS-durable-` or `JMS-shared-` with client id, `-` and name for subscriptions.
+//!
 //! Messages of other producers are messages with bytes; messages sent here are read by all consumers.
 //!
 //! # What can be relied on
