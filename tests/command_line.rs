@@ -216,6 +216,34 @@ fn messages_are_found_by_key_and_by_id() {
 }
 
 #[test]
+fn messages_are_listed_by_the_time_at_which_they_were_stored() {
+    let broker = Broker::start();
+    broker.produce("orders", 8);
+    let list =
+        |args: &[&str]| broker.run(&[&["admin", "message", "list", "orders"], args].concat());
+    let all = list(&["--json"]).well().json();
+    let all = all.as_array().expect("messages").clone();
+    assert_eq!(all.len(), 8);
+    let stored_ms =
+        |message: &serde_json::Value| message["store_timestamp_ms"].as_i64().expect("a time");
+    assert!(all.is_sorted_by_key(stored_ms));
+    let two = list(&["--max", "2", "--json"]).well().json();
+    assert_eq!(two.as_array(), Some(&all[..2].to_vec()));
+    let middle = stored_ms(&all[4]).to_string();
+    let count = |args: &[&str]| list(args).well().json().as_array().map(Vec::len);
+    let from_middle = all
+        .iter()
+        .filter(|one| stored_ms(one) >= stored_ms(&all[4]));
+    let from_middle = from_middle.count();
+    assert_eq!(count(&["--from", &middle, "--json"]), Some(from_middle));
+    let to_middle = all
+        .iter()
+        .filter(|one| stored_ms(one) <= stored_ms(&all[4]));
+    assert_eq!(count(&["--to", &middle, "--json"]), Some(to_middle.count()));
+    assert_eq!(count(&["--to", "1h", "--json"]), Some(0));
+}
+
+#[test]
 fn the_brokers_and_their_actors_are_listed() {
     let broker = Broker::start();
     let listed = broker.run(&["admin", "cluster", "list"]).well().out;

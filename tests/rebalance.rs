@@ -3,10 +3,13 @@
 //! Each member is a client with a thread of its own, so that one that hangs takes nobody along. A handler knows whether
 //! another one is at the same queue at the same time, and whether a key's messages come in order.
 //!
-//! `CASTMQ_STEPS=10000 cargo test --release --test rebalance -- --nocapture` takes 10,000 steps; `CASTMQ_SEED` repeats a run.
+//! `CASTMQ_STEPS=10000 cargo test --release --test rebalance -- --nocapture` takes 10,000 steps; `CASTMQ_SEED` repeats a run. What
+//! members notice that keep their queues is measured by `… -- --ignored --nocapture`.
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
+// The seed is what a failure is repeated with.
+#![allow(clippy::print_stdout)]
 
 mod support;
 
@@ -20,6 +23,7 @@ use castmq_client::{
     Ack, Client, Filter, Message, Order, PushConsumer, ReceivedMessage, StartFrom,
 };
 use castmq_config::Settings;
+use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
 use support::{client, number, run, settings, start, stop};
@@ -41,6 +45,27 @@ struct Notes {
     wrong: Mutex<Vec<String>>,
     /// When each queue's last message was handled, and the longest pause between two.
     pauses: Mutex<HashMap<u32, (Instant, Duration)>>,
+    bystanders: Mutex<Bystanders>,
+}
+
+/// What the first two members notice of others that come and go.
+#[derive(Debug, Default)]
+struct Bystanders {
+    /// The member that had a queue's last message, and when.
+    last: HashMap<u32, (usize, Instant)>,
+    /// Pauses between two messages of a queue that stayed with one of them, in microseconds.
+    pauses: Option<Histogram<u64>>,
+}
+
+impl Bystanders {
+    fn note(&mut self, member: usize, queue: u32, now: Instant) {
+        if let Some(pauses) = &mut self.pauses {
+            let last = self.last.insert(queue, (member, now));
+            if let Some((_, at)) = last.filter(|(before, _)| *before == member && member < 2) {
+                pauses.saturating_record((now - at).as_micros() as u64);
+            }
+        }
+    }
 }
 
 impl Notes {
@@ -65,7 +90,7 @@ impl Notes {
             ));
         }
         let body = message.body().expect("a body");
-        let text = std::str::from_utf8(&body).expect("text").to_owned();
+        let text = std::str::from_utf8(body).expect("text").to_owned();
         let (key, count) = text.split_once(' ').expect("key and number");
         let (key, count): (u64, u64) = (
             key.parse().expect("a key"),
@@ -91,9 +116,18 @@ impl Notes {
         *longest = (*longest).max(now - *last);
         *last = now;
         drop(pauses);
+        let mut bystanders = self.bystanders.lock().expect("notes");
+        bystanders.note(member, queue, now);
+        drop(bystanders);
         self.handled.fetch_add(1, Ordering::AcqRel);
         busy.store(false, Ordering::Release);
         ack
+    }
+
+    fn longest_pause(&self) -> Duration {
+        let pauses = self.pauses.lock().expect("notes");
+        let longest = pauses.values().map(|(_, longest)| *longest).max();
+        longest.unwrap_or_default()
     }
 
     fn done(&self) -> u64 {
@@ -262,7 +296,7 @@ async fn take_step(members: &mut [Member], random: &mut fastrand::Rng) {
     let command = match (member.is_in, random.u32(..100)) {
         (false, _) => Command::Join,
         (true, 0..70) => Command::Leave,
-        (true, 70..97) => Command::Die,
+        (true, 70..92) => Command::Die,
         (true, _) => Command::Hang(LEASE + LEASE / 2),
     };
     member.tell(command).await;
@@ -296,16 +330,88 @@ fn members_come_and_go_and_no_queue_is_with_two_nor_a_key_out_of_order() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let handled = notes.handled.load(Ordering::Acquire);
-        let pauses = notes.pauses.lock().expect("notes");
-        let longest = pauses.values().map(|(_, longest)| *longest).max();
         println!(
-            "{sent} messages handled {handled} times; longest pause of a queue {longest:?}, lease {LEASE:?}"
+            "{sent} messages handled {handled} times; longest pause of a queue {:?}, lease {LEASE:?}",
+            notes.longest_pause()
         );
-        drop(pauses);
         drop(members);
-        let wrong = notes.wrong.lock().expect("notes");
+        let wrong = std::mem::take(&mut *notes.wrong.lock().expect("notes"));
         assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
-        drop(wrong);
+        stop(node).await;
+    });
+}
+
+/// All members but the first two come and go for a while, or nobody does. Returns the pauses that those two noticed.
+async fn watch(members: &mut [Member], notes: &Notes, is_disturbed: bool) -> (Histogram<u64>, u32) {
+    {
+        let mut bystanders = notes.bystanders.lock().expect("notes");
+        bystanders.last.clear();
+        bystanders.pauses = Some(Histogram::new(3).expect("a histogram"));
+    }
+    let end = Instant::now() + Duration::from_secs(4);
+    let mut moves = 0;
+    let others = members.get_mut(2..).expect("others");
+    while Instant::now() < end {
+        if is_disturbed {
+            let member = &mut others[fastrand::usize(..others.len())];
+            let command = if member.is_in {
+                Command::Leave
+            } else {
+                Command::Join
+            };
+            member.tell(command).await;
+            moves += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pauses = notes.bystanders.lock().expect("notes").pauses.take();
+    for member in others.iter_mut().filter(|member| !member.is_in) {
+        member.tell(Command::Join).await;
+    }
+    (pauses.expect("a histogram"), moves)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn members_that_keep_their_queues_while_others_come_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings_of_test(folder.path());
+    run(async {
+        let node = start(&settings).await;
+        let notes = Arc::new(Notes::new());
+        let stopped = Arc::new(AtomicBool::new(false));
+        let producing = actix_rt::spawn(produce(client(&node).await, stopped.clone()));
+        let mut members = members(&node, &notes).await;
+        for member in &mut members {
+            member.tell(Command::Join).await;
+        }
+        let mut ratios = Vec::new();
+        for round in 0..7 {
+            let (quiet, _) = watch(&mut members, &notes, false).await;
+            let (disturbed, moves) = watch(&mut members, &notes, true).await;
+            let ms = |of: &Histogram<u64>, p: f64| of.value_at_quantile(p) as f64 / 1000.0;
+            // The first round warms up.
+            if round > 0 {
+                ratios.push(ms(&disturbed, 0.99) / ms(&quiet, 0.99));
+            }
+            println!(
+                "pauses in ms, p50 p99 p99.9: quiet {:.1} {:.1} {:.1}, with {moves} comings and goings {:.1} {:.1} {:.1}",
+                ms(&quiet, 0.5),
+                ms(&quiet, 0.99),
+                ms(&quiet, 0.999),
+                ms(&disturbed, 0.5),
+                ms(&disturbed, 0.99),
+                ms(&disturbed, 0.999),
+            );
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!(
+            "p99 disturbed / quiet, median: {:.2}",
+            ratios[ratios.len() / 2]
+        );
+        stopped.store(true, Ordering::Release);
+        producing.await.expect("the producer ends");
+        drop(members);
         stop(node).await;
     });
 }

@@ -13,12 +13,12 @@ use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
     ANY_QUEUE, Acknowledge, Another, ChangeInvisible, EndTransaction, Filter, GroupMode, JoinGroup,
     Pop, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras,
-    StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext, TransactionPhase,
+    SendReply, StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext, TransactionPhase,
     send_flags,
 };
 use castmq_protocol::native::response::{
     Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined,
-    PUSH, Popped, PullStatus, Pulled, QueueRange, RefusedReceipt, SendStatus, Sent,
+    PUSH, Popped, PullStatus, Pulled, PushedReply, QueueRange, RefusedReceipt, SendStatus, Sent,
 };
 use castmq_protocol::native::route::{
     BrokerQueues, BrokerSet, DataVersion, RegisterBroker, Registered, TopicQueues, TopicRoute,
@@ -72,6 +72,7 @@ fn requests() -> Vec<Request> {
         write_queues: 5,
         permission: 6,
         system_flag: 0,
+        is_traced: true,
     };
     let version = DataVersion {
         timestamp_ms: 1_700_000_000_002,
@@ -311,6 +312,17 @@ fn requests() -> Vec<Request> {
             receipt: POP_RECEIPT,
             invisible_ms: 5_000,
         }),
+        Request::TakeReplies,
+        Request::SendReply(SendReply {
+            flag: 3,
+            sys_flag: 1,
+            born_timestamp_ms: 4,
+            properties_bytes: 5,
+        }),
+        Request::ReplyTaken {
+            number: 6,
+            is_awaited: true,
+        },
         Request::Pull(Pull {
             topic: 1,
             queue: QueueId(1),
@@ -400,6 +412,7 @@ fn responses() -> Vec<Response> {
                 read_queues: 4,
                 write_queues: 4,
                 permission: 6,
+                is_traced: false,
             }],
         }),
         Response::Registered(Registered {
@@ -480,6 +493,7 @@ fn responses() -> Vec<Response> {
         Response::InvisibleChanged {
             receipt: POP_RECEIPT,
         },
+        Response::Reply(PushedReply { number: 6 }),
     ]
 }
 

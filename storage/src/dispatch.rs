@@ -68,8 +68,13 @@ pub enum Met {
     Moved(Origin),
     /// It is a half message.
     Half(Half),
-    /// It was committed: the place of its half message.
-    Committed(PhysicalOffset),
+    /// It is the message of a half message that was committed.
+    Committed {
+        /// Where the half message lies.
+        half: PhysicalOffset,
+        /// Where it lies itself.
+        at: PhysicalOffset,
+    },
     /// It marks half messages as settled.
     Marked(Vec<QueueOffset>),
 }
@@ -237,7 +242,9 @@ impl Dispatch {
         if before != 0 {
             self.met.extend(match phase {
                 0 => Origin::decode(before).map(Met::Moved),
-                _ => PhysicalOffset::from_i64(before).ok().map(Met::Committed),
+                _ => PhysicalOffset::from_i64(before)
+                    .ok()
+                    .map(|half| Met::Committed { half, at: offset }),
             });
         }
         let topic = record.topic().map_err(damaged)?;

@@ -133,6 +133,7 @@ impl Topic {
             write_queues: config.write_queues,
             permission: config.permission,
             system_flag: config.system_flag,
+            is_traced: config.traces() == Some(true),
         }
     }
 }
@@ -174,6 +175,20 @@ impl Topics {
     /// The topic of this name.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
         self.table.read().by_name.get(name).cloned()
+    }
+
+    /// Like [`Topics::find`], for a name that is often the one that was looked up before: `last` keeps what was found then.
+    pub(crate) fn find_again<'a>(
+        &self,
+        last: &'a mut Option<Arc<Topic>>,
+        name: &str,
+    ) -> Option<&'a Arc<Topic>> {
+        let is_last =
+            |topic: &Arc<Topic>| topic.name.as_str() == name && topic.check_exists().is_ok();
+        if !last.as_ref().is_some_and(is_last) {
+            *last = self.find(name);
+        }
+        last.as_ref()
     }
 
     /// The topic with this number, even when it was deleted.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics,
+    GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics, topic_attributes,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::store::StoreError;
@@ -192,6 +192,15 @@ impl Metadata {
         }
         if system_topics::is_system(name.as_str()) {
             return Err(system_topic(name));
+        }
+        if put.config.traces().is_none() {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "the attribute {} of a topic is on or off",
+                    topic_attributes::TRACE
+                ),
+            ));
         }
         match self.context.topics.find(name.as_str()) {
             Some(_) if put.only_new => Err(Refusal::never(

@@ -1,8 +1,11 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 //!
-//! - `waiting`: messages that are stored elsewhere first.
+//! - `waiting`: messages that are stored elsewhere first. `replies`: requests and replies.
+//! - `ending`: transactions and those who have them.
 
+mod ending;
+mod replies;
 mod waiting;
 
 use std::ops::Range;
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::{GroupName, QueueId};
+use castmq_protocol::model::QueueId;
 use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{
     ANY_QUEUE, Send, SendBatch, SendExtras, TopicAlias, send_flags,
@@ -20,6 +23,8 @@ use castmq_protocol::native::{ClientHeader, ErrorCode, Failure as Refusal, Reque
 use castmq_protocol::record::{batch, body_crc};
 use serde::Serialize;
 
+use self::ending::Producing;
+use self::replies::TakesReplies;
 use self::waiting::Wishes;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::ensure_topic;
@@ -27,7 +32,7 @@ use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
-use crate::delivery::producers::ProducerId;
+use crate::delivery::transactions::Ending;
 use crate::storage::append::{
     AppendBatch, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
@@ -47,8 +52,10 @@ pub(crate) struct ProducerSession {
     in_flight_bytes: u64,
     /// Requests that others have in hand.
     announcing: usize,
-    /// The producer group, and the session's number in it.
-    producers: Option<(GroupName, ProducerId)>,
+    /// The producer group that it joined.
+    producing: Option<Producing>,
+    /// Once the client wants the replies to its requests here.
+    replies: Option<Box<TakesReplies>>,
     /// Emptied vectors of batches that came back.
     spare: Vec<(Vec<AppendRequest>, Vec<AppendMessage>)>,
     sent: u64,
@@ -79,7 +86,8 @@ impl ProducerSession {
             writer: actors.log_writer.clone(),
             in_flight_bytes: 0,
             announcing: 0,
-            producers: None,
+            producing: None,
+            replies: None,
             spare: Vec::new(),
             sent: 0,
             context,
@@ -114,13 +122,24 @@ impl ProducerSession {
                 self.connection.answer(correlation, Response::Done);
                 Ok(())
             }
-            Request::JoinProducers { group } => self.join_producers(correlation, &group, ctx),
+            Request::JoinProducers { group } => {
+                self.join_producers(correlation, &group, batch, ctx)
+            }
             Request::CancelDelivery {
                 topic,
                 unique_id,
                 deliver_at_ms,
             } => self.cancel(correlation, topic, &unique_id, deliver_at_ms, batch),
-            Request::EndTransaction(end) => self.end_transaction(correlation, end, ctx),
+            Request::EndTransaction(end) => self.end_transaction(correlation, end, batch),
+            Request::TakeReplies => {
+                self.take_replies(correlation, ctx);
+                Ok(())
+            }
+            Request::SendReply(reply) => self.send_reply(correlation, &reply, payload, batch, ctx),
+            Request::ReplyTaken { number, is_awaited } => {
+                self.reply_taken(number, is_awaited);
+                Ok(())
+            }
             Request::AnnounceTopic { alias, topic } => {
                 self.announce(correlation, alias, topic, ctx)
             }
@@ -162,9 +181,8 @@ impl ProducerSession {
         let (mut topic_id, mut queue, mut at) = (topic.id, queue, start..middle);
         if wishes.waits() {
             let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
-            if let Some(waiting) = self.redirect(&wishes, topic, real, properties)? {
-                (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
-                at = batch.rewrite(&waiting.properties);
+            if let Some(waiting) = self.redirect(&wishes, topic, real, properties, batch)? {
+                (topic_id, queue, at) = (waiting.topic, Some(waiting.queue), waiting.properties);
             }
         }
         batch.messages.push(AppendMessage {
@@ -318,6 +336,7 @@ impl ProducerSession {
         self.writer.tell(AppendBatch {
             buffer,
             rewritten: collected.rewritten,
+            extras: Vec::new(),
             requests: collected.requests,
             messages: collected.messages,
             born_host: self.connection.peer(),
@@ -371,14 +390,19 @@ struct Collected {
     buffer_bytes: usize,
     /// See [`AppendBatch::rewritten`].
     rewritten: Vec<u8>,
+    endings: Vec<Ending>,
 }
 
 impl Collected {
     /// Keeps properties that are not those of a frame, and says where they are.
-    fn rewrite(&mut self, properties: &[u8]) -> Range<u32> {
-        let start = (self.buffer_bytes + self.rewritten.len()) as u32;
-        self.rewritten.extend_from_slice(properties);
-        start..start + properties.len() as u32
+    fn rewrite(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<Range<u32>, Refusal> {
+        let start = self.rewritten.len();
+        write(&mut self.rewritten).inspect_err(|_| self.rewritten.truncate(start))?;
+        let place = |bytes: usize| (self.buffer_bytes + bytes) as u32;
+        Ok(place(start)..place(self.rewritten.len()))
     }
 }
 
@@ -439,7 +463,7 @@ impl Session for ProducerSession {
             requests,
             messages,
             buffer_bytes: buffer.len(),
-            rewritten: Vec::new(),
+            ..Collected::default()
         };
         let mut frames = Frames::new(&buffer, usize::MAX);
         let mut closing = None;
@@ -458,6 +482,7 @@ impl Session for ProducerSession {
                 }
             }
         }
+        self.end_transactions(std::mem::take(&mut collected.endings), ctx);
         self.submit(collected, buffer.clone(), ctx);
         closing.map_or(Ok(()), Err)
     }
@@ -506,6 +531,7 @@ impl Receive<Appended> for ProducerSession {
 impl Drop for ProducerSession {
     fn drop(&mut self) {
         self.leave_producers();
+        self.leave_requesters();
         self.context.credits.give_back(self.in_flight_bytes);
     }
 }

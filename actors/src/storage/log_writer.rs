@@ -138,7 +138,7 @@ impl LogWriter {
         };
         let next_offset = self.offsets.next(topic, queue);
         let first_offset = *next_offset;
-        let extras = request.extras.as_deref();
+        let extras = batch.extras_of(request);
         let record = |message: &AppendMessage| Record {
             topic: topic.name.as_str(),
             queue,

@@ -62,6 +62,13 @@ pub enum Order {
     PerQueue,
 }
 
+impl Order {
+    /// Whether there is one.
+    pub(crate) fn is_kept(self) -> bool {
+        self == Self::PerQueue
+    }
+}
+
 /// A filter for messages with one of these tags.
 ///
 /// # Examples

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::{Origin, read_records};
 use crate::routes::REFRESH;
+use crate::trace::TracedGroup;
 
 /// Settings of a [`PopConsumer`], from [`Client::pop_consumer`].
 ///
@@ -302,6 +303,10 @@ impl PopConsumer {
             link,
             group: self.group.clone(),
             topic: self.topic.clone(),
+            traced: TracedGroup {
+                tracer: self.client.shared.tracer.clone(),
+                group: self.group.clone(),
+            },
         };
         let broker = Broker {
             source: Arc::new(source),

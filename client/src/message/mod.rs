@@ -3,6 +3,7 @@
 mod compression;
 mod queue;
 mod received;
+mod reply;
 mod sent;
 
 pub use compression::Compression;
@@ -10,6 +11,7 @@ pub(crate) use compression::{compress, decompress};
 pub use queue::{Queue, QueueChoice};
 pub use received::ReceivedMessage;
 pub(crate) use received::{Origin, read_records};
+pub use reply::Reply;
 pub use sent::{Message, MessageBuilder};
 
 #[cfg(test)]

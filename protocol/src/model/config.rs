@@ -18,6 +18,12 @@ pub mod permission {
     pub const INHERIT: u32 = 1;
 }
 
+/// Names of topic attributes that have a meaning here.
+pub mod topic_attributes {
+    /// Whether clients trace the topic's messages: `on` or `off`, which it is without.
+    pub const TRACE: &str = "trace";
+}
+
 /// A topic on one broker.
 ///
 /// The name is not part of it: it is the key under which the configuration is kept.
@@ -58,6 +64,19 @@ impl TopicConfig {
     /// Whether consumers may read.
     pub fn is_readable(&self) -> bool {
         self.permission & permission::READ != 0
+    }
+
+    /// Whether clients trace its messages; `None` when the attribute is neither `on` nor `off`.
+    pub fn traces(&self) -> Option<bool> {
+        match self
+            .attributes
+            .get(topic_attributes::TRACE)
+            .map(String::as_str)
+        {
+            Some("on") => Some(true),
+            Some("off") | None => Some(false),
+            Some(_) => None,
+        }
     }
 
     /// Queues that exist at all: those that can be read and those that can be written.

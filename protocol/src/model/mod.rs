@@ -11,7 +11,9 @@ pub mod system_topics;
 mod tag;
 
 pub use assignment::{Assignment, AssignmentError};
-pub use config::{GroupConfig, GroupConfigError, TopicConfig, group_attributes, permission};
+pub use config::{
+    GroupConfig, GroupConfigError, TopicConfig, group_attributes, permission, topic_attributes,
+};
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,
@@ -20,6 +22,6 @@ pub use name::{
 pub use position::{PhysicalOffset, PositionError, QueueId, QueueOffset};
 pub use properties::{
     MAX_PROPERTIES_BYTES, Properties, PropertiesError, keys, property_names, property_pairs,
-    property_value, replace_properties,
+    property_value, replace_properties, write_properties,
 };
 pub use tag::{TagsCode, java_string_hash, tags_code};

@@ -158,6 +158,19 @@ pub enum Request {
     Acknowledge(Acknowledge),
     /// Lets a popped message's invisible time end later, or earlier.
     ChangeInvisible(ChangeInvisible),
+    /// Has replies to this client's requests pushed to this connection, as
+    /// [`Response::Reply`](super::Response::Reply). Of connections with one client id the latest gets them.
+    TakeReplies,
+    /// Hands a reply to the producer that waits for it. Answered when that one has said whether it does. Payload:
+    /// properties, then body.
+    SendReply(SendReply),
+    /// Says whether a reply that was pushed was waited for. Not answered.
+    ReplyTaken {
+        /// The push's number.
+        number: u64,
+        /// Whether anybody waited for it.
+        is_awaited: bool,
+    },
 }
 
 /// Bits of [`Send::flags`] and [`SendBatch::flags`].
@@ -350,6 +363,21 @@ pub struct EndTransaction {
     pub place: PhysicalOffset,
     /// What becomes of it.
     pub resolution: Resolution,
+}
+
+/// A reply to a request. Its properties say to whom it goes
+/// ([`REPLY_TO_CLIENT`](crate::model::keys::REPLY_TO_CLIENT)) and which request it is for
+/// ([`CORRELATION_ID`](crate::model::keys::CORRELATION_ID)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SendReply {
+    /// The responder's own flag, passed on and not interpreted.
+    pub flag: i32,
+    /// Bits of [`sys_flag`](crate::record::sys_flag): how the body is compressed.
+    pub sys_flag: i32,
+    /// When the responder made it, in milliseconds since the epoch.
+    pub born_timestamp_ms: i64,
+    /// Bytes of the payload that are properties; the rest is the body.
+    pub properties_bytes: u32,
 }
 
 /// Takes messages that no other member of the group gets for a while. Each comes with a [`PopReceipt`]; one that is not

@@ -84,6 +84,15 @@ pub enum Response {
         /// The receipt to acknowledge it with from now on.
         receipt: PopReceipt,
     },
+    /// Push: a reply to a request of this client. Payload: its record, which lies in no queue.
+    Reply(PushedReply),
+}
+
+/// A reply to a request of this client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct PushedReply {
+    /// What [`ReplyTaken`](super::request::Request::ReplyTaken) names it by.
+    pub number: u64,
 }
 
 /// A pop's messages.

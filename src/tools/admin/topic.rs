@@ -1,6 +1,6 @@
 //! `castmq admin topic`.
 
-use castmq_client::model::{TopicConfig, permission, system_topics};
+use castmq_client::model::{TopicConfig, permission, system_topics, topic_attributes};
 use castmq_client::raw::admin::TopicDetails;
 use castmq_client::{Error, ErrorCode};
 use clap::{Args, Subcommand, ValueEnum};
@@ -26,6 +26,8 @@ pub(super) enum TopicCommand {
         /// The topic.
         topic: String,
     },
+    /// Change one thing about a topic, and leave the rest as it is.
+    Set(SetFlags),
     /// Delete a topic with its queues, and with the groups' progress in it.
     Delete {
         /// The topic.
@@ -53,12 +55,45 @@ pub(super) struct CreateFlags {
     /// Producers must keep each queue on its broker.
     #[arg(long)]
     order: bool,
+    /// Whether clients trace its messages, for `castmq admin trace`.
+    #[arg(long, value_enum)]
+    trace: Option<Switch>,
     /// Change it when it is there already.
     #[arg(long)]
     update: bool,
     /// Only on this broker.
     #[arg(long, value_name = "NAME")]
     broker: Option<String>,
+}
+
+/// What about a topic shall change.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SetFlags {
+    /// The topic.
+    topic: String,
+    /// Whether clients trace its messages. They hear of it within 30 s.
+    #[arg(long, value_enum)]
+    trace: Switch,
+    /// Only on this broker.
+    #[arg(long, value_name = "NAME")]
+    broker: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    fn add_to(self, config: &mut TopicConfig) {
+        let value = match self {
+            Self::On => "on",
+            Self::Off => "off",
+        };
+        let name = topic_attributes::TRACE.to_owned();
+        config.attributes.insert(name, value.to_owned());
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -101,6 +136,7 @@ pub(super) async fn run(
         TopicCommand::Create(flags) => create(flags, cluster, as_json).await,
         TopicCommand::List { all } => list(*all, cluster, as_json).await,
         TopicCommand::Show { topic } => show(topic, cluster, as_json).await,
+        TopicCommand::Set(flags) => set(flags, cluster, as_json).await,
         TopicCommand::Delete { topic, broker } => {
             delete(topic, broker.as_deref(), cluster, as_json).await
         }
@@ -108,12 +144,15 @@ pub(super) async fn run(
 }
 
 async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
-    let config = TopicConfig {
+    let mut config = TopicConfig {
         read_queues: flags.read_queues.unwrap_or(flags.queues),
         permission: flags.permission.bits(),
         order: flags.order,
         ..TopicConfig::with_queues(flags.queues)
     };
+    if let Some(trace) = flags.trace {
+        trace.add_to(&mut config);
+    }
     let brokers = cluster.masters(flags.broker.as_deref()).await?;
     let answers = ask_each(&brokers, async |broker| match flags.update {
         true => broker.at.put_topic(&flags.topic, config.clone()).await,
@@ -123,6 +162,20 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
     let (created, end) = answers.settle();
     let done = if flags.update { "set" } else { "created" };
     report("topic", &flags.topic, done, &created, as_json)?;
+    end
+}
+
+async fn set(flags: &SetFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
+    let brokers = cluster.masters(flags.broker.as_deref()).await?;
+    let answers = ask_each(&brokers, async |broker| {
+        let mut config = broker.at.show_topic(&flags.topic).await?.config;
+        flags.trace.add_to(&mut config);
+        broker.at.put_topic(&flags.topic, config).await
+    })
+    .await;
+    let answers = answers.where_there(ErrorCode::TopicNotFound, "topic", &flags.topic)?;
+    let (set, end) = answers.settle();
+    report("topic", &flags.topic, "set", &set, as_json)?;
     end
 }
 
@@ -166,7 +219,7 @@ fn belongs_to(topic: &str, brokers: &[Broker]) -> bool {
     let is_own = |broker: &Broker| {
         topic == broker.cluster
             || topic == broker.name
-            || topic.strip_suffix("_REPLY_TOPIC") == Some(&broker.cluster)
+            || topic == system_topics::replies(&broker.cluster)
     };
     system_topics::is_system(topic) || brokers.iter().any(is_own)
 }
@@ -194,6 +247,7 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
         right("WRITE QUEUES"),
         left("PERMISSION"),
         left("ORDER"),
+        left("TRACE"),
         right("MESSAGES"),
     ]);
     for (broker, details) in found {
@@ -208,6 +262,11 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
             config.write_queues.to_string(),
             letters(config.permission),
             if config.order { "yes" } else { "no" }.to_owned(),
+            match config.traces() {
+                Some(true) => "on",
+                _ => "off",
+            }
+            .to_owned(),
             messages.to_string(),
         ]);
     }
