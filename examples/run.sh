@@ -50,6 +50,8 @@ example request_reply '^there are 6 apples$' '^there are 8 cherries$' '^request 
 example trace '^sent to parcels$' '^given to carriers, attempt 1$' '^carriers: Failed$' '^given to carriers, attempt 2$' '^carriers: Success$'
 example idempotent '^500 messages acknowledged, over [0-9]+ connections$' '^500 are stored, 0 of them twice$'
 example pop_worker '^fold is done$' '^worker [1-8] begins to break, attempt 2$' '^break is done$'
+example jms_style '^order of 3 apples, redelivered: true$' '^bill for 3 apples: 147 cents$' '^a price of banana$' '^cheap: apple$' \
+  '^cheap: avocado$' '^2 \+ 2 = 4, the answer to our question: true$'
 example filter '^reds: apple, cherry$' '^heavies: apple, melon$'
 ! grep -q 'order 2' "$work/transaction" || { echo "a message that was rolled back was seen"; exit 1; }
 

@@ -236,6 +236,34 @@ async fn finish(client: &Client, book: &Book, sent: &[String], order: PopOrder, 
     );
 }
 
+#[test]
+fn a_broker_that_starts_again_knows_who_has_what_although_nothing_is_flushed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(folder.path());
+    settings.store.flush = Flush::Sync;
+    // Whoever waits for a flush waits longer than any test runs.
+    settings.store.sync_flush_timeout_ms = 600_000;
+    run(async {
+        let node = start(&settings).await;
+        let client = support::client(&node).await;
+        let producer = client.producer().build();
+        let sent = producer.send(Message::new(TOPIC, "job")).await;
+        sent.expect("it is stored");
+        stop(node).await;
+        let node = start(&settings).await;
+        let client = support::client(&node).await;
+        let mut consumer = client
+            .pop_consumer(GROUP)
+            .topic(TOPIC)
+            .from(StartFrom::Earliest)
+            .build()
+            .expect("a consumer");
+        let popped = consumer.receive().await.expect("an answer");
+        assert_eq!(popped.len(), 1);
+        stop(node).await;
+    });
+}
+
 fn brokers_are_killed(order: PopOrder) {
     let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
     println!("seed {seed}");

@@ -69,6 +69,7 @@ mod backoff;
 mod client;
 mod consumer;
 mod error;
+pub mod jms;
 mod link;
 mod message;
 mod producer;

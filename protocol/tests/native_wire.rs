@@ -336,6 +336,15 @@ fn requests() -> Vec<Request> {
             order: PopOrder::Key,
             attempt_id: None,
         }),
+        Request::Pull(Pull {
+            topic: 1,
+            queue: QueueId(1),
+            offset: QueueOffset(11),
+            max_messages: 32,
+            max_bytes: 65536,
+            wait_ms: 15_000,
+            filter: Filter::Selector("JMSType = 'car'".into()),
+        }),
     ]
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - `history`: what was sent, answered and stored, and whether it agrees.
 //! - `hostile`: frames that no honest client sends.
+//! - `jms`: sessions and destinations of JMS's model.
 //! - `load`: producers and a consumer that fill a history.
 //! - `numbered`: sends that can be repeated.
 //! - `pop`: workers that pop a topic.
@@ -14,6 +15,7 @@
 
 pub(crate) mod history;
 pub(crate) mod hostile;
+pub(crate) mod jms;
 pub(crate) mod load;
 pub(crate) mod numbered;
 pub(crate) mod pop;

@@ -38,8 +38,8 @@ use crate::supervision::{Answer, Cast, Ctx, Failure, Mailbox, Receive, Reply};
 
 pub(crate) use heard::Heard;
 pub(crate) use messages::{
-    Change, Commit, Expelled, Join, Leave, Parting, Release, SetOffsets, SettingsChanged,
-    ShowGroup, Wishes,
+    Change, Commit, Expelled, GroupDeleted, Join, Leave, Parting, Release, SetOffsets,
+    SettingsChanged, ShowGroup, Wishes,
 };
 
 /// How often leases, new queues and members' sleep are looked at, at most.
@@ -203,6 +203,12 @@ impl Answer<Commit> for ConsumerGroup {
 
     fn answer(&mut self, commit: Commit, reply: Reply<Self::Reply>, _ctx: &mut Ctx<'_, Self>) {
         reply.send(self.commit(commit));
+    }
+}
+
+impl Receive<GroupDeleted> for ConsumerGroup {
+    fn receive(&mut self, GroupDeleted: GroupDeleted, _ctx: &mut Ctx<'_, Self>) {
+        self.settled.clear();
     }
 }
 

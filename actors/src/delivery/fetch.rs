@@ -241,7 +241,7 @@ impl Choice<'_> {
                 expired += 1;
             } else if self
                 .filter
-                .is_none_or(|filter| filter.matches(record.properties()))
+                .is_none_or(|filter| filter.matches_record(&record))
             {
                 bytes += u64::from(unit.size);
                 chosen.push(*unit);

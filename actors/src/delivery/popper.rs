@@ -34,7 +34,9 @@ pub(crate) use self::agreement::Habit;
 use self::alarms::Alarms;
 use self::burial::Burials;
 use self::hand_out::{of_ledger, on_wire};
-pub(crate) use self::messages::{Acknowledge, ChangeInvisible, HandedOut, Pop, Refused, Withdraw};
+pub(crate) use self::messages::{
+    Acknowledge, ChangeInvisible, ForgetGroup, HandedOut, Pop, Refused, Withdraw,
+};
 use self::share::{Book, Share, ShareKey};
 use self::waking::Waking;
 use self::writing::{Owed, Writing};
@@ -271,6 +273,23 @@ impl Receive<Withdraw> for Popper {
         }
         self.parked
             .retain(|parked| !matches!(parked, Parked::Pop(pop, _) if pop.member == member));
+    }
+}
+
+impl Receive<ForgetGroup> for Popper {
+    fn receive(&mut self, ForgetGroup { group }: ForgetGroup, ctx: &mut Ctx<'_, Self>) {
+        let writing = &mut self.writing;
+        self.shares.retain(|key, share| {
+            let is_it = key.0 == group;
+            if is_it {
+                share
+                    .books
+                    .keys()
+                    .for_each(|queue| writing.forget(key, *queue));
+            }
+            !is_it
+        });
+        self.end_turn(ctx);
     }
 }
 

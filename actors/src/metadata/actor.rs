@@ -17,7 +17,8 @@ use serde::Serialize;
 use crate::broker::context::{BrokerContext, Store};
 use crate::broker::offsets::ChangedOffsets;
 use crate::broker::topics::Topic;
-use crate::delivery::consumer_group::SettingsChanged;
+use crate::delivery::consumer_group::{GroupDeleted, SettingsChanged};
+use crate::delivery::popper::ForgetGroup;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
 use crate::worker::Worker;
 
@@ -257,6 +258,16 @@ impl Metadata {
         }
     }
 
+    /// Told before the answer, so that whoever uses the name again finds nothing of it.
+    fn group_deleted(&self, name: GroupName) {
+        if let Some(group) = self.context.groups.find(&name) {
+            group.tell(GroupDeleted);
+        }
+        if let Ok(actors) = self.context.actors() {
+            actors.popper.tell(ForgetGroup { group: name });
+        }
+    }
+
     fn done(&mut self, job: Job, then: Then) {
         match (job, then) {
             (Job::PutTopic(name, config), Then::Topic(reply)) => {
@@ -280,6 +291,7 @@ impl Metadata {
             (Job::DeleteGroup(name), Then::Deleted(reply)) => {
                 self.context.groups.remove(&name);
                 self.context.offsets.forget_group(&name);
+                self.group_deleted(name);
                 reply.send(Ok(()));
             }
             (Job::Offsets(changed), Then::Offsets) => self.context.offsets.written(&changed),

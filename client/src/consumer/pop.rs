@@ -271,6 +271,11 @@ impl PopConsumer {
         }
     }
 
+    /// How long brokers that are asked from now on wait when there is nothing.
+    pub(crate) fn set_wait(&mut self, time: Duration) {
+        self.settings.wait_ms = milliseconds(time);
+    }
+
     /// Asks the brokers that are not asked.
     async fn ask_all(&mut self) -> Result<()> {
         let routes = &self.client.shared.routes;

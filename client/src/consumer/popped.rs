@@ -209,6 +209,11 @@ impl PoppedMessage {
     /// # }
     /// ```
     pub async fn ack_all(messages: &[Self]) -> Result<Vec<(usize, Failure)>> {
+        Self::ack_each(&messages.iter().collect::<Vec<_>>()).await
+    }
+
+    /// The same for messages that lie apart.
+    pub(crate) async fn ack_each(messages: &[&Self]) -> Result<Vec<(usize, Failure)>> {
         let mut by_source: Vec<(&Arc<Source>, Vec<usize>)> = Vec::new();
         for (place, message) in messages.iter().enumerate() {
             let is_same = |(source, _): &&mut (&Arc<Source>, Vec<usize>)| {

@@ -43,7 +43,8 @@ impl WallClock {
     }
 }
 
-fn time_of_day_ms() -> i64 {
+/// In milliseconds since the epoch.
+pub(crate) fn time_of_day_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ids of 32 hexadecimal digits, the length of RocketMQ's: half names the producer at random, half counts.
 #[derive(Debug)]
-pub(super) struct UniqueIds {
+pub(crate) struct UniqueIds {
     producer: u64,
     next: AtomicU64,
 }
@@ -19,7 +19,7 @@ impl Default for UniqueIds {
 }
 
 impl UniqueIds {
-    pub(super) fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         format!("{:016X}{number:016X}", self.producer)
     }

@@ -1,14 +1,16 @@
 //! A subscription's filter, ready to look at messages.
 
+use super::jms_message::JmsMessage;
 use super::sql::SqlFilter;
 use super::tags::TagSet;
-use super::{Expression, FilterError};
+use super::{Expression, FilterError, Selector};
 use crate::model::TagsCode;
 use crate::native::request::Filter;
+use crate::record::RecordView;
 
 /// A subscription's filter, compiled once and asked about every message.
 ///
-/// Neither question allocates, fails or panics, whatever the bytes.
+/// No question fails or panics, whatever the bytes, or allocates, but for a selector that names JMSMessageID.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompiledFilter(Kind);
 
@@ -17,6 +19,7 @@ enum Kind {
     All,
     Tags(TagSet),
     Sql(SqlFilter),
+    Selector(Selector),
 }
 
 impl CompiledFilter {
@@ -33,6 +36,10 @@ impl CompiledFilter {
             Filter::All => Kind::All,
             Filter::Tags(tags) => Kind::Tags(TagSet::new(tags.iter().map(String::as_str))?),
             Filter::Sql(expression) => Kind::Sql(SqlFilter::new(expression)?),
+            Filter::Selector(text) => match Selector::new(text)? {
+                selector if selector.expression().is_none() => Kind::All,
+                selector => Kind::Selector(selector),
+            },
         }))
     }
 
@@ -53,7 +60,7 @@ impl CompiledFilter {
     pub fn may_match_code(&self, tags_code: TagsCode) -> bool {
         match &self.0 {
             Kind::Tags(tags) => tags.may_match_code(tags_code),
-            Kind::All | Kind::Sql(_) => true,
+            Kind::All | Kind::Sql(_) | Kind::Selector(_) => true,
         }
     }
 
@@ -65,6 +72,15 @@ impl CompiledFilter {
             Kind::All => true,
             Kind::Tags(tags) => tags.matches(encoded_properties),
             Kind::Sql(filter) => filter.matches(encoded_properties),
+            Kind::Selector(selector) => selector.matches(&JmsMessage::new(encoded_properties)),
+        }
+    }
+
+    /// Whether a stored message is wanted: by its properties, and by when it was made, which selectors can ask too.
+    pub fn matches_record(&self, record: &RecordView<'_>) -> bool {
+        match &self.0 {
+            Kind::Selector(selector) => selector.matches(&JmsMessage::of(record)),
+            _ => self.matches(record.properties()),
         }
     }
 
@@ -73,10 +89,11 @@ impl CompiledFilter {
         self.0 == Kind::All
     }
 
-    /// The expression of an SQL filter.
+    /// The expression of an SQL filter or a selector.
     pub fn expression(&self) -> Option<&Expression> {
         match &self.0 {
             Kind::Sql(filter) => Some(filter.expression()),
+            Kind::Selector(selector) => selector.expression(),
             Kind::All | Kind::Tags(_) => None,
         }
     }

@@ -6,6 +6,7 @@
 //! - `tags`: RocketMQ's text form of tags, and a set of tags with their hashes.
 //! - `sql`: an SQL92 expression over properties as a record holds them.
 //! - [`Selector`] (`selector`): a JMS message selector over typed [`PropertyValues`].
+//! - `jms_message`: those values of a stored message, in which [`jms_keys`](crate::model::jms_keys) names its headers.
 //! - [`Expression`] (`expression`): an expression of either [`Dialect`], parsed, checked and printable.
 //! - `token`, `number`, `reader`, `parse`, `predicate`, `pattern`, `operands`: from text to a tree, and what is refused
 //!   on the way.
@@ -39,6 +40,7 @@ mod dialect;
 mod error;
 mod evaluate;
 mod expression;
+mod jms_message;
 mod node;
 mod number;
 mod operands;

@@ -4,6 +4,7 @@ mod assignment;
 mod config;
 mod delay;
 mod expiration;
+pub mod jms_keys;
 mod name;
 mod position;
 mod properties;

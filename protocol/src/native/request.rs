@@ -289,6 +289,8 @@ pub enum Filter {
     Tags(Vec<String>),
     /// Those whose properties satisfy an SQL92 expression.
     Sql(String),
+    /// Those that a JMS message selector takes.
+    Selector(String),
 }
 
 /// Streams a queue to this connection.

@@ -40,6 +40,7 @@ impl ConsumerGroup {
                     Filter::All => topic.to_string(),
                     Filter::Tags(tags) => format!("{topic} with tags {}", tags.join(" || ")),
                     Filter::Sql(sql) => format!("{topic} where {sql}"),
+                    Filter::Selector(selector) => format!("{topic} selecting {selector}"),
                 });
             let topics: Vec<_> = topics.collect();
             return Err(Refusal::never(

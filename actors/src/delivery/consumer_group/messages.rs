@@ -91,6 +91,10 @@ pub(crate) struct Commit {
 #[derive(Debug)]
 pub(crate) struct SettingsChanged;
 
+/// The group is deleted: whoever comes with its name begins anew.
+#[derive(Debug)]
+pub(crate) struct GroupDeleted;
+
 /// Asks for members and progress.
 #[derive(Debug)]
 pub(crate) struct ShowGroup;

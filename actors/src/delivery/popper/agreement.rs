@@ -44,6 +44,7 @@ impl Habit {
             Filter::All => format!("all messages {order}"),
             Filter::Tags(tags) => format!("messages with tags {} {order}", tags.join(" || ")),
             Filter::Sql(sql) => format!("messages where {sql} {order}"),
+            Filter::Selector(selector) => format!("messages selecting {selector} {order}"),
         }
     }
 }

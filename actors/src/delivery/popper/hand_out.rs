@@ -124,7 +124,7 @@ impl Rules<'_> {
         let properties = record.properties();
         if self
             .filter
-            .is_some_and(|filter| !filter.matches(properties))
+            .is_some_and(|filter| !filter.matches_record(&record))
         {
             return Seen::Unwanted;
         }

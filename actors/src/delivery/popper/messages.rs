@@ -64,6 +64,12 @@ pub(crate) struct ChangeInvisible {
     pub(crate) invisible_ms: u32,
 }
 
+/// A group is deleted: who had which of its messages is forgotten.
+#[derive(Debug)]
+pub(crate) struct ForgetGroup {
+    pub(crate) group: GroupName,
+}
+
 /// Whoever asked is gone: nobody waits for its pops.
 #[derive(Debug)]
 pub(crate) struct Withdraw {

@@ -187,7 +187,8 @@ impl Popper {
             let Some(ledger) = ledger else {
                 continue;
             };
-            if self.context.topics.find(key.1.as_str()).is_none() {
+            let has_group = self.context.groups.config(key.0.as_str()).is_some();
+            if !has_group || self.context.topics.find(key.1.as_str()).is_none() {
                 self.writing.forget(&key, queue);
                 continue;
             }

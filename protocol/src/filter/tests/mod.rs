@@ -2,6 +2,7 @@
 
 mod agreement;
 mod jms;
+mod jms_message;
 mod naive;
 mod refused;
 mod rocketmq;

@@ -1,0 +1,228 @@
+//! Messages that were delivered and are not settled, and how they are settled.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use castmq_protocol::native::{ErrorCode, Failure};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::error::{Error, Result};
+use super::message::{Message, expires_at_ms};
+use super::session::SessionCore;
+use super::{Acknowledge, Destination};
+use crate::consumer::PoppedMessage;
+use crate::message::ReceivedMessage;
+
+/// Deliveries after which a message of a subscription that is not durable is given up; the others go to dead letters.
+const MAX_DELIVERIES: u32 = 17;
+
+/// A message that is with a session.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// The broker lets nobody else have it for a while.
+    Popped(tokio::sync::Mutex<Lease>),
+    /// Only this consumer has a copy.
+    Read {
+        message: ReceivedMessage,
+        delivery_count: u32,
+        again: Arc<Again>,
+    },
+}
+
+/// A popped message, and until when it is the session's.
+#[derive(Debug)]
+pub(super) struct Lease {
+    message: PoppedMessage,
+    /// Not later than the broker thinks, but for the time that its answer took.
+    until: Instant,
+}
+
+/// Messages that a consumer delivers again, before others.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    messages: Mutex<VecDeque<Arc<Held>>>,
+    pub(super) added: Notify,
+}
+
+impl Again {
+    pub(super) fn take(&self) -> Option<Arc<Held>> {
+        self.messages.lock().pop_front()
+    }
+}
+
+impl Held {
+    pub(super) fn popped(message: PoppedMessage, asked_at: Instant, lease: Duration) -> Self {
+        Self::Popped(tokio::sync::Mutex::new(Lease {
+            message,
+            until: asked_at + lease,
+        }))
+    }
+
+    /// What the application gets, and whether nobody wants it any more.
+    pub(super) async fn message(&self, destination: &Destination, now_ms: i64) -> (Message, bool) {
+        let of = |message: &ReceivedMessage, delivery_count| {
+            let is_expired = expires_at_ms(message).is_some_and(|at_ms| at_ms <= now_ms);
+            let message = Message::received(message, destination, delivery_count);
+            (message, is_expired)
+        };
+        match self {
+            Self::Popped(lease) => {
+                let lease = lease.lock().await;
+                of(&lease.message, lease.message.attempts())
+            }
+            Self::Read {
+                message,
+                delivery_count,
+                ..
+            } => of(message, *delivery_count),
+        }
+    }
+
+    /// Makes the lease longer when less than two thirds of it are left. A message that is being settled is left alone.
+    pub(super) async fn extend(&self, lease: Duration) -> Result<()> {
+        let Self::Popped(held) = self else {
+            return Ok(());
+        };
+        let Ok(mut held) = held.try_lock() else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        if held.until > now + lease * 2 / 3 {
+            return Ok(());
+        }
+        held.message.extend(lease).await?;
+        held.until = now + lease;
+        Ok(())
+    }
+
+    /// Whether somebody else may have it already.
+    pub(super) async fn is_lost(&self) -> bool {
+        match self {
+            Self::Popped(lease) => lease.lock().await.until <= Instant::now(),
+            Self::Read { .. } => false,
+        }
+    }
+
+    async fn give_back(&self, delay: Duration) {
+        if let Self::Popped(lease) = self {
+            let lease = lease.lock().await;
+            if let Err(error) = lease.message.nack(delay).await {
+                // It comes again all the same, when its lease ends.
+                tracing::debug!(%error, "a message could not be given back");
+            }
+        }
+    }
+
+    fn again(&self) -> Option<(Arc<Again>, Self)> {
+        match self {
+            Self::Popped(_) => None,
+            Self::Read {
+                message,
+                delivery_count,
+                again,
+            } => {
+                let next = Self::Read {
+                    message: message.clone(),
+                    delivery_count: delivery_count + 1,
+                    again: again.clone(),
+                };
+                if *delivery_count >= MAX_DELIVERIES {
+                    tracing::warn!(
+                        ?message,
+                        "a message of a subscription that is not durable is given up after {MAX_DELIVERIES} deliveries"
+                    );
+                    return None;
+                }
+                Some((again.clone(), next))
+            }
+        }
+    }
+}
+
+/// Says that messages are processed.
+///
+/// # Errors
+///
+/// When the broker does not take some of them: they come again.
+pub(super) async fn settle(held: &[Arc<Held>]) -> Result<()> {
+    let mut leases = Vec::new();
+    for one in held {
+        if let Held::Popped(lease) = &**one {
+            leases.push(lease.lock().await);
+        }
+    }
+    if leases.is_empty() {
+        return Ok(());
+    }
+    let messages: Vec<_> = leases.iter().map(|lease| &lease.message).collect();
+    let refused = PoppedMessage::ack_each(&messages).await?;
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some((_, failure)) => Err(refusal(failure)),
+    }
+}
+
+fn refusal(failure: Failure) -> Error {
+    Error::Client(crate::Error::Refused {
+        request: "acknowledge",
+        address: "the broker".into(),
+        failure,
+    })
+}
+
+/// Whether an error says that somebody else has the message now, or will have.
+pub(super) fn says_lost(error: &Error) -> bool {
+    let Error::Client(error) = error else {
+        return false;
+    };
+    matches!(
+        error.code(),
+        Some(ErrorCode::ReceiptExpired | ErrorCode::ReceiptUnknown | ErrorCode::MessageSettled)
+    )
+}
+
+/// Whether one of them may be with somebody else already.
+pub(super) async fn is_any_lost(held: &[Arc<Held>]) -> bool {
+    for one in held {
+        if one.is_lost().await {
+            return true;
+        }
+    }
+    false
+}
+
+/// Has messages delivered again, in the order in which they were, after `delay`.
+pub(super) async fn give_back(held: &[Arc<Held>], delay: Duration) {
+    for one in held.iter().rev() {
+        if let Some((again, next)) = one.again() {
+            again.messages.lock().push_front(Arc::new(next));
+            again.added.notify_one();
+        }
+    }
+    for one in held {
+        one.give_back(delay).await;
+    }
+}
+
+/// What a message that was received needs to be acknowledged.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) session: Weak<SessionCore>,
+    pub(super) held: Arc<Held>,
+}
+
+impl Delivered {
+    pub(super) async fn acknowledge(&self) -> Result<()> {
+        let session = self.session.upgrade();
+        let session = session.ok_or_else(|| Error::closed("session"))?;
+        session.check_open()?;
+        match session.mode {
+            Acknowledge::Client => session.settle_all().await,
+            Acknowledge::Individual => session.settle_one(&self.held).await,
+            Acknowledge::Auto | Acknowledge::DupsOk | Acknowledge::Transacted => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Transactions of JMS's model while brokers are killed: what was committed is done once and for all, what was not comes
+//! again, and no order goes without its bill.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+
+mod support;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use castmq_client::jms::{
+    Acknowledge, Connection, ConnectionFactory, Destination, Error, Message, MessageConsumer,
+    Session,
+};
+
+use support::process::Process;
+use support::{number, run};
+
+const ORDERS: usize = 100;
+
+/// Nothing that was answered is lost, so that each answer can be held against what comes later.
+const SETTINGS: [(&str, &str); 2] = [
+    ("store.flush", "sync"),
+    ("broker.default_topic_queues", "2"),
+];
+
+async fn connect(process: &Process) -> Connection {
+    // What a killed broker's consumers had comes again soon.
+    let factory = ConnectionFactory::new(&*process.name_server).lease(Duration::from_secs(1));
+    let connection = factory.create_connection().await.expect("a connection");
+    connection.start().expect("it starts");
+    connection
+}
+
+async fn consumer(session: &Session, name: &str) -> MessageConsumer {
+    let queue = Destination::queue(name).expect("a queue");
+    let consumer = session.create_consumer(&queue, None).await;
+    consumer.expect("a consumer")
+}
+
+/// What became of orders.
+#[derive(Default)]
+struct Fates {
+    /// Their commit was answered.
+    done: HashSet<String>,
+    /// Their commit was not, and they come again or not.
+    doubtful: HashSet<String>,
+    /// Commits that were not answered.
+    doubts: usize,
+}
+
+/// Bills orders, each in a transaction, until the broker is gone or nothing comes for a while. `before` is told of each one
+/// that is about to be committed.
+async fn bill(connection: &Connection, fates: &mut Fates, mut before: impl FnMut()) {
+    let session = connection.create_session(Acknowledge::Transacted);
+    let session = session.expect("a session");
+    let orders = consumer(&session, "orders").await;
+    let bills = Destination::queue("bills").expect("a queue");
+    let bills = session.create_producer(&bills).expect("a producer");
+    while let Ok(Some(order)) = orders.receive_timeout(Duration::from_secs(5)).await {
+        let text = order.as_text().expect("a text").to_owned();
+        assert!(
+            !fates.done.contains(&text),
+            "{text} came again after it was committed"
+        );
+        let sent = bills.send(&mut Message::text(text.as_str())).await;
+        sent.expect("it is kept until the commit");
+        before();
+        match session.commit().await {
+            Ok(()) => drop(fates.done.insert(text)),
+            // Nothing of it happened: it comes again.
+            Err(Error::TransactionRolledBack(_)) => {}
+            Err(_) => {
+                fates.doubts += 1;
+                fates.doubtful.insert(text);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_is_killed_within_commits_bills_each_order_and_none_again_that_was_committed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let cycles = number("CASTMQ_TEST_CYCLES", 2);
+    run(async {
+        let mut fates = Fates::default();
+        let mut process = Process::start_small(&data, &SETTINGS);
+        let connection = connect(&process).await;
+        let session = connection.create_session(Acknowledge::Auto);
+        let session = session.expect("a session");
+        let orders = Destination::queue("orders").expect("a queue");
+        let producer = session.create_producer(&orders).expect("a producer");
+        for order in 0..ORDERS {
+            let mut message = Message::text(format!("order {order}"));
+            producer.send(&mut message).await.expect("it is sent");
+        }
+        for _ in 0..cycles {
+            let connection = connect(&process).await;
+            let mut left = fastrand::u32(1..20);
+            let mut victim = Some(process);
+            let mut killer = None;
+            bill(&connection, &mut fates, || {
+                left = left.saturating_sub(1);
+                if left == 0
+                    && let Some(process) = victim.take()
+                {
+                    killer = Some(std::thread::spawn(move || process.kill()));
+                }
+            })
+            .await;
+            let killer = killer.expect("it was killed");
+            killer.join().expect("the killer does not panic");
+            process = Process::start_small(&data, &SETTINGS);
+        }
+        let connection = connect(&process).await;
+        bill(&connection, &mut fates, || {}).await;
+        let ended = fates.done.union(&fates.doubtful).count();
+        assert_eq!(
+            ended, ORDERS,
+            "each order is committed in the end, or may be"
+        );
+
+        let session = connection.create_session(Acknowledge::Auto);
+        let bills = consumer(&session.expect("a session"), "bills").await;
+        let mut billed = HashSet::new();
+        let mut twice = 0;
+        while let Some(bill) = bills
+            .receive_timeout(Duration::from_secs(5))
+            .await
+            .expect("an answer")
+        {
+            let text = bill.as_text().expect("a text").to_owned();
+            twice += usize::from(!billed.insert(text));
+        }
+        assert_eq!(billed.len(), ORDERS, "each order has a bill");
+        // Only one whose commit was not answered can have two.
+        let doubts = fates.doubts;
+        assert!(
+            twice <= doubts,
+            "{twice} bills too many, {doubts} commits in doubt"
+        );
+    });
+}
