@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use castmq_client::model::{TopicConfig, attribute};
+use castmq_client::model::{TopicConfig, topic_attributes};
 use castmq_client::trace_format::{
     Acknowledged, Consumed, Delivered, MessageKind, Produced, TraceRecord, TransactionEnded, decode,
 };
@@ -39,7 +39,7 @@ fn quick(data: &Path) -> Settings {
 async fn make(client: &Client, topic: &str, trace: &str) {
     let mut config = TopicConfig::with_queues(1);
     let attributes = &mut config.attributes;
-    attributes.insert(attribute::TRACE.to_owned(), trace.to_owned());
+    attributes.insert(topic_attributes::TRACE.to_owned(), trace.to_owned());
     let broker = client.admin().broker("broker-a").await.expect("a broker");
     broker.put_topic(topic, config).await.expect("a topic");
     let is_traced = trace == "on";
@@ -304,7 +304,7 @@ fn what_does_not_say_so_is_not_traced_and_a_client_may_decide_for_itself() {
         let broker = usual.admin().broker("broker-a").await.expect("a broker");
         let mut wrong = TopicConfig::with_queues(1);
         let attributes = &mut wrong.attributes;
-        attributes.insert(attribute::TRACE.to_owned(), "maybe".to_owned());
+        attributes.insert(topic_attributes::TRACE.to_owned(), "maybe".to_owned());
         let refused = broker.put_topic("wrong", wrong).await;
         let refused = refused.expect_err("it is neither").to_string();
         assert!(refused.contains("on or off"), "{refused}");

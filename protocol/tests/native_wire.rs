@@ -178,6 +178,10 @@ fn requests() -> Vec<Request> {
                 topic: "orders".into(),
                 filter: Filter::All,
             }],
+            ordered: true,
+            reclaims: vec![queue("orders", 1)],
+            room: Some("east".into()),
+            claims: vec![queue("orders", 2), queue("orders", 3)],
         }),
         Request::LeaveGroup { group: 2 },
         Request::ReleaseQueues {
@@ -239,6 +243,15 @@ fn requests() -> Vec<Request> {
         }),
         Request::Admin(AdminRequest::Actors),
         Request::Admin(AdminRequest::ListConnections),
+        Request::Admin(AdminRequest::DeleteGroup {
+            group: "g".into(),
+            with_topics: true,
+        }),
+        Request::Admin(AdminRequest::CloneOffsets {
+            group: "g".into(),
+            from: "h".into(),
+            topic: None,
+        }),
         Request::SendBack(SendBack {
             group: 2,
             topic: 1,

@@ -146,6 +146,8 @@ pub struct Store {
 #[derive(Debug)]
 pub struct CheckpointRound {
     dispatched: PhysicalOffset,
+    /// All that was noted of records below is saved.
+    noted: PhysicalOffset,
     store_ms: i64,
     queues: SyncRound,
 }
@@ -221,9 +223,11 @@ impl Store {
         store_ms: i64,
     ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
-        self.unseen.save(&self.metadata, self.log.flushed())?;
+        let unsaved = self.unseen.save(&self.metadata, self.log.flushed())?;
         Ok(CheckpointRound {
             dispatched,
+            // More may be durable when the round is over; what was noted of that is not saved.
+            noted: unsaved.unwrap_or(dispatched),
             store_ms,
             queues: self.queues.begin_sync(),
         })
@@ -237,17 +241,20 @@ impl Store {
         if let Some(index) = &self.index {
             index.sync()?;
         }
-        self.finish_checkpoint(round.dispatched, round.store_ms)?;
+        self.finish_checkpoint(round)?;
         Ok(true)
     }
 
-    fn finish_checkpoint(
-        &self,
-        dispatched: PhysicalOffset,
-        store_ms: i64,
-    ) -> Result<(), StoreError> {
+    fn finish_checkpoint(&self, round: &CheckpointRound) -> Result<(), StoreError> {
+        let CheckpointRound {
+            dispatched,
+            noted,
+            store_ms,
+            ..
+        } = *round;
         let durable = self.log.flushed();
-        let point = self.queues.durable_physical(dispatched).min(durable);
+        let point = self.queues.durable_physical(dispatched);
+        let point = point.min(noted).min(durable);
         let mut progress = self.progress.lock();
         progress.passed.push_back((dispatched, store_ms));
         while let Some((_, time)) = progress.passed.pop_front_if(|(place, _)| *place <= point) {

@@ -1,5 +1,7 @@
 //! What the log says of messages that nobody sees yet.
 
+use std::ops::Range;
+
 use castmq_protocol::model::PhysicalOffset;
 
 use crate::commit_log::CommitLog;
@@ -32,8 +34,8 @@ impl Unseen {
         })
     }
 
-    /// Notes what was met below `end`, in order.
-    pub fn note(&self, met: &[Met], end: PhysicalOffset) {
+    /// Notes what was met in a part of the log, in order.
+    pub fn note(&self, met: &[Met], part: Range<PhysicalOffset>) {
         if met.is_empty() {
             return;
         }
@@ -46,17 +48,18 @@ impl Unseen {
                 Met::Marked(offsets) => self.halves.marked(offsets),
             }
         }
-        self.moved.note(&moved, end);
-        self.halves.noted(end);
+        self.halves.noted(part.end);
+        self.moved.note(&moved, part);
     }
 
-    /// Writes what was noted of records below `durable`. Blocks.
+    /// Writes what was noted of records below `durable`. Returns from where on recovery has to look at the log, if there is
+    /// anything left that it cannot know otherwise. Blocks.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<(), MetadataError> {
-        self.moved.save(metadata, durable)?;
-        self.halves.save(metadata, durable)
+    ) -> Result<Option<PhysicalOffset>, MetadataError> {
+        self.halves.save(metadata, durable)?;
+        self.moved.save(metadata, durable)
     }
 }

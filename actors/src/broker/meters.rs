@@ -46,6 +46,11 @@ impl Default for Meters {
 }
 
 impl Meters {
+    /// Since the broker's start.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Counts messages that were stored.
     pub(crate) fn stored(&self, messages: u64) {
         self.stored.fetch_add(messages, Ordering::Relaxed);
@@ -82,7 +87,7 @@ impl Meters {
             delivered,
             stored_per_second: (stored - stored_then) as f64 / seconds,
             delivered_per_second: (delivered - delivered_then) as f64 / seconds,
-            uptime: self.started.elapsed(),
+            uptime: self.uptime(),
         }
     }
 }

@@ -137,7 +137,7 @@ impl Popper {
             self.parked.push(Parked::Acknowledge(ack, reply));
             return;
         }
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.now_ms();
         let key = (ack.group, ack.topic);
         let mut receipts: Vec<_> = (0_u32..).zip(&ack.receipts).collect();
         // Stable: a ledger gets them in the order in which they came.
@@ -188,7 +188,7 @@ impl Popper {
             self.parked.push(Parked::Change(change, reply));
             return;
         }
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.now_ms();
         let key = (change.group, change.topic);
         let PopReceipt { queue, offset, .. } = change.receipt;
         let changed = match self.book(&key, queue) {

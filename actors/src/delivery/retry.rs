@@ -1,7 +1,7 @@
 //! What becomes of a message that a group could not process. Pure.
 
 use castmq_protocol::model::{
-    MAX_PROPERTIES_BYTES, PhysicalOffset, keys, property_value, replace_properties,
+    DelayLevels, MAX_PROPERTIES_BYTES, PhysicalOffset, keys, property_value, replace_properties,
 };
 use castmq_protocol::native::request::Another;
 use castmq_protocol::record::{MessageId, RecordView};
@@ -10,12 +10,14 @@ use castmq_protocol::record::{MessageId, RecordView};
 const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// What a group has set.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct RetryRule {
     /// Retries after which a message is a dead letter.
     pub(crate) max_retries: u32,
     /// Queues of the retry topic.
     pub(crate) queues: u32,
+    /// How long a message waits before each retry; `None` for the broker's delay levels.
+    pub(crate) delays: Option<DelayLevels>,
 }
 
 /// Where a message goes.
@@ -36,11 +38,15 @@ pub(crate) fn decide(another: Another, rule: &RetryRule, reconsume_times: i32) -
     if retries >= rule.max_retries {
         return Decision::DeadLetter;
     }
-    let level = match another {
-        Another::Never => return Decision::DeadLetter,
-        Another::After(delay_ms) => return Decision::RetryAfter { delay_ms },
-        Another::Level(level @ 1..) => i32::from(level),
-        Another::Level(0) => FIRST_RETRY_LEVEL.saturating_add(reconsume_times.max(0)),
+    let level = match (another, &rule.delays) {
+        (Another::Never, _) => return Decision::DeadLetter,
+        (Another::After(delay_ms), _) => return Decision::RetryAfter { delay_ms },
+        (Another::Level(level @ 1..), _) => i32::from(level),
+        (Another::Level(0), Some(delays)) => {
+            let delay_ms = delays.of_queue(retries);
+            return Decision::RetryAfter { delay_ms };
+        }
+        (Another::Level(0), None) => FIRST_RETRY_LEVEL.saturating_add(reconsume_times.max(0)),
     };
     Decision::Retry {
         level: u8::try_from(level).unwrap_or(u8::MAX),
@@ -104,6 +110,7 @@ mod tests {
     const RULE: RetryRule = RetryRule {
         max_retries: 16,
         queues: 1,
+        delays: None,
     };
 
     #[test]
@@ -115,6 +122,21 @@ mod tests {
         }
         assert_eq!(decide(later, &RULE, 16), Decision::DeadLetter);
         assert_eq!(decide(later, &RULE, i32::MAX), Decision::DeadLetter);
+    }
+
+    #[test]
+    fn a_group_may_have_times_of_its_own_and_the_last_of_them_counts_for_all_that_follow() {
+        let rule = RetryRule {
+            delays: Some("100ms 2s".parse().unwrap()),
+            ..RULE
+        };
+        let after = |retries| decide(Another::Level(0), &rule, retries);
+        assert_eq!(after(0), Decision::RetryAfter { delay_ms: 100 });
+        assert_eq!(after(1), Decision::RetryAfter { delay_ms: 2_000 });
+        assert_eq!(after(15), Decision::RetryAfter { delay_ms: 2_000 });
+        assert_eq!(after(16), Decision::DeadLetter);
+        let by_level = decide(Another::Level(4), &rule, 0);
+        assert_eq!(by_level, Decision::Retry { level: 4 });
     }
 
     #[test]

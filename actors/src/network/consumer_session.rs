@@ -43,7 +43,7 @@ use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
 use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::OffsetsAtTime;
-use crate::delivery::consumer_group::{Change, Commit, LEASE, Leave, Release};
+use crate::delivery::consumer_group::{Change, Commit, Expelled, Leave, Parting, Release};
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 
@@ -281,9 +281,19 @@ impl ConsumerSession {
         subscribe: &Subscribe,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
-        self.groups.get(subscribe.group)?;
+        let group = self.groups.get(subscribe.group)?;
         let filter = compile(&subscribe.filter)?;
         let topic = self.readable(subscribe.topic, subscribe.queue)?;
+        let key = (topic.name.clone(), subscribe.queue);
+        if !self.memberships.may_read(group, &key) {
+            return Err(Refusal::never(
+                ErrorCode::NotOwner,
+                format!(
+                    "queue {} of topic {} is not assigned to this member of group {group}",
+                    key.1, key.0
+                ),
+            ));
+        }
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(Refusal::never(
                 ErrorCode::LimitReached,
@@ -451,6 +461,7 @@ impl Session for ConsumerSession {
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
+        self.memberships.note_heard();
         for header in headers(&buffer) {
             self.handle(header?, ctx);
         }

@@ -66,6 +66,8 @@ pub(super) struct Core {
     pub(super) messages: Arc<Messages>,
     /// A broadcasting consumer's own.
     pub(super) offsets: Option<OffsetStore>,
+    pub(super) room: Option<String>,
+    pub(super) claims: Vec<Queue>,
     /// How far queues were when their connections were lost.
     pub(super) progress: Mutex<HashMap<Queue, Progress>>,
     /// Brokers do not filter: it is done here.

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use castmq_protocol::native::Request;
 use castmq_protocol::native::request::{Another, GroupAlias, SendBack, TopicAlias};
@@ -16,6 +16,7 @@ use super::Order;
 use super::credit::Window;
 use super::dispatcher::Dispatcher;
 use super::handler::{Ack, Handler};
+use super::lease::Lease;
 use crate::link::Session;
 use crate::message::ReceivedMessage;
 use crate::raw::Payload;
@@ -25,6 +26,7 @@ use crate::trace::{Outcome, TracedGroup};
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) session: Arc<Session>,
+    pub(super) lease: Arc<Lease>,
     pub(super) subscription: u32,
     pub(super) group: GroupAlias,
     pub(super) topic: TopicAlias,
@@ -127,7 +129,18 @@ pub(super) async fn work<H: Handler>(
         let mut waiting = turn.messages;
         let mut handled = Vec::with_capacity(waiting.len());
         most = TURN_MESSAGES;
+        let mut looks_at_lease = true;
         while let Some(message) = waiting.pop_front() {
+            // Looking costs as much as a small handler: without order a turn that nothing holds up may be finished.
+            if std::mem::replace(&mut looks_at_lease, turn.source.returns.order.is_kept())
+                && !turn.source.lease.is_valid(Instant::now())
+            {
+                // Others may have the queue by now.
+                waiting.push_front(message);
+                messages.drain(turn.key);
+                turn.source.session.connection.close();
+                break;
+            }
             let traced = group.begin(&message, message.attempts());
             let ack = {
                 let mut handling = pin!(handle(&*handler, &message));
@@ -135,6 +148,7 @@ pub(super) async fn work<H: Handler>(
                     Poll::Ready(ack) => ack,
                     Poll::Pending => {
                         most = 1;
+                        looks_at_lease = true;
                         if !handled.is_empty() || !waiting.is_empty() {
                             finish(&mut handled, std::mem::take(&mut waiting));
                         }
@@ -147,11 +161,20 @@ pub(super) async fn work<H: Handler>(
             }
             let ack = match ack {
                 Ack::Done => Ack::Done,
-                _ => turn.source.hand_back(&message, ack).await,
+                _ => {
+                    looks_at_lease = true;
+                    turn.source.hand_back(&message, ack).await
+                }
             };
             handled.push((message, ack));
             // Handlers that never wait would keep everybody else from running.
-            tokio::task::coop::consume_budget().await;
+            let mut budget = pin!(tokio::task::coop::consume_budget());
+            let made_way =
+                |cx: &mut Context<'_>| Poll::Ready(budget.as_mut().poll(cx).is_pending());
+            if poll_fn(made_way).await {
+                looks_at_lease = true;
+                budget.await;
+            }
             if ack.is_retry() {
                 // In order, those behind it wait.
                 break;

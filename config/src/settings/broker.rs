@@ -59,6 +59,10 @@ section!(
         trace_topic: bool = true, Rule::switch().rocketmq(&["traceTopicEnable"]);
         /// Most offsets of a queue from the first that a group has not acknowledged to the last that it popped: more are handed out when that one is settled.
         pop_max_outstanding: u32 = 32_768, Rule::integer(Unit::Count, 1, 32_768);
+        /// How long a member of a consumer group may be silent before its queues go to others.
+        member_lease_ms: u64 = 30_000, Rule::integer(Unit::Milliseconds, 100, 600_000);
+        /// The machine room this broker is in, for groups whose queues go to members nearby.
+        machine_room: Option<String> = None, Rule::text().optional();
         /// Whether sending to an unknown topic creates it.
         auto_create_topics: bool = true, Rule::switch().rocketmq(&["autoCreateTopicEnable"]);
         /// Whether consuming as an unknown group creates it.

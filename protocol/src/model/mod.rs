@@ -1,5 +1,6 @@
 //! Domain types: validated names, queue and log positions, message properties.
 
+mod assignment;
 mod config;
 mod delay;
 mod name;
@@ -8,7 +9,10 @@ mod properties;
 pub mod system_topics;
 mod tag;
 
-pub use config::{GroupConfig, TopicConfig, attribute, permission};
+pub use assignment::{Assignment, AssignmentError};
+pub use config::{
+    GroupConfig, GroupConfigError, TopicConfig, group_attributes, permission, topic_attributes,
+};
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,

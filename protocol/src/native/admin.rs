@@ -83,6 +83,22 @@ pub enum AdminRequest {
     Actors,
     /// Connections.
     ListConnections,
+    /// Deletes a consumer group without members, with its offsets.
+    DeleteGroup {
+        /// The group's name.
+        group: String,
+        /// Delete its retry topic and its dead letters, too.
+        with_topics: bool,
+    },
+    /// Sets a group's offsets to those of another one.
+    CloneOffsets {
+        /// The group that is set.
+        group: String,
+        /// The group whose offsets are taken.
+        from: String,
+        /// One topic, or all that the other group has offsets in.
+        topic: Option<String>,
+    },
 }
 
 /// Where offsets are set to.

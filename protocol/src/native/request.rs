@@ -512,6 +512,15 @@ pub struct JoinGroup {
     pub from: StartFrom,
     /// The topics, all members the same.
     pub subscriptions: Vec<TopicSubscription>,
+    /// Whether the member processes a queue's messages in order; all members the same. A connection that is lost keeps the
+    /// queues of such a member, until it comes back or its lease ends.
+    pub ordered: bool,
+    /// Queues that it had when its last connection was lost: it gets them again, unless others have them by now.
+    pub reclaims: Vec<TopicQueue>,
+    /// The machine room it is in, for groups whose queues go to members nearby.
+    pub room: Option<String>,
+    /// The queues that are its own, for groups whose members say so.
+    pub claims: Vec<TopicQueue>,
 }
 
 /// A topic that a member of a group wants.

@@ -1,6 +1,6 @@
 //! `castmq admin`: what operators ask of a cluster.
 //!
-//! - [`brokers`]: the brokers of a cluster, asked one by one.
+//! - [`brokers`]: the brokers of a cluster, asked one by one; [`reading`]: a topic on all of them.
 //! - [`topic`], [`group`], [`cluster`], [`dlq`], [`message`], [`trace`], [`actors`]: one command each.
 
 mod actors;
@@ -9,6 +9,7 @@ mod cluster;
 mod dlq;
 mod group;
 mod message;
+mod reading;
 mod topic;
 mod trace;
 
@@ -70,7 +71,9 @@ pub(super) fn run(flags: &AdminFlags) -> Result<(), ToolError> {
             AdminCommand::Group(command) => group::run(command, &cluster, flags.json).await,
             AdminCommand::Cluster(command) => cluster::run(command, &cluster, flags.json).await,
             AdminCommand::Dlq(command) => dlq::run(command, &client, &cluster, flags.json).await,
-            AdminCommand::Message(command) => message::run(command, &cluster, flags.json).await,
+            AdminCommand::Message(command) => {
+                message::run(command, &client, &cluster, flags.json).await
+            }
             AdminCommand::Trace(flags_) => trace::run(flags_, &cluster, flags.json).await,
             AdminCommand::Actors(flags_) => actors::run(flags_, &cluster, flags.json).await,
         }

@@ -1,12 +1,12 @@
 //! `castmq admin topic`.
 
-use castmq_client::model::{TopicConfig, attribute, permission, system_topics};
+use castmq_client::model::{TopicConfig, permission, system_topics, topic_attributes};
 use castmq_client::raw::admin::TopicDetails;
 use castmq_client::{Error, ErrorCode};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::brokers::{Broker, Cluster, ask_each};
+use super::brokers::{Broker, Cluster, ask_each, report};
 use crate::tools::print::{self, Table, left, right};
 use crate::tools::{ToolError, time};
 
@@ -91,7 +91,7 @@ impl Switch {
             Self::On => "on",
             Self::Off => "off",
         };
-        let name = attribute::TRACE.to_owned();
+        let name = topic_attributes::TRACE.to_owned();
         config.attributes.insert(name, value.to_owned());
     }
 }
@@ -143,23 +143,6 @@ pub(super) async fn run(
     }
 }
 
-/// Says on which brokers something was done.
-fn report(
-    topic: &str,
-    done: &'static str,
-    brokers: &[(&Broker, ())],
-    as_json: bool,
-) -> Result<(), ToolError> {
-    let names: Vec<_> = brokers.iter().map(|(broker, ())| &*broker.name).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    print::either(as_json, &json!({ "topic": topic, done: names }), || {
-        format!("topic {topic} {done} on {}\n", names.join(", "))
-    })?;
-    Ok(())
-}
-
 async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
     let mut config = TopicConfig {
         read_queues: flags.read_queues.unwrap_or(flags.queues),
@@ -178,7 +161,7 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
     .await;
     let (created, end) = answers.settle();
     let done = if flags.update { "set" } else { "created" };
-    report(&flags.topic, done, &created, as_json)?;
+    report("topic", &flags.topic, done, &created, as_json)?;
     end
 }
 
@@ -192,7 +175,7 @@ async fn set(flags: &SetFlags, cluster: &Cluster, as_json: bool) -> Result<(), T
     .await;
     let answers = answers.where_there(ErrorCode::TopicNotFound, "topic", &flags.topic)?;
     let (set, end) = answers.settle();
-    report(&flags.topic, "set", &set, as_json)?;
+    report("topic", &flags.topic, "set", &set, as_json)?;
     end
 }
 
@@ -206,7 +189,7 @@ async fn delete(
     let answers = ask_each(&brokers, async |broker| broker.at.delete_topic(topic).await).await;
     let answers = answers.where_there(ErrorCode::TopicNotFound, "topic", topic)?;
     let (deleted, end) = answers.settle();
-    report(topic, "deleted", &deleted, as_json)?;
+    report("topic", topic, "deleted", &deleted, as_json)?;
     end
 }
 

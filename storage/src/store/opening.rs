@@ -298,9 +298,10 @@ pub(super) fn dispatch_all(
     let mut dispatch = Dispatch::new(log.clone(), queues.clone(), delays.clone(), from);
     let mut messages = 0;
     while dispatch.position() < log.appended() {
+        let from = dispatch.position();
         let done = dispatch.advance(log.appended(), DISPATCH_STEP_BYTES, |_| {})?;
         messages += done.messages;
-        unseen.note(&dispatch.take_met(), dispatch.position());
+        unseen.note(&dispatch.take_met(), from..dispatch.position());
         queues.write_back_all()?;
     }
     Ok((messages, dispatch.last_store_timestamp_ms()))

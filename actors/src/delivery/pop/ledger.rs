@@ -221,7 +221,7 @@ impl Ledger {
     }
 
     /// Looks at the clock; what has come back waits to be handed out again.
-    pub(super) fn look(&mut self, now_ms: i64, journal: &mut Journal) {
+    pub(crate) fn look(&mut self, now_ms: i64, journal: &mut Journal) {
         if self.clock.look(now_ms) {
             journal.push(Entry::ClockBack {
                 latest_ms: self.clock.latest_ms,

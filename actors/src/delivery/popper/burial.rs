@@ -185,7 +185,7 @@ impl Popper {
         let Some(burial) = self.burials.under_way.remove(&number) else {
             return;
         };
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.now_ms();
         let max_attempts = self.max_attempts(&burial.key.0);
         let Some(book) = self.book(&burial.key, burial.queue) else {
             return;

@@ -126,7 +126,7 @@ impl Popper {
         let turn = share.turn;
         share.turn = turn.wrapping_add(1);
         self.open_books(pop, &key, &queues);
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.now_ms();
         let max_attempts = self.max_attempts(&pop.group);
         let mut out = Outgoing::default();
         for step in 0..queues.len() as u32 {

@@ -57,6 +57,8 @@ impl ConsumerSession {
                     max => max,
                 },
                 queues: config.retry_queues,
+                // What was stored before it was checked counts as not set.
+                delays: config.retry_delays().unwrap_or_default(),
             },
         };
         let fetch = Fetch {
