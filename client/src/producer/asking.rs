@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use castmq_protocol::model::{QueueId, keys};
+use castmq_protocol::model::{QueueId, TopicName, keys};
 use castmq_protocol::native::request::{ANY_QUEUE, Send as SendRequest, SendReply};
 use castmq_protocol::native::{Request, Response, Retry, Role};
 use castmq_protocol::record::MessageId;
@@ -56,10 +56,11 @@ impl Requester {
         }
     }
 
-    /// Waits until no request waits any more.
-    pub(super) async fn finished(&self) {
+    /// Waits until no request waits any more, and closes the connections on which replies come.
+    pub(super) async fn close(&self) {
         // Nobody closes it.
         let _ = self.room.acquire_many(self.limit as u32).await;
+        self.standing.close();
     }
 }
 
@@ -99,8 +100,7 @@ impl Producer {
     /// connection of this producer to the broker that stored it, which is made before the request is sent, and made again
     /// when it is lost. Any number of requests may wait at once, up to
     /// [`max_requests`](super::ProducerBuilder::max_requests); beyond, a request waits its turn. Until it is stored a request
-    /// counts among what is on its way. Dropping the future means
-    /// that nobody waits any more: the responder is told.
+    /// counts among what is on its way. Dropping the future means that nobody waits any more: the responder is told.
     ///
     /// The queue is chosen by the broker, unless the message names one; an ordering key does not choose it. A request is
     /// sent again when it is certain that it was not stored.
@@ -129,6 +129,7 @@ impl Producer {
         timeout: Duration,
     ) -> Result<ReceivedMessage> {
         self.check_open()?;
+        TopicName::new(&message.topic)?;
         let since = Instant::now();
         let timeout = timeout.min(LONGEST_WAIT);
         let deadline = since + timeout;

@@ -386,7 +386,7 @@ impl Producer {
         self.inner.closing.store(true, Ordering::Release);
         self.flush().await;
         if let Some(requester) = self.inner.requester.get() {
-            requester.finished().await;
+            requester.close().await;
         }
         self.inner.closed.send_replace(true);
     }

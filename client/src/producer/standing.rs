@@ -48,7 +48,7 @@ pub(super) struct Standing {
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.close();
     }
 }
 
@@ -63,6 +63,11 @@ impl Standing {
             brokers: Mutex::default(),
             stop: watch::Sender::new(false),
         }
+    }
+
+    /// Ends all connections, and makes no more.
+    pub(super) fn close(&self) {
+        self.stop.send_replace(true);
     }
 
     /// A session at a broker that takes a topic's messages: at the one of this name when there is one, another one each
