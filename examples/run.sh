@@ -46,6 +46,8 @@ example broadcast '^first member: the price is 10$' '^second member: the price i
 example delayed '^at once: put the bread in$' '^after a second: take the bread out$'
 example retry_dlq '^good, attempt 1: Done$' '^flaky, attempt 2: Done$' '^dead letter: poison, sent to jobs$'
 example transaction '^ships order 1$' '^ships order 3$'
+example request_reply '^there are 6 apples$' '^there are 8 cherries$' '^request [0-9a-f]{32} to stock was not replied to within 300ms'
+example trace '^sent to parcels$' '^given to carriers, attempt 1$' '^carriers: Failed$' '^given to carriers, attempt 2$' '^carriers: Success$'
 example idempotent '^500 messages acknowledged, over [0-9]+ connections$' '^500 are stored, 0 of them twice$'
 example pop_worker '^fold is done$' '^worker [1-8] begins to break, attempt 2$' '^break is done$'
 example filter '^reds: apple, cherry$' '^heavies: apple, melon$'

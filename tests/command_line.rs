@@ -90,6 +90,19 @@ fn a_topic_is_created_listed_shown_and_deleted() {
     assert_eq!(shown[0]["queues"].as_array().map(Vec::len), Some(3));
     assert_eq!(shown[0]["queues"][0]["max_offset"], 2);
     let shown = topic(&["show", "orders"]).well().out;
+    assert!(!shown.contains("message.ttl"), "{shown}");
+    topic(&["create", "quotes", "--ttl", "1h 30m"]).well();
+    let with_ttl = topic(&["show", "quotes"]).well().out;
+    assert!(with_ttl.contains("message.ttl=5400000"), "{with_ttl}");
+    topic(&["create", "quotes", "--update", "--by-priority"]).well();
+    let by_priority = topic(&["show", "quotes"]).well().out;
+    assert!(
+        by_priority.contains("message.type=PRIORITY "),
+        "{by_priority}"
+    );
+    topic(&["create", "quotes", "--update", "--ttl", "0"])
+        .fails(1, &["message.ttl=0", "from 1 to"]);
+    topic(&["create", "quotes", "--ttl=-1s"]).fails(2, &["length of time"]);
     assert!(!shown.contains('\x1b'), "{shown:?}");
     topic(&["delete", "orders"]).well();
     topic(&["show", "orders"]).fails(1, &["topic orders does not exist"]);
@@ -147,6 +160,32 @@ fn a_group_is_shown_with_its_lag_and_set_back() {
 }
 
 #[test]
+fn a_group_is_created_changed_cloned_and_deleted() {
+    let broker = Broker::start();
+    broker.produce("orders", 8);
+    let group = |args: &[&str]| broker.run(&[&["admin", "group"], args].concat());
+    group(&["create", "billing", "--retry-max", "3"]).well();
+    group(&["create", "billing"]).fails(1, &["exists already", "--update"]);
+    let delays = ["create", "billing", "--update", "--retry-delays", "1s 5m"];
+    assert!(group(&delays).well().out.contains("group billing set on"));
+    let config = || group(&["show", "billing", "--json"]).well().json()[0]["config"].clone();
+    assert_eq!(config()["retry_max"], 3);
+    assert_eq!(config()["attributes"]["retry.delays"], "1s 5m");
+    let wrong = ["create", "billing", "--update", "--assignment", "fair"];
+    group(&wrong).fails(1, &["\"fair\"", "sticky"]);
+    let args = ["consume", "orders", "--group", "billing", "--max", "8"];
+    broker.run(&args).well();
+    group(&["create", "shipping"]).well();
+    let cloned = ["clone-offset", "shipping", "--from", "billing", "--json"];
+    let cloned = group(&cloned).well().json();
+    assert_eq!(cloned.as_array().map(Vec::len), Some(4));
+    group(&["delete", "billing", "--with-topics"]).well();
+    group(&["delete", "billing"]).fails(1, &["group billing does not exist"]);
+    let shown = group(&["show", "shipping", "--json"]).well().json();
+    assert_eq!(shown[0]["progress"][0]["lag"], 0);
+}
+
+#[test]
 fn messages_are_found_by_key_and_by_id() {
     let broker = Broker::start();
     let send = [
@@ -187,6 +226,34 @@ fn messages_are_found_by_key_and_by_id() {
     message(&["by-key", "orders", "k1", "--from", "tomorrow"]).fails(2, &["is not a time"]);
     let none = message(&["by-key", "orders", "k2", "--json"]).well();
     assert_eq!(none.out, "[]\n");
+}
+
+#[test]
+fn messages_are_listed_by_the_time_at_which_they_were_stored() {
+    let broker = Broker::start();
+    broker.produce("orders", 8);
+    let list =
+        |args: &[&str]| broker.run(&[&["admin", "message", "list", "orders"], args].concat());
+    let all = list(&["--json"]).well().json();
+    let all = all.as_array().expect("messages").clone();
+    assert_eq!(all.len(), 8);
+    let stored_ms =
+        |message: &serde_json::Value| message["store_timestamp_ms"].as_i64().expect("a time");
+    assert!(all.is_sorted_by_key(stored_ms));
+    let two = list(&["--max", "2", "--json"]).well().json();
+    assert_eq!(two.as_array(), Some(&all[..2].to_vec()));
+    let middle = stored_ms(&all[4]).to_string();
+    let count = |args: &[&str]| list(args).well().json().as_array().map(Vec::len);
+    let from_middle = all
+        .iter()
+        .filter(|one| stored_ms(one) >= stored_ms(&all[4]));
+    let from_middle = from_middle.count();
+    assert_eq!(count(&["--from", &middle, "--json"]), Some(from_middle));
+    let to_middle = all
+        .iter()
+        .filter(|one| stored_ms(one) <= stored_ms(&all[4]));
+    assert_eq!(count(&["--to", &middle, "--json"]), Some(to_middle.count()));
+    assert_eq!(count(&["--to", "1h", "--json"]), Some(0));
 }
 
 #[test]

@@ -7,68 +7,17 @@
 mod support;
 
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use castmq_client::raw::request::{ANY_QUEUE, Acknowledge, ChangeInvisible, Pop, PopReceipt};
-use castmq_client::raw::{Connection, Payload, Request, Response, Role};
-use castmq_client::{
-    Client, ErrorCode, Filter, Message, PopConsumer, PopConsumerBuilder, PoppedMessage,
-    ReceivedMessage, SeekTo, StartFrom, tags,
+use castmq_client::raw::request::{ChangeInvisible, Pop, PopReceipt};
+use castmq_client::raw::{Payload, Request, Response};
+use castmq_client::{Client, ErrorCode, Message, PoppedMessage, StartFrom, tags};
+
+use support::pop::{
+    GROUP, TOPIC, acknowledge, built, committed, connection, consumer, next, numbers, one, pop,
+    read, send, text, with_queues,
 };
-use castmq_config::Settings;
-
-use support::load::open;
-use support::{client, run, settings, start, stop};
-
-const TOPIC: &str = "jobs";
-const GROUP: &str = "workers";
-
-fn with_queues(data: &Path, queues: u32) -> Settings {
-    let mut settings = settings(data);
-    settings.broker.default_topic_queues = queues;
-    settings
-}
-
-fn consumer(client: &Client) -> PopConsumerBuilder {
-    client
-        .pop_consumer(GROUP)
-        .topic(TOPIC)
-        .from(StartFrom::Earliest)
-}
-
-fn built(consumer: PopConsumerBuilder) -> PopConsumer {
-    consumer.build().expect("a consumer")
-}
-
-async fn send(client: &Client, bodies: impl IntoIterator<Item = String>) {
-    let producer = client.producer().build();
-    for body in bodies {
-        let message = Message::new(TOPIC, body);
-        producer.send(message).await.expect("it is stored");
-    }
-    producer.close().await;
-}
-
-fn numbers(count: u32) -> impl Iterator<Item = String> {
-    (0..count).map(|number| number.to_string())
-}
-
-fn text(message: &ReceivedMessage) -> String {
-    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
-}
-
-/// The next message, however long it takes.
-async fn next(consumer: &mut PopConsumer) -> PoppedMessage {
-    loop {
-        let mut messages = consumer.receive().await.expect("an answer");
-        assert!(messages.len() <= 1, "the consumer takes one at a time");
-        if let Some(message) = messages.pop() {
-            return message;
-        }
-    }
-}
+use support::{client, run, start, stop};
 
 /// Asserts that a message came again as it has to.
 fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
@@ -78,17 +27,6 @@ fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
         again.receipt().popped_at_ms >= first.visible_at_ms(),
         "{again:?} came before the invisible time of {first:?} had ended"
     );
-}
-
-/// How far the group is in a queue of the topic.
-async fn committed(client: &Client, queue: usize) -> Option<u64> {
-    let admin = client.admin();
-    let broker = admin.brokers().await.expect("brokers").remove(0);
-    let address = broker.addresses[0].1.clone();
-    let group = admin.at(&address).show_group(GROUP).await.expect("a group");
-    let progress = group.progress.into_iter();
-    let mut of_topic = progress.filter(|progress| progress.queue.topic == TOPIC);
-    of_topic.nth(queue)?.committed.map(|offset| offset.0)
 }
 
 #[test]
@@ -204,61 +142,6 @@ fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_o
     });
 }
 
-/// A connection with topic and group under number 0.
-async fn connection(address: &str) -> Connection {
-    let connection = open(address, Role::Consumer, "raw").await;
-    let connection = connection.expect("a connection");
-    let (alias, topic, group) = (0, TOPIC.to_owned(), GROUP.to_owned());
-    for announce in [
-        Request::AnnounceTopic { alias, topic },
-        Request::AnnounceGroup { alias, group },
-    ] {
-        let announced = connection.request(announce, Payload::none()).await;
-        announced.expect("it is announced");
-    }
-    connection
-}
-
-fn one() -> Pop {
-    Pop {
-        group: 0,
-        topic: 0,
-        queue: ANY_QUEUE,
-        max_messages: 1,
-        invisible_ms: 86_400_000,
-        wait_ms: 0,
-        from: StartFrom::Earliest,
-        filter: Filter::All,
-        ordered: false,
-        attempt_id: None,
-    }
-}
-
-async fn pop(connection: &Connection, pop: Pop) -> Vec<PopReceipt> {
-    let answer = connection.request(Request::Pop(pop), Payload::none()).await;
-    match answer.expect("an answer").header.response {
-        Response::Popped(popped) => popped.receipts,
-        other => panic!("a pop is answered with {other:?}"),
-    }
-}
-
-/// Acknowledges; the codes of those that are refused, by their place.
-async fn acknowledge(connection: &Connection, receipts: Vec<PopReceipt>) -> Vec<(u32, ErrorCode)> {
-    let ack = Request::Acknowledge(Acknowledge {
-        group: 0,
-        topic: 0,
-        receipts,
-    });
-    let answer = connection.request(ack, Payload::none()).await;
-    match answer.expect("an answer").header.response {
-        Response::Acknowledged(answer) => {
-            let refused = answer.refused.into_iter();
-            refused.map(|one| (one.place, one.failure.code)).collect()
-        }
-        other => panic!("an acknowledgement is answered with {other:?}"),
-    }
-}
-
 #[test]
 fn forged_receipts_settle_nothing_and_say_so() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -356,25 +239,6 @@ fn what_the_filter_does_not_let_through_is_settled() {
     });
 }
 
-/// Reads the first messages of a topic with one queue.
-async fn read(client: &Client, topic: &str, count: usize) -> Vec<ReceivedMessage> {
-    let mut reader = client.pull_consumer("reader").build().expect("a consumer");
-    let queues = loop {
-        match reader.queues(topic).await {
-            Ok(queues) => break queues,
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    };
-    reader.assign(queues.clone()).await.expect("assigned");
-    let sought = reader.seek(&queues[0], SeekTo::Earliest).await;
-    sought.expect("sought");
-    let mut messages = Vec::new();
-    while messages.len() < count {
-        messages.extend(reader.poll(Duration::from_secs(5)).await.expect("a poll"));
-    }
-    messages
-}
-
 #[test]
 fn after_the_last_attempt_a_message_is_a_dead_letter() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -415,78 +279,6 @@ fn after_the_last_attempt_a_message_is_a_dead_letter() {
 }
 
 #[test]
-fn in_order_nobody_gets_a_message_while_an_earlier_one_is_out() {
-    let folder = tempfile::tempdir().expect("a folder");
-    run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
-        send(&client, numbers(40)).await;
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let worker = |name: u32| {
-            let ordered = consumer(&client).ordered(true).max_messages(3);
-            let mut consumer = built(ordered.wait(Duration::from_secs(3600)));
-            let seen = seen.clone();
-            async move {
-                loop {
-                    let messages = consumer.receive().await.expect("messages");
-                    let failed = messages.len() > 1 && fastrand::u8(..3) == 0;
-                    let kept = if failed { 1 } else { messages.len() };
-                    let bodies = messages.iter().take(kept).map(|message| text(message));
-                    seen.lock().expect("no worker panics").extend(bodies);
-                    let (done, again) = messages.split_at(kept);
-                    for message in again {
-                        message.nack(Duration::ZERO).await.expect("it failed");
-                    }
-                    PoppedMessage::ack_all(done).await.expect("an answer");
-                    if seen.lock().expect("no worker panics").len() >= 40 {
-                        return name;
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            _ = worker(1) => {}
-            _ = worker(2) => {}
-            _ = worker(3) => {}
-        }
-        let seen = seen.lock().expect("no worker panics").clone();
-        assert_eq!(seen, numbers(40).collect::<Vec<_>>());
-        stop(node).await;
-    });
-}
-
-#[test]
-fn an_ordered_pop_whose_answer_was_lost_is_repeated_by_its_attempt_id() {
-    let folder = tempfile::tempdir().expect("a folder");
-    run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
-        send(&client, numbers(3)).await;
-        let address = node.broker_address().expect("a broker").to_string();
-        let connection = connection(&address).await;
-        let ordered = |attempt_id| Pop {
-            ordered: true,
-            attempt_id,
-            max_messages: 2,
-            ..one()
-        };
-        let first = pop(&connection, ordered(Some(1))).await;
-        assert_eq!(pop(&connection, ordered(Some(2))).await, []);
-        let again = pop(&connection, ordered(Some(1))).await;
-        let offsets = |receipts: &[PopReceipt]| {
-            let each = receipts.iter().map(|one| (one.offset.0, one.attempt));
-            each.collect::<Vec<_>>()
-        };
-        assert_eq!(offsets(&first), [(0, 1), (1, 1)]);
-        assert_eq!(offsets(&again), offsets(&first));
-        assert_eq!(acknowledge(&connection, again).await, []);
-        let last = pop(&connection, ordered(Some(2))).await;
-        assert_eq!(offsets(&last), [(2, 1)]);
-        stop(node).await;
-    });
-}
-
-#[test]
 fn an_operator_sets_back_what_a_group_has_popped() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
@@ -510,6 +302,36 @@ fn an_operator_sets_back_what_a_group_has_popped() {
         let bodies =
             |messages: &[PoppedMessage]| messages.iter().map(|one| text(one)).collect::<Vec<_>>();
         assert_eq!(bodies(&again), bodies(&messages));
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(3)).await;
+        let mut consumer = built(consumer(&client));
+        let messages = consumer.receive().await.expect("messages");
+        PoppedMessage::ack_all(&messages).await.expect("an answer");
+        let is_awake = async || {
+            let tree = node.tree().snapshot().await;
+            let popper = tree.find("broker/delivery/popper").expect("it is there");
+            popper.state["is_awake"].as_bool().expect("a state")
+        };
+        assert!(is_awake().await);
+        while is_awake().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let address = node.broker_address().expect("a broker").to_string();
+        let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
+        let admin = client.admin().at(&address);
+        let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
+        reset.await.expect("a reset");
+        let again = consumer.receive().await.expect("messages");
+        assert_eq!(again.len(), 3);
         stop(node).await;
     });
 }

@@ -1,5 +1,5 @@
 //! Messages that are acknowledged one by one, while brokers are killed and actors panic: each is acknowledged in the end,
-//! none comes again after that, nor before its invisible time has ended.
+//! none comes again after that, nor before its invisible time has ended; by key, none comes before those that were sent before.
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
@@ -10,18 +10,19 @@ mod support;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_rt::task::JoinHandle;
 use castmq_actors::supervision::{Status, capture_panics};
+use castmq_client::model::GroupConfig;
 use castmq_client::{
-    Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PoppedMessage, ReceivedMessage,
-    StartFrom,
+    BrokerAdmin, Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder,
+    PoppedMessage, ReceivedMessage, StartFrom,
 };
 use castmq_config::Flush;
 
 use support::process::Process;
-use support::{number, run, settings, start, stop};
+use support::{number, reader, run, settings, start, stop};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "workers";
@@ -40,10 +41,39 @@ struct Fate {
 /// What workers have seen, by body.
 type Book = Arc<Mutex<HashMap<String, Fate>>>;
 
+/// Keys of messages that keep an order.
+const KEYS: u32 = 25;
+
+/// The key of a message.
+fn key_of(number: u32) -> String {
+    format!("key {}", number % KEYS)
+}
+
+/// The messages of its key that were sent before, newest first. Bodies are cycle and number.
+fn sent_before(body: &str) -> impl Iterator<Item = String> {
+    let (cycle, number) = body.split_once('/').expect("a slash");
+    let cycle: u32 = cycle.parse().expect("a cycle");
+    let number: u32 = number.parse().expect("a number");
+    let of_cycle = move |cycle: u32, below: u32| {
+        let numbers = (0..below).rev();
+        let of_key = numbers.filter(move |other| other % KEYS == number % KEYS);
+        of_key.map(move |other| format!("{cycle}/{other}"))
+    };
+    let earlier = (0..cycle).rev();
+    of_cycle(cycle, number).chain(earlier.flat_map(move |cycle| of_cycle(cycle, MESSAGES)))
+}
+
 /// Notes a delivery; it must not be one that cannot be.
-fn deliver(book: &Book, message: &PoppedMessage) {
+fn deliver(book: &Book, message: &PoppedMessage, order: PopOrder) {
     let body = text(message);
     let mut book = book.lock().expect("no worker panics");
+    if order == PopOrder::Key {
+        for before in sent_before(&body) {
+            let fate = book.get(&before);
+            let is_over = fate.is_some_and(|fate| fate.is_acknowledged || fate.is_doubtful);
+            assert!(is_over, "{body} came before {before} was settled: {fate:?}");
+        }
+    }
     let fate = book.entry(body.clone()).or_default();
     assert!(
         !fate.is_acknowledged,
@@ -59,7 +89,7 @@ fn deliver(book: &Book, message: &PoppedMessage) {
 }
 
 /// Takes messages and settles them or not; one that is reliable until nothing comes any more.
-async fn work(mut consumer: PopConsumer, book: Book, is_reliable: bool) {
+async fn work(mut consumer: PopConsumer, book: Book, order: PopOrder, is_reliable: bool) {
     loop {
         let Ok(messages) = consumer.receive().await else {
             // A broker that is not back yet is tried again.
@@ -70,7 +100,7 @@ async fn work(mut consumer: PopConsumer, book: Book, is_reliable: bool) {
             return;
         }
         for mut message in messages {
-            deliver(&book, &message);
+            deliver(&book, &message, order);
             let note = |change: &dyn Fn(&mut Fate)| {
                 let mut book = book.lock().expect("no worker panics");
                 change(book.entry(text(&message)).or_default());
@@ -123,20 +153,31 @@ async fn connect(name_server: &str) -> Client {
     client.build().await.expect("a client")
 }
 
-fn consumer(client: &Client) -> PopConsumerBuilder {
+fn consumer(client: &Client, order: PopOrder) -> PopConsumerBuilder {
     client
         .pop_consumer(GROUP)
         .topic(TOPIC)
+        .in_order(order)
         .from(StartFrom::Earliest)
 }
 
+/// Messages sent at once.
+const MESSAGES: u32 = 300;
+
 /// Sends messages, and returns their bodies.
-async fn send(client: &Client, name: &str) -> Vec<String> {
+async fn send(client: &Client, cycle: u64, order: PopOrder) -> Vec<String> {
     let producer = client.producer().build();
-    let bodies: Vec<_> = (0..300).map(|number| format!("{name}/{number}")).collect();
-    for body in &bodies {
-        let message = Message::new(TOPIC, body.clone());
+    let mut bodies = Vec::new();
+    for number in 0..MESSAGES {
+        let body = format!("{cycle}/{number}");
+        let message = Message::builder(TOPIC, body.clone());
+        let message = match order {
+            PopOrder::Key => message.ordering_key(&key_of(number)),
+            _ => message,
+        };
+        let message = message.build().expect("a message");
         producer.send(message).await.expect("it is stored");
+        bodies.push(body);
     }
     producer.close().await;
     bodies
@@ -146,15 +187,15 @@ async fn send(client: &Client, name: &str) -> Vec<String> {
 struct Workers(Vec<JoinHandle<()>>);
 
 impl Workers {
-    fn start(client: &Client, book: &Book) -> Self {
+    fn start(client: &Client, book: &Book, order: PopOrder) -> Self {
         let start = |_| {
             let invisible = Duration::from_millis(fastrand::u64(100..600));
-            let consumer = consumer(client)
+            let consumer = consumer(client, order)
                 .invisible(invisible)
                 .max_messages(fastrand::u32(1..6))
                 .build();
             let consumer = consumer.expect("a consumer");
-            actix_rt::spawn(work(consumer, book.clone(), false))
+            actix_rt::spawn(work(consumer, book.clone(), order, false))
         };
         Self((0..8).map(start).collect())
     }
@@ -170,18 +211,18 @@ impl Workers {
 }
 
 /// Works until every message is acknowledged.
-async fn finish(client: &Client, book: &Book, sent: &[String], what: &str) {
+async fn finish(client: &Client, book: &Book, sent: &[String], order: PopOrder, what: &str) {
     let is_over = || {
         let book = book.lock().expect("no worker panics");
         let is_done = |fate: &Fate| fate.is_acknowledged || fate.is_doubtful;
         sent.iter().all(|body| book.get(body).is_some_and(is_done))
     };
     loop {
-        let consumer = consumer(client)
+        let consumer = consumer(client, order)
             .invisible(Duration::from_millis(700))
             .wait(Duration::from_millis(1500))
             .build();
-        work(consumer.expect("a consumer"), book.clone(), true).await;
+        work(consumer.expect("a consumer"), book.clone(), order, true).await;
         if is_over() {
             break;
         }
@@ -195,8 +236,7 @@ async fn finish(client: &Client, book: &Book, sent: &[String], what: &str) {
     );
 }
 
-#[test]
-fn messages_survive_kill_9_and_are_acknowledged_once() {
+fn brokers_are_killed(order: PopOrder) {
     let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
     println!("seed {seed}");
     fastrand::seed(seed);
@@ -208,8 +248,8 @@ fn messages_survive_kill_9_and_are_acknowledged_once() {
         for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
             let broker = Process::start_small(&data, &[]);
             let client = connect(&broker.name_server).await;
-            sent.extend(send(&client, &cycle.to_string()).await);
-            let workers = Workers::start(&client, &book);
+            sent.extend(send(&client, cycle, order).await);
+            let workers = Workers::start(&client, &book, order);
             tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
             let panics = broker.panics();
             broker.kill();
@@ -218,9 +258,19 @@ fn messages_survive_kill_9_and_are_acknowledged_once() {
         }
         let broker = Process::start_small(&data, &[]);
         let client = connect(&broker.name_server).await;
-        finish(&client, &book, &sent, "kill -9").await;
+        finish(&client, &book, &sent, order, &format!("kill -9, {order:?}")).await;
         broker.kill();
     });
+}
+
+#[test]
+fn messages_survive_kill_9_and_are_acknowledged_once() {
+    brokers_are_killed(PopOrder::Any);
+}
+
+#[test]
+fn messages_survive_kill_9_and_each_key_stays_in_order() {
+    brokers_are_killed(PopOrder::Key);
 }
 
 fn actors_panic(flush: Flush) {
@@ -237,15 +287,15 @@ fn actors_panic(flush: Flush) {
         let client = connect(&name_server.to_string()).await;
         let book = Book::default();
         let mut sent = Vec::new();
-        for actor in [
+        for (cycle, actor) in (0..).zip([
             "broker/delivery/popper",
             "broker/storage/log-writer",
             "broker/delivery/popper",
             "broker/storage/cold-reader",
             "broker/storage/dispatcher",
-        ] {
-            sent.extend(send(&client, &sent.len().to_string()).await);
-            let workers = Workers::start(&client, &book);
+        ]) {
+            sent.extend(send(&client, cycle, PopOrder::Any).await);
+            let workers = Workers::start(&client, &book, PopOrder::Any);
             tokio::time::sleep(Duration::from_millis(fastrand::u64(5..100))).await;
             let restarts = async || {
                 let tree = node.tree().snapshot().await;
@@ -260,7 +310,7 @@ fn actors_panic(flush: Flush) {
             tokio::time::sleep(Duration::from_millis(fastrand::u64(5..100))).await;
             workers.stop().await;
         }
-        finish(&client, &book, &sent, "panics").await;
+        finish(&client, &book, &sent, PopOrder::Any, "panics").await;
         stop(node).await;
     });
 }
@@ -273,4 +323,84 @@ fn messages_survive_panics_and_are_acknowledged_once() {
 #[test]
 fn messages_survive_panics_and_are_acknowledged_once_under_synchronous_flush() {
     actors_panic(Flush::Sync);
+}
+
+#[test]
+fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
+    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
+    println!("seed {seed}");
+    fastrand::seed(seed);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    run(async {
+        let mut sent = Vec::new();
+        for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
+            let broker = Process::start_small(&data, &[]);
+            let client = connect(&broker.name_server).await;
+            let admin = client.admin().at(&broker.broker);
+            // The first attempt is the last.
+            let config = GroupConfig {
+                retry_max: 0,
+                ..GroupConfig::default()
+            };
+            admin.put_group(GROUP, config).await.expect("a group");
+            sent.extend(send(&client, cycle, PopOrder::Any).await);
+            let consumer = consumer(&client, PopOrder::Any)
+                .invisible(Duration::from_millis(400))
+                .max_messages(MESSAGES);
+            let mut consumer = consumer.build().expect("a consumer");
+            let mut popped = Vec::new();
+            while popped.len() < MESSAGES as usize {
+                popped.extend(consumer.receive().await.expect("messages"));
+            }
+            // In the midst of their burial.
+            let last_ms = popped.iter().map(PoppedMessage::visible_at_ms).max();
+            let kill_at_ms = last_ms.expect("messages") + fastrand::i64(0..30);
+            while now_ms() < kill_at_ms {
+                tokio::task::yield_now().await;
+            }
+            broker.kill();
+        }
+        let broker = Process::start_small(&data, &[]);
+        let client = connect(&broker.name_server).await;
+        let admin = client.admin().at(&broker.broker);
+        loop {
+            let group = admin.show_group(GROUP).await.expect("a group");
+            let committed = group.progress.iter().filter_map(|queue| queue.committed);
+            if committed.map(|offset| offset.0).sum::<u64>() == sent.len() as u64 {
+                break;
+            }
+            // What a kill kept from being popped.
+            let consumer = consumer(&client, PopOrder::Any)
+                .invisible(Duration::from_millis(1))
+                .wait(Duration::from_millis(50));
+            let mut consumer = consumer.build().expect("a consumer");
+            consumer.receive().await.expect("an answer");
+        }
+        let mut reader = reader(&client, &format!("%DLQ%{GROUP}")).await;
+        let mut bodies = Vec::new();
+        while (bodies.len() as u64) < letters(&admin).await {
+            let messages = reader.poll(Duration::from_secs(5)).await.expect("a poll");
+            bodies.extend(messages.iter().map(text));
+        }
+        println!("{} dead letters of {} messages", bodies.len(), sent.len());
+        bodies.sort_unstable();
+        sent.sort_unstable();
+        assert_eq!(bodies, sent);
+        broker.kill();
+    });
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a time after 1970").as_millis() as i64
+}
+
+/// Dead letters of the group.
+async fn letters(admin: &BrokerAdmin) -> u64 {
+    match admin.show_topic(&format!("%DLQ%{GROUP}")).await {
+        Ok(details) => details.queues[0].max_offset.0,
+        Err(error) if error.code() == Some(ErrorCode::TopicNotFound) => 0,
+        Err(error) => panic!("{error}"),
+    }
 }

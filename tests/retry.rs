@@ -7,6 +7,7 @@ mod support;
 
 use std::time::Duration;
 
+use castmq_client::model::{GroupConfig, group_attributes};
 use castmq_client::{
     Ack, Client, Filter, Message, Order, PushConsumer, ReceivedMessage, StartFrom,
 };
@@ -164,6 +165,40 @@ fn a_handler_may_say_when_to_try_again_or_that_it_is_no_use() {
 }
 
 /// The first dead letter; its topic comes with it.
+#[test]
+fn a_group_may_have_times_of_its_own_between_tries() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        // The broker's own levels are far too long for a test.
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        let mut config = GroupConfig {
+            retry_max: 3,
+            ..GroupConfig::default()
+        };
+        let delays = group_attributes::RETRY_DELAYS.to_owned();
+        config.attributes.insert(delays, "20ms 60ms".to_owned());
+        for broker in client.admin().masters().await.expect("brokers") {
+            let set = broker.put_group("billing", config.clone()).await;
+            set.expect("it is set");
+        }
+        send(&client, "pay").await;
+        let (consumer, mut tries) = consume(&client, Order::None, None, |_| Ack::Retry).await;
+        let mut last_ms = 0;
+        for (attempt, least_ms) in [(1, 0), (2, 20), (3, 60), (4, 60)] {
+            let message = tries.recv().await.expect("a try");
+            assert_eq!(message.attempts(), attempt);
+            let stored_ms = message.store_timestamp_ms();
+            assert!(stored_ms - last_ms >= least_ms, "{attempt}");
+            last_ms = stored_ms;
+        }
+        let dead = first_of_when_there(&client).await;
+        assert_eq!(dead.body().expect("a body"), b"pay");
+        consumer.shutdown().await.expect("a shutdown");
+        stop(node).await;
+    });
+}
+
 async fn first_of_when_there(client: &Client) -> ReceivedMessage {
     let consumer = client.pull_consumer("reader").build().expect("a consumer");
     while consumer.queues("%DLQ%billing").await.is_err() {

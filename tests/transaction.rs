@@ -7,15 +7,19 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use castmq_actors::supervision::capture_panics;
 use castmq_client::{
     Client, Message, ReceivedMessage, Resolution, Transaction, TransactionProducer,
 };
-use castmq_config::Settings;
+use castmq_config::{Flush, Settings};
 
 use support::process::Process;
 use support::{client, number, reader, run, settings, start, stop};
@@ -140,6 +144,43 @@ fn what_nobody_ends_is_asked_about_and_put_aside_in_the_end() {
     });
 }
 
+#[test]
+fn questions_go_on_being_counted_when_the_broker_starts_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = quick(folder.path());
+        settings.broker.transaction_check_max = 1000;
+        let asked = Arc::new(AtomicU32::new(0));
+        let asking = |client: Client| {
+            let asked = asked.clone();
+            let producer = client.transaction_producer("payments").topic(TOPIC);
+            let producer = producer.checker(move |_| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                async { Resolution::Unknown }
+            });
+            producer.start()
+        };
+        let node = start(&settings).await;
+        let producer = asking(client(&node).await).await.expect("a producer");
+        drop(begin(&producer, "forgotten").await);
+        while asked.load(Ordering::Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(producer);
+        stop(node).await;
+        // All the questions that there may be were asked before the stop.
+        let before = asked.load(Ordering::Relaxed);
+        settings.broker.transaction_check_max = before;
+        let node = start(&settings).await;
+        let client = client(&node).await;
+        let _producer = asking(client.clone()).await.expect("a producer");
+        let aside = read_until(&client, "TRANS_CHECK_MAX_TIME_TOPIC", "forgotten").await;
+        assert_eq!(bodies(&aside), ["forgotten"]);
+        assert_eq!(asked.load(Ordering::Relaxed), before);
+        stop(node).await;
+    });
+}
+
 fn spawn(data: &Path) -> Process {
     let settings = [
         ("broker.transaction_timeout_ms", "200"),
@@ -149,9 +190,12 @@ fn spawn(data: &Path) -> Process {
     Process::start_small(data, &settings)
 }
 
-/// Begins transactions and ends them at random, until the broker is gone.
-async fn work(producer: TransactionProducer, book: Book, name: String) {
+/// Begins transactions and ends them at random, until one of them fails or it is over.
+async fn work(producer: TransactionProducer, book: Book, name: String, is_over: Rc<Cell<bool>>) {
     for number in 0.. {
+        if is_over.get() {
+            return;
+        }
         let body = format!("{name}/{number}");
         let message = Message::new(TOPIC, body.clone());
         let Ok(transaction) = producer.begin(message).await else {
@@ -176,6 +220,34 @@ async fn work(producer: TransactionProducer, book: Book, name: String) {
     }
 }
 
+/// Reads until everything that was committed is there: once, and nothing else.
+async fn each_is_seen_once_or_never(client: &Client, producer: &TransactionProducer, book: &Book) {
+    let wanted: HashSet<_> = {
+        let book = book.lock().expect("no checker panics");
+        let commits = book.iter().filter(|(_, end)| **end == Resolution::Commit);
+        commits.map(|(body, _)| body.clone()).collect()
+    };
+    let mut read = Vec::new();
+    for round in 0.. {
+        let last = format!("last {round}");
+        let committed = begin(producer, &last).await.commit().await;
+        committed.expect("a commit");
+        read = bodies(&read_until(client, TOPIC, &last).await);
+        let seen: HashSet<_> = read.iter().cloned().collect();
+        if wanted.is_subset(&seen) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    read.retain(|body| !body.starts_with("last"));
+    let seen: HashSet<_> = read.iter().cloned().collect();
+    assert_eq!(seen.len(), read.len(), "some came twice: {read:?}");
+    let rolled_back: Vec<_> = seen.difference(&wanted).collect();
+    assert!(rolled_back.is_empty(), "{rolled_back:?}");
+    let all = book.lock().expect("no checker panics").len();
+    println!("{} committed of {all} transactions", wanted.len());
+}
+
 #[test]
 fn transactions_survive_kill_9_and_are_seen_once_or_never() {
     let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
@@ -194,7 +266,8 @@ fn transactions_survive_kill_9_and_are_seen_once_or_never() {
             let tasks: Vec<_> = (0..8)
                 .map(|task| {
                     let name = format!("{cycle}/{task}");
-                    actix_rt::spawn(work(producer.clone(), book.clone(), name))
+                    let working = work(producer.clone(), book.clone(), name, Rc::default());
+                    actix_rt::spawn(working)
                 })
                 .collect();
             tokio::time::sleep(Duration::from_millis(fastrand::u64(20..400))).await;
@@ -211,33 +284,67 @@ fn transactions_survive_kill_9_and_are_seen_once_or_never() {
             .await
             .expect("a client");
         let producer = producer(&client, &book).await;
-        let wanted: HashSet<_> = {
-            let book = book.lock().expect("no checker panics");
-            let commits = book.iter().filter(|(_, end)| **end == Resolution::Commit);
-            commits.map(|(body, _)| body.clone()).collect()
-        };
-        let mut read = Vec::new();
-        for round in 0.. {
-            let last = format!("last {round}");
-            begin(&producer, &last)
-                .await
-                .commit()
-                .await
-                .expect("a commit");
-            read = bodies(&read_until(&client, TOPIC, &last).await);
-            let seen: HashSet<_> = read.iter().cloned().collect();
-            if wanted.is_subset(&seen) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        read.retain(|body| !body.starts_with("last"));
-        let seen: HashSet<_> = read.iter().cloned().collect();
-        assert_eq!(seen.len(), read.len(), "some came twice: {read:?}");
-        let rolled_back: Vec<_> = seen.difference(&wanted).collect();
-        assert!(rolled_back.is_empty(), "{rolled_back:?}");
-        let all = book.lock().expect("no checker panics").len();
-        println!("{} committed of {all} transactions", wanted.len());
+        each_is_seen_once_or_never(&client, &producer, &book).await;
         broker.kill();
     });
+}
+
+/// Actors that have transactions in hand panic, one after the other and again.
+fn actors_panic(flush: Flush) {
+    capture_panics();
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = quick(folder.path());
+        settings.store.flush = flush;
+        settings.broker.transaction_check_max = 100_000;
+        let node = start(&settings).await;
+        let client = client(&node).await;
+        let book = Book::default();
+        let producer = producer(&client, &book).await;
+        let is_over = Rc::new(Cell::new(false));
+        let tasks: Vec<_> = (0..8)
+            .map(|task| {
+                let (producer, book, is_over) = (producer.clone(), book.clone(), is_over.clone());
+                actix_rt::spawn(async move {
+                    for life in 0.. {
+                        let name = format!("{task}/{life}");
+                        work(producer.clone(), book.clone(), name, is_over.clone()).await;
+                        if is_over.get() {
+                            return;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let known = || book.lock().expect("no checker panics").len();
+        for _ in 0..4 {
+            for actor in [
+                "broker/delivery/transactions",
+                "broker/storage/log-writer",
+                "broker/storage/dispatcher",
+            ] {
+                let wanted = known() + 50;
+                while known() < wanted {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert!(node.tree().poison(actor), "{actor} is there");
+            }
+        }
+        is_over.set(true);
+        for task in tasks {
+            task.await.expect("no task panics");
+        }
+        each_is_seen_once_or_never(&client, &producer, &book).await;
+        stop(node).await;
+    });
+}
+
+#[test]
+fn transactions_survive_panics_and_are_seen_once_or_never() {
+    actors_panic(Flush::Async);
+}
+
+#[test]
+fn transactions_survive_panics_and_are_seen_once_or_never_under_synchronous_flush() {
+    actors_panic(Flush::Sync);
 }

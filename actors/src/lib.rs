@@ -25,4 +25,6 @@ pub mod supervision;
 mod worker;
 
 pub use broker::assembly::store_options;
-pub use node::{Node, NodeError, Parts};
+pub use node::{Node, NodeError, Parts, Surroundings};
+#[cfg(feature = "own-time")]
+pub use worker::under_way::jobs_under_way;

@@ -52,6 +52,51 @@ impl Parts {
     }
 }
 
+/// What a node has around it. Tests put other things there.
+#[derive(Debug)]
+pub struct Surroundings {
+    disk: Arc<dyn Disk>,
+    clock: Clock,
+    is_one_thread: bool,
+}
+
+impl Default for Surroundings {
+    /// The operating system's disk and clock, and a thread for what messages pass through.
+    fn default() -> Self {
+        Self {
+            disk: Arc::new(OsDisk),
+            clock: Clock::system(),
+            is_one_thread: false,
+        }
+    }
+}
+
+impl Surroundings {
+    /// Another disk, for all that the store keeps but the metadata.
+    #[must_use]
+    pub fn disk(self, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, ..self }
+    }
+
+    /// Another wall clock, in milliseconds since 1970; asked from any thread.
+    #[must_use]
+    pub fn clock(self, now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        let clock = Clock::from_fn(now_ms);
+        Self { clock, ..self }
+    }
+
+    /// All actors on the arbiter of the thread that starts the node: when its runtime's time stands still, so does
+    /// everything that the node does later.
+    #[must_use]
+    pub fn one_thread(self) -> Self {
+        let is_one_thread = true;
+        Self {
+            is_one_thread,
+            ..self
+        }
+    }
+}
+
 /// Why a node does not start, or did not stop well.
 #[derive(Debug, Error)]
 pub enum NodeError {
@@ -112,12 +157,21 @@ impl Node {
     /// Starts a node on the arbiter of the calling thread, which needs an actix system, and returns when it is ready to
     /// take connections.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, NodeError> {
-        Self::start_on(Arc::new(OsDisk), settings, parts).await
+        Self::start_in(Surroundings::default(), settings, parts).await
     }
 
     /// The same with a disk of one's own, for all that the store keeps but the metadata.
     pub async fn start_on(
         disk: Arc<dyn Disk>,
+        settings: &Settings,
+        parts: Parts,
+    ) -> Result<Self, NodeError> {
+        Self::start_in(Surroundings::default().disk(disk), settings, parts).await
+    }
+
+    /// The same in surroundings of one's own.
+    pub async fn start_in(
+        surroundings: Surroundings,
         settings: &Settings,
         parts: Parts,
     ) -> Result<Self, NodeError> {
@@ -134,9 +188,16 @@ impl Node {
         }
         let mut running = None;
         if parts.has_broker() {
-            let data = Stage::new("data")?;
-            let made =
-                broker::assembly::assemble(disk, settings, &name_servers, Clock::system(), &data)?;
+            let Surroundings {
+                disk,
+                clock,
+                is_one_thread,
+            } = surroundings;
+            let data = match is_one_thread {
+                true => Stage::here("data"),
+                false => Stage::new("data")?,
+            };
+            let made = broker::assembly::assemble(disk, settings, &name_servers, clock, &data)?;
             plan = plan.child(Child::supervisor("broker", made.plan));
             running = Some(RunningBroker {
                 context: made.context,

@@ -2,11 +2,16 @@
 //!
 //! An actor owns its worker: it hands over jobs, and the worker tells the actor what came of them with a message.
 //! Dropping the worker ends its thread after the job in hand; jobs that wait are dropped.
+//!
+//! - `under_way`: how many jobs are not done, for those who make time go by.
+
+pub(crate) mod under_way;
 
 use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
+use self::under_way::UnderWay;
 use crate::supervision::Failure;
 
 /// How much a thread stands back behind those that somebody waits for, as `nice` counts.
@@ -15,7 +20,7 @@ const STANDS_BACK: i32 = 5;
 /// A thread that does jobs of one kind, one after the other.
 #[derive(Debug)]
 pub(crate) struct Worker<J> {
-    jobs: Sender<J>,
+    jobs: Sender<(J, UnderWay)>,
 }
 
 impl<J: Send + 'static> Worker<J> {
@@ -42,12 +47,13 @@ impl<J: Send + 'static> Worker<J> {
         name: &str,
         mut work: impl FnMut(J) + Send + 'static,
     ) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<J>();
+        let (jobs, queue) = mpsc::channel::<(J, UnderWay)>();
         thread::Builder::new()
             .name(format!("castmq-{name}"))
             .spawn(move || {
                 prepare();
-                queue.into_iter().for_each(&mut work);
+                // A job is under way until it is done, and so is what it tells.
+                queue.into_iter().for_each(|(job, _under_way)| work(job));
             })?;
         Ok(Self { jobs })
     }
@@ -55,7 +61,7 @@ impl<J: Send + 'static> Worker<J> {
     /// Hands over a job.
     pub(crate) fn submit(&self, job: J) -> Result<(), Failure> {
         self.jobs
-            .send(job)
+            .send((job, UnderWay::begin()))
             .map_err(|_| Failure::new("the worker thread has ended"))
     }
 }

@@ -286,11 +286,29 @@ impl BrokerAdmin {
             queue,
             to,
         };
-        self.ask(request, |response| match response {
-            AdminResponse::Offsets(offsets) => Some(offsets),
-            _ => None,
-        })
-        .await
+        self.ask(request, offsets).await
+    }
+
+    /// Sets a group's offsets to those of another one, in one topic or in all. Returns the offsets as they are then.
+    pub async fn clone_offsets(
+        &self,
+        group: &str,
+        from: &str,
+        topic: Option<&str>,
+    ) -> Result<Vec<(TopicQueue, QueueOffset)>> {
+        let request = AdminRequest::CloneOffsets {
+            group: group.into(),
+            from: from.into(),
+            topic: topic.map(Into::into),
+        };
+        self.ask(request, offsets).await
+    }
+
+    /// Deletes a consumer group that has no members, with its offsets, and with its retry topic and dead letters if `with_topics`.
+    pub async fn delete_group(&self, group: &str, with_topics: bool) -> Result<()> {
+        let group = group.into();
+        self.tell(AdminRequest::DeleteGroup { group, with_topics })
+            .await
     }
 
     /// Brokers that a name server knows.
@@ -352,6 +370,13 @@ impl BrokerAdmin {
             _ => None,
         })
         .await
+    }
+}
+
+fn offsets(response: AdminResponse) -> Option<Vec<(TopicQueue, QueueOffset)>> {
+    match response {
+        AdminResponse::Offsets(offsets) => Some(offsets),
+        _ => None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::link::Link;
 use crate::producer::{ProducerBuilder, TransactionProducerBuilder};
 use crate::raw::{Dial, Options, Role, Tcp};
 use crate::routes::Routes;
+use crate::trace::{Trace, Tracer};
 
 /// Where a name server is when nothing else is said.
 pub const DEFAULT_NAME_SERVER: &str = "127.0.0.1:9876";
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     links: Mutex<Links>,
     /// How many push consumers of each group this client has had.
     members: Mutex<HashMap<GroupName, u32>>,
+    pub(crate) tracer: Arc<Tracer>,
 }
 
 impl Client {
@@ -110,6 +112,16 @@ impl Client {
     /// The name under which brokers show this client.
     pub fn id(&self) -> &str {
         &self.shared.client_id
+    }
+
+    /// Waits until what was [traced](Trace) before is sent, or dropped: before a program ends, say.
+    pub async fn flush_traces(&self) {
+        self.shared.tracer.flush().await;
+    }
+
+    /// Records of traces that were dropped: brokers did not take them, or not as fast as they came.
+    pub fn traces_dropped(&self) -> u64 {
+        self.shared.tracer.dropped()
     }
 
     /// The shared connection to an address in a role.
@@ -170,6 +182,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     request_timeout: Duration,
     dial: Option<Arc<dyn Dial>>,
+    trace: Trace,
 }
 
 impl Default for ClientBuilder {
@@ -180,6 +193,7 @@ impl Default for ClientBuilder {
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(3),
             dial: None,
+            trace: Trace::ByTopic,
         }
     }
 }
@@ -213,6 +227,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Which messages are traced. Default: those of topics that say so.
+    pub fn trace(mut self, trace: Trace) -> Self {
+        self.trace = trace;
+        self
+    }
+
     /// Where byte streams come from, in place of TCP.
     pub fn dial(mut self, dial: Arc<dyn Dial>) -> Self {
         self.dial = Some(dial);
@@ -224,18 +244,25 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// When none can be reached.
-    pub async fn build(self) -> Result<Client> {
+    pub async fn build(mut self) -> Result<Client> {
         let Some(first) = self.name_servers.first() else {
             return Err(Error::setting(
                 "no name server is configured: name at least one",
             ));
         };
-        let client_id = match self.client_id {
+        let client_id = match self.client_id.take() {
             Some(id) => id,
             None if self.dial.is_none() => generated_id(local_ip(first).await),
             None => generated_id(None),
         };
-        let dial = self.dial.unwrap_or_else(|| Arc::new(Tcp));
+        let dial = self.dial.take().unwrap_or_else(|| Arc::new(Tcp));
+        let traces = self.client(format!("{client_id}/traces"), &dial, Tracer::none());
+        let client = self.client(client_id, &dial, Tracer::new(self.trace, traces));
+        client.shared.routes.name_server().await?;
+        Ok(client)
+    }
+
+    fn client(&self, client_id: String, dial: &Arc<dyn Dial>, tracer: Tracer) -> Client {
         let options = Options::new(Role::Admin, client_id.as_str())
             .connect_timeout(self.connect_timeout)
             .request_timeout(self.request_timeout)
@@ -243,20 +270,20 @@ impl ClientBuilder {
         let server =
             |address: &String| Arc::new(Link::new(address.as_str().into(), options.clone()));
         let servers = self.name_servers.iter().map(server).collect();
-        let client = Client {
+        let tracer = Arc::new(tracer);
+        Client {
             shared: Arc::new(Shared {
                 client_id,
-                routes: Routes::new(servers),
+                routes: Routes::new(servers, tracer.clone()),
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
-                dial,
+                dial: dial.clone(),
                 runtime: Handle::current(),
                 links: Mutex::new(HashMap::new()),
                 members: Mutex::new(HashMap::new()),
+                tracer,
             }),
-        };
-        client.shared.routes.name_server().await?;
-        Ok(client)
+        }
     }
 }
 

@@ -143,6 +143,40 @@ pub enum Error {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// Nobody replied to a request in time.
+    #[error("request {correlation} to {topic} was not replied to within {after:?}{}", no_reply(*.is_stored, .last.as_deref()))]
+    NoReply {
+        /// The request's topic.
+        topic: Arc<str>,
+        /// The request's property `CORRELATION_ID`.
+        correlation: Arc<str>,
+        /// How long was waited.
+        after: Duration,
+        /// Whether it is known that the request is stored.
+        is_stored: bool,
+        /// What the last attempt to send it met, when that was not well.
+        last: Option<Box<Error>>,
+    },
+    /// As many requests wait for replies as may.
+    #[error(
+        "{limit} requests wait for replies, which is the limit, and none was done within {after:?}: ask for less at once, or raise `max_requests`"
+    )]
+    RequestsFull {
+        /// The limit.
+        limit: usize,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Nobody waits for a reply to the message.
+    #[error(
+        "the message from {topic} is no request, it has no property {property}: reply to messages that `request` sent"
+    )]
+    NotARequest {
+        /// The message's topic.
+        topic: Arc<str>,
+        /// What it would have.
+        property: &'static str,
+    },
     /// An idempotent producer has sent as many messages behind one that is still on its way as it may.
     #[error(
         "{limit} messages were sent behind one that is not acknowledged yet, which is the limit of an idempotent producer: wait with `ready`"
@@ -179,6 +213,15 @@ pub enum Error {
     },
 }
 
+/// The end of what is said of a request without reply.
+fn no_reply(is_stored: bool, last: Option<&Error>) -> String {
+    match last {
+        _ if is_stored => ": check that somebody consumes the topic and replies".to_owned(),
+        Some(last) => format!(", and is not known to be stored; the last error: {last}"),
+        None => ", and is not known to be stored: no broker of the topic answered".to_owned(),
+    }
+}
+
 impl Error {
     /// Whether and how the same may be tried again.
     ///
@@ -199,7 +242,8 @@ impl Error {
             | Self::NoQueue { .. } => Retry::Safe,
             Self::Disconnected { written, .. } | Self::Timeout { written, .. } => unless(*written),
             Self::Refused { failure, .. } => failure.retry,
-            Self::Protocol { .. } => Retry::MayDuplicate,
+            Self::Protocol { .. } | Self::NoReply { .. } => Retry::MayDuplicate,
+            Self::RequestsFull { .. } => Retry::Safe,
             Self::Unacknowledged {
                 maybe_stored, last, ..
             } => match last.retry() {
@@ -210,6 +254,7 @@ impl Error {
             Self::OffsetFile { .. } => Retry::Safe,
             Self::TopicNotFound { .. }
             | Self::BrokerNotFound { .. }
+            | Self::NotARequest { .. }
             | Self::Name(_)
             | Self::Properties(_)
             | Self::TooLarge { .. }

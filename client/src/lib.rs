@@ -41,11 +41,12 @@
 //! # Layout
 //!
 //! - [`Client`]: what the others are made from; they share its connections and routes.
-//! - [`Producer`]: sends, one by one or in batches, from one task or many. (`producer`)
+//! - [`Producer`]: sends, one by one or in batches, from one task or many; asks, and replies. (`producer`)
 //! - [`PushConsumer`], [`PopConsumer`] and [`PullConsumer`]: receive, as a member of a group, message by message, or on their
 //!   own. (`consumer`)
 //! - [`Admin`] and [`BrokerAdmin`]: what operators do. (`admin`)
 //! - [`Message`] and [`ReceivedMessage`]: what is sent and received. (`message`)
+//! - [`Trace`]: which messages are traced. (`trace`)
 //! - [`Error`]: what can go wrong, and whether trying again is safe. (`error`)
 //! - [`raw`]: connections as such, for tools and benchmarks.
 //! - `link`: an address that is connected to again; `routes`: where topics are; `backoff`: how long to wait.
@@ -75,6 +76,7 @@ pub mod raw;
 mod routes;
 #[cfg(test)]
 mod testing;
+mod trace;
 
 pub use admin::{Admin, BrokerAdmin};
 pub use client::{Client, ClientBuilder, DEFAULT_NAME_SERVER};
@@ -84,16 +86,21 @@ pub use consumer::{
     StartFrom, tags,
 };
 pub use error::{Error, Result};
-pub use message::{Compression, Message, MessageBuilder, Queue, QueueChoice, ReceivedMessage};
+pub use message::{
+    Compression, Message, MessageBuilder, Queue, QueueChoice, ReceivedMessage, Reply,
+};
 pub use producer::{
     Delivery, Producer, ProducerBuilder, SendReceipt, SendStatus, Transaction, TransactionProducer,
     TransactionProducerBuilder,
 };
 
+pub use trace::Trace;
+
 pub use castmq_protocol::model;
-pub use castmq_protocol::native::request::{PopReceipt, Resolution};
+pub use castmq_protocol::native::request::{PopOrder, PopReceipt, Resolution};
 pub use castmq_protocol::native::{ErrorCode, Failure, Retry};
 pub use castmq_protocol::record::MessageId;
+pub use castmq_protocol::trace as trace_format;
 
 /// The example in the repository's front page must compile.
 #[cfg(doctest)]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::link::{Link, Session};
+use crate::trace::Tracer;
 
 /// How often routes are asked for again without a reason (RocketMQ `pollNameServerInterval`).
 pub(crate) const REFRESH: Duration = Duration::from_secs(30);
@@ -28,6 +29,8 @@ pub(crate) struct Routes {
     /// The server that answered last.
     preferred: AtomicUsize,
     known: Mutex<HashMap<Arc<str>, Known>>,
+    /// Told which topics are traced.
+    tracer: Arc<Tracer>,
 }
 
 /// The brokers of a topic that a producer may write to.
@@ -107,11 +110,12 @@ fn is_not_found(error: &Error) -> bool {
 }
 
 impl Routes {
-    pub(crate) fn new(servers: Vec<Arc<Link>>) -> Self {
+    pub(crate) fn new(servers: Vec<Arc<Link>>, tracer: Arc<Tracer>) -> Self {
         Self {
             servers,
             preferred: AtomicUsize::new(0),
             known: Mutex::new(HashMap::new()),
+            tracer,
         }
     }
 
@@ -167,6 +171,8 @@ impl Routes {
         });
         match asked.await {
             Ok(route) => {
+                let is_traced = route.queues.iter().any(|queues| queues.is_traced);
+                self.tracer.learn(topic, is_traced);
                 let entry = (route.clone(), Instant::now());
                 self.known.lock().insert(topic.clone(), entry);
                 Ok(Some(route))
@@ -247,6 +253,7 @@ mod tests {
             read_queues: 9,
             write_queues,
             permission,
+            is_traced: false,
         }
     }
 

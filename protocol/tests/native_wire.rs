@@ -12,13 +12,13 @@ use castmq_protocol::native::frame::{
 use castmq_protocol::native::hello::Credentials;
 use castmq_protocol::native::request::{
     ANY_QUEUE, Acknowledge, Another, ChangeInvisible, EndTransaction, Filter, GroupMode, JoinGroup,
-    Pop, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras,
-    StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext, TransactionPhase,
-    send_flags,
+    Pop, PopOrder, PopReceipt, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch,
+    SendExtras, SendReply, StartFrom, Subscribe, TopicQueue, TopicSubscription, TraceContext,
+    TransactionPhase, send_flags,
 };
 use castmq_protocol::native::response::{
     Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined,
-    PUSH, Popped, PullStatus, Pulled, QueueRange, RefusedReceipt, SendStatus, Sent,
+    PUSH, Popped, PullStatus, Pulled, PushedReply, QueueRange, RefusedReceipt, SendStatus, Sent,
 };
 use castmq_protocol::native::route::{
     BrokerQueues, BrokerSet, DataVersion, RegisterBroker, Registered, TopicQueues, TopicRoute,
@@ -73,6 +73,7 @@ fn requests() -> Vec<Request> {
         write_queues: 5,
         permission: 6,
         system_flag: 0,
+        is_traced: true,
     };
     let version = DataVersion {
         timestamp_ms: 1_700_000_000_002,
@@ -178,6 +179,10 @@ fn requests() -> Vec<Request> {
                 topic: "orders".into(),
                 filter: Filter::All,
             }],
+            ordered: true,
+            reclaims: vec![queue("orders", 1)],
+            room: Some("east".into()),
+            claims: vec![queue("orders", 2), queue("orders", 3)],
         }),
         Request::LeaveGroup { group: 2 },
         Request::ReleaseQueues {
@@ -239,6 +244,15 @@ fn requests() -> Vec<Request> {
         }),
         Request::Admin(AdminRequest::Actors),
         Request::Admin(AdminRequest::ListConnections),
+        Request::Admin(AdminRequest::DeleteGroup {
+            group: "g".into(),
+            with_topics: true,
+        }),
+        Request::Admin(AdminRequest::CloneOffsets {
+            group: "g".into(),
+            from: "h".into(),
+            topic: None,
+        }),
         Request::SendBack(SendBack {
             group: 2,
             topic: 1,
@@ -285,7 +299,7 @@ fn requests() -> Vec<Request> {
             wait_ms: 15_000,
             from: StartFrom::Latest,
             filter: Filter::All,
-            ordered: true,
+            order: PopOrder::Queue,
             attempt_id: Some(8),
         }),
         Request::Acknowledge(Acknowledge {
@@ -298,6 +312,29 @@ fn requests() -> Vec<Request> {
             topic: 1,
             receipt: POP_RECEIPT,
             invisible_ms: 5_000,
+        }),
+        Request::TakeReplies,
+        Request::SendReply(SendReply {
+            flag: 3,
+            sys_flag: 1,
+            born_timestamp_ms: 4,
+            properties_bytes: 5,
+        }),
+        Request::ReplyTaken {
+            number: 6,
+            is_awaited: true,
+        },
+        Request::Pop(Pop {
+            group: 2,
+            topic: 1,
+            queue: QueueId(3),
+            max_messages: 1,
+            invisible_ms: 1_000,
+            wait_ms: 0,
+            from: StartFrom::Earliest,
+            filter: Filter::All,
+            order: PopOrder::Key,
+            attempt_id: None,
         }),
     ]
 }
@@ -379,6 +416,7 @@ fn responses() -> Vec<Response> {
                 read_queues: 4,
                 write_queues: 4,
                 permission: 6,
+                is_traced: false,
             }],
         }),
         Response::Registered(Registered {
@@ -429,6 +467,8 @@ fn responses() -> Vec<Response> {
             messages: 2,
             next_offset: QueueOffset(12),
             max_offset: QueueOffset(20),
+            expires: Some(60_000),
+            by_priority: true,
         }),
         Response::AssignmentChanged(AssignmentChanged {
             group: 2,
@@ -459,6 +499,7 @@ fn responses() -> Vec<Response> {
         Response::InvisibleChanged {
             receipt: POP_RECEIPT,
         },
+        Response::Reply(PushedReply { number: 6 }),
     ]
 }
 

@@ -87,6 +87,10 @@ pub(crate) enum ToolError {
         "{id:?} is no message id, which has 32 or 56 hexadecimal digits and tells where a message is stored: look for a producer's own id with `castmq admin message by-key TOPIC ID`"
     )]
     MessageId { id: String },
+    #[error(
+        "there is no trace of message {id}: clients trace the messages of topics that say so, `castmq admin topic set TOPIC --trace on`, and send traces a moment later"
+    )]
+    NotTraced { id: String },
     #[error("{0}")]
     Request(String),
 

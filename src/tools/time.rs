@@ -40,6 +40,23 @@ pub(super) fn parse_time(text: &str) -> Result<i64, String> {
     parse(text, &Zoned::now())
 }
 
+/// Reads a length of time as milliseconds, for a flag.
+pub(super) fn parse_length_ms(text: &str) -> Result<u64, String> {
+    let unreadable = || {
+        format!(
+            "{text:?} is not a length of time: it takes milliseconds, or a time like 90s or 2h 30m"
+        )
+    };
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map_err(|_| unreadable());
+    }
+    let span: Span = text.parse().map_err(|_| unreadable())?;
+    let now = Zoned::now();
+    let end = now.checked_add(span).map_err(|_| unreadable())?;
+    let length_ms = end.timestamp().as_millisecond() - now.timestamp().as_millisecond();
+    u64::try_from(length_ms).map_err(|_| unreadable())
+}
+
 /// Reads where to begin, for a flag.
 pub(super) fn parse_start(text: &str) -> Result<StartFrom, String> {
     match text {

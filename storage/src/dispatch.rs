@@ -69,10 +69,17 @@ pub enum Met {
     Moved(Origin),
     /// It is a half message.
     Half(Half),
-    /// It was committed: the place of its half message.
-    Committed(PhysicalOffset),
+    /// It is the message of a half message that was committed.
+    Committed {
+        /// Where the half message lies.
+        half: PhysicalOffset,
+        /// Where it lies itself.
+        at: PhysicalOffset,
+    },
     /// It marks half messages as settled.
     Marked(Vec<QueueOffset>),
+    /// It may expire, and is the first of its queue since that was opened that does.
+    Expires(TopicName, QueueId),
 }
 
 /// Walks the log and tells queues where their messages lie.
@@ -255,7 +262,9 @@ impl Dispatch {
         if before != 0 {
             self.met.extend(match phase {
                 0 => Origin::decode(before).map(Met::Moved),
-                _ => PhysicalOffset::from_i64(before).ok().map(Met::Committed),
+                _ => PhysicalOffset::from_i64(before)
+                    .ok()
+                    .map(|half| Met::Committed { half, at: offset }),
             });
         }
         let topic = record.topic().map_err(damaged)?;
@@ -283,7 +292,14 @@ impl Dispatch {
         }
         let name_error = |source| DispatchError::Topic { offset, source };
         let found = self.slots.find(&self.queues, topic, queue);
-        found.map_err(name_error)?.push((queue_offset, unit));
+        let slot = found.map_err(name_error)?;
+        // Before anybody can see it.
+        if properties.expires && slot.queue.note_expiring(queue_offset) {
+            let topic = slot.queue.topic().clone();
+            self.met.push(Met::Expires(topic, queue));
+        }
+        let run = slot.run.get_or_insert_default();
+        run.push((queue_offset, unit));
         Ok(())
     }
 }
@@ -298,6 +314,7 @@ fn deliver_at_ms(record: &RecordView<'_>, delays: &DelayLevels, queue: QueueId) 
 struct Properties {
     tags_code: TagsCode,
     has_keys: bool,
+    expires: bool,
 }
 
 impl Properties {
@@ -306,6 +323,7 @@ impl Properties {
         let mut found = Self {
             tags_code: 0,
             has_keys: false,
+            expires: false,
         };
         let encoded = record.properties();
         if encoded.is_empty() {
@@ -316,6 +334,8 @@ impl Properties {
                 found.tags_code = tags_code(std::str::from_utf8(value).ok());
             } else if name == keys::KEYS.as_bytes() || name == keys::UNIQ_KEY.as_bytes() {
                 found.has_keys = true;
+            } else if name == keys::EXPIRES_AT.as_bytes() {
+                found.expires = true;
             }
         }
         found
@@ -382,13 +402,13 @@ struct Slots {
 }
 
 impl Slots {
-    /// The run of a queue.
+    /// A queue, with a run.
     fn find(
         &mut self,
         queues: &ConsumeQueues,
         topic: &str,
         queue: QueueId,
-    ) -> Result<&mut Run, NameError> {
+    ) -> Result<&mut Slot, NameError> {
         let is_last = |slots: &TopicSlots| slots.name.as_str() == topic;
         if !self.topics.get(self.last).is_some_and(is_last) {
             self.last = self.topic(topic)?;
@@ -403,10 +423,12 @@ impl Slots {
             topic.set(queue, index);
             index
         });
-        Ok(self.all[index].run.get_or_insert_with(|| {
+        let slot = &mut self.all[index];
+        slot.run.get_or_insert_with(|| {
             self.touched.push(index);
             self.spare.pop().unwrap_or_default()
-        }))
+        });
+        Ok(slot)
     }
 
     fn topic(&mut self, name: &str) -> Result<usize, NameError> {

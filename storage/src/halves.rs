@@ -5,25 +5,35 @@
 //! the log: whoever dispatches notes what it meets here. A message that is there without its mark, because the process
 //! ended in between, still counts as committed, and its half message is to be marked later.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod notes;
+
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
 use castmq_protocol::record::RecordView;
 use parking_lot::Mutex;
 
+use self::notes::Notes;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::disk::Wait;
+use crate::dispatch::Met;
 use crate::metadata::{Metadata, MetadataError};
 use crate::store::StoreError;
 
 /// Where the notes are kept among the key-values.
 const NAMESPACE: &str = "transactions";
 const FLOOR: &str = "first_open";
+const ASKED: &str = "asked";
 
 /// The only queue of the half topic, and of the op topic.
 pub const QUEUE: QueueId = QueueId(0);
+
+/// Half messages of which it is kept how often their producers were asked, when more are open than that the oldest.
+const MAX_KEPT_QUESTIONS: usize = 4096;
+
+/// Bytes of each: its offset and the number, big endian.
+const QUESTION_BYTES: usize = 8 + 4;
 
 /// Units read at once.
 const UNITS: usize = 1024;
@@ -39,48 +49,6 @@ pub struct Half {
     pub stored_ms: i64,
 }
 
-#[derive(Debug, Default)]
-struct Notes {
-    open: BTreeMap<QueueOffset, Half>,
-    by_place: HashMap<PhysicalOffset, QueueOffset>,
-    /// Committed ones without a mark.
-    unmarked: BTreeSet<QueueOffset>,
-    /// Behind the last half message that was met.
-    end: QueueOffset,
-    /// What the first open one became, and behind which place of the log: oldest first.
-    unsaved: VecDeque<(PhysicalOffset, QueueOffset)>,
-    last_floor: QueueOffset,
-}
-
-impl Notes {
-    /// Everything before is settled and marked.
-    fn floor(&self) -> QueueOffset {
-        let open = self.open.keys().next().copied();
-        let unmarked = self.unmarked.first().copied();
-        open.into_iter().chain(unmarked).min().unwrap_or(self.end)
-    }
-
-    fn add(&mut self, half: Half) {
-        self.end = self.end.max(half.offset + 1);
-        self.by_place.insert(half.physical, half.offset);
-        self.open.insert(half.offset, half);
-    }
-
-    fn committed(&mut self, place: PhysicalOffset) {
-        if let Some(offset) = self.by_place.remove(&place) {
-            self.open.remove(&offset);
-            self.unmarked.insert(offset);
-        }
-    }
-
-    fn marked(&mut self, offset: QueueOffset) {
-        self.unmarked.remove(&offset);
-        if let Some(half) = self.open.remove(&offset) {
-            self.by_place.remove(&half.physical);
-        }
-    }
-}
-
 /// The half messages of one store.
 #[derive(Debug, Default)]
 pub struct Halves(Mutex<Notes>);
@@ -92,7 +60,6 @@ impl Halves {
         log: &CommitLog,
         queues: &ConsumeQueues,
     ) -> Result<Self, StoreError> {
-        let mut notes = Notes::default();
         let floor = match metadata.value(NAMESPACE, FLOOR)? {
             Some(bytes) => {
                 let offset = <[u8; 8]>::try_from(bytes.as_slice());
@@ -103,7 +70,7 @@ impl Halves {
             }
             None => QueueOffset::ZERO,
         };
-        notes.end = floor;
+        let mut notes = Notes::starting_at(floor);
         if let Some(halves) = queues.find(system_topics::TRANSACTION_HALF, QUEUE) {
             each_unit(&halves, floor.max(halves.min_offset()), |offset, unit| {
                 notes.add(Half {
@@ -113,7 +80,8 @@ impl Halves {
                 });
             })?;
         }
-        let first = notes.open.values().next().map(|half| half.physical);
+        let first = notes.all_open_from(QueueOffset::ZERO).next();
+        let first = first.map(|half| half.physical);
         if let (Some(first), Some(marks)) =
             (first, queues.find(system_topics::TRANSACTION_OP, QUEUE))
         {
@@ -127,57 +95,72 @@ impl Halves {
                 }
             })?;
         }
-        notes.last_floor = notes.floor();
+        let asked = metadata.value(NAMESPACE, ASKED)?.unwrap_or_default();
+        let asked = decode_questions(&asked).ok_or_else(|| {
+            metadata.damaged(ASKED.as_bytes(), "it is no list of questions to producers")
+        })?;
+        notes.take_up(asked);
         Ok(Self(Mutex::new(notes)))
     }
 
-    /// Notes a half message that was stored.
-    pub(crate) fn stored(&self, half: Half) {
-        self.0.lock().add(half);
-    }
-
-    /// Notes that the message of the half message at this place was stored.
-    pub(crate) fn committed(&self, place: PhysicalOffset) {
-        self.0.lock().committed(place);
-    }
-
-    /// Notes marks.
-    pub(crate) fn marked(&self, offsets: &[QueueOffset]) {
+    /// Notes what was met below `end`, in order.
+    pub(crate) fn note(&self, met: &[Met], end: PhysicalOffset) {
         let mut notes = self.0.lock();
-        offsets.iter().for_each(|offset| notes.marked(*offset));
-    }
-
-    /// All that was noted lies below `end`.
-    pub(crate) fn noted(&self, end: PhysicalOffset) {
-        let mut notes = self.0.lock();
-        let floor = notes.floor();
-        if floor != notes.last_floor {
-            notes.last_floor = floor;
-            notes.unsaved.push_back((end, floor));
+        for met in met {
+            match met {
+                Met::Moved(_) | Met::Expires(..) => {}
+                Met::Half(half) => notes.add(*half),
+                Met::Committed { half, at } => notes.committed(*half, *at),
+                Met::Marked(offsets) => offsets.iter().for_each(|offset| notes.marked(*offset)),
+            }
         }
+        notes.noted(end);
     }
 
     /// How many are open.
     pub fn open(&self) -> usize {
-        self.0.lock().open.len()
+        self.0.lock().open()
     }
 
     /// An open one by its place in the half topic.
     pub fn find(&self, offset: QueueOffset) -> Option<Half> {
-        self.0.lock().open.get(&offset).copied()
+        self.0.lock().find(offset)
     }
 
     /// Open ones stored before a time, the oldest first, from an offset on and at most `max`.
     pub fn stored_before(&self, time_ms: i64, from: QueueOffset, max: usize) -> Vec<Half> {
         let notes = self.0.lock();
-        let halves = notes.open.range(from..).map(|(_, half)| *half);
+        let halves = notes.all_open_from(from);
         let old = halves.filter(|half| half.stored_ms < time_ms);
         old.take(max).collect()
     }
 
+    /// How often the producers of an open one were asked what became of it.
+    pub fn asked(&self, offset: QueueOffset) -> u32 {
+        self.0.lock().asked(offset)
+    }
+
+    /// Counts a question to the producers of an open one, and says how many there were. The next
+    /// [checkpoint](crate::store::Store::save_checkpoint) keeps the number.
+    pub fn ask(&self, offset: QueueOffset) -> u32 {
+        self.0.lock().ask(offset)
+    }
+
+    /// Whether questions were counted that no checkpoint has kept.
+    pub fn has_unsaved_questions(&self) -> bool {
+        self.0.lock().has_unsaved_questions
+    }
+
     /// Committed ones whose mark is missing.
     pub fn unmarked(&self) -> Vec<QueueOffset> {
-        self.0.lock().unmarked.iter().copied().collect()
+        let notes = self.0.lock();
+        notes.all_unmarked().map(|(offset, _)| offset).collect()
+    }
+
+    /// From where on recovery has to read the log again, when everything below `durable` survives. `None` leaves that to
+    /// others.
+    pub(crate) fn needed_from(&self, durable: PhysicalOffset) -> Option<PhysicalOffset> {
+        self.0.lock().needed_from(durable)
     }
 
     /// Writes what was noted of records below `durable`; it survives the end of the process. Blocks.
@@ -186,11 +169,13 @@ impl Halves {
         metadata: &Metadata,
         durable: PhysicalOffset,
     ) -> Result<(), MetadataError> {
+        self.save_questions(metadata)?;
         let (count, floor) = {
             let notes = self.0.lock();
-            let due = notes.unsaved.iter().take_while(|(end, _)| *end <= durable);
+            let changes = notes.unsaved.iter();
+            let due = changes.take_while(|change| change.end <= durable);
             let count = due.clone().count();
-            (count, due.last().map(|(_, floor)| *floor))
+            (count, due.last().map(|change| change.floor))
         };
         let Some(floor) = floor else {
             return Ok(());
@@ -200,6 +185,36 @@ impl Halves {
         self.0.lock().unsaved.drain(..count);
         Ok(())
     }
+
+    fn save_questions(&self, metadata: &Metadata) -> Result<(), MetadataError> {
+        let mut questions = Vec::new();
+        {
+            let mut notes = self.0.lock();
+            if !std::mem::take(&mut notes.has_unsaved_questions) {
+                return Ok(());
+            }
+            for (offset, count) in notes.questions().take(MAX_KEPT_QUESTIONS) {
+                questions.extend_from_slice(&offset.0.to_be_bytes());
+                questions.extend_from_slice(&count.to_be_bytes());
+            }
+        }
+        let written = metadata.put_value(NAMESPACE, ASKED, &questions);
+        written
+            .and_then(|()| metadata.flush())
+            .inspect_err(|_| self.0.lock().has_unsaved_questions = true)
+    }
+}
+
+fn decode_questions(bytes: &[u8]) -> Option<Vec<(QueueOffset, u32)>> {
+    let (questions, []) = bytes.as_chunks::<QUESTION_BYTES>() else {
+        return None;
+    };
+    let question = |bytes: &[u8; QUESTION_BYTES]| {
+        let (offset, count) = bytes.split_first_chunk::<8>()?;
+        let count = u32::from_be_bytes(count.try_into().ok()?);
+        Some((QueueOffset(u64::from_be_bytes(*offset)), count))
+    };
+    questions.iter().map(question).collect()
 }
 
 /// The half messages that a mark's body names: decimal offsets, each followed by a comma. Older releases of RocketMQ wrote
@@ -258,26 +273,10 @@ mod tests {
     }
 
     #[test]
-    fn everything_before_the_first_that_is_open_or_unmarked_is_over() {
-        let halves = Halves::default();
-        (0..4).for_each(|offset| halves.stored(half(offset)));
-        halves.marked(&[QueueOffset(0)]);
-        halves.committed(PhysicalOffset(100));
-        halves.marked(&[QueueOffset(3)]);
-        assert_eq!(halves.open(), 1);
-        assert_eq!(halves.unmarked(), [QueueOffset(1)]);
-        assert_eq!(halves.0.lock().floor(), QueueOffset(1));
-        halves.marked(&[QueueOffset(1)]);
-        assert_eq!(halves.0.lock().floor(), QueueOffset(2));
-        halves.marked(&[QueueOffset(2)]);
-        assert_eq!(halves.0.lock().floor(), QueueOffset(4));
-        assert_eq!(halves.find(QueueOffset(2)), None);
-    }
-
-    #[test]
     fn old_ones_are_found_oldest_first() {
         let halves = Halves::default();
-        (0..10).for_each(|offset| halves.stored(half(offset)));
+        let met: Vec<_> = (0..10).map(|offset| Met::Half(half(offset))).collect();
+        halves.note(&met, PhysicalOffset(1000));
         let old = halves.stored_before(6, QueueOffset(2), 3);
         assert_eq!(old, [half(2), half(3), half(4)]);
     }

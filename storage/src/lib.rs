@@ -8,12 +8,13 @@
 //! - [`deletion`]: what is kept of deleted topics.
 //! - [`disk`]: directories, files and segments as the store sees them, on the operating system and in memory.
 //! - [`dispatch`]: the one road from the log to the queues.
+//! - [`expiring`]: which queues hold messages that may expire.
 //! - [`halves`]: half messages of open transactions.
 //! - [`index`]: where messages with a key lie in the log.
 //! - [`store`]: all of it together: opened, kept durable, closed.
 //! - [`metadata`]: topics, groups, offsets and key-values, in sled.
 //! - [`moved`]: how far messages that wait elsewhere were moved to their topics.
-//! - [`unseen`]: messages that nobody sees yet, moved or half, as whoever dispatches notes them.
+//! - [`unseen`]: all that whoever dispatches notes: messages that nobody sees yet, moved or half, and those that expire.
 //! - [`sequences`]: which sends of producers that number them are stored.
 //! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
 //! - [`timer`]: messages that wait for a time.
@@ -27,6 +28,7 @@ pub mod consume_queue;
 pub mod deletion;
 pub mod disk;
 pub mod dispatch;
+pub mod expiring;
 pub mod halves;
 pub mod index;
 pub mod lock;

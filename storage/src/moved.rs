@@ -6,6 +6,7 @@
 //! and not before those are durable: a power cut could leave the note and take the message.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName, system_topics};
 use castmq_protocol::record::Origin;
@@ -21,8 +22,8 @@ const NAMESPACE: &str = "delay_offsets";
 struct Notes {
     /// The first message of each queue of the schedule topic that was not moved yet.
     next: BTreeMap<u8, QueueOffset>,
-    /// What `next` became, and behind which place of the log: oldest first.
-    unsaved: VecDeque<(PhysicalOffset, BTreeMap<u8, QueueOffset>)>,
+    /// What `next` became, and by records of which part of the log: oldest first.
+    unsaved: VecDeque<(Range<PhysicalOffset>, BTreeMap<u8, QueueOffset>)>,
 }
 
 /// The notes of one store.
@@ -53,8 +54,8 @@ impl Moved {
         })))
     }
 
-    /// Notes messages that were moved, by records below `end`.
-    pub fn note(&self, origins: &[Origin], end: PhysicalOffset) {
+    /// Notes messages that were moved, by records of this part of the log.
+    pub fn note(&self, origins: &[Origin], part: Range<PhysicalOffset>) {
         let mut notes = self.0.lock();
         let mut changed = BTreeMap::new();
         for origin in origins {
@@ -65,7 +66,7 @@ impl Moved {
             }
         }
         if !changed.is_empty() {
-            notes.unsaved.push_back((end, changed));
+            notes.unsaved.push_back((part, changed));
         }
     }
 
@@ -74,32 +75,33 @@ impl Moved {
         self.0.lock().next.get(&queue).copied().unwrap_or_default()
     }
 
-    /// Writes what was noted of records below `durable`; it survives the end of the process. Blocks.
+    /// Writes what was noted of records below `durable`; it survives the end of the process. Returns from where on the log has
+    /// records whose notes are not saved, if it has: recovery must look at them. Blocks.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<(), MetadataError> {
-        let (count, changed) = {
+    ) -> Result<Option<PhysicalOffset>, MetadataError> {
+        let (count, changed, rest) = {
             let notes = self.0.lock();
-            let due = notes.unsaved.iter().take_while(|(end, _)| *end <= durable);
             let mut changed = BTreeMap::<u8, QueueOffset>::new();
             let mut count = 0;
-            for (_, later) in due {
+            for (_, later) in notes.unsaved.iter().take_while(|(p, _)| p.end <= durable) {
                 changed.extend(later);
                 count += 1;
             }
-            (count, changed)
+            let rest = notes.unsaved.get(count).map(|(part, _)| part.start);
+            (count, changed, rest)
         };
         if count == 0 {
-            return Ok(());
+            return Ok(rest);
         }
         for (queue, offset) in &changed {
             metadata.put_value(NAMESPACE, &queue.to_string(), &offset.0.to_be_bytes())?;
         }
         metadata.flush()?;
         self.0.lock().unsaved.drain(..count);
-        Ok(())
+        Ok(rest)
     }
 }
 
@@ -135,14 +137,18 @@ mod tests {
         }
         let notes = Moved::load(&metadata, &queues).unwrap();
         assert_eq!(notes.next_scheduled(3), QueueOffset(0));
-        notes.note(&moved(3, 4), PhysicalOffset(1000));
-        notes.note(&moved(3, 5), PhysicalOffset(2000));
+        let part = |from, to| PhysicalOffset(from)..PhysicalOffset(to);
+        notes.note(&moved(3, 4), part(900, 1000));
+        notes.note(&moved(3, 5), part(1500, 2000));
         assert_eq!(notes.next_scheduled(3), QueueOffset(6));
-        notes.save(&metadata, PhysicalOffset(1999)).unwrap();
+        // The record may lie before what is durable: recovery has to read it again all the same.
+        let unsaved = notes.save(&metadata, PhysicalOffset(1999)).unwrap();
+        assert_eq!(unsaved, Some(PhysicalOffset(1500)));
         let again = Moved::load(&metadata, &queues).unwrap();
         assert_eq!(again.next_scheduled(3), QueueOffset(5));
-        notes.note(&moved(3, 30), PhysicalOffset(3000));
-        notes.save(&metadata, PhysicalOffset(3000)).unwrap();
+        notes.note(&moved(3, 30), part(2000, 3000));
+        let unsaved = notes.save(&metadata, PhysicalOffset(3000)).unwrap();
+        assert_eq!(unsaved, None);
         let again = Moved::load(&metadata, &queues).unwrap();
         assert_eq!(again.next_scheduled(3), QueueOffset(8));
     }

@@ -151,9 +151,9 @@ pub struct Store {
 #[derive(Debug)]
 pub struct CheckpointRound {
     dispatched: PhysicalOffset,
-    store_ms: i64,
-    /// Notes of records below are saved.
+    /// All that was noted of records below is saved.
     noted: PhysicalOffset,
+    store_ms: i64,
     queues: SyncRound,
 }
 
@@ -228,13 +228,14 @@ impl Store {
         store_ms: i64,
     ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
-        let noted = self.log.flushed();
-        self.unseen.save(&self.metadata, noted)?;
-        self.sequences.save(&self.metadata, noted)?;
+        let durable = self.log.flushed();
+        let unsaved = self.unseen.save(&self.metadata, durable)?;
+        self.sequences.save(&self.metadata, durable)?;
         Ok(CheckpointRound {
             dispatched,
+            // More may be durable when the round is over; what was noted of that is not saved.
+            noted: unsaved.map_or(durable, |from| from.min(durable)),
             store_ms,
-            noted,
             queues: self.queues.begin_sync(),
         })
     }
@@ -252,16 +253,19 @@ impl Store {
     }
 
     fn finish_checkpoint(&self, round: &CheckpointRound) -> Result<(), StoreError> {
+        let CheckpointRound {
+            dispatched,
+            noted,
+            store_ms,
+            ..
+        } = *round;
         let durable = self.log.flushed();
-        // More may be durable by now, but what its records say is not saved.
-        let point = self
-            .queues
-            .durable_physical(round.dispatched)
-            .min(round.noted);
+        let point = self.queues.durable_physical(dispatched);
+        let point = point.min(noted).min(durable);
+        let needed = self.unseen.needed_from(durable);
+        let point = needed.map_or(point, |from| from.min(point));
         let mut progress = self.progress.lock();
-        progress
-            .passed
-            .push_back((round.dispatched, round.store_ms));
+        progress.passed.push_back((dispatched, store_ms));
         while let Some((_, time)) = progress.passed.pop_front_if(|(place, _)| *place <= point) {
             progress.saved.log_timestamp_ms = progress.saved.log_timestamp_ms.max(time);
             progress.saved.queues_timestamp_ms = progress.saved.log_timestamp_ms;

@@ -1,10 +1,13 @@
-//! What the log says of messages that nobody sees yet.
+//! What the log says of messages that nobody sees yet, or will not see for ever.
+
+use std::ops::Range;
 
 use castmq_protocol::model::PhysicalOffset;
 
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
 use crate::dispatch::Met;
+use crate::expiring::Expiring;
 use crate::halves::Halves;
 use crate::metadata::{Metadata, MetadataError};
 use crate::moved::Moved;
@@ -17,6 +20,8 @@ pub struct Unseen {
     pub moved: Moved,
     /// Half messages.
     pub halves: Halves,
+    /// Queues with messages that may expire.
+    pub expiring: Expiring,
 }
 
 impl Unseen {
@@ -29,34 +34,43 @@ impl Unseen {
         Ok(Self {
             moved: Moved::load(metadata, queues)?,
             halves: Halves::load(metadata, log, queues)?,
+            expiring: Expiring::load(metadata, queues)?,
         })
     }
 
-    /// Notes what was met below `end`, in order.
-    pub fn note(&self, met: &[Met], end: PhysicalOffset) {
+    /// Notes what was met in a part of the log, in order.
+    pub fn note(&self, met: &[Met], part: Range<PhysicalOffset>) {
         if met.is_empty() {
             return;
         }
-        let mut moved = Vec::new();
-        for met in met {
-            match met {
-                Met::Moved(origin) => moved.push(*origin),
-                Met::Half(half) => self.halves.stored(*half),
-                Met::Committed(place) => self.halves.committed(*place),
-                Met::Marked(offsets) => self.halves.marked(offsets),
+        let moved = met.iter().filter_map(|met| match met {
+            Met::Moved(origin) => Some(*origin),
+            Met::Expires(topic, queue) => {
+                self.expiring.note(topic.clone(), *queue);
+                None
             }
-        }
-        self.moved.note(&moved, end);
-        self.halves.noted(end);
+            Met::Half(_) | Met::Committed { .. } | Met::Marked(_) => None,
+        });
+        let moved: Vec<_> = moved.collect();
+        self.halves.note(met, part.end);
+        self.moved.note(&moved, part);
     }
 
-    /// Writes what was noted of records below `durable`. Blocks.
+    /// From where on recovery has to read the log again, when everything below `durable` survives. `None` leaves that to
+    /// others.
+    pub(crate) fn needed_from(&self, durable: PhysicalOffset) -> Option<PhysicalOffset> {
+        self.halves.needed_from(durable)
+    }
+
+    /// Writes what was noted of records below `durable`. Returns from where on recovery has to look at the log, if there is
+    /// anything left that it cannot know otherwise. Blocks.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<(), MetadataError> {
-        self.moved.save(metadata, durable)?;
-        self.halves.save(metadata, durable)
+    ) -> Result<Option<PhysicalOffset>, MetadataError> {
+        self.halves.save(metadata, durable)?;
+        self.expiring.save(metadata)?;
+        self.moved.save(metadata, durable)
     }
 }

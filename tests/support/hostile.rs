@@ -73,10 +73,15 @@ pub fn frame(request: Request) -> Vec<u8> {
 
 /// Preface and hello.
 pub fn opening(role: Role) -> Vec<u8> {
+    opening_as("hostile", role)
+}
+
+/// How the connection of a client with this id begins.
+pub fn opening_as(client_id: &str, role: Role) -> Vec<u8> {
     let hello = Request::Hello(Hello {
         version: VERSION,
         role,
-        client_id: "hostile".to_owned(),
+        client_id: client_id.to_owned(),
         software: "hostile".to_owned(),
         credentials: None,
     });

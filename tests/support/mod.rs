@@ -4,6 +4,7 @@
 //! - `hostile`: frames that no honest client sends.
 //! - `load`: producers and a consumer that fill a history.
 //! - `numbered`: sends that can be repeated.
+//! - `pop`: workers that pop a topic.
 //! - `process`: the real binary, to be killed.
 //! - `shell`: the same, as it is used from a shell.
 //! - `wire`: connections on which anything can be said.
@@ -15,6 +16,7 @@ pub(crate) mod history;
 pub(crate) mod hostile;
 pub(crate) mod load;
 pub(crate) mod numbered;
+pub(crate) mod pop;
 pub(crate) mod process;
 pub(crate) mod shell;
 pub(crate) mod wire;

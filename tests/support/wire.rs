@@ -6,7 +6,7 @@ use castmq_protocol::native::frame::{Frames, decode_header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::hostile::{frame, opening};
+use super::hostile::{frame, opening_as};
 
 /// See the module.
 #[derive(Debug)]
@@ -26,8 +26,17 @@ impl Wire {
 
     /// Connects and is welcomed.
     pub async fn open(address: impl tokio::net::ToSocketAddrs, role: Role) -> Self {
+        Self::open_as("hostile", address, role).await
+    }
+
+    /// Connects as the client with this id, and is welcomed.
+    pub async fn open_as(
+        client_id: &str,
+        address: impl tokio::net::ToSocketAddrs,
+        role: Role,
+    ) -> Self {
         let mut wire = Self::silent(address).await;
-        wire.say(&opening(role)).await;
+        wire.say(&opening_as(client_id, role)).await;
         let welcome = wire.answer().await;
         assert!(matches!(welcome, Response::Welcome(_)), "{welcome:?}");
         wire

@@ -28,6 +28,7 @@ use crate::delivery::groups::Groups;
 use crate::delivery::popper::Popper;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
+use crate::delivery::requesters::Requesters;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
@@ -178,6 +179,7 @@ fn new_context(
         offsets: Offsets::new(metadata.offsets()?),
         deliveries: Queues::default(),
         producers: Producers::default(),
+        requesters: Requesters::default(),
         wheel: SharedWheel::default(),
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),
@@ -211,6 +213,7 @@ fn create_system_entries(
         &broker.name,
         broker.auto_create_topics,
         delays.count(),
+        broker.trace_topic,
     );
     for (name, config) in topics {
         // A cluster or broker whose name cannot be a topic's has no topic; RocketMQ's tools alone miss it.

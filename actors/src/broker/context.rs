@@ -24,6 +24,7 @@ use crate::delivery::groups::Groups;
 use crate::delivery::popper::Popper;
 use crate::delivery::producers::Producers;
 use crate::delivery::queues::Queues;
+use crate::delivery::requesters::Requesters;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
@@ -97,6 +98,7 @@ pub(crate) struct BrokerContext {
     pub(crate) offsets: Offsets,
     pub(crate) deliveries: Queues,
     pub(crate) producers: Producers,
+    pub(crate) requesters: Requesters,
     pub(crate) wheel: SharedWheel,
     pub(crate) credits: Credits,
     pub(crate) meters: Meters,

@@ -76,5 +76,6 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
         cpu_ns: process.cpu_ns,
         rss_bytes: process.rss_bytes,
         rss_file_bytes: process.rss_file_bytes,
+        messages_expired: reading.expired,
     }
 }

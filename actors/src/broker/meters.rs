@@ -14,6 +14,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub(crate) struct Meters {
     stored: AtomicU64,
     delivered: AtomicU64,
+    expired: AtomicU64,
     started: Instant,
     /// When the counters were looked at, and what they were then.
     looked: Mutex<Vec<(Instant, u64, u64)>>,
@@ -26,6 +27,8 @@ pub(crate) struct Reading {
     pub(crate) stored: u64,
     /// Messages delivered.
     pub(crate) delivered: u64,
+    /// Messages passed over because they had expired.
+    pub(crate) expired: u64,
     /// Messages stored a second, lately.
     pub(crate) stored_per_second: f64,
     /// Messages delivered a second, lately.
@@ -39,6 +42,7 @@ impl Default for Meters {
         Self {
             stored: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
             started: Instant::now(),
             looked: Mutex::default(),
         }
@@ -46,6 +50,11 @@ impl Default for Meters {
 }
 
 impl Meters {
+    /// Since the broker's start.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Counts messages that were stored.
     pub(crate) fn stored(&self, messages: u64) {
         self.stored.fetch_add(messages, Ordering::Relaxed);
@@ -54,6 +63,14 @@ impl Meters {
     /// Counts messages that were delivered.
     pub(crate) fn delivered(&self, messages: u64) {
         self.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts messages that had expired when somebody would have got them.
+    #[inline]
+    pub(crate) fn expired(&self, messages: u64) {
+        if messages > 0 {
+            self.expired.fetch_add(messages, Ordering::Relaxed);
+        }
     }
 
     /// To be called every second or so.
@@ -80,9 +97,10 @@ impl Meters {
         Reading {
             stored,
             delivered,
+            expired: self.expired.load(Ordering::Relaxed),
             stored_per_second: (stored - stored_then) as f64 / seconds,
             delivered_per_second: (delivered - delivered_then) as f64 / seconds,
-            uptime: self.started.elapsed(),
+            uptime: self.uptime(),
         }
     }
 }

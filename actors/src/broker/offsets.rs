@@ -94,6 +94,15 @@ impl Offsets {
         }
     }
 
+    /// Forgets all offsets of a group whose stored ones are gone already.
+    pub(crate) fn forget_group(&self, group: &GroupName) {
+        let mut table = self.0.lock();
+        let forgotten = table.committed.remove(group).unwrap_or_default();
+        // What was taken to be written before may still be on its way.
+        let removed = forgotten.into_keys().map(|key| (key, None)).collect();
+        table.changed.insert(group.clone(), removed);
+    }
+
     /// Takes what has changed, to be written, together with what was taken before and never came back.
     pub(crate) fn take_changed(&self) -> Arc<ChangedOffsets> {
         let mut table = self.0.lock();

@@ -24,6 +24,9 @@ pub(crate) struct Topic {
     write_queues: AtomicU32,
     read_queues: AtomicU32,
     permission: AtomicU32,
+    /// 0 for none.
+    ttl_ms: AtomicU64,
+    is_by_priority: AtomicBool,
     is_deleted: AtomicBool,
 }
 
@@ -36,6 +39,8 @@ impl Topic {
             write_queues: AtomicU32::default(),
             read_queues: AtomicU32::default(),
             permission: AtomicU32::default(),
+            ttl_ms: AtomicU64::default(),
+            is_by_priority: AtomicBool::default(),
             is_deleted: AtomicBool::default(),
         };
         topic.change(config);
@@ -48,6 +53,10 @@ impl Topic {
         self.read_queues
             .store(config.read_queues, Ordering::Release);
         self.permission.store(config.permission, Ordering::Release);
+        let ttl_ms = config.ttl_ms().unwrap_or_default();
+        self.ttl_ms.store(ttl_ms, Ordering::Release);
+        let is_by_priority = config.is_by_priority();
+        self.is_by_priority.store(is_by_priority, Ordering::Release);
         *self.config.write() = config;
     }
 
@@ -64,6 +73,18 @@ impl Topic {
     /// Queues that consumers read.
     pub(crate) fn read_queues(&self) -> u32 {
         self.read_queues.load(Ordering::Acquire)
+    }
+
+    /// Milliseconds after which its messages expire; 0 when they do not.
+    #[inline]
+    pub(crate) fn ttl_ms(&self) -> u64 {
+        self.ttl_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether its queues are those of priorities.
+    #[inline]
+    pub(crate) fn is_by_priority(&self) -> bool {
+        self.is_by_priority.load(Ordering::Acquire)
     }
 
     fn allows(&self, bit: u32) -> bool {
@@ -133,6 +154,7 @@ impl Topic {
             write_queues: config.write_queues,
             permission: config.permission,
             system_flag: config.system_flag,
+            is_traced: config.traces() == Some(true),
         }
     }
 }
@@ -174,6 +196,20 @@ impl Topics {
     /// The topic of this name.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Topic>> {
         self.table.read().by_name.get(name).cloned()
+    }
+
+    /// Like [`Topics::find`], for a name that is often the one that was looked up before: `last` keeps what was found then.
+    pub(crate) fn find_again<'a>(
+        &self,
+        last: &'a mut Option<Arc<Topic>>,
+        name: &str,
+    ) -> Option<&'a Arc<Topic>> {
+        let is_last =
+            |topic: &Arc<Topic>| topic.name.as_str() == name && topic.check_exists().is_ok();
+        if !last.as_ref().is_some_and(is_last) {
+            *last = self.find(name);
+        }
+        last.as_ref()
     }
 
     /// The topic with this number, even when it was deleted.

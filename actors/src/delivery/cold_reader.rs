@@ -10,7 +10,9 @@ use castmq_storage::disk::Wait;
 use serde::Serialize;
 
 use super::fetch::{Fetch, Read, read};
+use super::letters::{FindLetters, find_letters};
 use crate::broker::context::{BrokerContext, Store};
+use crate::clock::Clock;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Receive, Reply};
 use crate::worker::Worker;
 
@@ -45,11 +47,13 @@ pub(crate) struct FindByKey {
 
 type FoundOffsets = Result<Vec<QueueOffset>, String>;
 type FoundRecords = Result<Vec<LogSlice>, String>;
+type FoundLetters = Result<Vec<bool>, String>;
 
 enum Job {
     Fetch(ColdFetch),
     Offsets(OffsetsAtTime, Reply<FoundOffsets>),
     Keys(FindByKey, Reply<FoundRecords>),
+    Letters(FindLetters, Reply<FoundLetters>),
 }
 
 /// See the module.
@@ -83,10 +87,10 @@ impl ColdReader {
     }
 }
 
-fn work(store: &Store, job: Job) {
+fn work(store: &Store, clock: &Clock, job: Job) {
     match job {
         Job::Fetch(ColdFetch { queue, fetch }) => {
-            match read(&store.log, &queue, &fetch.wanted, Wait::ForDisk) {
+            match read(&store.log, &queue, &fetch.wanted, Wait::ForDisk, clock) {
                 Ok(Read::Done(fetched) | Read::Empty(fetched)) => fetch.reply.send(fetched),
                 Ok(Read::Cold) => {}
                 Err(error) => tracing::warn!(%error, "a queue cannot be read"),
@@ -105,6 +109,10 @@ fn work(store: &Store, job: Job) {
             reply.send(found.map_err(|error| error.to_string()));
         }
         Job::Keys(question, reply) => reply.send(find_by_key(store, &question)),
+        Job::Letters(question, reply) => {
+            let found = find_letters(store, &question);
+            reply.send(found.map_err(|error| error.to_string()));
+        }
     }
 }
 
@@ -144,8 +152,8 @@ impl Cast for ColdReader {
 
     fn started(&mut self, _ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         for _ in 0..THREADS {
-            let store = self.context.store.clone();
-            let thread = Worker::start("cold-read", move |job| work(&store, job))?;
+            let (store, clock) = (self.context.store.clone(), self.context.clock.clone());
+            let thread = Worker::start("cold-read", move |job| work(&store, &clock, job))?;
             self.threads.push(thread);
         }
         Ok(())
@@ -180,5 +188,18 @@ impl Answer<FindByKey> for ColdReader {
 
     fn answer(&mut self, question: FindByKey, reply: Reply<FoundRecords>, ctx: &mut Ctx<'_, Self>) {
         self.submit(Job::Keys(question, reply), ctx);
+    }
+}
+
+impl Answer<FindLetters> for ColdReader {
+    type Reply = FoundLetters;
+
+    fn answer(
+        &mut self,
+        question: FindLetters,
+        reply: Reply<FoundLetters>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        self.submit(Job::Letters(question, reply), ctx);
     }
 }

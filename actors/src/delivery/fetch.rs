@@ -11,6 +11,9 @@ use castmq_storage::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeUnit
 use castmq_storage::disk::Wait;
 use tokio::time::Instant;
 
+use super::expiry::Expiry;
+use crate::broker::topics::Topic;
+use crate::clock::Clock;
 use crate::supervision::Reply;
 
 /// Units looked at in one fetch.
@@ -42,6 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) max_bytes: u32,
     /// `None` for all.
     pub(crate) filter: Option<Arc<CompiledFilter>>,
+    /// The topic, where messages that have expired are passed over.
+    pub(crate) passes_expired: Option<Arc<Topic>>,
 }
 
 /// Asks a queue for messages.
@@ -63,6 +68,10 @@ pub(crate) struct Fetched {
     pub(crate) records: Vec<LogSlice>,
     /// How far the last of them lies from the end of the log.
     pub(crate) behind_bytes: u64,
+    /// Those that were passed over because they have expired.
+    pub(crate) expired: u32,
+    /// Whether some of the messages may expire, and by what.
+    pub(crate) expiry: Option<Expiry>,
 }
 
 impl Fetched {
@@ -76,6 +85,8 @@ impl Fetched {
             messages: 0,
             records: Vec::new(),
             behind_bytes: 0,
+            expired: 0,
+            expiry: None,
         }
     }
 }
@@ -97,6 +108,7 @@ pub(crate) fn read(
     queue: &Arc<ConsumeQueue>,
     wanted: &Wanted,
     wait: Wait,
+    clock: &Clock,
 ) -> Result<Read, ConsumeQueueError> {
     let offset = wanted.offset;
     let (min, max) = (queue.min_offset(), queue.max_offset());
@@ -111,16 +123,20 @@ pub(crate) fn read(
         return Ok(Read::Empty(nothing(PullStatus::NoNewMessage, offset)));
     }
     let mut units = Vec::new();
-    let most = match wanted.filter {
-        None => wanted.max_messages.clamp(1, MAX_UNITS),
-        Some(_) => MAX_FILTERED_UNITS,
+    let topic = wanted.passes_expired.as_deref();
+    let expiry = topic.and_then(|topic| Expiry::of(topic, queue, offset, clock));
+    let most = match (&wanted.filter, expiry) {
+        (None, None) => wanted.max_messages.clamp(1, MAX_UNITS),
+        (None, Some(_)) => MAX_UNITS,
+        (Some(_), _) => MAX_FILTERED_UNITS,
     };
     match queue.read(offset, most as usize, wait, &mut units) {
         Err(error) if error.is_would_block() => return Ok(Read::Cold),
         result => result?,
     }
-    let seen = match &wanted.filter {
-        None => {
+    let mut expired = 0;
+    let seen = match (&wanted.filter, expiry) {
+        (None, None) => {
             let taken = fitting(&units, wanted.max_bytes);
             units.truncate(taken);
             if wait == Wait::Never && !is_hot(log, &units) {
@@ -128,10 +144,19 @@ pub(crate) fn read(
             }
             taken
         }
-        Some(filter) => match choose(log, filter, &mut units, wanted, wait) {
-            Some(seen) => seen,
-            None => return Ok(Read::Cold),
-        },
+        (filter, expiry) => {
+            let choice = Choice {
+                filter: filter.as_deref(),
+                expiry,
+            };
+            match choice.choose(log, &mut units, wanted, wait) {
+                Some((seen, over)) => {
+                    expired = over;
+                    seen
+                }
+                None => return Ok(Read::Cold),
+            }
+        }
     };
     let mut gather = Gather::default();
     let mut messages = 0;
@@ -162,48 +187,69 @@ pub(crate) fn read(
         behind_bytes: units
             .last()
             .map_or(0, |last| log.appended().distance_from(last.end())),
+        expired,
+        expiry,
     }))
 }
 
-/// Leaves the units whose messages the filter lets through, and returns how many were looked at. `None` when the first
-/// would have to be waited for.
-fn choose(
-    log: &CommitLog,
-    filter: &CompiledFilter,
-    units: &mut Vec<ConsumeUnit>,
-    wanted: &Wanted,
-    wait: Wait,
-) -> Option<usize> {
-    let hot = PhysicalOffset(log.appended().0.saturating_sub(HOT_BYTES));
-    let mut chosen = Vec::new();
-    let mut bytes = 0_u64;
-    let mut seen = units.len();
-    for (index, unit) in units.iter().enumerate() {
-        if !filter.may_match_code(unit.tags_code) {
-            continue;
+/// Which messages go out.
+struct Choice<'a> {
+    filter: Option<&'a CompiledFilter>,
+    expiry: Option<Expiry>,
+}
+
+impl Choice<'_> {
+    /// Leaves the units whose messages go out, and returns how many were looked at, and how many of those have expired.
+    /// `None` when the first would have to be waited for.
+    fn choose(
+        &self,
+        log: &CommitLog,
+        units: &mut Vec<ConsumeUnit>,
+        wanted: &Wanted,
+        wait: Wait,
+    ) -> Option<(usize, u32)> {
+        let hot = PhysicalOffset(log.appended().0.saturating_sub(HOT_BYTES));
+        let mut chosen = Vec::new();
+        let mut expired = 0;
+        let mut bytes = 0_u64;
+        let mut seen = units.len();
+        for (index, unit) in units.iter().enumerate() {
+            if self
+                .filter
+                .is_some_and(|filter| !filter.may_match_code(unit.tags_code))
+            {
+                continue;
+            }
+            let is_full = chosen.len() >= wanted.max_messages.clamp(1, MAX_UNITS) as usize
+                || (!chosen.is_empty() && bytes + u64::from(unit.size) > wanted.max_bytes.into());
+            let is_near = wait == Wait::ForDisk
+                || unit.physical >= hot
+                || log.is_resident(unit.physical, unit.end());
+            if is_full || !is_near {
+                seen = index;
+                break;
+            }
+            // Only now the record itself is looked at.
+            let record = log.slice(unit.physical, unit.size as usize);
+            let Some(Ok(record)) = record
+                .as_ref()
+                .map(|record| RecordView::parse(record.as_ref()))
+            else {
+                continue;
+            };
+            if self.expiry.is_some_and(|expiry| expiry.is_over(&record)) {
+                expired += 1;
+            } else if self
+                .filter
+                .is_none_or(|filter| filter.matches(record.properties()))
+            {
+                bytes += u64::from(unit.size);
+                chosen.push(*unit);
+            }
         }
-        let is_full = chosen.len() >= wanted.max_messages.clamp(1, MAX_UNITS) as usize
-            || (!chosen.is_empty() && bytes + u64::from(unit.size) > wanted.max_bytes.into());
-        let is_near = wait == Wait::ForDisk
-            || unit.physical >= hot
-            || log.is_resident(unit.physical, unit.end());
-        if is_full || !is_near {
-            seen = index;
-            break;
-        }
-        // Only now the record itself is looked at.
-        let record = log.slice(unit.physical, unit.size as usize);
-        let matches = record.is_some_and(|record| {
-            RecordView::parse(record.as_ref())
-                .is_ok_and(|record| filter.matches(record.properties()))
-        });
-        if matches {
-            bytes += u64::from(unit.size);
-            chosen.push(*unit);
-        }
+        *units = chosen;
+        (seen > 0).then_some((seen, expired))
     }
-    *units = chosen;
-    (seen > 0).then_some(seen)
 }
 
 /// How many units fit, at least one.

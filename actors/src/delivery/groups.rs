@@ -38,6 +38,11 @@ impl Groups {
         self.configs.write().insert(group.clone(), config);
     }
 
+    /// A group is gone.
+    pub(crate) fn remove(&self, group: &GroupName) {
+        self.configs.write().remove(group);
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.configs.read().len()

@@ -7,6 +7,7 @@
 //!   [`timer`]: for any time.
 //! - [`retry`]: what becomes of a message that a group could not process. Pure.
 //! - [`transactions`]: half messages and what becomes of them; [`producers`]: who can be asked.
+//! - [`requesters`]: who waits for replies to requests.
 //! - [`assignment`]: which member gets which queue. Pure.
 //! - [`pop`]: the ledger of per-message acknowledgement, pure; [`popper`]: hands messages out by it.
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
@@ -14,14 +15,17 @@
 pub(crate) mod assignment;
 pub(crate) mod cold_reader;
 pub(crate) mod consumer_group;
+pub(crate) mod expiry;
 pub(crate) mod fetch;
 pub(crate) mod groups;
+pub(crate) mod letters;
 pub(crate) mod pop;
 pub(crate) mod popper;
 pub(crate) mod producers;
 pub(crate) mod queue;
 pub(crate) mod queues;
 pub(crate) mod redirect;
+pub(crate) mod requesters;
 pub(crate) mod retry;
 pub(crate) mod schedule;
 pub(crate) mod timer;

@@ -4,35 +4,39 @@
 //! it once. Nothing leaves here before the journal has it: neither messages nor the answer to an acknowledgement.
 //!
 //! - `messages`: what it is asked; `serving`: pops, and how they wait; `hand_out`: handing messages of a queue out.
-//! - `share`: what a group has of a topic; `alarms`: when invisible times end.
+//! - `share`: what a group has of a topic; `agreement`: how its consumers pop it.
+//! - `alarms`: when invisible times end; `waking`: what else it wakes for.
 //! - `writing`: the journal; `record`: its records; `replaying`: ledgers made of it at the start.
-//! - `burial`: messages that go to the dead letters.
+//! - `burial`: messages that go to the dead letters; `doubts`: those that may be there already.
 
+mod agreement;
 mod alarms;
 mod burial;
+mod doubts;
 mod hand_out;
 mod messages;
 mod record;
 mod replaying;
 mod serving;
 mod share;
+mod waking;
 mod writing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, QueueId};
 use castmq_protocol::native::request::PopReceipt;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use serde::Serialize;
 
+pub(crate) use self::agreement::Habit;
 use self::alarms::Alarms;
 use self::burial::Burials;
 use self::hand_out::{of_ledger, on_wire};
 pub(crate) use self::messages::{Acknowledge, ChangeInvisible, HandedOut, Pop, Refused, Withdraw};
-use self::serving::queues_of;
 use self::share::{Book, Share, ShareKey};
+use self::waking::Waking;
 use self::writing::{Owed, Writing};
 use super::pop::error::ReceiptError;
 use super::pop::ledger::{Order, Settings};
@@ -40,12 +44,6 @@ use crate::broker::context::BrokerContext;
 use crate::storage::append::Appended;
 use crate::storage::log_writer::LogWriter;
 use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
-
-/// How often pops that have waited long enough are answered.
-const TICK: Duration = Duration::from_millis(50);
-
-/// How often it is looked whether somebody else has set offsets, or deleted topics.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What came before it was known who has what.
 enum Parked {
@@ -66,6 +64,7 @@ pub(crate) struct Popper {
     parked: Vec<Parked>,
     writing: Writing,
     alarms: Alarms,
+    waking: Waking,
     burials: Burials,
     handed_out: u64,
     acknowledged: u64,
@@ -75,6 +74,7 @@ pub(crate) struct Popper {
 #[derive(Debug, Serialize)]
 pub(crate) struct PopperState {
     is_ready: bool,
+    is_awake: bool,
     ledgers: usize,
     in_flight: usize,
     waiting_pops: usize,
@@ -94,6 +94,7 @@ impl Popper {
             parked: Vec::new(),
             writing: Writing::default(),
             alarms: Alarms::default(),
+            waking: Waking::default(),
             burials: Burials::default(),
             handed_out: 0,
             acknowledged: 0,
@@ -137,7 +138,8 @@ impl Popper {
             self.parked.push(Parked::Acknowledge(ack, reply));
             return;
         }
-        let now_ms = self.context.clock.now_ms();
+        self.stay_awake(ctx);
+        let now_ms = self.now_ms();
         let key = (ack.group, ack.topic);
         let mut receipts: Vec<_> = (0_u32..).zip(&ack.receipts).collect();
         // Stable: a ledger gets them in the order in which they came.
@@ -188,7 +190,8 @@ impl Popper {
             self.parked.push(Parked::Change(change, reply));
             return;
         }
-        let now_ms = self.context.clock.now_ms();
+        self.stay_awake(ctx);
+        let now_ms = self.now_ms();
         let key = (change.group, change.topic);
         let PopReceipt { queue, offset, .. } = change.receipt;
         let changed = match self.book(&key, queue) {
@@ -205,45 +208,6 @@ impl Popper {
         self.writing.owe(Owed::Changed(reply, receipt));
         self.end_turn(ctx);
     }
-
-    /// Forgets ledgers whose offset somebody else has set, an operator for instance, and those of deleted topics.
-    fn look_around(&mut self, ctx: &mut Ctx<'_, Self>) {
-        if !self.is_ready {
-            return;
-        }
-        for (key, share) in &mut self.shares {
-            let has_topic = self.context.topics.find(key.1.as_str()).is_some();
-            let offsets = &self.context.offsets;
-            let is_current = |queue: &QueueId, book: &Book| {
-                let offset = offsets.get(&key.0, &(key.1.clone(), *queue));
-                has_topic && offset == Some(book.committed)
-            };
-            let stale = share
-                .books
-                .iter()
-                .filter(|(queue, book)| !is_current(queue, book));
-            for queue in stale.map(|(queue, _)| *queue).collect::<Vec<_>>() {
-                tracing::info!(group = %key.0, topic = %key.1, %queue, "the group's offset was set: its popped messages are forgotten");
-                share.books.remove(&queue);
-                self.writing.forget(key, queue);
-            }
-        }
-        self.shares
-            .retain(|_, share| !share.books.is_empty() || !share.waiting.is_empty());
-        for key in self.shares.keys().cloned().collect::<Vec<_>>() {
-            let has_lost_books = |share: &Share| {
-                share
-                    .waiting
-                    .front()
-                    .is_some_and(|waiting| queues_of(&waiting.pop, None).len() > share.books.len())
-            };
-            if self.shares.get(&key).is_some_and(has_lost_books) {
-                self.serve_waiting(&key, None, ctx);
-            }
-        }
-        self.writing.look_at_age(&self.shares);
-        self.end_turn(ctx);
-    }
 }
 
 impl Cast for Popper {
@@ -251,8 +215,6 @@ impl Cast for Popper {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         self.begin(ctx);
-        ctx.every(TICK, |popper, _| popper.tick());
-        ctx.every(LOOK, Self::look_around);
         Ok(())
     }
 
@@ -261,6 +223,7 @@ impl Cast for Popper {
         let books = || shares.clone().flat_map(|share| share.books.values());
         PopperState {
             is_ready: self.is_ready,
+            is_awake: self.waking.is_awake(),
             ledgers: books().count(),
             in_flight: books().map(|book| book.ledger.in_flight()).sum(),
             waiting_pops: shares.clone().map(|share| share.waiting.len()).sum(),

@@ -58,7 +58,8 @@ impl Queue {
 
     fn serve(&mut self, fetch: Fetch) {
         let log = &self.context.store.log;
-        match read(log, &self.queue, &fetch.wanted, Wait::Never) {
+        let clock = &self.context.clock;
+        match read(log, &self.queue, &fetch.wanted, Wait::Never, clock) {
             Ok(Read::Done(fetched)) => fetch.reply.send(fetched),
             Ok(Read::Empty(_)) if fetch.patience != Patience::None => self.waiting.push(fetch),
             Ok(Read::Empty(nothing)) => fetch.reply.send(nothing),

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use castmq_protocol::model::{
     GroupName, MAX_PROPERTIES_BYTES, QueueId, keys, property_value, replace_properties,
-    system_topics,
+    system_topics, write_properties,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_storage::halves::QUEUE as HALF_QUEUE;
 
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
@@ -21,17 +20,19 @@ pub(crate) struct Redirected {
     pub(crate) properties: Vec<u8>,
 }
 
-/// Makes a message the half message of a transaction of a producer group.
-pub(crate) fn to_half(
+/// Writes the properties of a half message behind what is in `out`: those of the message of a transaction of a producer
+/// group.
+pub(crate) fn write_half(
     context: &BrokerContext,
     group: &GroupName,
     delay_level: u8,
-    topic: &Topic,
-    queue: QueueId,
+    (topic, queue): (&Topic, QueueId),
     properties: &[u8],
-) -> Result<Redirected, Refusal> {
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let (mut level_digits, mut queue_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
     let level = context.delays.clamp(delay_level);
-    let level = level.map(|level| level.to_string());
+    let level = level.map(|level| level_digits.format(level));
     let changes = [
         (keys::TRANSACTION_PREPARED, Some("true")),
         (keys::PRODUCER_GROUP, Some(group.as_str())),
@@ -39,10 +40,13 @@ pub(crate) fn to_half(
             keys::TRANSACTION_ID,
             property_value(properties, keys::UNIQ_KEY),
         ),
-        (keys::DELAY, level.as_deref()),
+        (keys::DELAY, level),
+        (keys::REAL_TOPIC, Some(topic.name.as_str())),
+        (keys::REAL_QID, Some(queue_digits.format(queue.0))),
     ];
-    let place = (system_topics::TRANSACTION_HALF, HALF_QUEUE);
-    stored_in(context, place, (topic, queue), properties, &changes)
+    let start = out.len();
+    write_properties(properties, &changes, out);
+    check_length(out.get(start..).unwrap_or_default())
 }
 
 /// Lets a message wait for a time; `None` when that is past.

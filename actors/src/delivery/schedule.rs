@@ -13,6 +13,7 @@ use castmq_storage::disk::Wait;
 use serde::Serialize;
 
 use super::cold_reader::ColdFetch;
+use super::expiry::Expiry;
 use super::fetch::{Fetch, Fetched, Patience, Read, Wanted, read};
 use super::redirect::real_place;
 use crate::broker::context::BrokerContext;
@@ -132,8 +133,10 @@ impl Schedule {
             max_messages: MAX_MESSAGES,
             max_bytes: MAX_BYTES,
             filter: None,
+            passes_expired: None,
         };
-        match read(&self.context.store.log, &queue, &wanted, Wait::Never) {
+        let (log, clock) = (&self.context.store.log, &self.context.clock);
+        match read(log, &queue, &wanted, Wait::Never, clock) {
             Ok(Read::Empty(_)) => {}
             Ok(Read::Done(fetched)) => self.fetched(level, fetched, ctx),
             Ok(Read::Cold) => {
@@ -231,6 +234,10 @@ impl Schedule {
         record: &RecordView<'_>,
     ) {
         let properties = record.properties();
+        if Expiry::of_message(None, self.context.clock.now_ms()).is_over(record) {
+            self.context.meters.expired(1);
+            return;
+        }
         let (topic, queue) = match real_place(&self.context, properties) {
             Ok(place) => place,
             Err(topic) => {

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use self::thread::{Job, Turn, Wheel};
 pub(crate) use self::thread::{SharedWheel, cancel_key};
+use super::expiry::Expiry;
 use super::redirect::real_place;
 use crate::broker::context::BrokerContext;
 use crate::storage::append::{Appended, Outcome};
@@ -193,6 +194,10 @@ impl Timer {
 
     fn add(&self, batch: &mut PutBatch, number: u64, rolls: bool, record: &RecordView<'_>) {
         let encoded = record.properties();
+        if Expiry::of_message(None, self.context.clock.now_ms()).is_over(record) {
+            self.context.meters.expired(1);
+            return;
+        }
         let place = PhysicalOffset::from_i64(record.physical_offset()).unwrap_or_default();
         let stored = if rolls {
             let times = property_value(encoded, keys::TIMER_ROLL_TIMES);

@@ -1,64 +1,74 @@
 //! transactions: settles half messages as their producers say, and asks those that say nothing.
 //!
 //! What is open is known from the log (see [`Halves`](castmq_storage::halves::Halves)), so that a half message is committed
-//! once, whatever fails in between.
+//! once, whatever fails in between. What sessions bring is settled in batches: one of them for all that comes in a turn.
+//!
+//! - `ends`: what sessions bring; `half`: what a half message says.
+//! - `batch`: what goes to the log.
+//! - `checks`: half messages that nobody settles.
 
-use std::collections::{HashMap, HashSet};
+mod batch;
+mod checks;
+mod ends;
+mod half;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    GroupName, PhysicalOffset, QueueOffset, keys, property_value, replace_properties, system_topics,
+    GroupName, PhysicalOffset, QueueId, QueueOffset, keys, system_topics, write_properties,
 };
 use castmq_protocol::native::request::{EndTransaction, Resolution};
-use castmq_protocol::native::response::CheckTransaction;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_protocol::record::{RecordView, sys_flag};
-use castmq_storage::commit_log::LogSlice;
-use castmq_storage::halves::{Half, QUEUE};
+use hashbrown::HashMap;
 use serde::Serialize;
 
-use super::producers::Check;
-use super::redirect::{real_place, to_schedule};
+use self::batch::{Batch, Settled, outcome_of};
+pub(crate) use self::ends::{Ended, Ending, Ends};
+use self::half::Belongs;
+use super::redirect::to_schedule;
 use crate::broker::context::BrokerContext;
-use crate::broker::topics::TopicId;
+use crate::broker::topics::{Topic, TopicId};
 use crate::storage::append::{AppendRequest, Appended, Outcome};
 use crate::storage::log_writer::LogWriter;
 use crate::storage::put::{Put, PutBatch};
-use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive, Reply};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
 
 /// How often it is looked whether the dispatcher has caught up.
 const CATCH_UP: Duration = Duration::from_millis(5);
 
-/// Half messages looked at in one step of a round of checks.
-const CHECKS_A_STEP: usize = 256;
+/// A batch with more than this goes to the log at once.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
-/// The pause between two steps.
-const STEP_PAUSE: Duration = Duration::from_millis(5);
-
-/// Longest body of a mark in bytes (RocketMQ `transactionOpMsgMaxSize`).
-const MAX_MARK_BYTES: usize = 4096;
-
-/// Settled half messages that are remembered until it is looked which of them are noted.
-const MAX_SETTLED: usize = 16_384;
-
-/// Correlation of marks that nobody waits for.
-const FOR_NOBODY: u64 = u64::MAX;
-
-/// Settles a half message.
-#[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) end: EndTransaction,
-    /// The producer's group.
-    pub(crate) group: GroupName,
-    pub(crate) reply: Reply<Result<(), Refusal>>,
-}
+/// While more than this is on its way to the log, other transactions wait.
+const MAX_UNDER_WAY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Hands what has gathered to the log, after the messages that are here already.
 #[derive(Debug)]
 struct Store;
 
-type Outcomes = Vec<Reply<Result<(), Refusal>>>;
+/// A half message of which the log may soon say more than is noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Busy {
+    /// It is settled with this batch, or was, and its message is stored by this request of it.
+    With { number: u64, record: Option<usize> },
+    /// The log-writer failed with it in hand.
+    Unsure,
+}
+
+/// When a transaction that is to be ended has its outcome.
+enum Done {
+    /// Now: it is ended, or is left open.
+    Now,
+    /// With the batch that is being filled.
+    WithThis,
+    /// With a batch that is under way.
+    With(u64),
+    /// That cannot be said yet.
+    Later,
+}
 
 /// See the module.
 pub(crate) struct Transactions {
@@ -66,14 +76,22 @@ pub(crate) struct Transactions {
     writer: ActorRef<LogWriter>,
     /// Whether it is known what is open.
     is_ready: bool,
+    /// Not looked at yet.
+    waiting: VecDeque<Ends>,
     /// What goes to the log at the end of this turn.
-    batch: PutBatch,
-    /// On their way to the log, and who waits for them.
-    settling: HashMap<QueueOffset, Outcomes>,
-    /// In the log, and perhaps not noted yet.
-    settled: HashSet<QueueOffset>,
-    /// How often the producers of each were asked.
-    checks: HashMap<QueueOffset, u32>,
+    batch: Batch,
+    /// In the memory of one that came back.
+    spare: Option<PutBatch>,
+    /// On their way to the log.
+    under_way: VecDeque<Batch>,
+    under_way_bytes: usize,
+    busy: HashMap<QueueOffset, Busy>,
+    /// Half messages that are busy until everything below a place is noted, oldest first.
+    unnoted: VecDeque<(PhysicalOffset, Vec<Settled>)>,
+    /// The topic of the last message that was committed: the next is often of the same.
+    last_topic: Option<Arc<Topic>>,
+    /// Properties on their way from a half message to its message.
+    properties: Vec<u8>,
     ended: u64,
 }
 
@@ -91,10 +109,15 @@ impl Transactions {
         Ok(Self {
             writer: context.actors()?.log_writer.clone(),
             is_ready: false,
-            batch: PutBatch::default(),
-            settling: HashMap::new(),
-            settled: HashSet::new(),
-            checks: HashMap::new(),
+            waiting: VecDeque::new(),
+            batch: Batch::default(),
+            spare: None,
+            under_way: VecDeque::new(),
+            under_way_bytes: 0,
+            busy: HashMap::new(),
+            unnoted: VecDeque::new(),
+            last_topic: None,
+            properties: Vec::new(),
             ended: 0,
             context,
         })
@@ -103,288 +126,290 @@ impl Transactions {
     /// What was handed to the log before has to be in the log, and dispatched.
     fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.is_ready = true;
-        let unmarked = self.context.store.unseen.halves.unmarked();
-        self.mark(&unmarked, ctx);
-        let interval = self.context.settings.broker.transaction_check_interval_ms;
-        ctx.every(Duration::from_millis(interval), |actor, ctx| {
-            actor.check(QueueOffset::ZERO, ctx);
-        });
-    }
-
-    /// Stores marks of half messages that are committed without.
-    fn mark(&self, offsets: &[QueueOffset], ctx: &Ctx<'_, Self>) {
-        let mut batch = PutBatch::default();
-        let mut body = String::new();
-        for offset in offsets {
-            if body.len() > MAX_MARK_BYTES {
-                self.add_mark(&mut batch, FOR_NOBODY, &body);
-                body.clear();
-            }
-            body.push_str(&format!("{offset},"));
-        }
-        if !body.is_empty() {
-            self.add_mark(&mut batch, FOR_NOBODY, &body);
-            batch.send(&self.writer, ctx.me().mailbox());
-        }
-    }
-
-    fn add_mark(&self, batch: &mut PutBatch, correlation: u64, body: &str) {
-        let Some(topic) = self.system_topic(system_topics::TRANSACTION_OP) else {
-            return;
-        };
-        let properties = replace_properties(b"", &[(keys::TAGS, Some("d"))]);
-        batch.add(
-            correlation,
-            &Put {
-                topic,
-                queue: Some(QUEUE),
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp_ms: self.context.clock.now_ms(),
-                born_host: self.context.store_host,
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                properties: &properties,
-                body: body.as_bytes(),
-            },
-        );
+        self.mark_again(ctx);
+        self.begin_checks(ctx);
+        self.work(ctx);
     }
 
     fn system_topic(&self, name: &str) -> Option<TopicId> {
         Some(self.context.topics.find(name)?.id)
     }
 
-    fn end(&mut self, question: End, ctx: &mut Ctx<'_, Self>) {
-        let end = &question.end;
-        let is_known = end.place < self.context.positions.dispatched();
-        let is_stored = end.place < self.context.store.log.appended();
-        if !self.is_ready || (is_stored && !is_known) {
-            // Its half message may be on the way to what is noted.
-            ctx.after(CATCH_UP, move |actor, ctx| actor.end(question, ctx));
-            return;
-        }
-        let settling = self.settle(&question, ctx);
-        let reply = question.reply;
-        match settling {
-            Ok(Some(offset)) => self.settling.entry(offset).or_default().push(reply),
-            Ok(None) => reply.send(Ok(())),
-            Err(refusal) => reply.send(Err(refusal)),
-        }
-    }
-
-    /// Begins to settle a half message; its offset when that has to be waited for.
-    fn settle(
-        &mut self,
-        question: &End,
-        ctx: &Ctx<'_, Self>,
-    ) -> Result<Option<QueueOffset>, Refusal> {
-        let end = &question.end;
-        if self.settling.contains_key(&end.half) {
-            return Ok(Some(end.half));
-        }
-        let found = self.context.store.log.record(end.place);
-        let record = found.as_ref().map_or(&[][..], AsRef::as_ref);
-        let half = RecordView::parse(record).ok().filter(|record| {
-            record.topic() == Ok(system_topics::TRANSACTION_HALF)
-                && record.queue_offset() == Ok(end.half)
-        });
-        let Some(half) = half else {
-            return Err(Refusal::never(
-                ErrorCode::MessageNotFound,
-                format!(
-                    "there is no half message {} at log position {}: it was not stored here, or is not kept any more",
-                    end.half, end.place
-                ),
-            ));
-        };
-        let group = property_value(half.properties(), keys::PRODUCER_GROUP).unwrap_or_default();
-        if group != question.group.as_str() {
-            return Err(Refusal::never(
-                ErrorCode::NotOwner,
-                format!(
-                    "the half message {} is one of producer group {group}, not of {}",
-                    end.half, question.group
-                ),
-            ));
-        }
-        let is_open = self.context.store.unseen.halves.find(end.half).is_some();
-        if !is_open || self.settled.contains(&end.half) || end.resolution == Resolution::Unknown {
-            // Saying it again is harmless, and saying the opposite too late.
-            return Ok(None);
-        }
-        let mut batch = self.take_batch(ctx);
-        let added = match end.resolution {
-            Resolution::Commit => self.add_message(&mut batch, end.half, end.place, &half),
-            Resolution::Rollback | Resolution::Unknown => Ok(()),
-        };
-        if added.is_ok() {
-            self.add_mark(&mut batch, end.half.0, &format!("{},", end.half));
-        }
-        self.batch = batch;
-        added.map(|()| Some(end.half))
-    }
-
-    /// The batch of this turn, to be added to and put back.
-    fn take_batch(&mut self, ctx: &Ctx<'_, Self>) -> PutBatch {
-        if self.batch.len() == 0 {
+    /// The batch of this turn.
+    fn batch(&mut self, ctx: &Ctx<'_, Self>) -> &mut Batch {
+        if self.batch.is_empty() {
             ctx.me().tell(Store);
         }
-        std::mem::take(&mut self.batch)
+        &mut self.batch
+    }
+
+    /// Looks at what waits.
+    fn work(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.forget_noted();
+        while self.is_ready
+            && self.has_room()
+            && let Some(ends) = self.waiting.pop_front()
+        {
+            self.settle_all(ends, ctx);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way_bytes < MAX_UNDER_WAY_BYTES
+    }
+
+    fn settle_all(&mut self, mut ends: Ends, ctx: &mut Ctx<'_, Self>) {
+        let (mut early, mut rest) = (ends.apart(), ends.apart());
+        let group = ends.group().clone();
+        ends.endings.retain_mut(|ending| {
+            if self.batch.put.bytes() > MAX_BATCH_BYTES {
+                rest.take(ending);
+                return false;
+            }
+            match self.settle(ending, &group, ctx) {
+                Ok(Done::Now) => ending.outcome = Some(Ok(())),
+                Ok(Done::WithThis) => {}
+                Ok(Done::With(before)) => {
+                    self.join(before, ending, rest.apart());
+                    return false;
+                }
+                Ok(Done::Later) => {
+                    early.take(ending);
+                    return false;
+                }
+                Err(refusal) => ending.outcome = Some(Err(Box::new(refusal))),
+            }
+            true
+        });
+        if !ends.is_over() {
+            self.batch.ends.push(ends);
+        }
+        self.store_if_large(ctx);
+        if !rest.endings.is_empty() {
+            self.waiting.push_front(rest);
+        }
+        if !early.endings.is_empty() {
+            ctx.after(CATCH_UP, |actor, ctx| {
+                actor.waiting.push_back(early);
+                actor.work(ctx);
+            });
+        }
+    }
+
+    /// Lets a transaction wait for a batch that is under way.
+    fn join(&mut self, number: u64, ending: &mut Ending, mut alone: Ends) {
+        alone.take(ending);
+        let mut batches = self.under_way.iter_mut();
+        if let Some(batch) = batches.find(|batch| batch.number == number) {
+            batch.ends.push(alone);
+        }
+    }
+
+    /// Begins to settle a half message.
+    fn settle(
+        &mut self,
+        ending: &mut Ending,
+        group: &GroupName,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Result<Done, Refusal> {
+        let end = ending.end;
+        let is_noted = end.place < self.context.positions.dispatched();
+        if !is_noted && end.place < self.context.store.log.appended() {
+            return Ok(Done::Later);
+        }
+        let stored = self.context.store.log.rest_of_segment(end.place);
+        let stored = stored.as_ref().map_or(&[][..], AsRef::as_ref);
+        let half = half_at(stored, &end).ok_or_else(|| unknown(&end))?;
+        let belongs = Belongs::of(half.properties());
+        if belongs.group != group.as_str() {
+            return Err(foreign(&end, belongs.group, group));
+        }
+        match self.busy.get(&end.half) {
+            Some(Busy::With { number, record }) => {
+                ending.record = *record;
+                return Ok(match *number {
+                    number if number == self.batch.number => Done::WithThis,
+                    number if self.is_under_way(number) => Done::With(number),
+                    _ => Done::Now,
+                });
+            }
+            Some(Busy::Unsure) => return Ok(Done::Later),
+            None => {}
+        }
+        let is_open = self.context.store.unseen.halves.find(end.half).is_some();
+        if !is_open || end.resolution == Resolution::Unknown {
+            // Saying it again is harmless, and saying the opposite too late.
+            return Ok(Done::Now);
+        }
+        let is_commit = end.resolution == Resolution::Commit;
+        if is_commit {
+            self.add_message(&end, &half, &belongs, ctx)?;
+        }
+        let batch = self.batch(ctx);
+        let record = batch.settle(end.half, is_commit);
+        let number = batch.number;
+        ending.record = record;
+        self.busy.insert(end.half, Busy::With { number, record });
+        Ok(Done::WithThis)
+    }
+
+    fn is_under_way(&self, number: u64) -> bool {
+        self.under_way.iter().any(|batch| batch.number == number)
     }
 
     /// Adds the message that a half message becomes.
     fn add_message(
-        &self,
-        batch: &mut PutBatch,
-        offset: QueueOffset,
-        place: PhysicalOffset,
+        &mut self,
+        end: &EndTransaction,
         half: &RecordView<'_>,
+        belongs: &Belongs<'_>,
+        ctx: &mut Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
-        let encoded = half.properties();
-        let (topic, queue) = real_place(&self.context, encoded).map_err(|name| {
-            Refusal::never(
-                ErrorCode::TopicNotFound,
-                format!("topic {name} of the half message {offset} does not exist any more"),
-            )
-        })?;
-        let mut properties =
-            replace_properties(encoded, &[(keys::REAL_TOPIC, None), (keys::REAL_QID, None)]);
-        let (mut topic_id, mut queue) = (topic.id, queue);
-        let level = property_value(encoded, keys::DELAY).and_then(|level| level.parse().ok());
-        if let Some(level @ 1..) = level {
-            let real = queue.unwrap_or_default();
-            let waiting = to_schedule(&self.context, level, &topic, real, &properties)?;
+        let topics = &self.context.topics;
+        let topic = topics
+            .find_again(&mut self.last_topic, belongs.topic)
+            .ok_or_else(|| {
+                Refusal::never(
+                    ErrorCode::TopicNotFound,
+                    format!(
+                        "topic {} of the half message {} does not exist any more",
+                        belongs.topic, end.half
+                    ),
+                )
+            })?;
+        let queue = belongs.queue.filter(|id| *id < topic.write_queues());
+        let (mut topic_id, mut queue) = (topic.id, queue.map(QueueId));
+        self.properties.clear();
+        let changes = [(keys::REAL_TOPIC, None), (keys::REAL_QID, None)];
+        write_properties(half.properties(), &changes, &mut self.properties);
+        if belongs.delay_level > 0 {
+            let (level, real) = (belongs.delay_level, queue.unwrap_or_default());
+            let waiting = to_schedule(&self.context, level, topic, real, &self.properties)?;
             (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
-            properties = waiting.properties;
+            self.properties = waiting.properties;
         }
-        batch.add(
-            offset.0,
-            &Put {
-                topic: topic_id,
-                queue,
-                flag: half.flag(),
-                sys_flag: (half.sys_flag() & !sys_flag::TRANSACTION_MASK)
-                    | sys_flag::TRANSACTION_COMMIT,
-                born_timestamp_ms: half.born_timestamp_ms(),
-                born_host: half.born_host(),
-                reconsume_times: half.reconsume_times(),
-                prepared_transaction_offset: place.as_i64(),
-                properties: &properties,
-                body: half.body(),
-            },
-        );
+        let properties = std::mem::take(&mut self.properties);
+        let batch = self.batch(ctx);
+        let put = Put {
+            topic: topic_id,
+            queue,
+            flag: half.flag(),
+            sys_flag: (half.sys_flag() & !sys_flag::TRANSACTION_MASK)
+                | sys_flag::TRANSACTION_COMMIT,
+            born_timestamp_ms: half.born_timestamp_ms(),
+            born_host: half.born_host(),
+            reconsume_times: half.reconsume_times(),
+            prepared_transaction_offset: end.place.as_i64(),
+            properties: &properties,
+            body: half.body(),
+        };
+        batch.put.add_checked(batch.number, &put, half.body_crc());
+        self.properties = properties;
         Ok(())
     }
 
-    /// What is noted as settled need not be remembered here.
-    fn forget_noted(&mut self) {
-        let halves = &self.context.store.unseen.halves;
-        self.settled.retain(|offset| halves.find(*offset).is_some());
+    fn store_if_large(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.batch.put.bytes() > MAX_BATCH_BYTES {
+            self.store(ctx);
+        }
     }
 
-    /// Asks the producers of half messages that are open for too long, from an offset on.
-    fn check(&mut self, from: QueueOffset, ctx: &mut Ctx<'_, Self>) {
-        self.forget_noted();
-        let halves = &self.context.store.unseen.halves;
-        self.checks
-            .retain(|offset, _| halves.find(*offset).is_some());
-        let now_ms = self.context.clock.now_ms();
-        let timeout = self.context.settings.broker.transaction_timeout_ms;
-        let due_ms = now_ms.saturating_sub(i64::try_from(timeout).unwrap_or(i64::MAX));
-        let old = halves.stored_before(due_ms, from, CHECKS_A_STEP);
-        for half in &old {
-            if !self.settled.contains(&half.offset) && !self.settling.contains_key(&half.offset) {
-                self.check_one(half, now_ms, ctx);
+    /// Hands the batch to the log.
+    fn store(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let Some(op_topic) = self.system_topic(system_topics::TRANSACTION_OP) else {
+            ctx.fail(Failure::new("the topic of marks is missing"));
+            return;
+        };
+        let next = Batch::new(self.batch.number + 1, self.spare.take());
+        let mut batch = std::mem::replace(&mut self.batch, next);
+        batch.seal(op_topic, &self.context);
+        batch.bytes = batch.put.bytes();
+        self.under_way_bytes += batch.bytes;
+        let put = std::mem::take(&mut batch.put);
+        self.under_way.push_back(batch);
+        put.send(&self.writer, ctx.me().mailbox());
+    }
+
+    fn stored(&mut self, appended: Appended) {
+        let requests = appended.requests.as_slice();
+        let number = requests.first().map(|request| request.correlation);
+        let mut batches = self.under_way.iter();
+        let Some(index) = batches.position(|batch| Some(batch.number) == number) else {
+            return;
+        };
+        let Some(mut batch) = self.under_way.remove(index) else {
+            return;
+        };
+        self.under_way_bytes -= batch.bytes;
+        batch.answer(requests);
+        let is_stored = |request: &AppendRequest| matches!(request.outcome, Outcome::Stored(_));
+        if !requests.iter().all(is_stored) {
+            batch
+                .halves
+                .retain(|settled| self.outlast(settled, requests));
+        }
+        self.ended += batch.halves.len() as u64;
+        let end = self.context.store.log.appended();
+        self.unnoted.push_back((end, batch.halves));
+        self.spare = Some(PutBatch::after(appended));
+    }
+
+    /// Whether a half message stays busy, of a batch of which not all is stored.
+    fn outlast(&mut self, (half, record): &Settled, requests: &[AppendRequest]) -> bool {
+        match outcome_of(*record, requests) {
+            Ok(()) => true,
+            Err(refusal) if refusal.code == ErrorCode::OutcomeUnknown => {
+                self.busy.insert(*half, Busy::Unsure);
+                true
+            }
+            Err(_) => {
+                self.busy.remove(half);
+                false
             }
         }
-        if let Some(last) = old.last().filter(|_| old.len() == CHECKS_A_STEP) {
-            let next = last.offset + 1;
-            ctx.after(STEP_PAUSE, move |actor, ctx| actor.check(next, ctx));
-        }
     }
 
-    fn check_one(&mut self, half: &Half, now_ms: i64, ctx: &Ctx<'_, Self>) {
-        let Some(record) = self.context.store.log.record(half.physical) else {
-            // Retention has taken it: nothing can become of it.
-            self.give_up(half, None, ctx);
-            return;
-        };
-        let Ok(view) = RecordView::parse(record.as_ref()) else {
-            return;
-        };
-        let properties = view.properties();
-        let immunity_s = property_value(properties, keys::CHECK_IMMUNITY_SECONDS);
-        let immunity_s = immunity_s.and_then(|seconds| seconds.parse::<i64>().ok());
-        if immunity_s
-            .is_some_and(|s| half.stored_ms.saturating_add(s.saturating_mul(1000)) > now_ms)
-        {
-            return;
+    /// What is noted is busy no more.
+    fn forget_noted(&mut self) {
+        let dispatched = self.context.positions.dispatched();
+        let is_noted = |unnoted: &mut (PhysicalOffset, Vec<Settled>)| unnoted.0 <= dispatched;
+        while let Some((_, halves)) = self.unnoted.pop_front_if(is_noted) {
+            for (half, _) in halves {
+                self.busy.remove(&half);
+            }
         }
-        let asked = self.checks.entry(half.offset).or_default();
-        if *asked >= self.context.settings.broker.transaction_check_max {
-            self.give_up(half, Some(&record), ctx);
-            return;
-        }
-        *asked += 1;
-        let check = Check {
-            check: CheckTransaction {
-                half: half.offset,
-                place: half.physical,
-                checks: *asked,
-            },
-            record: record.clone(),
-        };
-        let turn = *asked as usize;
-        let group = property_value(properties, keys::PRODUCER_GROUP).unwrap_or_default();
-        if !self.context.producers.ask(group, turn, &check) {
-            tracing::debug!(group, half = %half.offset, "no producer can be asked about its transaction");
-        }
-    }
-
-    /// Puts a half message aside that nobody would settle.
-    fn give_up(&mut self, half: &Half, record: Option<&LogSlice>, ctx: &Ctx<'_, Self>) {
-        let mut batch = self.take_batch(ctx);
-        let aside = self.system_topic(system_topics::TRANSACTION_UNRESOLVED);
-        let view = record.and_then(|record| RecordView::parse(record.as_ref()).ok());
-        if let (Some(view), Some(topic)) = (view, aside) {
-            tracing::warn!(half = %half.offset, "a transaction was never settled: its message is put aside");
-            batch.add(
-                half.offset.0,
-                &Put {
-                    topic,
-                    queue: Some(QUEUE),
-                    flag: view.flag(),
-                    sys_flag: view.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                    born_timestamp_ms: view.born_timestamp_ms(),
-                    born_host: view.born_host(),
-                    reconsume_times: view.reconsume_times(),
-                    prepared_transaction_offset: 0,
-                    properties: view.properties(),
-                    body: view.body(),
-                },
-            );
-        }
-        self.add_mark(&mut batch, half.offset.0, &format!("{},", half.offset));
-        self.settling.entry(half.offset).or_default();
-        self.batch = batch;
     }
 }
 
-/// What the records of one half message came to.
-fn outcome(requests: &[AppendRequest]) -> Result<(), Refusal> {
-    for request in requests {
-        match &request.outcome {
-            Outcome::Stored(_) => {}
-            Outcome::Refused(refusal) => return Err((**refusal).clone()),
-            Outcome::Unknown => {
-                return Err(Refusal::safe(
-                    ErrorCode::OutcomeUnknown,
-                    "the log-writer failed with the transaction in hand: end it again",
-                ));
-            }
-        }
-    }
-    Ok(())
+/// The half message that is to be settled, if it is the first of these records.
+fn half_at<'a>(stored: &'a [u8], end: &EndTransaction) -> Option<RecordView<'a>> {
+    let half = RecordView::parse(stored).ok()?;
+    half.verify_place(end.place).ok()?;
+    let is_half = half.is_of(system_topics::TRANSACTION_HALF);
+    (is_half && half.queue_offset() == Ok(end.half)).then_some(half)
+}
+
+fn unknown(end: &EndTransaction) -> Refusal {
+    Refusal::never(
+        ErrorCode::MessageNotFound,
+        format!(
+            "there is no half message {} at log position {}: it was not stored here, or is not kept any more",
+            end.half, end.place
+        ),
+    )
+}
+
+fn foreign(end: &EndTransaction, owner: &str, group: &GroupName) -> Refusal {
+    Refusal::never(
+        ErrorCode::NotOwner,
+        format!(
+            "the half message {} is one of producer group {owner}, not of {group}: join that group to end it",
+            end.half
+        ),
+    )
 }
 
 impl Cast for Transactions {
@@ -399,24 +424,22 @@ impl Cast for Transactions {
         TransactionsState {
             is_ready: self.is_ready,
             open: self.context.store.unseen.halves.open(),
-            settling: self.settling.len(),
+            settling: self.busy.len(),
             ended: self.ended,
         }
     }
 }
 
-impl Receive<End> for Transactions {
-    fn receive(&mut self, end: End, ctx: &mut Ctx<'_, Self>) {
-        self.end(end, ctx);
+impl Receive<Ends> for Transactions {
+    fn receive(&mut self, ends: Ends, ctx: &mut Ctx<'_, Self>) {
+        self.waiting.push_back(ends);
+        self.work(ctx);
     }
 }
 
 impl Receive<Store> for Transactions {
     fn receive(&mut self, Store: Store, ctx: &mut Ctx<'_, Self>) {
-        if self.batch.len() > 0 {
-            let batch = std::mem::take(&mut self.batch);
-            batch.send(&self.writer, ctx.me().mailbox());
-        }
+        self.store(ctx);
     }
 }
 
@@ -428,25 +451,7 @@ impl Receive<Appended> for Transactions {
             ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
             return;
         }
-        if self.settled.len() > MAX_SETTLED {
-            self.forget_noted();
-        }
-        let mut of_one = appended
-            .requests
-            .chunk_by(|one, next| one.correlation == next.correlation);
-        while let Some(requests @ [first, ..]) = of_one.next() {
-            if first.correlation == FOR_NOBODY {
-                continue;
-            }
-            let offset = QueueOffset(first.correlation);
-            let outcome = outcome(requests);
-            if outcome.is_ok() {
-                self.ended += 1;
-                self.settled.insert(offset);
-            }
-            for reply in self.settling.remove(&offset).unwrap_or_default() {
-                reply.send(outcome.clone());
-            }
-        }
+        self.stored(appended);
+        self.work(ctx);
     }
 }

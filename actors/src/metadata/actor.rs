@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics,
+    GroupConfig, GroupName, PhysicalOffset, TTL_ATTRIBUTE, TopicConfig, TopicName, parse_ttl_ms,
+    system_topics, topic_attributes,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::store::StoreError;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use crate::broker::context::{BrokerContext, Store};
 use crate::broker::offsets::ChangedOffsets;
 use crate::broker::topics::Topic;
-use crate::delivery::consumer_group::TopicsChanged;
+use crate::delivery::consumer_group::SettingsChanged;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
 use crate::worker::Worker;
 
@@ -64,12 +65,19 @@ pub(crate) struct PutGroup {
     pub(crate) config: GroupConfig,
 }
 
+/// Deletes a group with its offsets. That it has no members is known.
+#[derive(Debug)]
+pub(crate) struct DeleteGroup {
+    pub(crate) group: GroupName,
+}
+
 /// Work for the thread.
 enum Job {
     PutTopic(TopicName, TopicConfig),
     /// With the place up to which queues know the log.
     DeleteTopic(TopicName, PhysicalOffset),
     PutGroup(GroupName, GroupConfig),
+    DeleteGroup(GroupName),
     Offsets(Arc<ChangedOffsets>),
 }
 
@@ -182,8 +190,29 @@ impl Metadata {
                 format!("a topic has 1 to {limit} queues, not {queues}"),
             ));
         }
+        let ttl = put.config.attributes.get(TTL_ATTRIBUTE);
+        if let Some(ttl) = ttl
+            && parse_ttl_ms(ttl).is_none()
+        {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "topic {name} cannot have {TTL_ATTRIBUTE}={ttl}: it takes milliseconds, from 1 to {}",
+                    i64::MAX
+                ),
+            ));
+        }
         if system_topics::is_system(name.as_str()) {
             return Err(system_topic(name));
+        }
+        if put.config.traces().is_none() {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "the attribute {} of a topic is on or off",
+                    topic_attributes::TRACE
+                ),
+            ));
         }
         match self.context.topics.find(name.as_str()) {
             Some(_) if put.only_new => Err(Refusal::never(
@@ -219,7 +248,7 @@ impl Metadata {
 
     fn topics_changed(&self) {
         for group in self.context.groups.awake() {
-            group.tell(TopicsChanged);
+            group.tell(SettingsChanged);
         }
         if let Some(registrars) = self.context.registrars.get() {
             for registrar in registrars {
@@ -243,7 +272,15 @@ impl Metadata {
             }
             (Job::PutGroup(name, config), Then::Group(reply)) => {
                 self.context.groups.put(&name, config);
+                if let Some(group) = self.context.groups.find(&name) {
+                    group.tell(SettingsChanged);
+                }
                 reply.send(Ok(name));
+            }
+            (Job::DeleteGroup(name), Then::Deleted(reply)) => {
+                self.context.groups.remove(&name);
+                self.context.offsets.forget_group(&name);
+                reply.send(Ok(()));
             }
             (Job::Offsets(changed), Then::Offsets) => self.context.offsets.written(&changed),
             // A job comes back with what was waiting for it.
@@ -296,6 +333,10 @@ fn work(store: &Store, job: &Job) -> Result<(), StoreError> {
         },
         Job::PutGroup(name, config) => {
             metadata.put_group(name, config)?;
+            metadata.sync()?;
+        }
+        Job::DeleteGroup(name) => {
+            metadata.delete_group(name)?;
             metadata.sync()?;
         }
         Job::Offsets(offsets) => {
@@ -453,10 +494,23 @@ impl Answer<PutGroup> for Metadata {
     type Reply = Result<GroupName, Refusal>;
 
     fn answer(&mut self, put: PutGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
-        match group_name(&put.group) {
+        let checked = group_name(&put.group).and_then(|name| {
+            let checked = put.config.check();
+            checked.map_err(|e| Refusal::never(ErrorCode::InvalidRequest, e.to_string()))?;
+            Ok(name)
+        });
+        match checked {
             Ok(name) => self.submit(Job::PutGroup(name, put.config), Then::Group(reply), ctx),
             Err(refusal) => reply.send(Err(refusal)),
         }
+    }
+}
+
+impl Answer<DeleteGroup> for Metadata {
+    type Reply = Result<(), Refusal>;
+
+    fn answer(&mut self, delete: DeleteGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
+        self.submit(Job::DeleteGroup(delete.group), Then::Deleted(reply), ctx);
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn topics(
     broker: &str,
     auto_create: bool,
     delay_levels: u8,
+    traces: bool,
 ) -> Vec<(String, TopicConfig)> {
     let mut topics = vec![
         topic(system_topics::SELF_TEST, 1, READ_WRITE),
@@ -41,8 +42,11 @@ pub(crate) fn topics(
         topic(system_topics::TRANSACTION_UNRESOLVED, 1, READ_WRITE),
         topic(system_topics::TIMER, 1, READ_WRITE),
         topic(system_topics::POP_JOURNAL, 1, READ_WRITE),
-        topic(&format!("{cluster}_REPLY_TOPIC"), 1, READ_WRITE),
+        topic(&system_topics::replies(cluster), 1, READ_WRITE),
     ];
+    if traces {
+        topics.push(topic(system_topics::TRACE, 1, READ_WRITE));
+    }
     if auto_create {
         let all = READ_WRITE | permission::INHERIT;
         topics.push(topic(

@@ -159,6 +159,7 @@ impl RouteTable {
                 read_queues: topic.read_queues,
                 write_queues: topic.write_queues,
                 permission: topic.permission,
+                is_traced: topic.is_traced,
             })
         });
         let queues = queues.collect();
@@ -215,6 +216,7 @@ mod tests {
             write_queues: 4,
             permission: 6,
             system_flag: 0,
+            is_traced: false,
         }
     }
 

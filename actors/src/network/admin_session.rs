@@ -1,11 +1,15 @@
 //! admin-session: an operator's connection, or that of somebody who asks for routes on a broker.
+//!
+//! - `groups`: what is done with consumer groups.
+
+mod groups;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::{GroupName, QueueId, QueueOffset};
+use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 use castmq_protocol::native::admin::{
     AdminRequest, AdminResponse, QueueDetails, ResetTo, TopicDetails,
 };
@@ -16,6 +20,7 @@ use castmq_storage::consume_queue::ConsumeQueue;
 use castmq_storage::disk::Wait;
 use serde::Serialize;
 
+use self::groups::{clone_offsets, delete_group, put_group, reset_offsets, show_group};
 use super::connection::{Connection, Session, attach, headers};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
@@ -24,7 +29,7 @@ use crate::broker::topics::Topic;
 use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::{FindByKey, OffsetsAtTime};
 use crate::delivery::consumer_group::{SetOffsets, ShowGroup};
-use crate::metadata::actor::{DeleteTopic, PutGroup, PutTopic};
+use crate::metadata::actor::{DeleteGroup, DeleteTopic, PutGroup, PutTopic};
 use crate::supervision::{Cast, Ctx, Failure};
 
 /// Most messages that one query by key gives.
@@ -135,6 +140,12 @@ async fn answer(context: Arc<BrokerContext>, request: AdminRequest) -> Option<An
                 Err(refusal) => Some(Err(refusal)),
             }
         }
+        AdminRequest::CloneOffsets { group, from, topic } => {
+            plain(clone_offsets(&context, &group, &from, topic.as_deref()).await)
+        }
+        AdminRequest::DeleteGroup { group, with_topics } => {
+            done(delete_group(&context, &group, with_topics).await)
+        }
         AdminRequest::ListBrokers => plain(Err(Refusal::never(
             ErrorCode::WrongRole,
             "brokers are known to name servers: ask one of those",
@@ -199,11 +210,6 @@ async fn delete_topic(context: &BrokerContext, topic: String) -> Result<(), Refu
     answer.map_err(lost)?
 }
 
-async fn put_group(context: &BrokerContext, put: PutGroup) -> Result<(), Refusal> {
-    let answer = context.metadata()?.ask(put).await;
-    answer.map_err(lost)?.map(drop)
-}
-
 fn find_topic(context: &BrokerContext, name: &str) -> Result<Arc<Topic>, Refusal> {
     context.topics.find(name).ok_or_else(|| {
         Refusal::never(
@@ -264,82 +270,6 @@ fn last_stored_ms(context: &BrokerContext, queue: &ConsumeQueue) -> Option<i64> 
         .store
         .log
         .store_timestamp_ms(units.first()?.physical)
-}
-
-fn group_name(group: &str) -> Result<GroupName, Refusal> {
-    GroupName::new(group).map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))
-}
-
-/// The name of a group that is there.
-fn find_group(context: &BrokerContext, group: &str) -> Result<GroupName, Refusal> {
-    let name = group_name(group)?;
-    match context.groups.config(name.as_str()) {
-        Some(_) => Ok(name),
-        None => Err(no_group(&name)),
-    }
-}
-
-fn no_group(name: &GroupName) -> Refusal {
-    Refusal::never(
-        ErrorCode::GroupNotFound,
-        format!("group {name} does not exist on this broker"),
-    )
-}
-
-async fn show_group(context: &Arc<BrokerContext>, group: &str) -> Result<AdminResponse, Refusal> {
-    let name = find_group(context, group)?;
-    let actor = context.wake_group(&name)?;
-    let details = actor.ask(ShowGroup).await.map_err(lost)?;
-    details
-        .map(AdminResponse::Group)
-        .ok_or_else(|| no_group(&name))
-}
-
-async fn reset_offsets(
-    context: &Arc<BrokerContext>,
-    group: &str,
-    queues: Vec<QueueKey>,
-    to: ResetTo,
-) -> Result<AdminResponse, Refusal> {
-    // A name that was mistyped would leave offsets that nobody reads.
-    let name = find_group(context, group)?;
-    let found: Vec<_> = queues
-        .iter()
-        .map(|(topic, queue)| context.store.queues.queue(topic, *queue))
-        .collect();
-    let offsets: Vec<QueueOffset> = match to {
-        ResetTo::Offset(offset) => found
-            .iter()
-            .map(|queue| offset.clamp(queue.min_offset(), queue.max_offset()))
-            .collect(),
-        ResetTo::Start(StartFrom::Earliest) => found.iter().map(|q| q.min_offset()).collect(),
-        ResetTo::Start(StartFrom::Latest) => found.iter().map(|q| q.max_offset()).collect(),
-        ResetTo::Start(StartFrom::Timestamp(timestamp_ms)) => {
-            let question = OffsetsAtTime {
-                queues: found,
-                timestamp_ms,
-            };
-            let answer = context.cold_reader()?.ask(question).await;
-            let offsets = answer.map_err(lost)?;
-            offsets.map_err(|error| context.internal(error))?
-        }
-    };
-    let offsets: Vec<_> = queues.into_iter().zip(offsets).collect();
-    let set = SetOffsets {
-        offsets: offsets.clone(),
-    };
-    context.wake_group(&name)?.ask(set).await.map_err(lost)?;
-    let by_queue: BTreeMap<_, _> = offsets.into_iter().collect();
-    let named = |((topic, queue), offset): (QueueKey, QueueOffset)| {
-        let queue = TopicQueue {
-            topic: topic.to_string(),
-            queue,
-        };
-        (queue, offset)
-    };
-    Ok(AdminResponse::Offsets(
-        by_queue.into_iter().map(named).collect(),
-    ))
 }
 
 async fn find_by_key(context: &BrokerContext, question: FindByKey) -> Answered {

@@ -100,6 +100,16 @@ impl Connection {
         self.answer(correlation, Response::Failed(failure));
     }
 
+    /// Puts a frame with a payload, which is copied, in line to be written.
+    pub(crate) fn answer_with(&mut self, correlation: u64, response: Response, payload: &[u8]) {
+        let header = ServerHeader {
+            correlation,
+            response,
+        };
+        begin_frame(&header, payload.len(), self.output.buffer());
+        self.output.buffer().extend_from_slice(payload);
+    }
+
     /// Puts a frame with stretches of the log in line to be written.
     pub(crate) fn answer_with_log(
         &mut self,

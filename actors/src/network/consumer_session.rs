@@ -43,7 +43,8 @@ use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
 use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::OffsetsAtTime;
-use crate::delivery::consumer_group::{Change, Commit, LEASE, Leave, Release};
+use crate::delivery::consumer_group::{Change, Commit, Expelled, Leave, Parting, Release};
+use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 
@@ -281,9 +282,19 @@ impl ConsumerSession {
         subscribe: &Subscribe,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
-        self.groups.get(subscribe.group)?;
+        let group = self.groups.get(subscribe.group)?;
         let filter = compile(&subscribe.filter)?;
         let topic = self.readable(subscribe.topic, subscribe.queue)?;
+        let key = (topic.name.clone(), subscribe.queue);
+        if !self.memberships.may_read(group, &key) {
+            return Err(Refusal::never(
+                ErrorCode::NotOwner,
+                format!(
+                    "queue {} of topic {} is not assigned to this member of group {group}",
+                    key.1, key.0
+                ),
+            ));
+        }
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(Refusal::never(
                 ErrorCode::LimitReached,
@@ -358,6 +369,7 @@ impl ConsumerSession {
                     .unwrap_or(most)
                     .min(most),
                 filter: subscription.filter.clone(),
+                passes_expired: Some(subscription.topic.clone()),
             },
             patience: Patience::Forever,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Delivered {
@@ -397,8 +409,10 @@ impl ConsumerSession {
         subscription.credit_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
         self.delivered += messages;
         self.context.meters.delivered(messages);
+        self.context.meters.expired(fetched.expired.into());
         let passed = fetched.next_offset.0.abs_diff(subscription.told.0);
-        if messages == 0 && subscription.filter.is_some() && passed < TOLD_EVERY {
+        let is_filtered = subscription.filter.is_some() && fetched.expired == 0;
+        if messages == 0 && is_filtered && passed < TOLD_EVERY {
             // A filter passed over a few, which is not worth a message of its own.
             ctx.then(yield_now(), move |session, (), ctx| session.fetch(id, ctx));
             return;
@@ -409,6 +423,8 @@ impl ConsumerSession {
             messages: fetched.messages,
             next_offset: fetched.next_offset,
             max_offset: fetched.max_offset,
+            expires: fetched.expiry.map(Expiry::ttl_ms),
+            by_priority: subscription.topic.is_by_priority(),
         });
         self.connection
             .answer_with_log(PUSH, deliver, fetched.records);
@@ -451,6 +467,7 @@ impl Session for ConsumerSession {
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
+        self.memberships.note_heard();
         for header in headers(&buffer) {
             self.handle(header?, ctx);
         }

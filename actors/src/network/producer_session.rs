@@ -1,16 +1,21 @@
 //! producer-session: one producer's connection. It turns what a read brought into one batch for the log-writer, and the
 //! batch's outcomes into one write.
 //!
-//! - `collected`: the batch while it grows. `waiting`: messages that are stored elsewhere first.
+//! - `collected`: the batch while it grows. `waiting`: messages that are stored elsewhere first; `priority`: messages that go
+//!   to the queue of theirs; `replies`: requests and replies; `ending`: transactions and those who have them.
 
 mod collected;
+mod ending;
+mod priority;
+mod replies;
 mod waiting;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use castmq_protocol::model::{GroupName, QueueId};
+use castmq_protocol::model::QueueId;
 use castmq_protocol::native::frame::{Frames, decode_header};
 use castmq_protocol::native::request::{
     ANY_QUEUE, Send, SendBatch, SendExtras, TopicAlias, send_flags,
@@ -21,6 +26,8 @@ use castmq_protocol::record::{SendNumber, batch, body_crc};
 use serde::Serialize;
 
 use self::collected::{Collected, Payload, check_count};
+use self::ending::Producing;
+use self::replies::TakesReplies;
 use self::waiting::Wishes;
 use super::aliases::{Aliases, MAX_ALIASES};
 use super::announce::ensure_topic;
@@ -28,7 +35,7 @@ use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
-use crate::delivery::producers::ProducerId;
+use crate::delivery::transactions::Ending;
 use crate::storage::append::{
     AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended, Outcome, Stored,
 };
@@ -48,8 +55,10 @@ pub(crate) struct ProducerSession {
     in_flight_bytes: u64,
     /// Requests that others have in hand.
     announcing: usize,
-    /// The producer group, and the session's number in it.
-    producers: Option<(GroupName, ProducerId)>,
+    /// The producer group that it joined.
+    producing: Option<Producing>,
+    /// Once the client wants the replies to its requests here.
+    replies: Option<Box<TakesReplies>>,
     /// Emptied vectors of batches that came back.
     spare: Vec<(Vec<AppendRequest>, Vec<AppendMessage>)>,
     sent: u64,
@@ -80,7 +89,8 @@ impl ProducerSession {
             writer: actors.log_writer.clone(),
             in_flight_bytes: 0,
             announcing: 0,
-            producers: None,
+            producing: None,
+            replies: None,
             spare: Vec::new(),
             sent: 0,
             context,
@@ -115,13 +125,24 @@ impl ProducerSession {
                 self.connection.answer(correlation, Response::Done);
                 Ok(())
             }
-            Request::JoinProducers { group } => self.join_producers(correlation, &group, ctx),
+            Request::JoinProducers { group } => {
+                self.join_producers(correlation, &group, batch, ctx)
+            }
             Request::CancelDelivery {
                 topic,
                 unique_id,
                 deliver_at_ms,
             } => self.cancel(correlation, topic, &unique_id, deliver_at_ms, batch),
-            Request::EndTransaction(end) => self.end_transaction(correlation, end, ctx),
+            Request::EndTransaction(end) => self.end_transaction(correlation, end, batch),
+            Request::TakeReplies => {
+                self.take_replies(correlation, ctx);
+                Ok(())
+            }
+            Request::SendReply(reply) => self.send_reply(correlation, &reply, payload, batch, ctx),
+            Request::ReplyTaken { number, is_awaited } => {
+                self.reply_taken(number, is_awaited);
+                Ok(())
+            }
             Request::AnnounceTopic { alias, topic } => {
                 self.announce(correlation, alias, topic, ctx)
             }
@@ -160,20 +181,33 @@ impl ProducerSession {
         self.check_sizes(properties, body)?;
         let start = payload.start;
         let middle = start + send.properties_bytes;
-        let (mut topic_id, mut queue, mut moved) = (topic.id, queue, None);
-        if wishes.waits() {
-            let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
-            if let Some(waiting) = self.redirect(&wishes, topic, real, properties)? {
-                (topic_id, queue) = (waiting.topic.id, Some(waiting.queue));
-                moved = Some(waiting.properties);
-            }
+        let (mut topic_id, mut queue) = (topic.id, queue);
+        let mut properties = priority::state(wishes.priority, properties)?;
+        if queue.is_none() && topic.is_by_priority() {
+            queue = priority::queue_of(&properties, topic.write_queues());
         }
-        let at = match (&moved, wishes.number) {
-            (None, None) => start..middle,
-            (Some(moved), None) => batch.rewrite(moved),
-            (moved, Some(number)) => {
-                batch.rewrite_numbered(number, moved.as_deref().unwrap_or(properties))?
+        let waiting = if wishes.waits() {
+            let real = queue.unwrap_or_else(|| self.turn(topic, batch.messages.len()));
+            if let Some(number) = wishes.number {
+                properties = Cow::Owned(number.added_to(&properties));
             }
+            self.redirect(&wishes, topic, real, &properties, batch)?
+        } else {
+            None
+        };
+        let at = match (waiting, wishes.number) {
+            (Some(waiting), _) => {
+                (topic_id, queue) = (waiting.topic, Some(waiting.queue));
+                waiting.properties
+            }
+            (None, Some(number)) => batch.rewrite_numbered(number, &properties)?,
+            (None, None) => match properties {
+                Cow::Borrowed(_) => start..middle,
+                Cow::Owned(rewritten) => batch.rewrite(|out| {
+                    out.extend_from_slice(&rewritten);
+                    Ok(())
+                })?,
+            },
         };
         batch.messages.push(AppendMessage {
             flag: send.flag,
@@ -181,26 +215,29 @@ impl ProducerSession {
             body: middle..middle + body.len() as u32,
             body_crc: body_crc(body),
         });
+        let extras = self.extras(wishes.number, batch);
         batch.requests.push(AppendRequest {
             is_one_way: send.flags & send_flags::ONE_WAY != 0,
             waits: send.flags & send_flags::NO_WAIT == 0,
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
-            extras: self.extras(wishes.number),
+            extras,
             ..AppendRequest::new(correlation, topic_id, queue)
         });
         Ok(())
     }
 
-    fn extras(&self, number: Option<SendNumber>) -> Option<Box<AppendExtras>> {
-        number.map(|number| {
-            Box::new(AppendExtras {
-                born_host: self.connection.peer(),
-                prepared_transaction_offset: 0,
-                number: Some(number),
-            })
-        })
+    /// Where a request's number is among the batch's extras.
+    fn extras(&self, number: Option<SendNumber>, batch: &mut Collected) -> Option<u32> {
+        let number = number?;
+        let at = batch.extras.len() as u32;
+        batch.extras.push(AppendExtras {
+            born_host: self.connection.peer(),
+            prepared_transaction_offset: 0,
+            number: Some(number),
+        });
+        Some(at)
     }
 
     /// The queue of a message that may go to any, when it is not the log-writer that chooses.
@@ -221,10 +258,10 @@ impl ProducerSession {
         topic.check_write(queue)?;
         self.context.check_writes()?;
         let wishes = Wishes::of(send.extras.as_deref())?;
-        if wishes.waits() {
+        if wishes.waits() || wishes.priority > 0 {
             return Err(Refusal::never(
                 ErrorCode::InvalidRequest,
-                "messages of a batch can neither be delayed nor be half messages: send them one by one",
+                "messages of a batch can neither be delayed nor be half messages, nor have a priority: send them one by one",
             ));
         }
         let first = batch.messages.len();
@@ -239,6 +276,7 @@ impl ProducerSession {
             batch.messages.truncate(first);
             return Err(refusal);
         }
+        let extras = self.extras(wishes.number, batch);
         batch.requests.push(AppendRequest {
             messages: send.messages,
             is_batch: true,
@@ -247,7 +285,7 @@ impl ProducerSession {
             sys_flag: send.sys_flag,
             born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
-            extras: self.extras(wishes.number),
+            extras,
             ..AppendRequest::new(correlation, topic.id, queue)
         });
         Ok(())
@@ -342,6 +380,7 @@ impl ProducerSession {
         self.writer.tell(AppendBatch {
             buffer,
             rewritten: collected.rewritten,
+            extras: collected.extras,
             requests: collected.requests,
             messages: collected.messages,
             born_host: self.connection.peer(),
@@ -420,7 +459,7 @@ impl Session for ProducerSession {
             requests,
             messages,
             buffer_bytes: buffer.len(),
-            rewritten: Vec::new(),
+            ..Collected::default()
         };
         let mut frames = Frames::new(&buffer, usize::MAX);
         let mut closing = None;
@@ -439,6 +478,7 @@ impl Session for ProducerSession {
                 }
             }
         }
+        self.end_transactions(std::mem::take(&mut collected.endings), ctx);
         self.submit(collected, buffer.clone(), ctx);
         closing.map_or(Ok(()), Err)
     }
@@ -487,6 +527,7 @@ impl Receive<Appended> for ProducerSession {
 impl Drop for ProducerSession {
     fn drop(&mut self) {
         self.leave_producers();
+        self.leave_requesters();
         self.context.credits.give_back(self.in_flight_bytes);
     }
 }

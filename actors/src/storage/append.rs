@@ -26,6 +26,8 @@ pub(crate) struct AppendBatch {
     pub(crate) requests: Vec<AppendRequest>,
     /// Their messages, request after request.
     pub(crate) messages: Vec<AppendMessage>,
+    /// What some requests have besides.
+    pub(crate) extras: Vec<AppendExtras>,
     /// Where the producer is.
     pub(crate) born_host: SocketAddr,
     /// Bytes that the session counts as in flight for it.
@@ -71,8 +73,8 @@ pub(crate) struct AppendRequest {
     pub(crate) born_timestamp_ms: i64,
     /// See [`Record`](castmq_protocol::record::Record).
     pub(crate) reconsume_times: i32,
-    /// What most producers' messages do not have.
-    pub(crate) extras: Option<Box<AppendExtras>>,
+    /// What producers' messages do not have: its place among the batch's extras.
+    pub(crate) extras: Option<u32>,
     /// What became of it.
     pub(crate) outcome: Outcome,
 }
@@ -147,6 +149,12 @@ pub(crate) struct Stored {
 }
 
 impl AppendBatch {
+    /// What a request has that producers' messages do not have.
+    #[inline]
+    pub(crate) fn extras_of(&self, request: &AppendRequest) -> Option<&AppendExtras> {
+        self.extras.get(request.extras? as usize)
+    }
+
     /// Bytes of the buffer.
     #[inline]
     pub(crate) fn slice(&self, range: &Range<u32>) -> &[u8] {
@@ -218,6 +226,7 @@ mod tests {
         drop(AppendBatch {
             buffer: Bytes::new(),
             rewritten: Vec::new(),
+            extras: Vec::new(),
             requests: vec![AppendRequest {
                 outcome: Outcome::Stored(Stored {
                     status: SendStatus::Stored,

@@ -118,7 +118,8 @@ impl Checkpointer {
         if let Some(round) = self.round.take() {
             return Some(Task::GoOn(round));
         }
-        let is_wanted = grown > 0 || self.is_due_again;
+        let halves = &self.context.store.unseen.halves;
+        let is_wanted = grown > 0 || self.is_due_again || halves.has_unsaved_questions();
         if grown >= CHECKPOINT_BYTES || (is_wanted && time.elapsed() >= CHECKPOINT_INTERVAL) {
             self.is_due_again = false;
             self.last_checkpoint = (Instant::now(), dispatched);

@@ -177,6 +177,9 @@ impl Receive<Park> for CommitTracker {
         });
         match self.failure.clone() {
             Some(reason) => self.refuse(&reason),
+            // A batch without messages asks what was handed to the log before. When all of that is durable, no sync follows
+            // that would release it.
+            None if end <= self.flushed => self.release(),
             None => {
                 self.flusher.tell(FlushTo(end));
             }

@@ -68,6 +68,7 @@ impl Dispatcher {
     fn turn(&mut self, ctx: &mut Ctx<'_, Self>) {
         let deliveries = &self.context.deliveries;
         let (schedule, timer) = (&self.schedule, &self.timer);
+        let from = self.dispatch.position();
         let advanced = self
             .dispatch
             .advance(self.committed, BYTES_A_TURN, |queue| {
@@ -81,7 +82,7 @@ impl Dispatcher {
         let position = self.dispatch.position();
         // Before anybody can make a checkpoint behind them.
         let met = self.dispatch.take_met();
-        self.context.store.unseen.note(&met, position);
+        self.context.store.unseen.note(&met, from..position);
         let store_ms = self.dispatch.last_store_timestamp_ms();
         self.context.positions.set_dispatched(position, store_ms);
         let done = match advanced {

@@ -131,7 +131,7 @@ impl LogWriter {
     ) -> Result<Stored, Stop> {
         let request = &batch.requests[index];
         let messages = &batch.messages[messages];
-        let extras = request.extras.as_deref();
+        let extras = batch.extras_of(request);
         let number = extras.and_then(|extras| extras.number.as_ref());
         if let Some(number) = number
             && let Some(stored) = self.look(number)?

@@ -10,6 +10,9 @@ use super::log_writer::LogWriter;
 use crate::broker::topics::TopicId;
 use crate::supervision::{ActorRef, Mailbox};
 
+/// Memory for more requests than this is given back.
+const MAX_KEPT_REQUESTS: usize = 4096;
+
 /// A message to be stored.
 #[derive(Debug)]
 pub(crate) struct Put<'a> {
@@ -33,11 +36,33 @@ pub(crate) struct PutBatch {
     buffer: Vec<u8>,
     requests: Vec<AppendRequest>,
     messages: Vec<AppendMessage>,
+    extras: Vec<AppendExtras>,
 }
 
 impl PutBatch {
+    /// An empty one in the memory of a batch that came back, unless that was a large one.
+    pub(crate) fn after(appended: Appended) -> Self {
+        let (mut requests, mut messages) = (appended.requests, appended.messages);
+        if requests.capacity() > MAX_KEPT_REQUESTS {
+            return Self::default();
+        }
+        requests.clear();
+        messages.clear();
+        Self {
+            requests,
+            messages,
+            ..Self::default()
+        }
+    }
+
     /// Adds a message, which is known by its number when it comes back.
     pub(crate) fn add(&mut self, correlation: u64, put: &Put<'_>) {
+        self.add_checked(correlation, put, body_crc(put.body));
+    }
+
+    /// Like [`PutBatch::add`], with a check sum of the body that is known: that of a record it was read from, so that
+    /// damage to that stays damage.
+    pub(crate) fn add_checked(&mut self, correlation: u64, put: &Put<'_>, body_crc: u32) {
         let start = self.buffer.len() as u32;
         self.buffer.extend_from_slice(put.properties);
         let middle = self.buffer.len() as u32;
@@ -47,18 +72,19 @@ impl PutBatch {
             flag: put.flag,
             properties: start..middle,
             body: middle..end,
-            body_crc: body_crc(put.body),
+            body_crc,
         });
         self.requests.push(AppendRequest {
             sys_flag: put.sys_flag,
             born_timestamp_ms: put.born_timestamp_ms,
             reconsume_times: put.reconsume_times,
-            extras: Some(Box::new(AppendExtras {
-                born_host: put.born_host,
-                prepared_transaction_offset: put.prepared_transaction_offset,
-                number: None,
-            })),
+            extras: Some(self.extras.len() as u32),
             ..AppendRequest::new(correlation, put.topic, put.queue)
+        });
+        self.extras.push(AppendExtras {
+            born_host: put.born_host,
+            prepared_transaction_offset: put.prepared_transaction_offset,
+            number: None,
         });
     }
 
@@ -67,11 +93,17 @@ impl PutBatch {
         self.requests.len()
     }
 
+    /// Bytes of their properties and bodies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Hands it to the log-writer. An empty one comes back when everything that was handed over before is in the log.
     pub(crate) fn send(self, writer: &ActorRef<LogWriter>, session: Mailbox<Appended>) {
         writer.tell(AppendBatch {
             buffer: self.buffer.into(),
             rewritten: Vec::new(),
+            extras: self.extras,
             requests: self.requests,
             messages: self.messages,
             // Each says its own.

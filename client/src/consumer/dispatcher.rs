@@ -50,6 +50,20 @@ pub(super) struct Turn<S> {
     pub(super) key: QueueKey,
     pub(super) messages: VecDeque<ReceivedMessage>,
     pub(super) source: S,
+    /// See [`Came`].
+    pub(super) expires: Option<u64>,
+}
+
+/// Messages that came from a queue.
+#[derive(Debug)]
+pub(super) struct Came {
+    pub(super) messages: Vec<ReceivedMessage>,
+    /// Where the next come from.
+    pub(super) next: QueueOffset,
+    /// Whether they may expire: by their property, and so many milliseconds after they were stored, 0 for not.
+    pub(super) expires: Option<u64>,
+    /// Whether those of higher queues of the topic go first.
+    pub(super) by_priority: bool,
 }
 
 #[derive(Debug)]
@@ -169,14 +183,16 @@ impl<S: Clone> Dispatcher<S> {
     pub(super) fn deliver(
         &self,
         key: QueueKey,
-        messages: Vec<ReceivedMessage>,
-        next: QueueOffset,
+        came: Came,
         wanted: impl Fn(&ReceivedMessage) -> bool,
     ) -> Option<Window> {
         let mut inner = self.inner.lock();
         let held = inner.get(key)?;
+        // Those that came before may expire still, by their property.
+        held.expires = came.expires.or(held.expires.map(|_| 0));
+        held.by_priority = came.by_priority;
         let before = held.messages.len();
-        for message in messages {
+        for message in came.messages {
             held.tracker.delivered(message.offset());
             if wanted(&message) {
                 held.messages.push_back(message);
@@ -185,13 +201,13 @@ impl<S: Clone> Dispatcher<S> {
                 held.returns.add(message.record_bytes());
             }
         }
-        held.tracker.passed(next);
-        let came = held.messages.len() - before;
+        held.tracker.passed(came.next);
+        let new = held.messages.len() - before;
         let returned = inner.returned(key);
         inner.list(key);
         let workers = match inner.rules.order {
-            Order::PerQueue => came.min(1),
-            Order::None => came,
+            Order::PerQueue => new.min(1),
+            Order::None => new,
         };
         let wakers = inner.wake(workers);
         drop(inner);
@@ -368,6 +384,7 @@ impl<S: Clone> Inner<S> {
     fn next(&mut self, most: usize) -> Option<Turn<S>> {
         let Rules { order, workers, .. } = self.rules;
         while let Some(key) = self.ready.pop_front() {
+            let key = self.overtaking(key);
             let Some(held) = self.get(key) else {
                 continue;
             };
@@ -383,11 +400,13 @@ impl<S: Clone> Inner<S> {
             held.running += count;
             let messages = held.messages.drain(..count).collect();
             let source = held.source.clone();
+            let expires = held.expires;
             self.list(key);
             return Some(Turn {
                 key,
                 messages,
                 source,
+                expires,
             });
         }
         None
@@ -395,6 +414,34 @@ impl<S: Clone> Inner<S> {
 }
 
 impl<S> Inner<S> {
+    /// The queue that takes this one's turn: itself, or by priority the highest of its topic that waits. That one's place in
+    /// the list goes to this one, so that topics have as many turns as before.
+    fn overtaking(&mut self, key: QueueKey) -> QueueKey {
+        let order = self.rules.order;
+        let Some(held) = self.get(key).filter(|held| held.by_priority) else {
+            return key;
+        };
+        let (topic, mut highest) = (held.queue.topic.clone(), held.queue.id);
+        let mut place = None;
+        for at in 0..self.ready.len() {
+            let Some(other) = self.ready.get(at).copied() else {
+                break;
+            };
+            if let Some(held) = self.get(other)
+                && held.queue.topic == topic
+                && held.queue.id > highest
+                && held.can_start(order)
+            {
+                highest = held.queue.id;
+                place = Some(at);
+            }
+        }
+        match place.and_then(|at| self.ready.get_mut(at)) {
+            Some(other) => std::mem::replace(other, key),
+            None => key,
+        }
+    }
+
     /// What came of a message. Returns whether it is tried again.
     fn settle(
         &mut self,

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use castmq_protocol::model::QueueOffset;
 use castmq_protocol::native::request::{
@@ -17,6 +18,9 @@ use super::worker::{ReturnRule, Source};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::message::{Origin, Queue};
+
+/// Handlers that hold up giving a queue up are not warned about more often.
+const SHORTEST_WARNING: Duration = Duration::from_secs(1);
 
 fn not_owner(error: &Error) -> bool {
     error.code() == Some(ErrorCode::NotOwner)
@@ -126,6 +130,7 @@ impl Membership {
         table.next_subscription += 1;
         let source = Arc::new(Source {
             session: self.session.clone(),
+            lease: self.lease.clone(),
             subscription,
             group: self.group,
             topic,
@@ -150,19 +155,17 @@ impl Membership {
         (key, subscription)
     }
 
-    /// Gives a queue up: handlers that run finish, as long as the lease allows; then its offset is committed, and another
-    /// member may have it.
+    /// Gives a queue up: handlers that run finish; then its offset is committed, and another member may have it.
     pub(super) async fn give_up(&self, queue: &TopicQueue) {
         let held = self.table.lock().held.get(queue).cloned();
         if let Some(held) = held {
             self.core.messages.drain(held.key);
-            // A part of the lease is for committing and releasing.
-            let most = self.core.drain_timeout.min(self.lease.mul_f64(0.8));
-            if timeout(most, self.core.messages.drained(held.key))
+            let most = self.core.drain_timeout.max(SHORTEST_WARNING);
+            while timeout(most, self.core.messages.drained(held.key))
                 .await
                 .is_err()
             {
-                tracing::warn!(queue = %held.name, "handlers still run while the queue is given up");
+                tracing::warn!(queue = %held.name, "handlers still run, and keep the queue from another member");
             }
             if let Err(error) = self.commit(vec![(queue.clone(), held.clone())]).await {
                 tracing::warn!(%error, queue = %held.name, "offset could not be committed");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use castmq_protocol::model::QueueOffset;
 use castmq_protocol::native::request::{
-    Filter, GroupAlias, JoinGroup, TopicAlias, TopicQueue, TopicSubscription,
+    Filter, GroupAlias, GroupMode, JoinGroup, TopicAlias, TopicQueue, TopicSubscription,
 };
 use castmq_protocol::native::response::{AssignmentChanged, Deliver};
 use castmq_protocol::native::{ErrorCode, Request, Response, Role};
@@ -19,7 +19,9 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::dispatcher::QueueKey;
+use super::Order;
+use super::dispatcher::{Came, QueueKey};
+use super::lease::Lease;
 use super::push::Core;
 use super::tracker::Progress;
 use super::worker::Source;
@@ -145,8 +147,7 @@ pub(super) struct Membership {
     pub(super) core: Arc<Core>,
     pub(super) session: Arc<Session>,
     pub(super) group: GroupAlias,
-    /// How long a queue that was taken away may be kept.
-    pub(super) lease: Duration,
+    pub(super) lease: Arc<Lease>,
     pub(super) table: Mutex<Table>,
 }
 
@@ -168,7 +169,7 @@ impl Membership {
             core: core.clone(),
             session: Arc::new(session),
             group,
-            lease: lease?,
+            lease: Arc::new(lease?),
             table: Mutex::default(),
         };
         Ok((Arc::new(membership), pushes))
@@ -182,8 +183,11 @@ impl Membership {
         let mut tasks = Tasks::new();
         let mut commit = interval(self.core.commit_every);
         commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renew = interval(self.lease.renewal());
+        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is at once.
         commit.tick().await;
+        renew.tick().await;
         let served = loop {
             tokio::select! {
                 push = pushes.next() => {
@@ -196,6 +200,7 @@ impl Membership {
                     }
                 }
                 Some(()) = tasks.next(), if !tasks.is_empty() => {}
+                _ = renew.tick() => tasks.push(self.clone().renewing()),
                 _ = commit.tick() => tasks.push(self.clone().committing()),
                 _ = stop.changed() => break Served::Stopped(self.leave().await),
             }
@@ -256,10 +261,13 @@ impl Membership {
                     .tag()
                     .is_some_and(|tag| tags.iter().any(|one| one == tag))
         };
-        let delivered =
-            self.core
-                .messages
-                .deliver(destination.key, messages, deliver.next_offset, wanted);
+        let came = Came {
+            messages,
+            next: deliver.next_offset,
+            expires: deliver.expires,
+            by_priority: deliver.by_priority,
+        };
+        let delivered = self.core.messages.deliver(destination.key, came, wanted);
         if let Some(credit) = delivered {
             destination.source.give_back(credit);
         }
@@ -291,6 +299,16 @@ impl Membership {
         });
         // The task lives as long as its sender.
         let _ = sender.send(command);
+    }
+
+    fn renewing(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let asked = Instant::now();
+            // A connection on which nothing is answered ends by itself.
+            if self.session.ask(Request::Heartbeat).await.is_ok() {
+                self.lease.renew(asked);
+            }
+        })
     }
 
     async fn keep_queue(
@@ -335,7 +353,7 @@ impl Membership {
     }
 }
 
-async fn join_group(core: &Core, session: &Session, group: GroupAlias) -> Result<Duration> {
+async fn join_group(core: &Core, session: &Session, group: GroupAlias) -> Result<Lease> {
     let subscriptions = core.subscriptions.iter().map(|wanted| TopicSubscription {
         topic: wanted.topic.clone(),
         filter: core.filter_for_broker(&wanted.filter),
@@ -345,11 +363,37 @@ async fn join_group(core: &Core, session: &Session, group: GroupAlias) -> Result
         mode: core.mode(),
         from: core.from,
         subscriptions: subscriptions.collect(),
+        ordered: core.order == Order::PerQueue,
+        reclaims: topic_queues(core.progress.lock().keys(), &session.broker),
+        room: core.room.clone(),
+        claims: topic_queues(&core.claims, &session.broker),
     });
+    let asked = Instant::now();
     match session.ask(request).await?.header.response {
-        Response::Joined(joined) => Ok(Duration::from_millis(joined.lease_ms.into())),
+        // A broadcasting member shares nothing.
+        Response::Joined(_) if core.mode() == GroupMode::Broadcasting => {
+            Ok(Lease::new(asked, Duration::ZERO))
+        }
+        Response::Joined(joined) => Ok(Lease::new(
+            asked,
+            Duration::from_millis(joined.lease_ms.into()),
+        )),
         _ => Err(session.unexpected("join group")),
     }
+}
+
+/// Those at one broker, as it knows them.
+fn topic_queues<'a>(
+    queues: impl IntoIterator<Item = &'a Queue>,
+    broker: &Arc<str>,
+) -> Vec<TopicQueue> {
+    let there = queues.into_iter().filter(|queue| queue.broker == *broker);
+    there
+        .map(|queue| TopicQueue {
+            topic: queue.topic.to_string(),
+            queue: queue.id,
+        })
+        .collect()
 }
 
 impl Core {

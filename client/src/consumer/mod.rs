@@ -2,7 +2,7 @@
 //!
 //! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `member` and `holding`: the
 //!   group at one broker; `dispatcher`: the messages held, and whose turn it is; `worker`: runs handlers; `handler`: what
-//!   they are; `broadcast`: offsets kept here.
+//!   they are; `broadcast`: offsets kept here; `lease`: how long queues are a member's own.
 //! - [`PopConsumer`]: takes messages that are acknowledged one by one. `pop`; `popped`: such messages.
 //! - [`PullConsumer`]: asks for messages itself. `pull`; `reader`: asking brokers.
 //! - `tracker`, `credit`: the decisions, pure.
@@ -12,6 +12,7 @@ mod credit;
 mod dispatcher;
 mod handler;
 mod holding;
+mod lease;
 mod member;
 mod pop;
 mod popped;
@@ -59,6 +60,13 @@ pub enum Order {
     /// One after the other within a queue; queues do not wait for each other. A message that has to be tried again holds up
     /// the messages behind it.
     PerQueue,
+}
+
+impl Order {
+    /// Whether there is one.
+    pub(crate) fn is_kept(self) -> bool {
+        self == Self::PerQueue
+    }
 }
 
 /// A filter for messages with one of these tags.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, TopicName};
-use castmq_protocol::native::request::{ANY_QUEUE, Filter, Pop, StartFrom};
+use castmq_protocol::native::request::{ANY_QUEUE, Filter, Pop, PopOrder, StartFrom};
 use castmq_protocol::native::{Request, Response, Role};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::{Origin, read_records};
 use crate::routes::REFRESH;
+use crate::trace::TracedGroup;
 
 /// Settings of a [`PopConsumer`], from [`Client::pop_consumer`].
 ///
@@ -53,7 +54,7 @@ struct Settings {
     invisible_ms: u32,
     max_messages: u32,
     wait_ms: u32,
-    ordered: bool,
+    order: PopOrder,
 }
 
 impl PopConsumerBuilder {
@@ -68,7 +69,7 @@ impl PopConsumerBuilder {
                 invisible_ms: 60_000,
                 max_messages: 32,
                 wait_ms: 15_000,
-                ordered: false,
+                order: PopOrder::Any,
             },
         }
     }
@@ -110,9 +111,28 @@ impl PopConsumerBuilder {
         self
     }
 
-    /// Whether a queue's messages come one after the other: while one is out nobody of the group gets the next. Default: no.
-    pub fn ordered(mut self, ordered: bool) -> Self {
-        self.settings.ordered = ordered;
+    /// In what order the group gets messages, the same for all its consumers. Default: whoever asks gets the next.
+    ///
+    /// [`PopOrder::Key`] is for messages with an [ordering key](crate::MessageBuilder::ordering_key): nobody of the group gets
+    /// the next of a key while an earlier one is neither acknowledged nor a dead letter, and messages of other keys go on.
+    /// [`PopOrder::Queue`] does that with whole queues.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn example(client: castmq_client::Client) -> castmq_client::Result<()> {
+    /// use castmq_client::PopOrder;
+    ///
+    /// let consumer = client
+    ///     .pop_consumer("billing")
+    ///     .topic("payments")
+    ///     .in_order(PopOrder::Key)
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_order(mut self, order: PopOrder) -> Self {
+        self.settings.order = order;
         self
     }
 
@@ -146,7 +166,7 @@ pub(super) fn milliseconds(time: Duration) -> u32 {
 struct Broker {
     source: Arc<Source>,
     is_asked: bool,
-    /// Names the next ordered pop, or repeats that of one whose answer was lost.
+    /// Names the next pop in the order of queues, or repeats that of one whose answer was lost.
     attempt_id: u64,
 }
 
@@ -277,7 +297,8 @@ impl PopConsumer {
             };
             if !broker.is_asked {
                 broker.is_asked = true;
-                let attempt_id = self.settings.ordered.then_some(broker.attempt_id);
+                let repeats = self.settings.order == PopOrder::Queue;
+                let attempt_id = repeats.then_some(broker.attempt_id);
                 let source = broker.source.clone();
                 let settings = self.settings.clone();
                 self.pops.get_mut().push(Box::pin(async move {
@@ -297,6 +318,10 @@ impl PopConsumer {
             link,
             group: self.group.clone(),
             topic: self.topic.clone(),
+            traced: TracedGroup {
+                tracer: self.client.shared.tracer.clone(),
+                group: self.group.clone(),
+            },
         };
         let broker = Broker {
             source: Arc::new(source),
@@ -323,7 +348,7 @@ async fn pop(
         wait_ms: settings.wait_ms,
         from: settings.from,
         filter: settings.filter.clone(),
-        ordered: settings.ordered,
+        order: settings.order,
         attempt_id,
     });
     let reply = session.ask(request).await;

@@ -16,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::link::{Link, Session};
 use crate::message::ReceivedMessage;
+use crate::trace::{Consuming, Outcome, TracedGroup};
 
 /// How often an acknowledgement whose answer was lost is sent again.
 const RETRIES: u32 = 4;
@@ -26,6 +27,7 @@ pub(super) struct Source {
     pub(super) link: Arc<Link>,
     pub(super) group: Arc<str>,
     pub(super) topic: Arc<str>,
+    pub(super) traced: TracedGroup,
 }
 
 impl Source {
@@ -108,6 +110,7 @@ pub struct PoppedMessage {
     message: ReceivedMessage,
     receipt: PopReceipt,
     source: Arc<Source>,
+    traced: Option<Box<Consuming>>,
 }
 
 impl PoppedMessage {
@@ -118,10 +121,27 @@ impl PoppedMessage {
     ) -> Self {
         message.set_attempts(receipt.attempt);
         Self {
+            traced: source.traced.begin(&message, receipt.attempt),
             message,
             receipt,
             source: source.clone(),
         }
+    }
+
+    /// Records what came of it, if it is traced.
+    fn trace(&self, outcome: Outcome) {
+        if let Some(traced) = &self.traced {
+            self.source.traced.end(traced, outcome);
+        }
+    }
+
+    /// Records what became of its acknowledgement.
+    fn trace_ack(&self, refusal: Option<&Failure>) {
+        self.trace(match refusal.map(|refusal| refusal.code) {
+            None => Outcome::Success,
+            Some(ErrorCode::ReceiptExpired) => Outcome::TimedOut,
+            Some(_) => Outcome::Failed,
+        });
     }
 
     /// The message.
@@ -156,7 +176,9 @@ impl PoppedMessage {
     /// [`ErrorCode::ReceiptExpired`] when the message's invisible time has ended: it comes again. Other errors when it is
     /// not known whether the broker has it.
     pub async fn ack(&self) -> Result<()> {
-        match self.source.acknowledge(&[self.receipt]).await?.pop() {
+        let refused = self.source.acknowledge(&[self.receipt]).await?.pop();
+        self.trace_ack(refused.as_ref().map(|(_, failure)| failure));
+        match refused {
             None => Ok(()),
             Some((_, failure)) => Err(Error::Refused {
                 request: "acknowledge",
@@ -202,6 +224,12 @@ impl PoppedMessage {
             let receipts = places.iter().filter_map(|place| messages.get(*place));
             let receipts: Vec<_> = receipts.map(|message| message.receipt).collect();
             let failed = source.acknowledge(&receipts).await?;
+            for (index, place) in places.iter().enumerate() {
+                let refusal = failed.iter().find(|(other, _)| *other == index);
+                if let Some(message) = messages.get(*place) {
+                    message.trace_ack(refusal.map(|(_, failure)| failure));
+                }
+            }
             refused.extend(failed.into_iter().filter_map(|(index, failure)| {
                 let place = places.get(index)?;
                 Some((*place, failure))
@@ -219,6 +247,7 @@ impl PoppedMessage {
     /// [`ErrorCode::ReceiptExpired`] when its invisible time has ended already, [`ErrorCode::MessageSettled`] when it is
     /// acknowledged. Whatever the error, the message comes again when it is not acknowledged.
     pub async fn nack(&self, delay: Duration) -> Result<()> {
+        self.trace(Outcome::Failed);
         let delay_ms = milliseconds(delay);
         self.source
             .change_invisible(self.receipt, delay_ms)

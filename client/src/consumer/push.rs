@@ -25,6 +25,7 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::message::Queue;
 use crate::routes::REFRESH;
+use crate::trace::TracedGroup;
 
 /// Waits for what became of joining at each broker. One that is out of reach is no error while another is there.
 async fn first_results(
@@ -65,6 +66,8 @@ pub(super) struct Core {
     pub(super) messages: Arc<Messages>,
     /// A broadcasting consumer's own.
     pub(super) offsets: Option<OffsetStore>,
+    pub(super) room: Option<String>,
+    pub(super) claims: Vec<Queue>,
     /// How far queues were when their connections were lost.
     pub(super) progress: Mutex<HashMap<Queue, Progress>>,
     /// Brokers do not filter: it is done here.
@@ -219,8 +222,15 @@ impl PushConsumer {
         let mut brokers = core.brokers().await?;
         let (stop, stopped) = watch::channel(false);
         let handler = Arc::new(handler);
+        let group = TracedGroup {
+            tracer: core.client.shared.tracer.clone(),
+            group: core.group.clone(),
+        };
         let workers = (0..workers)
-            .map(|number| tokio::spawn(work(number, core.messages.clone(), handler.clone())))
+            .map(|number| {
+                let (messages, handler) = (core.messages.clone(), handler.clone());
+                tokio::spawn(work(number, messages, handler, group.clone()))
+            })
             .collect();
         tokio::spawn(watch_retries(core.messages.clone(), stopped.clone()));
         let (reports, first_reports) = mpsc::unbounded_channel();

@@ -18,7 +18,7 @@ use super::handler::{FnHandler, Handler, IntoAck};
 use super::push::{Core, PushConsumer};
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::message::ReceivedMessage;
+use crate::message::{Queue, ReceivedMessage};
 
 /// Settings of a [`PushConsumer`], from [`Client::push_consumer`].
 ///
@@ -68,6 +68,8 @@ struct Settings {
     drain_timeout: Duration,
     broadcasting: bool,
     offset_file: Option<PathBuf>,
+    room: Option<String>,
+    claims: Vec<Queue>,
 }
 
 impl PushConsumerBuilder {
@@ -90,6 +92,8 @@ impl PushConsumerBuilder {
                 drain_timeout: Duration::from_secs(30),
                 broadcasting: false,
                 offset_file: None,
+                room: None,
+                claims: Vec::new(),
             },
             handler: (),
         }
@@ -160,7 +164,8 @@ impl<H> PushConsumerBuilder<H> {
         self
     }
 
-    /// How long handlers that run may hold up shutdown, and giving up a queue. Default: 30 s.
+    /// How long handlers that run may hold up shutdown. A queue that goes to another member is never given up under a
+    /// handler that runs; one that takes longer is warned about. Default: 30 s.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.settings.drain_timeout = timeout;
         self
@@ -169,6 +174,20 @@ impl<H> PushConsumerBuilder<H> {
     /// Every member gets every message. Offsets are kept here, in memory, unless there is a file for them.
     pub fn broadcasting(mut self) -> Self {
         self.settings.broadcasting = true;
+        self
+    }
+
+    /// The machine room this consumer is in: in a group whose queues are assigned by `machine_room`, it gets those of brokers
+    /// in the same one.
+    pub fn machine_room(mut self, room: impl Into<String>) -> Self {
+        self.settings.room = Some(room.into());
+        self
+    }
+
+    /// The queues that are this consumer's own, in a group whose queues are assigned by `config`. No other member may name
+    /// them.
+    pub fn claim(mut self, queues: impl IntoIterator<Item = Queue>) -> Self {
+        self.settings.claims.extend(queues);
         self
     }
 
@@ -259,6 +278,8 @@ impl Settings {
             drain_timeout: self.drain_timeout,
             messages: Arc::new(Dispatcher::new(rules)),
             offsets,
+            room: self.room.clone(),
+            claims: self.claims.clone(),
             progress: Mutex::default(),
             filters_here: AtomicBool::new(false),
         }))

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use castmq_protocol::native::Request;
 use castmq_protocol::native::request::{Another, GroupAlias, SendBack, TopicAlias};
@@ -16,14 +16,17 @@ use super::Order;
 use super::credit::Window;
 use super::dispatcher::Dispatcher;
 use super::handler::{Ack, Handler};
+use super::lease::Lease;
 use crate::link::Session;
-use crate::message::ReceivedMessage;
+use crate::message::{ReceivedMessage, now_ms};
 use crate::raw::Payload;
+use crate::trace::{Outcome, TracedGroup};
 
 /// Where a queue's messages come from, and its credit goes.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) session: Arc<Session>,
+    pub(super) lease: Arc<Lease>,
     pub(super) subscription: u32,
     pub(super) group: GroupAlias,
     pub(super) topic: TopicAlias,
@@ -110,7 +113,12 @@ const TURN_MESSAGES: usize = 32;
 ///
 /// A worker whose handler finishes without waiting takes several messages at once, and reports them at once. When a handler
 /// waits after all, the messages behind it go back: other workers have time for them.
-pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, handler: Arc<H>) {
+pub(super) async fn work<H: Handler>(
+    number: usize,
+    messages: Arc<Messages>,
+    handler: Arc<H>,
+    group: TracedGroup,
+) {
     let mut most = 1;
     while let Some(turn) = poll_fn(|cx| messages.poll_next(number, most, cx)).await {
         let finish = |handled: &mut Vec<_>, untouched| {
@@ -121,13 +129,33 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
         let mut waiting = turn.messages;
         let mut handled = Vec::with_capacity(waiting.len());
         most = TURN_MESSAGES;
+        let mut looks_at_lease = true;
         while let Some(message) = waiting.pop_front() {
+            // Looking costs as much as a small handler: without order a turn that nothing holds up may be finished.
+            if std::mem::replace(&mut looks_at_lease, turn.source.returns.order.is_kept())
+                && !turn.source.lease.is_valid(Instant::now())
+            {
+                // Others may have the queue by now.
+                waiting.push_front(message);
+                messages.drain(turn.key);
+                turn.source.session.connection.close();
+                break;
+            }
+            // It may have waited here for longer than it lives.
+            if let Some(ttl_ms) = turn.expires
+                && message.is_over(ttl_ms, now_ms())
+            {
+                handled.push((message, Ack::Done));
+                continue;
+            }
+            let traced = group.begin(&message, message.attempts());
             let ack = {
                 let mut handling = pin!(handle(&*handler, &message));
                 match poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
                     Poll::Ready(ack) => ack,
                     Poll::Pending => {
                         most = 1;
+                        looks_at_lease = true;
                         if !handled.is_empty() || !waiting.is_empty() {
                             finish(&mut handled, std::mem::take(&mut waiting));
                         }
@@ -135,19 +163,38 @@ pub(super) async fn work<H: Handler>(number: usize, messages: Arc<Messages>, han
                     }
                 }
             };
+            if let Some(traced) = traced {
+                group.end(&traced, outcome(ack));
+            }
             let ack = match ack {
                 Ack::Done => Ack::Done,
-                _ => turn.source.hand_back(&message, ack).await,
+                _ => {
+                    looks_at_lease = true;
+                    turn.source.hand_back(&message, ack).await
+                }
             };
             handled.push((message, ack));
             // Handlers that never wait would keep everybody else from running.
-            tokio::task::coop::consume_budget().await;
+            let mut budget = pin!(tokio::task::coop::consume_budget());
+            let made_way =
+                |cx: &mut Context<'_>| Poll::Ready(budget.as_mut().poll(cx).is_pending());
+            if poll_fn(made_way).await {
+                looks_at_lease = true;
+                budget.await;
+            }
             if ack.is_retry() {
                 // In order, those behind it wait.
                 break;
             }
         }
         finish(&mut handled, waiting);
+    }
+}
+
+fn outcome(ack: Ack) -> Outcome {
+    match ack {
+        Ack::Done => Outcome::Success,
+        _ => Outcome::Failed,
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
 use castmq_protocol::model::{
-    DEAD_LETTER_PREFIX, PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, keys, property_pairs,
-    property_value,
+    DEAD_LETTER_PREFIX, PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, expires_at_ms, keys,
+    property_pairs, property_value,
 };
 use castmq_protocol::record::{MessageId, RecordError, RecordView, sys_flag};
 
@@ -281,6 +281,19 @@ impl ReceivedMessage {
     /// that has it.
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// When it expires by its own property, in milliseconds since the epoch by the broker's clock. Its topic may have it
+    /// expire earlier.
+    pub fn expires_at_ms(&self) -> Option<i64> {
+        expires_at_ms(self.encoded_properties())
+    }
+
+    /// Whether it has expired, in a topic whose messages do so many milliseconds after they were stored; 0 for none.
+    pub(crate) fn is_over(&self, ttl_ms: u64, now_ms: i64) -> bool {
+        let of_topic = || self.store_timestamp_ms().saturating_add_unsigned(ttl_ms);
+        (ttl_ms > 0 && of_topic() <= now_ms)
+            || self.expires_at_ms().is_some_and(|at_ms| at_ms <= now_ms)
     }
 
     pub(crate) fn next_attempt(&mut self) {

@@ -1,16 +1,18 @@
 //! What a producer sends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::{
-    MAX_PROPERTIES_BYTES, Properties, PropertiesError, TopicName, keys, property_pairs,
-    property_value,
+    MAX_PROPERTIES_BYTES, Properties, PropertiesError, TopicName, expires_at_ms, keys,
+    property_pairs, property_value,
 };
 use castmq_protocol::native::request::SendExtras;
 
+use super::now_ms;
 use super::queue::QueueChoice;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A message to send.
 ///
@@ -97,6 +99,13 @@ impl Message {
     /// Which queue it goes to.
     pub fn choice(&self) -> &QueueChoice {
         &self.choice
+    }
+
+    /// Whether its broker chooses the queue: by its priority, or in turn.
+    pub(crate) fn leaves_choice(&self) -> bool {
+        self.choice == QueueChoice::Any
+            && self.extras.is_some()
+            && self.property(keys::PRIORITY).is_some()
     }
 
     /// Bytes that it holds in memory, roughly.
@@ -198,6 +207,33 @@ impl MessageBuilder {
         self
     }
 
+    /// Nobody gets the message from then on, in milliseconds since the epoch by the broker's clock; it counts as consumed,
+    /// whoever had it before, and never becomes a dead letter. One that is past makes a message for nobody. Takes a time
+    /// after the epoch.
+    pub fn expires_at_ms(self, timestamp_ms: i64) -> Self {
+        self.property(keys::EXPIRES_AT, &timestamp_ms.to_string())
+    }
+
+    /// Like [`expires_at_ms`](Self::expires_at_ms), so long after this call by the clock of this machine.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use castmq_client::Message;
+    ///
+    /// # fn main() -> castmq_client::Result<()> {
+    /// let quote = Message::builder("quotes", "17.30")
+    ///     .expires_after(Duration::from_secs(5))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn expires_after(self, time: Duration) -> Self {
+        let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self.expires_at_ms(now_ms().saturating_add(time_ms))
+    }
+
     /// RocketMQ's delay level, 1-based. A broker that does not delay messages yet refuses it.
     pub fn delay_level(mut self, level: u8) -> Self {
         self.extras().delay_level = level;
@@ -210,6 +246,38 @@ impl MessageBuilder {
         self
     }
 
+    /// What is no time would be taken for none.
+    fn check_expiration(&self) -> Result<()> {
+        let encoded = self.message.properties.as_bytes();
+        match property_value(encoded, keys::EXPIRES_AT) {
+            Some(text) if expires_at_ms(encoded).is_none_or(|at_ms| at_ms == 0) => {
+                Err(Error::setting(format!(
+                    "a message cannot expire at {text}: it takes milliseconds since the epoch, 1 or more"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The message's priority, 0 (lowest) to 9.
+    ///
+    /// In a topic of the type `PRIORITY` it chooses the queue, unless the message names one or has an ordering key: poppers
+    /// get messages of higher queues first, and so do handlers of what their consumer has received. Other topics store it,
+    /// and that is all.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.extras().priority = priority;
+        self.property(keys::PRIORITY, &priority.to_string())
+    }
+
+    fn check_priority(&self) -> Result<()> {
+        match self.message.extras.as_deref() {
+            Some(SendExtras { priority, .. }) if *priority > 9 => Err(Error::setting(format!(
+                "a message cannot have priority {priority}: it takes 0 to 9"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn extras(&mut self) -> &mut SendExtras {
         self.message.extras.get_or_insert_default()
     }
@@ -218,9 +286,11 @@ impl MessageBuilder {
     ///
     /// # Errors
     ///
-    /// When the topic's name or a property breaks the rules.
+    /// When the topic's name, a property or a time breaks the rules.
     pub fn build(mut self) -> Result<Message> {
         TopicName::new(&self.message.topic)?;
+        self.check_expiration()?;
+        self.check_priority()?;
         if !self.keys.is_empty() {
             let keys = std::mem::take(&mut self.keys);
             self = self.property(keys::KEYS, &keys);
@@ -274,6 +344,64 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("the limit is 32767")
+        );
+    }
+
+    #[test]
+    fn a_message_expires_at_a_time_that_can_be_one_or_is_not_built() {
+        let at = |timestamp_ms| {
+            Message::builder("t", "b")
+                .expires_at_ms(timestamp_ms)
+                .build()
+        };
+        assert_eq!(at(1).unwrap().property("EXPIRES_AT"), Some("1"));
+        assert!(at(i64::MAX).is_ok());
+        for timestamp_ms in [0, -1, i64::MIN] {
+            let error = at(timestamp_ms).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("expire at {timestamp_ms}: it takes")),
+                "{error}"
+            );
+        }
+        let by_hand = Message::builder("t", "b").property("EXPIRES_AT", "soon");
+        assert!(by_hand.build().is_err());
+        let ever = Message::builder("t", "b")
+            .expires_after(Duration::MAX)
+            .build()
+            .unwrap();
+        assert_eq!(ever.property("EXPIRES_AT"), Some("9223372036854775807"));
+        let soon = Message::builder("t", "b")
+            .expires_after(Duration::from_secs(60))
+            .build()
+            .unwrap();
+        let at_ms: i64 = soon.property("EXPIRES_AT").unwrap().parse().unwrap();
+        assert!((59_000..=60_000).contains(&(at_ms - now_ms())), "{at_ms}");
+    }
+
+    #[test]
+    fn a_priority_is_a_property_too_and_only_those_there_are_can_be_built() {
+        for priority in [0, 9] {
+            let message = Message::builder("t", "b")
+                .priority(priority)
+                .build()
+                .unwrap();
+            assert_eq!(
+                message.property("_SYS_MSG_PRIORITY_"),
+                Some(&*priority.to_string())
+            );
+            assert!(message.leaves_choice());
+        }
+        let named = Message::builder("t", "b")
+            .priority(9)
+            .queue(3)
+            .build()
+            .unwrap();
+        assert!(!named.leaves_choice());
+        assert!(!Message::new("t", "b").leaves_choice());
+        let error = Message::builder("t", "b").priority(10).build().unwrap_err();
+        assert!(
+            error.to_string().contains("priority 10: it takes 0 to 9"),
+            "{error}"
         );
     }
 

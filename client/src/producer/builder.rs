@@ -50,6 +50,7 @@ impl ProducerBuilder {
                 },
                 max_buffered_bytes: 32 * 1024 * 1024,
                 unique_ids: false,
+                max_requests: 1024,
                 idempotent: false,
             },
         }
@@ -126,6 +127,12 @@ impl ProducerBuilder {
     /// stored twice. Default: false.
     pub fn unique_ids(mut self, give: bool) -> Self {
         self.settings.unique_ids = give;
+        self
+    }
+
+    /// Requests that may wait for their replies at once; one more waits its turn. 1 to 2^20. Default: 1024.
+    pub fn max_requests(mut self, requests: usize) -> Self {
+        self.settings.max_requests = requests.clamp(1, 1 << 20);
         self
     }
 

@@ -88,6 +88,8 @@ pub(super) struct State {
     alone: bool,
     /// Where the last attempt went.
     pub(super) target: Option<Arc<Target>>,
+    /// When it began, if it was not the first.
+    began: Option<Instant>,
     /// And to which queue.
     pub(super) queue: QueueId,
     /// Set once it may be stored, where it has to be stored once.
@@ -143,6 +145,7 @@ impl InFlight {
                 maybe_stored: false,
                 alone: false,
                 target: None,
+                began: None,
                 queue: QueueId::default(),
                 kept: None,
                 last: None,
@@ -206,7 +209,9 @@ impl InFlight {
     }
 
     pub(super) fn begin_attempt(&self, target: &Arc<Target>, queue: QueueId) {
+        let began = self.has_failed.load(Ordering::Acquire).then(Instant::now);
         let mut state = self.state.lock();
+        state.began = began;
         state.attempts += 1;
         state.queue = queue;
         state.target = Some(target.clone());
@@ -232,6 +237,9 @@ impl InFlight {
 
     /// Remembers what an attempt met.
     pub(super) fn note(&self, error: &Error) {
+        if self.lane.is_traced() {
+            self.trace_failed();
+        }
         self.has_failed.store(true, Ordering::Release);
         let mut state = self.state.lock();
         state.maybe_stored |= error.retry() == Retry::MayDuplicate;
@@ -268,10 +276,27 @@ impl InFlight {
     }
 
     pub(super) fn fail(&self, error: Error) {
+        // One that failed before was recorded then.
+        if self.lane.is_traced() && !self.has_failed.load(Ordering::Acquire) {
+            self.trace_failed();
+        }
         for follower in self.take_followers() {
             follower.fail(error.clone());
         }
         self.set(Outcome::Failed(Box::new(error)));
+    }
+
+    fn stored(&self, place: Sent, is_exact: bool) {
+        if self.lane.is_traced() {
+            self.trace_stored(&place, is_exact);
+        }
+        self.set(Outcome::Stored(place, is_exact));
+    }
+
+    /// The last attempt: where it went, and when it began.
+    pub(super) fn last_attempt(&self) -> (Option<Arc<Target>>, Instant) {
+        let state = self.state.lock();
+        (state.target.clone(), state.began.unwrap_or(self.since))
     }
 
     pub(super) fn told(&self) {
@@ -347,7 +372,7 @@ impl fmt::Debug for InFlight {
 impl Settle for InFlight {
     fn settle(self: Arc<Self>, result: Result<Reply>) {
         match result.map(|reply| reply.header.response) {
-            Ok(Response::Sent(sent)) => self.set(Outcome::Stored(sent, true)),
+            Ok(Response::Sent(sent)) => self.stored(sent, true),
             Ok(_) => {
                 let error = self.unexpected();
                 self.lane.clone().failed(self, &error);
@@ -374,14 +399,14 @@ impl BatchInFlight {
                 queue_offset: sent.first_queue_offset + number,
                 physical_offset: sent.first_physical_offset,
             };
-            member.set(Outcome::Stored(place, number == 0));
+            member.stored(place, number == 0);
         }
     }
 
     /// An answer to the only member.
     fn stored_alone(&self, sent: Sent) {
         for member in &self.members {
-            member.set(Outcome::Stored(sent, true));
+            member.stored(sent, true);
         }
     }
 

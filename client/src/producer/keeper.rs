@@ -176,6 +176,7 @@ async fn find(lane: Arc<Lane>, client: Client, is_needed: bool) -> Result<bool> 
             known_route(&known)
         }
     };
+    lane.look_at_tracer();
     if route.creates {
         create(&lane, &client, &known, route.brokers).await
     } else {

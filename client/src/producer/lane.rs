@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use castmq_protocol::native::request::ANY_QUEUE;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use super::retry::{Case, Verdict, hints_at_stale_route, judge};
 use super::strand::insert_in_order;
 use crate::error::Error;
 use crate::message::QueueChoice;
+use crate::trace::Tracer;
 
 /// Room for a batch's header within the longest frame.
 const HEADER_BYTES: usize = 1024;
@@ -81,13 +83,13 @@ pub(super) struct Lane {
     /// The queues have changed, or finding them failed.
     pub(super) changed: Notify,
     pub(super) last_error: Mutex<Option<Error>>,
+    /// Whether its messages are traced.
+    traced: AtomicBool,
 }
 
 impl Lane {
     pub(super) fn new(topic: Arc<str>, shared: Arc<super::Shared>) -> Self {
         Self {
-            topic,
-            shared,
             ready: RwLock::default(),
             turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
             ordered: AtomicU64::new(0),
@@ -99,7 +101,26 @@ impl Lane {
             wake: Notify::new(),
             changed: Notify::new(),
             last_error: Mutex::new(None),
+            traced: AtomicBool::new(shared.tracer.wants(&topic)),
+            topic,
+            shared,
         }
+    }
+
+    pub(super) fn tracer(&self) -> &Arc<Tracer> {
+        &self.shared.tracer
+    }
+
+    /// Whether its messages are traced.
+    #[inline]
+    pub(super) fn is_traced(&self) -> bool {
+        self.traced.load(Ordering::Relaxed)
+    }
+
+    /// The topic's route was asked for, and may say anew whether it is traced.
+    pub(super) fn look_at_tracer(&self) {
+        let wanted = self.shared.tracer.wants(&self.topic);
+        self.traced.store(wanted, Ordering::Relaxed);
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -222,7 +243,11 @@ impl Lane {
                 let mut batcher = queue.batcher.lock();
                 batcher.flush(|batch| send(target, queue.id, batch, left));
             }
-            return send_one(target, queue.id, inflight, left);
+            let id = match inflight.message.leaves_choice() {
+                true => ANY_QUEUE,
+                false => queue.id,
+            };
+            return send_one(target, id, inflight, left);
         }
         let mut batcher = queue.batcher.lock();
         queue.gathers.store(true, Ordering::Release);

@@ -5,11 +5,14 @@
 //! - `lane`: the way of one topic's messages; `ready`: its queues; `keeper`: the task that keeps them up to date;
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
 //! - `choose`, `batcher`, `retry`, `span`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
-//!   `ids`: times and ids of messages.
+//!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
+//! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `standing`: the connections on
+//!   which replies come.
 //! - `again`: sending a message that may be stored once more, so that it is not stored twice.
 //! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
 
 mod again;
+mod asking;
 mod batcher;
 mod budget;
 mod builder;
@@ -19,17 +22,20 @@ mod delivery;
 mod ids;
 mod keeper;
 mod lane;
+mod outstanding;
 mod ready;
 mod request;
 mod retry;
 mod span;
+mod standing;
 mod strand;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod transaction;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use castmq_protocol::model::{TopicName, keys};
@@ -42,6 +48,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::message::{Compression, Message, QueueChoice, compress};
+use crate::trace::Tracer;
+use asking::Requester;
 use batcher::Limits;
 use budget::Budget;
 pub use builder::ProducerBuilder;
@@ -68,6 +76,8 @@ struct Settings {
     batch: Limits,
     max_buffered_bytes: usize,
     unique_ids: bool,
+    /// Requests that may wait for replies at once.
+    max_requests: usize,
     idempotent: bool,
 }
 
@@ -75,6 +85,7 @@ struct Settings {
 struct Shared {
     settings: Settings,
     budget: Budget,
+    tracer: Arc<Tracer>,
 }
 
 /// Sends messages.
@@ -127,6 +138,8 @@ struct Inner {
     closed: watch::Sender<bool>,
     ids: UniqueIds,
     clock: WallClock,
+    /// Once somebody asks.
+    requester: OnceLock<Requester>,
 }
 
 impl Producer {
@@ -179,13 +192,18 @@ impl Producer {
         let budget = Budget::new(settings.max_buffered_bytes, settings.idempotent);
         Self {
             inner: Arc::new(Inner {
+                shared: Arc::new(Shared {
+                    settings,
+                    budget,
+                    tracer: client.shared.tracer.clone(),
+                }),
                 client,
-                shared: Arc::new(Shared { settings, budget }),
                 lanes: RwLock::default(),
                 closing: AtomicBool::new(false),
                 closed: watch::Sender::new(false),
                 ids: UniqueIds::default(),
                 clock: WallClock::start(Instant::now()),
+                requester: OnceLock::new(),
             }),
         }
     }
@@ -360,11 +378,15 @@ impl Producer {
             .await;
     }
 
-    /// Takes no more messages, and waits until those on their way have arrived or are given up.
+    /// Takes no more messages, and waits until those on their way have arrived or are given up, and no request waits any
+    /// more.
     pub async fn close(&self) {
         // The lanes stay until then: messages on their way may need another attempt.
         self.inner.closing.store(true, Ordering::Release);
         self.flush().await;
+        if let Some(requester) = self.inner.requester.get() {
+            requester.finished().await;
+        }
         self.inner.closed.send_replace(true);
     }
 
@@ -398,7 +420,8 @@ impl Producer {
         if !self.inner.shared.budget.has_room() {
             return Err(self.buffer_full());
         }
-        if self.settings().unique_ids && message.property(keys::UNIQ_KEY).is_none() {
+        let has_id = self.settings().unique_ids || lane.is_traced();
+        if has_id && message.property(keys::UNIQ_KEY).is_none() {
             message.set_property(keys::UNIQ_KEY, &self.inner.ids.next())?;
         }
         let system_flag = self.compress(&mut message);

@@ -11,6 +11,7 @@ use castmq_protocol::native::request::{
     ANY_QUEUE, EndTransaction, Resolution, Send as SendRequest, TransactionPhase,
 };
 use castmq_protocol::native::{Request, Response, Role};
+use castmq_protocol::trace::MessageKind;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -18,10 +19,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::WallClock;
 use super::ids::UniqueIds;
+use super::traced::{Attempt, TracedTransaction};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::link::Session;
+use crate::link::{AnnouncedTopic, Session};
 use crate::message::{Message, Origin, QueueChoice, ReceivedMessage};
 use crate::raw::{Payload, Pushes};
 
@@ -99,6 +101,7 @@ impl TransactionProducerBuilder {
             checker: self.checker,
             send_timeout: self.send_timeout,
             brokers: Mutex::default(),
+            topics: Mutex::default(),
             stop,
             turn: AtomicUsize::new(0),
             ids: UniqueIds::default(),
@@ -159,6 +162,12 @@ impl std::fmt::Debug for TransactionProducer {
 /// The session at a broker, while there is one.
 type Current = watch::Receiver<Option<Arc<Session>>>;
 
+/// The brokers of a topic, as its route said.
+struct Known {
+    brokers: Arc<[Current]>,
+    since: Instant,
+}
+
 struct Inner {
     client: Client,
     group: String,
@@ -166,6 +175,8 @@ struct Inner {
     send_timeout: Duration,
     /// By address.
     brokers: Mutex<HashMap<Arc<str>, Current>>,
+    /// The brokers of each topic.
+    topics: Mutex<HashMap<Arc<str>, Known>>,
     stop: watch::Sender<bool>,
     turn: AtomicUsize,
     ids: UniqueIds,
@@ -180,22 +191,28 @@ impl Drop for Inner {
 
 impl Inner {
     /// The sessions of the brokers that take a topic's messages.
-    async fn brokers_of(&self, topic: &Arc<str>) -> Result<Vec<Current>> {
+    async fn brokers_of(&self, topic: &Arc<str>) -> Result<Arc<[Current]>> {
         let route = self
             .client
             .shared
             .routes
             .for_writing(topic, ROUTE_AGE)
             .await?;
-        let mut known = self.brokers.lock();
+        let mut connected = self.brokers.lock();
         let brokers = route.brokers.into_iter().map(|broker| {
             let address = broker.address;
-            let current = known
+            let current = connected
                 .entry(address.clone())
                 .or_insert_with(|| self.connect(address));
             current.clone()
         });
-        Ok(brokers.collect())
+        let brokers: Arc<[Current]> = brokers.collect();
+        let known = Known {
+            brokers: brokers.clone(),
+            since: Instant::now(),
+        };
+        self.topics.lock().insert(topic.clone(), known);
+        Ok(brokers)
     }
 
     fn connect(&self, address: Arc<str>) -> Current {
@@ -211,32 +228,69 @@ impl Inner {
         sessions
     }
 
-    async fn begin(&self, mut message: Message) -> Result<Transaction> {
+    /// Gives a message its id, unless it has one.
+    fn identify(&self, message: &mut Message) -> Result<String> {
         TopicName::new(&message.topic)?;
-        if message.property(keys::UNIQ_KEY).is_none() {
-            message.set_property(keys::UNIQ_KEY, &self.ids.next())?;
+        if let Some(id) = message.property(keys::UNIQ_KEY) {
+            return Ok(id.to_owned());
         }
-        let id = message.property(keys::UNIQ_KEY).unwrap_or_default();
-        let id = id.to_owned();
-        let brokers = self.brokers_of(&message.topic).await?;
+        let id = self.ids.next();
+        message.set_property(keys::UNIQ_KEY, &id)?;
+        Ok(id)
+    }
+
+    /// One of the brokers, in turn: of those that are connected, if any is.
+    fn choose<'a>(&self, brokers: &'a [Current]) -> Option<&'a Current> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let connected = brokers.iter().filter(|broker| broker.borrow().is_some());
-        let connected: Vec<_> = connected.collect();
-        let candidates = if connected.is_empty() {
-            brokers.iter().collect()
-        } else {
-            connected
+        let is_connected = |broker: &&Current| broker.borrow().is_some();
+        let connected = brokers.iter().filter(is_connected).count();
+        match turn.checked_rem(connected) {
+            Some(nth) => brokers.iter().filter(is_connected).nth(nth),
+            None => brokers.get(turn.checked_rem(brokers.len())?),
+        }
+    }
+
+    /// Where a message goes, when that is known without waiting for anybody.
+    fn place(&self, topic: &str) -> Option<(Arc<Session>, AnnouncedTopic)> {
+        let brokers = {
+            let known = self.topics.lock();
+            let known = known.get(topic)?;
+            (known.since.elapsed() < ROUTE_AGE).then(|| known.brokers.clone())?
         };
-        let Some(broker) = candidates.get(turn % candidates.len().max(1)) else {
+        let session = self.choose(&brokers)?.borrow().clone()?;
+        let topic = session.known_topic(topic)?;
+        Some((session, topic))
+    }
+
+    async fn find_place(&self, topic: &Arc<str>) -> Result<(Arc<Session>, AnnouncedTopic)> {
+        let brokers = self.brokers_of(topic).await?;
+        let Some(broker) = self.choose(&brokers) else {
             return Err(Error::TopicNotFound {
-                topic: message.topic.clone(),
+                topic: topic.clone(),
             });
         };
-        let mut current = (*broker).clone();
+        let mut current = broker.clone();
         let found = current.wait_for(Option::is_some).await;
         let session = found.ok().and_then(|session| session.clone());
         let session = session.ok_or(Error::Closed { what: "producer" })?;
-        let topic = session.topic(&message.topic).await?;
+        let topic = session.topic(topic).await?;
+        Ok((session, topic))
+    }
+
+    async fn begin(&self, mut message: Message) -> Result<Transaction> {
+        let began = Instant::now();
+        let id = self.identify(&mut message)?;
+        let (session, topic) = match self.place(&message.topic) {
+            Some(known) => known,
+            None => timeout(self.send_timeout, self.find_place(&message.topic))
+                .await
+                .map_err(|_| Error::Timeout {
+                    request: "begin transaction",
+                    address: "the brokers of the topic".into(),
+                    after: self.send_timeout,
+                    written: false,
+                })??,
+        };
         let mut extras = message.extras.take().unwrap_or_default();
         extras.transaction = TransactionPhase::Prepare;
         let request = Request::Send(SendRequest {
@@ -245,17 +299,39 @@ impl Inner {
             flags: 0,
             flag: message.flag,
             sys_flag: 0,
-            born_timestamp_ms: self.clock.at(Instant::now()),
+            born_timestamp_ms: self.clock.at(began),
             properties_bytes: message.properties.len() as u32,
             extras: Some(extras),
         });
         let payload = Payload::lent(message.properties.as_bytes(), &message.body);
-        let answer = session.connection.request(request, payload).await?;
+        let left = self.send_timeout.saturating_sub(began.elapsed());
+        let connection = &session.connection;
+        let answer = connection.request_within(left, request, payload).await;
+        let tracer = &self.client.shared.tracer;
+        if tracer.wants(&message.topic) {
+            Attempt {
+                group: &self.group,
+                message: &message,
+                kind: MessageKind::Half,
+                session: Some(&session),
+                began,
+                // Where the half message lies is not where the message will.
+                stored: None,
+                is_success: answer.is_ok(),
+            }
+            .record(tracer);
+        }
+        let answer = answer.inspect_err(|error| session.forget_if_gone(&message.topic, error))?;
         let Response::Sent(sent) = answer.header.response else {
             return Err(session.unexpected("send"));
         };
+        let traced =
+            TracedTransaction::new(tracer, &self.group, &message.topic, &session, |name| {
+                message.property(name)
+            });
         Ok(Transaction {
             id,
+            traced,
             session,
             half: sent.queue_offset,
             place: sent.physical_offset,
@@ -278,16 +354,7 @@ impl TransactionProducer {
     ///
     /// When it could not be stored, or it is not known whether it was: then it is settled by the checker.
     pub async fn begin(&self, message: Message) -> Result<Transaction> {
-        let within = self.inner.send_timeout;
-        match timeout(within, self.inner.begin(message)).await {
-            Ok(begun) => begun,
-            Err(_) => Err(Error::Timeout {
-                request: "begin transaction",
-                address: "the brokers of the topic".into(),
-                after: within,
-                written: true,
-            }),
-        }
+        self.inner.begin(message).await
     }
 }
 
@@ -301,6 +368,7 @@ pub struct Transaction {
     session: Arc<Session>,
     half: QueueOffset,
     place: PhysicalOffset,
+    traced: Option<Box<TracedTransaction>>,
 }
 
 impl Transaction {
@@ -328,6 +396,9 @@ impl Transaction {
     }
 
     async fn end(self, resolution: Resolution) -> Result<()> {
+        if let Some(traced) = self.traced {
+            traced.end(resolution, false);
+        }
         end(&self.session, self.half, self.place, resolution).await
     }
 }
@@ -388,10 +459,15 @@ impl Keeper {
                 while let Some(push) = pushes.next().await {
                     if let Response::CheckTransaction(check) = push.response {
                         let checking = self.check(&session, push.payload);
-                        let Some(checking) = checking else { continue };
+                        let Some((checking, traced)) = checking else {
+                            continue;
+                        };
                         let session = session.clone();
                         tokio::spawn(async move {
                             let resolution = checking.await;
+                            if let Some(traced) = traced {
+                                traced.end(resolution, true);
+                            }
                             let ended = end(&session, check.half, check.place, resolution).await;
                             if let Err(error) = ended {
                                 tracing::debug!(%error, "a transaction could not be settled, it will be asked about again");
@@ -420,7 +496,11 @@ impl Keeper {
         }
     }
 
-    fn check(&self, session: &Session, mut record: bytes::Bytes) -> Option<Checking> {
+    fn check(
+        &self,
+        session: &Session,
+        mut record: bytes::Bytes,
+    ) -> Option<(Checking, Option<Box<TracedTransaction>>)> {
         let origin = |topic: &str| {
             Arc::new(Origin {
                 topic: topic.into(),
@@ -433,7 +513,14 @@ impl Keeper {
         });
         let message = message.ok()?;
         let topic = message.property(keys::REAL_TOPIC).unwrap_or_default();
+        let traced = TracedTransaction::new(
+            &self.client.shared.tracer,
+            &self.group,
+            topic,
+            session,
+            |name| message.property(name),
+        );
         let origin = origin(topic);
-        Some((self.checker)(message.of(origin)))
+        Some(((self.checker)(message.of(origin)), traced))
     }
 }

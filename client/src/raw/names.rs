@@ -33,5 +33,8 @@ pub(crate) fn request_name(request: &Request) -> &'static str {
         Request::Pop(_) => "pop",
         Request::Acknowledge(_) => "acknowledge",
         Request::ChangeInvisible(_) => "change invisible time",
+        Request::TakeReplies => "take replies",
+        Request::SendReply(_) => "send reply",
+        Request::ReplyTaken { .. } => "reply taken",
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, expires_at_ms};
 use castmq_protocol::native::request::{
     Pull, Send, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue, send_flags,
 };
@@ -12,7 +12,7 @@ use castmq_protocol::native::response::{
     SendStatus, Sent,
 };
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
-use castmq_protocol::record::{Record, batch, body_crc};
+use castmq_protocol::record::{Record, RecordView, batch, body_crc};
 use tokio::sync::mpsc;
 
 /// What happens to a request in place of what it asks for.
@@ -355,10 +355,13 @@ impl Broker {
             let records = &self.topics[&subscription.topic][subscription.request.queue.0 as usize];
             let mut payload = Vec::new();
             let mut messages = 0;
+            let mut may_expire = false;
             while subscription.messages > 0
                 && subscription.bytes > 0
                 && let Some(record) = records.get(subscription.next as usize)
             {
+                let view = RecordView::parse(record);
+                may_expire |= view.is_ok_and(|view| expires_at_ms(view.properties()).is_some());
                 payload.extend_from_slice(record);
                 subscription.next += 1;
                 subscription.messages -= 1;
@@ -373,6 +376,8 @@ impl Broker {
                     messages,
                     next_offset: QueueOffset(subscription.next),
                     max_offset: QueueOffset(records.len() as u64),
+                    expires: may_expire.then_some(0),
+                    by_priority: false,
                 });
                 let _ = outgoing.send((0, deliver, payload));
             }

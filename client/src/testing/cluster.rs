@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::broker::{Broker, Committed, Fault, Session};
 use super::{Network, Peer, welcome};
-use crate::client::Client;
+use crate::client::{Client, ClientBuilder};
 
 pub(crate) const NAME_SERVER: &str = "ns:1";
 
@@ -19,6 +19,8 @@ pub(crate) const NAME_SERVER: &str = "ns:1";
 struct State {
     brokers: Vec<Broker>,
     creates_topics: bool,
+    /// Topics whose routes say that they are traced.
+    traced: Vec<String>,
     connections: usize,
     committed: Committed,
 }
@@ -106,6 +108,11 @@ impl FakeCluster {
         self.state.lock().creates_topics = true;
     }
 
+    /// From now on routes say of this topic alone that it is traced.
+    pub(crate) fn trace_only(&self, topic: &str) {
+        self.state.lock().traced = vec![topic.to_owned()];
+    }
+
     pub(crate) fn topic(&self, broker: &str, topic: &str, queues: usize) {
         self.with(broker, |broker| {
             broker.topics.insert(topic.into(), vec![Vec::new(); queues]);
@@ -135,6 +142,14 @@ impl FakeCluster {
             for number in bodies {
                 broker.append(topic, QueueId(queue), number.to_string().as_bytes(), b"", 0);
             }
+            broker.deliver();
+        });
+    }
+
+    /// Stores a message with these encoded properties.
+    pub(crate) fn store_one(&self, broker: &str, topic: &str, body: &str, properties: &str) {
+        self.with(broker, |broker| {
+            broker.append(topic, QueueId(0), body.as_bytes(), properties.as_bytes(), 0);
             broker.deliver();
         });
     }
@@ -211,14 +226,15 @@ impl FakeCluster {
 
     /// A client of this cluster.
     pub(crate) async fn client(&self) -> Client {
-        let builder = Client::builder()
+        self.builder().build().await.unwrap()
+    }
+
+    /// Settings of a client of this cluster.
+    pub(crate) fn builder(&self) -> ClientBuilder {
+        Client::builder()
             .name_servers([NAME_SERVER])
-            .client_id("test");
-        builder
+            .client_id("test")
             .dial(Arc::new(self.network.clone()))
-            .build()
-            .await
-            .unwrap()
     }
 }
 
@@ -252,6 +268,7 @@ fn route(state: &State, topic: &str) -> Response {
             read_queues: queues,
             write_queues: queues,
             permission: permission::READ | permission::WRITE | permission::INHERIT,
+            is_traced: state.traced.iter().any(|traced| traced == topic),
         });
     }
     if route.brokers.is_empty() {

@@ -19,7 +19,7 @@ pub(crate) static NEEDS_NONE: &[NeedsNone] = &[
         names: &["flushDelayOffsetInterval"],
     },
     NeedsNone {
-        reason: "each half message is marked when it is settled",
+        reason: "half messages are marked when they are settled, all of one moment with one mark",
         names: &["transactionOpMsgMaxSize", "transactionOpBatchInterval"],
     },
     NeedsNone {

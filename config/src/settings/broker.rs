@@ -53,8 +53,16 @@ section!(
         transaction_check_interval_ms: u64 = 30_000, Rule::integer(Unit::Milliseconds, 10, 86_400_000).rocketmq(&["transactionCheckInterval"]);
         /// How often the producers of a half message are asked before it is put aside in `TRANS_CHECK_MAX_TIME_TOPIC`.
         transaction_check_max: u32 = 15, Rule::integer(Unit::Count, 1, 1_000_000).rocketmq(&["transactionCheckMax"]);
+        /// Whether replies to requests are stored, in the topic named after the cluster and `_REPLY_TOPIC`, besides being passed on.
+        store_replies: bool = true, Rule::switch().rocketmq(&["storeReplyMessageEnable"]);
+        /// Whether the broker has a topic for message traces, `RMQ_SYS_TRACE_TOPIC`. RocketMQ's default is false.
+        trace_topic: bool = true, Rule::switch().rocketmq(&["traceTopicEnable"]);
         /// Most offsets of a queue from the first that a group has not acknowledged to the last that it popped: more are handed out when that one is settled.
         pop_max_outstanding: u32 = 32_768, Rule::integer(Unit::Count, 1, 32_768);
+        /// How long a member of a consumer group may be silent before its queues go to others.
+        member_lease_ms: u64 = 30_000, Rule::integer(Unit::Milliseconds, 100, 600_000);
+        /// The machine room this broker is in, for groups whose queues go to members nearby.
+        machine_room: Option<String> = None, Rule::text().optional();
         /// Idempotent producers whose sends are remembered at one time: what a further one sends is refused.
         idempotent_producers_max: u32 = 10_000, Rule::integer(Unit::Count, 1, 1_000_000);
         /// An idempotent producer that has stored nothing for this long is forgotten, the latest after twice this: what it repeats then is stored again.

@@ -4,6 +4,17 @@ use std::collections::BTreeMap;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Assignment, AssignmentError, DelayLevels, DelayLevelsError};
+
+use super::expiration::{TTL_ATTRIBUTE, parse_ttl_ms};
+
+/// The topic attribute that says what messages are for (RocketMQ `TopicMessageType`).
+pub const TYPE_ATTRIBUTE: &str = "message.type";
+
+/// The value of [`TYPE_ATTRIBUTE`] that has each queue take messages of one priority.
+pub const PRIORITY_TYPE: &str = "PRIORITY";
 
 /// Permission bits of a topic (RocketMQ `PermName`).
 pub mod permission {
@@ -13,6 +24,12 @@ pub mod permission {
     pub const WRITE: u32 = 2;
     /// New topics may be created after this one.
     pub const INHERIT: u32 = 1;
+}
+
+/// Names of topic attributes that have a meaning here.
+pub mod topic_attributes {
+    /// Whether clients trace the topic's messages: `on` or `off`, which it is without.
+    pub const TRACE: &str = "trace";
 }
 
 /// A topic on one broker.
@@ -57,10 +74,53 @@ impl TopicConfig {
         self.permission & permission::READ != 0
     }
 
+    /// Whether clients trace its messages; `None` when the attribute is neither `on` nor `off`.
+    pub fn traces(&self) -> Option<bool> {
+        match self
+            .attributes
+            .get(topic_attributes::TRACE)
+            .map(String::as_str)
+        {
+            Some("on") => Some(true),
+            Some("off") | None => Some(false),
+            Some(_) => None,
+        }
+    }
+
+    /// Milliseconds after which its messages expire, from [`TTL_ATTRIBUTE`].
+    pub fn ttl_ms(&self) -> Option<u64> {
+        parse_ttl_ms(self.attributes.get(TTL_ATTRIBUTE)?)
+    }
+
+    /// Whether its queues are those of priorities, by [`TYPE_ATTRIBUTE`].
+    pub fn is_by_priority(&self) -> bool {
+        let message_type = self.attributes.get(TYPE_ATTRIBUTE);
+        message_type.is_some_and(|message_type| message_type == PRIORITY_TYPE)
+    }
+
     /// Queues that exist at all: those that can be read and those that can be written.
     pub fn queues(&self) -> u32 {
         self.read_queues.max(self.write_queues)
     }
+}
+
+/// Names of group attributes that the broker gives a meaning to.
+pub mod group_attributes {
+    /// How queues are shared among members: a name of an [`Assignment`](super::Assignment).
+    pub const ASSIGNMENT: &str = "assignment";
+    /// How long a message waits before each of its retries, as in `10s 1m 1h`; the last time counts for all further ones.
+    pub const RETRY_DELAYS: &str = "retry.delays";
+}
+
+/// Why a group's settings were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GroupConfigError {
+    /// Attribute `assignment` names no rule.
+    #[error("attribute assignment: {0}")]
+    Assignment(#[from] AssignmentError),
+    /// Attribute `retry.delays` is no list of times.
+    #[error("attribute retry.delays: {0}")]
+    RetryDelays(#[from] DelayLevelsError),
 }
 
 /// A consumer group on one broker (RocketMQ `SubscriptionGroupConfig`).
@@ -90,6 +150,39 @@ pub struct GroupConfig {
     pub system_flag: u32,
     /// RocketMQ's group attributes.
     pub attributes: BTreeMap<String, String>,
+}
+
+impl GroupConfig {
+    /// How queues are shared among members.
+    ///
+    /// # Errors
+    ///
+    /// When the attribute names no rule.
+    pub fn assignment(&self) -> Result<Assignment, AssignmentError> {
+        let name = self.attributes.get(group_attributes::ASSIGNMENT);
+        name.map_or(Ok(Assignment::default()), |name| name.parse())
+    }
+
+    /// How long messages wait before their retries; `None` for the broker's delay levels.
+    ///
+    /// # Errors
+    ///
+    /// When the attribute is no list of times.
+    pub fn retry_delays(&self) -> Result<Option<DelayLevels>, DelayLevelsError> {
+        let delays = self.attributes.get(group_attributes::RETRY_DELAYS);
+        delays.map(|delays| delays.parse()).transpose()
+    }
+
+    /// Whether the attributes mean something.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first that does not.
+    pub fn check(&self) -> Result<(), GroupConfigError> {
+        self.assignment()?;
+        self.retry_delays()?;
+        Ok(())
+    }
 }
 
 impl Default for GroupConfig {

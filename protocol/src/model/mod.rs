@@ -1,15 +1,22 @@
 //! Domain types: validated names, queue and log positions, message properties.
 
+mod assignment;
 mod config;
 mod delay;
+mod expiration;
 mod name;
 mod position;
 mod properties;
 pub mod system_topics;
 mod tag;
 
-pub use config::{GroupConfig, TopicConfig, permission};
+pub use assignment::{Assignment, AssignmentError};
+pub use config::{
+    GroupConfig, GroupConfigError, PRIORITY_TYPE, TYPE_ATTRIBUTE, TopicConfig, group_attributes,
+    permission, topic_attributes,
+};
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
+pub use expiration::{TTL_ATTRIBUTE, expires_at_ms, parse_ttl_ms};
 pub use name::{
     DEAD_LETTER_PREFIX, GroupName, MAX_DERIVED_TOPIC_BYTES, MAX_GROUP_BYTES, MAX_TOPIC_BYTES,
     NameError, RETRY_PREFIX, TopicName,
@@ -17,6 +24,6 @@ pub use name::{
 pub use position::{PhysicalOffset, PositionError, QueueId, QueueOffset};
 pub use properties::{
     MAX_PROPERTIES_BYTES, Properties, PropertiesError, keys, property_names, property_pairs,
-    property_value, replace_properties,
+    property_value, replace_properties, write_properties,
 };
 pub use tag::{TagsCode, java_string_hash, tags_code};

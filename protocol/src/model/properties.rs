@@ -50,6 +50,24 @@ pub mod keys {
     pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Messages with one value of this stay in order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// Names a request, and the reply to it.
+    pub const CORRELATION_ID: &str = "CORRELATION_ID";
+    /// The client id of the producer that waits for the reply.
+    pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// How long the producer of a request waits for the reply, in milliseconds.
+    pub const TTL: &str = "TTL";
+    /// The cluster in which a request is stored; the reply goes there.
+    pub const CLUSTER: &str = "CLUSTER";
+    /// What a message is: [`MESSAGE_TYPE_REPLY`] on a reply.
+    pub const MESSAGE_TYPE: &str = "MSG_TYPE";
+    /// The value of [`MESSAGE_TYPE`] on a reply.
+    pub const MESSAGE_TYPE_REPLY: &str = "reply";
+    /// When a broker passed a reply on, in milliseconds since the epoch.
+    pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+    /// When the message expires, in milliseconds since the epoch. CastMQ's own.
+    pub const EXPIRES_AT: &str = "EXPIRES_AT";
+    /// The message's priority in its topic, 0 lowest.
+    pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     /// A producer's id, the number it gave the send, and how far below all are settled. The broker writes it: what a
     /// client puts there is replaced, and means nothing without it.
     pub const PRODUCER_SEQUENCE: &str = "PSEQ";
@@ -187,11 +205,17 @@ pub fn replace_properties(encoded: &[u8], changes: &[(&str, Option<&str>)]) -> V
         .filter_map(|(name, value)| Some(name.len() + (*value)?.len() + 2))
         .sum();
     let mut replaced = Vec::with_capacity(encoded.len() + added + 1);
+    write_properties(encoded, changes, &mut replaced);
+    replaced
+}
+
+/// Like [`replace_properties`], behind what is in `out`.
+pub fn write_properties(encoded: &[u8], changes: &[(&str, Option<&str>)], out: &mut Vec<u8>) {
     let mut add = |name: &[u8], value: &[u8]| {
-        replaced.extend_from_slice(name);
-        replaced.push(NAME_END);
-        replaced.extend_from_slice(value);
-        replaced.push(PAIR_END);
+        out.extend_from_slice(name);
+        out.push(NAME_END);
+        out.extend_from_slice(value);
+        out.push(PAIR_END);
     };
     for (name, value) in property_pairs(encoded) {
         if !changes.iter().any(|(other, _)| other.as_bytes() == name) {
@@ -203,7 +227,6 @@ pub fn replace_properties(encoded: &[u8], changes: &[(&str, Option<&str>)]) -> V
             add(name.as_bytes(), value.as_bytes());
         }
     }
-    replaced
 }
 
 /// The value of one property in its encoded form.

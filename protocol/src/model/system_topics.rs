@@ -23,6 +23,11 @@ pub const TIMER: &str = "rmq_sys_wheel_timer";
 /// Who has which popped message, and until when.
 pub const POP_JOURNAL: &str = "rmq_sys_pop_journal";
 
+/// The topic in which a cluster's brokers store replies to requests.
+pub fn replies(cluster: &str) -> String {
+    format!("{cluster}_REPLY_TOPIC")
+}
+
 /// Whether a client is forbidden to send to this topic directly.
 pub fn is_closed_to_clients(topic: &str) -> bool {
     matches!(

@@ -83,6 +83,22 @@ pub enum AdminRequest {
     Actors,
     /// Connections.
     ListConnections,
+    /// Deletes a consumer group without members, with its offsets.
+    DeleteGroup {
+        /// The group's name.
+        group: String,
+        /// Delete its retry topic and its dead letters, too.
+        with_topics: bool,
+    },
+    /// Sets a group's offsets to those of another one.
+    CloneOffsets {
+        /// The group that is set.
+        group: String,
+        /// The group whose offsets are taken.
+        from: String,
+        /// One topic, or all that the other group has offsets in.
+        topic: Option<String>,
+    },
 }
 
 /// Where offsets are set to.
@@ -228,6 +244,8 @@ pub struct BrokerDetails {
     pub rss_bytes: u64,
     /// The part of resident memory that is pages of mapped files, in bytes.
     pub rss_file_bytes: u64,
+    /// Messages passed over since it was ready because they had expired, once for each reader.
+    pub messages_expired: u64,
 }
 
 /// A connection.

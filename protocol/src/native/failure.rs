@@ -73,6 +73,8 @@ pub enum ErrorCode {
     ReceiptUnknown,
     /// The message is acknowledged, or a dead letter: nothing can be changed any more.
     MessageSettled,
+    /// Nobody waits for the reply: its requester is gone, has given up, or never asked.
+    ReplyNotAwaited,
     /// Whether the producer's sequence is stored is not known any more: it is too far behind the newest.
     SequenceForgotten,
 }

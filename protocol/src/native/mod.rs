@@ -18,6 +18,7 @@ pub mod admin;
 pub mod failure;
 pub mod frame;
 pub mod hello;
+mod pop_order;
 pub mod request;
 pub mod response;
 pub mod route;

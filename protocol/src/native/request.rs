@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::AdminRequest;
 use super::hello::Hello;
+pub use super::pop_order::PopOrder;
 use super::route::RegisterBroker;
 use crate::model::{PhysicalOffset, QueueId, QueueOffset};
 
@@ -161,6 +162,19 @@ pub enum Request {
     Acknowledge(Acknowledge),
     /// Lets a popped message's invisible time end later, or earlier.
     ChangeInvisible(ChangeInvisible),
+    /// Has replies to this client's requests pushed to this connection, as
+    /// [`Response::Reply`](super::Response::Reply). Of connections with one client id the latest gets them.
+    TakeReplies,
+    /// Hands a reply to the producer that waits for it. Answered when that one has said whether it does. Payload:
+    /// properties, then body.
+    SendReply(SendReply),
+    /// Says whether a reply that was pushed was waited for. Not answered.
+    ReplyTaken {
+        /// The push's number.
+        number: u64,
+        /// Whether anybody waited for it.
+        is_awaited: bool,
+    },
 }
 
 /// Bits of [`Send::flags`] and [`SendBatch::flags`].
@@ -358,6 +372,21 @@ pub struct EndTransaction {
     pub resolution: Resolution,
 }
 
+/// A reply to a request. Its properties say to whom it goes
+/// ([`REPLY_TO_CLIENT`](crate::model::keys::REPLY_TO_CLIENT)) and which request it is for
+/// ([`CORRELATION_ID`](crate::model::keys::CORRELATION_ID)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SendReply {
+    /// The responder's own flag, passed on and not interpreted.
+    pub flag: i32,
+    /// Bits of [`sys_flag`](crate::record::sys_flag): how the body is compressed.
+    pub sys_flag: i32,
+    /// When the responder made it, in milliseconds since the epoch.
+    pub born_timestamp_ms: i64,
+    /// Bytes of the payload that are properties; the rest is the body.
+    pub properties_bytes: u32,
+}
+
 /// Takes messages that no other member of the group gets for a while. Each comes with a [`PopReceipt`]; one that is not
 /// acknowledged in time is handed out again.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -378,10 +407,10 @@ pub struct Pop {
     pub from: StartFrom,
     /// Which messages.
     pub filter: Filter,
-    /// In order: while a message of a queue is out nobody gets another one of that queue.
-    pub ordered: bool,
-    /// Names an ordered pop. Repeated under the same name, because its answer was lost, it gets the messages again that are
-    /// still out.
+    /// In what order, the same for all consumers of the group.
+    pub order: PopOrder,
+    /// Names a pop in [`PopOrder::Queue`]. Repeated under the same name, because its answer was lost, it gets the messages
+    /// again that are still out.
     pub attempt_id: Option<u64>,
 }
 
@@ -492,6 +521,15 @@ pub struct JoinGroup {
     pub from: StartFrom,
     /// The topics, all members the same.
     pub subscriptions: Vec<TopicSubscription>,
+    /// Whether the member processes a queue's messages in order; all members the same. A connection that is lost keeps the
+    /// queues of such a member, until it comes back or its lease ends.
+    pub ordered: bool,
+    /// Queues that it had when its last connection was lost: it gets them again, unless others have them by now.
+    pub reclaims: Vec<TopicQueue>,
+    /// The machine room it is in, for groups whose queues go to members nearby.
+    pub room: Option<String>,
+    /// The queues that are its own, for groups whose members say so.
+    pub claims: Vec<TopicQueue>,
 }
 
 /// A topic that a member of a group wants.

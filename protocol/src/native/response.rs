@@ -84,6 +84,15 @@ pub enum Response {
         /// The receipt to acknowledge it with from now on.
         receipt: PopReceipt,
     },
+    /// Push: a reply to a request of this client. Payload: its record, which lies in no queue.
+    Reply(PushedReply),
+}
+
+/// A reply to a request of this client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct PushedReply {
+    /// What [`ReplyTaken`](super::request::Request::ReplyTaken) names it by.
+    pub number: u64,
 }
 
 /// A pop's messages.
@@ -222,6 +231,11 @@ pub struct Deliver {
     pub next_offset: QueueOffset,
     /// Behind the last message there is.
     pub max_offset: QueueOffset,
+    /// Whether the messages may expire: at the time in their property `EXPIRES_AT`, and so many milliseconds after they were
+    /// stored, 0 for the former alone.
+    pub expires: Option<u64>,
+    /// Whether the topic's queues are those of priorities: messages of higher queues are handled first.
+    pub by_priority: bool,
 }
 
 /// Queues were given to or taken from a member.

@@ -75,6 +75,8 @@ pub struct TopicQueues {
     pub permission: u32,
     /// Kept for RocketMQ's clients.
     pub system_flag: u32,
+    /// Whether clients trace its messages.
+    pub is_traced: bool,
 }
 
 /// A name server has taken note of a broker.
@@ -119,4 +121,6 @@ pub struct BrokerQueues {
     pub write_queues: u32,
     /// Bits of [`permission`](crate::model::permission).
     pub permission: u32,
+    /// Whether clients trace the topic's messages.
+    pub is_traced: bool,
 }

@@ -81,6 +81,13 @@ impl SendNumber {
         );
     }
 
+    /// Encoded properties with the number.
+    pub fn added_to(self, properties: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(properties.len() + 64);
+        self.append_to(properties, &mut out);
+        out
+    }
+
     /// From a record's properties.
     pub fn find(properties: &[u8]) -> Option<Self> {
         let value = property_value(properties, keys::PRODUCER_SEQUENCE)?;

@@ -1,6 +1,7 @@
 //! Where a message comes from that the broker stored itself.
 //!
-//! The broker stores a delayed message a second time when it is due. So that a crash in between makes it neither two nor
+//! The broker stores a delayed message a second time when it is due, and a popped one that is not processed as a dead letter. So
+//! that a crash in between makes it neither two nor
 //! none, the second record says which the first was, in the field that holds the half message's place when a transaction
 //! commits. Other messages have no use for that field, and RocketMQ looks at it in no others.
 
@@ -15,8 +16,9 @@ pub(super) const MARK: i64 = i64::MIN;
 /// The three bits for the kind, above the level.
 pub(super) const KIND_MASK: i64 = 7 << (OFFSET_BITS + LEVEL_BITS);
 const TIMER: i64 = 1 << (OFFSET_BITS + LEVEL_BITS);
+const POPPED: i64 = 2 << (OFFSET_BITS + LEVEL_BITS);
 /// No origin: see [`PartOfSend`](super::PartOfSend).
-pub(super) const NUMBERED: i64 = 2 << (OFFSET_BITS + LEVEL_BITS);
+pub(super) const NUMBERED: i64 = 4 << (OFFSET_BITS + LEVEL_BITS);
 
 /// The record that a message was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,11 @@ pub enum Origin {
         /// Its place in the log.
         place: PhysicalOffset,
     },
+    /// One that was popped, and is a dead letter now.
+    Popped {
+        /// Its place in the log.
+        place: PhysicalOffset,
+    },
 }
 
 impl Origin {
@@ -41,6 +48,7 @@ impl Origin {
         let (kind, level, offset) = match self {
             Self::Schedule { queue, offset } => (0, i64::from(queue), offset.0),
             Self::Timer { place } => (TIMER, 0, place.0),
+            Self::Popped { place } => (POPPED, 0, place.0),
         };
         let offset = i64::try_from(offset).unwrap_or(i64::MAX) & ((1 << OFFSET_BITS) - 1);
         MARK | kind | ((level & ((1 << LEVEL_BITS) - 1)) << OFFSET_BITS) | offset
@@ -59,6 +67,9 @@ impl Origin {
                 offset: QueueOffset(offset),
             }),
             TIMER => Some(Self::Timer {
+                place: PhysicalOffset(offset),
+            }),
+            POPPED => Some(Self::Popped {
                 place: PhysicalOffset(offset),
             }),
             _ => None,
@@ -83,6 +94,9 @@ mod tests {
             },
             Origin::Timer {
                 place: PhysicalOffset(123_456_789),
+            },
+            Origin::Popped {
+                place: PhysicalOffset(0),
             },
         ];
         for origin in origins {

@@ -180,6 +180,11 @@ impl<'a> RecordView<'a> {
         self.bytes.len()
     }
 
+    /// Whether it is a record of this topic. Costs less than looking at [`RecordView::topic`].
+    pub fn is_of(&self, topic: &str) -> bool {
+        self.topic_bytes() == topic.as_bytes()
+    }
+
     fn i32_at(&self, at: usize) -> i32 {
         be_i32(self.bytes, at).unwrap_or_default()
     }

@@ -2,8 +2,9 @@
 
 use castmq_client::raw::route::BrokerSet;
 use castmq_client::{Admin, BrokerAdmin, Error, ErrorCode};
+use serde_json::json;
 
-use crate::tools::{ToolError, remark};
+use crate::tools::{ToolError, print, remark};
 
 /// A cluster as its name servers know it.
 pub(super) struct Cluster {
@@ -151,4 +152,22 @@ impl<'a, T> Answers<'a, T> {
         };
         (self.given, end)
     }
+}
+
+/// Says on which brokers something was done with a topic or a group.
+pub(super) fn report(
+    what: &'static str,
+    name: &str,
+    done: &'static str,
+    brokers: &[(&Broker, ())],
+    as_json: bool,
+) -> Result<(), ToolError> {
+    let names: Vec<_> = brokers.iter().map(|(broker, ())| &*broker.name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    print::either(as_json, &json!({ what: name, done: names }), || {
+        format!("{what} {name} {done} on {}\n", names.join(", "))
+    })?;
+    Ok(())
 }

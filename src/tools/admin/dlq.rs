@@ -3,26 +3,21 @@
 //! They stay in the group's dead-letter topic until retention takes them. Which of them were sent again or dismissed is
 //! remembered as the progress of a group of its own.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use castmq_client::model::{DEAD_LETTER_PREFIX, QueueId, QueueOffset};
-use castmq_client::{
-    Client, ErrorCode, Message, PullConsumer, Queue, ReceivedMessage, SeekTo, StartFrom,
-};
+use castmq_client::model::DEAD_LETTER_PREFIX;
+use castmq_client::{Client, ErrorCode, Message, ReceivedMessage, SeekTo};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::brokers::{Cluster, ask_each};
+use super::reading::Reading;
 use crate::tools::ToolError;
 use crate::tools::message::{MessageJson, overview};
 use crate::tools::print::{self, Table, left, right};
 
 /// The group whose progress says what is settled.
 const SETTLED_BY: &str = "CASTMQ_DEAD_LETTERS";
-
-/// How long a queue that says it has more is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Messages sent again at once.
 const BATCH: usize = 256;
@@ -130,59 +125,9 @@ async fn list(cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
 }
 
 /// A group's open dead letters, to be read.
-struct Letters {
-    consumer: PullConsumer,
-    /// Behind the last message of each queue.
-    ends: HashMap<Queue, QueueOffset>,
-}
-
-impl Letters {
-    async fn open(group: &str, client: &Client, cluster: &Cluster) -> Result<Self, ToolError> {
-        let topic = format!("{DEAD_LETTER_PREFIX}{group}");
-        let brokers = cluster.masters(None).await?;
-        let answers = ask_each(&brokers, async |broker| broker.at.show_topic(&topic).await).await;
-        let answers = answers.where_there(ErrorCode::TopicNotFound, "topic", &topic)?;
-        let (found, end) = answers.settle();
-        end?;
-        let mut ends = HashMap::new();
-        for (broker, details) in found {
-            for queue in details.queues {
-                let name = queue_of(&topic, &broker.name, queue.queue);
-                ends.insert(name, queue.max_offset);
-            }
-        }
-        let consumer = client
-            .pull_consumer(SETTLED_BY)
-            .from(StartFrom::Earliest)
-            .build()?;
-        let mut letters = Self { consumer, ends };
-        let queues: Vec<_> = letters.ends.keys().cloned().collect();
-        letters.consumer.assign(queues).await?;
-        Ok(letters)
-    }
-
-    fn is_over(&self) -> bool {
-        self.ends.iter().all(|(queue, end)| {
-            let at = self.consumer.position(queue);
-            at.is_some_and(|at| at >= *end)
-        })
-    }
-
-    /// The next ones; none when there are no more.
-    async fn next(&mut self) -> Result<Vec<ReceivedMessage>, ToolError> {
-        if self.is_over() {
-            return Ok(Vec::new());
-        }
-        Ok(self.consumer.poll(PATIENCE).await?)
-    }
-}
-
-fn queue_of(topic: &str, broker: &str, id: QueueId) -> Queue {
-    Queue {
-        topic: topic.into(),
-        broker: broker.into(),
-        id,
-    }
+async fn letters_of(group: &str, client: &Client, cluster: &Cluster) -> Result<Reading, ToolError> {
+    let topic = format!("{DEAD_LETTER_PREFIX}{group}");
+    Reading::open(&topic, SETTLED_BY, client, cluster).await
 }
 
 async fn show(
@@ -191,7 +136,7 @@ async fn show(
     cluster: &Cluster,
     as_json: bool,
 ) -> Result<(), ToolError> {
-    let mut letters = Letters::open(&flags.group, client, cluster).await?;
+    let mut letters = letters_of(&flags.group, client, cluster).await?;
     let most = flags.max.unwrap_or(usize::MAX);
     let mut found: Vec<ReceivedMessage> = Vec::new();
     while found.len() < most {
@@ -226,7 +171,7 @@ async fn resend(
     cluster: &Cluster,
     as_json: bool,
 ) -> Result<(), ToolError> {
-    let mut letters = Letters::open(&flags.group, client, cluster).await?;
+    let mut letters = letters_of(&flags.group, client, cluster).await?;
     let producer = client.producer().build();
     let most = flags.max.unwrap_or(usize::MAX);
     let mut sent = 0;
@@ -267,7 +212,7 @@ async fn purge(
     cluster: &Cluster,
     as_json: bool,
 ) -> Result<(), ToolError> {
-    let mut letters = Letters::open(group, client, cluster).await?;
+    let mut letters = letters_of(group, client, cluster).await?;
     let mut dismissed = 0;
     for (queue, end) in letters.ends.clone() {
         let at = letters.consumer.position(&queue).unwrap_or_default();

@@ -1,17 +1,22 @@
 //! `castmq admin group`.
+//!
+//! - `settings`: creating, changing and deleting; `offsets`: where groups go on.
+
+mod offsets;
+mod settings;
 
 use std::collections::BTreeMap;
 
 use castmq_client::ErrorCode;
-use castmq_client::StartFrom;
-use castmq_client::model::{QueueId, QueueOffset};
-use castmq_client::raw::admin::{GroupDetails, QueueProgress, ResetTo};
-use clap::{Args, Subcommand};
+use castmq_client::raw::admin::{GroupDetails, QueueProgress};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
+use self::offsets::{CloneFlags, ResetFlags, clone, reset};
+use self::settings::{CreateFlags, DeleteFlags, create, delete};
 use super::brokers::{Broker, Cluster, ask_each};
+use crate::tools::ToolError;
 use crate::tools::print::{self, Table, left, right};
-use crate::tools::{ToolError, time};
 
 /// What is done with groups.
 #[derive(Debug, Clone, Subcommand)]
@@ -27,30 +32,14 @@ pub(super) enum GroupCommand {
         /// The group.
         group: String,
     },
+    /// Create a group on all brokers, or on one, or change its settings.
+    Create(CreateFlags),
+    /// Delete a group that nobody is a member of, with its progress.
+    Delete(DeleteFlags),
     /// Set where a group goes on in a topic.
     ResetOffset(ResetFlags),
-}
-
-/// Where to.
-#[derive(Debug, Clone, Args)]
-pub(super) struct ResetFlags {
-    /// The group.
-    group: String,
-    /// The topic.
-    topic: String,
-    /// earliest, latest, or the first message stored at a time: milliseconds since the epoch, 2026-01-31T12:00:00Z,
-    /// a local time like "2026-01-31 12:00", or how long ago like 15m.
-    #[arg(long, value_parser = time::parse_start, required_unless_present = "offset", conflicts_with = "offset")]
-    to: Option<StartFrom>,
-    /// An offset; one that a queue does not have stands for the nearest that it has.
-    #[arg(long, value_name = "N")]
-    offset: Option<u64>,
-    /// Only in this queue.
-    #[arg(long, value_name = "N")]
-    queue: Option<u32>,
-    /// Only on this broker.
-    #[arg(long, value_name = "NAME")]
-    broker: Option<String>,
+    /// Let a group go on where another one is.
+    CloneOffset(CloneFlags),
 }
 
 pub(super) async fn run(
@@ -61,7 +50,10 @@ pub(super) async fn run(
     match command {
         GroupCommand::List { all } => list(*all, cluster, as_json).await,
         GroupCommand::Show { group } => show(group, cluster, as_json).await,
+        GroupCommand::Create(flags) => create(flags, cluster, as_json).await,
+        GroupCommand::Delete(flags) => delete(flags, cluster, as_json).await,
         GroupCommand::ResetOffset(flags) => reset(flags, cluster, as_json).await,
+        GroupCommand::CloneOffset(flags) => clone(flags, cluster, as_json).await,
     }
 }
 
@@ -229,49 +221,10 @@ fn progress(found: &[(&Broker, GroupDetails)]) -> Table {
     table
 }
 
-async fn reset(flags: &ResetFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
-    let to = match (flags.to, flags.offset) {
-        (Some(start), _) => ResetTo::Start(start),
-        (None, offset) => ResetTo::Offset(QueueOffset(offset.unwrap_or_default())),
-    };
-    let (group, topic) = (flags.group.as_str(), flags.topic.as_str());
-    let queue = flags.queue.map(QueueId);
-    let brokers = cluster.masters(flags.broker.as_deref()).await?;
-    let answers = ask_each(&brokers, async |broker| {
-        broker.at.reset_offsets(group, topic, queue, to).await
-    })
-    .await;
-    let answers = answers
-        .where_there(ErrorCode::GroupNotFound, "group", group)?
-        .where_there(ErrorCode::TopicNotFound, "topic", topic)?;
-    let (reset, end) = answers.settle();
-    let mut table = Table::new([
-        left("TOPIC"),
-        left("BROKER"),
-        right("QUEUE"),
-        right("OFFSET"),
-    ]);
-    let mut listed = Vec::new();
-    for (broker, offsets) in reset {
-        for (queue, offset) in offsets {
-            listed.push(json!({
-                "topic": queue.topic, "broker": broker.name, "queue": queue.queue, "offset": offset,
-            }));
-            table.row([
-                queue.topic,
-                broker.name.clone(),
-                queue.queue.to_string(),
-                offset.to_string(),
-            ]);
-        }
-    }
-    print::either(as_json, &listed, || table.to_string())?;
-    end
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use castmq_client::model::{QueueId, QueueOffset};
     use castmq_client::raw::request::TopicQueue;
 
     fn progress(committed: Option<u64>, min: u64, max: u64) -> QueueProgress {

@@ -1,12 +1,16 @@
 //! `castmq admin message`.
 
-use castmq_client::{ErrorCode, MessageId, ReceivedMessage};
+use castmq_client::{Client, ErrorCode, MessageId, ReceivedMessage, SeekTo};
 use clap::{Args, Subcommand};
 
 use super::brokers::{Cluster, ask_each};
+use super::reading::Reading;
 use crate::tools::message::{MessageJson, block, overview};
 use crate::tools::print;
 use crate::tools::{ToolError, time};
+
+/// The group in whose name topics are read (RocketMQ's tools have it, too). It keeps no progress.
+const LISTED_BY: &str = "TOOLS_CONSUMER";
 
 /// What is done with messages.
 #[derive(Debug, Clone, Subcommand)]
@@ -18,6 +22,8 @@ pub(super) enum MessageCommand {
     },
     /// Find messages by key, or by the id that their producer gave them; newest first.
     ByKey(KeyFlags),
+    /// List a topic's messages that were stored in a time, oldest first.
+    List(ListFlags),
 }
 
 /// What is looked for.
@@ -38,14 +44,32 @@ pub(super) struct KeyFlags {
     to: Option<i64>,
 }
 
+/// Which time.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ListFlags {
+    /// The topic.
+    topic: String,
+    /// At most this many.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    max: usize,
+    /// Stored at this time or later.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
+    from: Option<i64>,
+    /// Stored at this time or earlier.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
+    to: Option<i64>,
+}
+
 pub(super) async fn run(
     command: &MessageCommand,
+    client: &Client,
     cluster: &Cluster,
     as_json: bool,
 ) -> Result<(), ToolError> {
     match command {
         MessageCommand::Show { id } => show(id, cluster, as_json).await,
         MessageCommand::ByKey(flags) => by_key(flags, cluster, as_json).await,
+        MessageCommand::List(flags) => list(flags, client, cluster, as_json).await,
     }
 }
 
@@ -83,4 +107,42 @@ async fn by_key(flags: &KeyFlags, cluster: &Cluster, as_json: bool) -> Result<()
     let described = described?;
     print::either(as_json, &described, || overview(&described).to_string())?;
     end
+}
+
+async fn list(
+    flags: &ListFlags,
+    client: &Client,
+    cluster: &Cluster,
+    as_json: bool,
+) -> Result<(), ToolError> {
+    let start = flags.from.map_or(SeekTo::Earliest, SeekTo::Time);
+    let end_ms = flags.to.unwrap_or(i64::MAX);
+    let mut reading = Reading::open(&flags.topic, LISTED_BY, client, cluster).await?;
+    let mut found: Vec<ReceivedMessage> = Vec::new();
+    // Each queue by itself: as many as are wanted may all lie in one.
+    for queue in reading.queues() {
+        reading.consumer.assign([queue.clone()]).await?;
+        reading.consumer.seek(&queue, start).await?;
+        let mut of_queue = Vec::new();
+        while of_queue.len() < flags.max {
+            let mut next = reading.next().await?;
+            let came = next.len();
+            next.retain(|message| message.store_timestamp_ms() <= end_ms);
+            let is_over = came == 0 || next.len() < came;
+            of_queue.append(&mut next);
+            if is_over {
+                break;
+            }
+        }
+        found.extend(of_queue);
+    }
+    found.sort_by_key(|message| (message.store_timestamp_ms(), message.id().physical_offset));
+    found.truncate(flags.max);
+    let described: Result<Vec<_>, _> = found
+        .iter()
+        .map(|message| Ok::<_, ToolError>(MessageJson::new(message)?.on(message.broker())))
+        .collect();
+    let described = described?;
+    print::either(as_json, &described, || overview(&described).to_string())?;
+    Ok(())
 }

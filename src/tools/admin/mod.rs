@@ -1,7 +1,7 @@
 //! `castmq admin`: what operators ask of a cluster.
 //!
-//! - [`brokers`]: the brokers of a cluster, asked one by one.
-//! - [`topic`], [`group`], [`cluster`], [`dlq`], [`message`], [`actors`]: one command each.
+//! - [`brokers`]: the brokers of a cluster, asked one by one; [`reading`]: a topic on all of them.
+//! - [`topic`], [`group`], [`cluster`], [`dlq`], [`message`], [`trace`], [`actors`]: one command each.
 
 mod actors;
 mod brokers;
@@ -9,7 +9,9 @@ mod cluster;
 mod dlq;
 mod group;
 mod message;
+mod reading;
 mod topic;
+mod trace;
 
 use clap::{Args, Subcommand};
 
@@ -22,6 +24,7 @@ use dlq::DlqCommand;
 use group::GroupCommand;
 use message::MessageCommand;
 use topic::TopicCommand;
+use trace::TraceFlags;
 
 /// What is asked, of whom, and how the answer is printed.
 #[derive(Debug, Clone, Args)]
@@ -53,6 +56,8 @@ enum AdminCommand {
     /// Single messages.
     #[command(subcommand)]
     Message(MessageCommand),
+    /// The way of one message, as clients traced it: sent, given to consumers, processed.
+    Trace(TraceFlags),
     /// The live tree of actors of each broker: what each does, how much waits for it, how often it failed and why.
     Actors(ActorsFlags),
 }
@@ -66,7 +71,10 @@ pub(super) fn run(flags: &AdminFlags) -> Result<(), ToolError> {
             AdminCommand::Group(command) => group::run(command, &cluster, flags.json).await,
             AdminCommand::Cluster(command) => cluster::run(command, &cluster, flags.json).await,
             AdminCommand::Dlq(command) => dlq::run(command, &client, &cluster, flags.json).await,
-            AdminCommand::Message(command) => message::run(command, &cluster, flags.json).await,
+            AdminCommand::Message(command) => {
+                message::run(command, &client, &cluster, flags.json).await
+            }
+            AdminCommand::Trace(flags_) => trace::run(flags_, &cluster, flags.json).await,
             AdminCommand::Actors(flags_) => actors::run(flags_, &cluster, flags.json).await,
         }
     })

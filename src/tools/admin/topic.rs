@@ -1,12 +1,17 @@
 //! `castmq admin topic`.
 
-use castmq_client::model::{TopicConfig, permission, system_topics};
+use std::collections::BTreeMap;
+
+use castmq_client::model::{
+    PRIORITY_TYPE, TTL_ATTRIBUTE, TYPE_ATTRIBUTE, TopicConfig, permission, system_topics,
+    topic_attributes,
+};
 use castmq_client::raw::admin::TopicDetails;
 use castmq_client::{Error, ErrorCode};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::brokers::{Broker, Cluster, ask_each};
+use super::brokers::{Broker, Cluster, ask_each, report};
 use crate::tools::print::{self, Table, left, right};
 use crate::tools::{ToolError, time};
 
@@ -26,6 +31,8 @@ pub(super) enum TopicCommand {
         /// The topic.
         topic: String,
     },
+    /// Change one thing about a topic, and leave the rest as it is.
+    Set(SetFlags),
     /// Delete a topic with its queues, and with the groups' progress in it.
     Delete {
         /// The topic.
@@ -53,12 +60,51 @@ pub(super) struct CreateFlags {
     /// Producers must keep each queue on its broker.
     #[arg(long)]
     order: bool,
-    /// Change it when it is there already.
+    /// Whether clients trace its messages, for `castmq admin trace`.
+    #[arg(long, value_enum)]
+    trace: Option<Switch>,
+    /// Each queue takes messages of one priority, or of a few, and consumers get those of higher queues first.
+    #[arg(long)]
+    by_priority: bool,
+    /// Messages expire this long after they were stored: nobody gets them any more.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_length_ms)]
+    ttl: Option<u64>,
+    /// Change it when it is there already; what is not said is as for a new one.
     #[arg(long)]
     update: bool,
     /// Only on this broker.
     #[arg(long, value_name = "NAME")]
     broker: Option<String>,
+}
+
+/// What about a topic shall change.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SetFlags {
+    /// The topic.
+    topic: String,
+    /// Whether clients trace its messages. They hear of it within 30 s.
+    #[arg(long, value_enum)]
+    trace: Switch,
+    /// Only on this broker.
+    #[arg(long, value_name = "NAME")]
+    broker: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    fn add_to(self, config: &mut TopicConfig) {
+        let value = match self {
+            Self::On => "on",
+            Self::Off => "off",
+        };
+        let name = topic_attributes::TRACE.to_owned();
+        config.attributes.insert(name, value.to_owned());
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -101,36 +147,24 @@ pub(super) async fn run(
         TopicCommand::Create(flags) => create(flags, cluster, as_json).await,
         TopicCommand::List { all } => list(*all, cluster, as_json).await,
         TopicCommand::Show { topic } => show(topic, cluster, as_json).await,
+        TopicCommand::Set(flags) => set(flags, cluster, as_json).await,
         TopicCommand::Delete { topic, broker } => {
             delete(topic, broker.as_deref(), cluster, as_json).await
         }
     }
 }
 
-/// Says on which brokers something was done.
-fn report(
-    topic: &str,
-    done: &'static str,
-    brokers: &[(&Broker, ())],
-    as_json: bool,
-) -> Result<(), ToolError> {
-    let names: Vec<_> = brokers.iter().map(|(broker, ())| &*broker.name).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    print::either(as_json, &json!({ "topic": topic, done: names }), || {
-        format!("topic {topic} {done} on {}\n", names.join(", "))
-    })?;
-    Ok(())
-}
-
 async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
-    let config = TopicConfig {
+    let mut config = TopicConfig {
         read_queues: flags.read_queues.unwrap_or(flags.queues),
         permission: flags.permission.bits(),
         order: flags.order,
+        attributes: attributes(flags),
         ..TopicConfig::with_queues(flags.queues)
     };
+    if let Some(trace) = flags.trace {
+        trace.add_to(&mut config);
+    }
     let brokers = cluster.masters(flags.broker.as_deref()).await?;
     let answers = ask_each(&brokers, async |broker| match flags.update {
         true => broker.at.put_topic(&flags.topic, config.clone()).await,
@@ -139,8 +173,32 @@ async fn create(flags: &CreateFlags, cluster: &Cluster, as_json: bool) -> Result
     .await;
     let (created, end) = answers.settle();
     let done = if flags.update { "set" } else { "created" };
-    report(&flags.topic, done, &created, as_json)?;
+    report("topic", &flags.topic, done, &created, as_json)?;
     end
+}
+
+async fn set(flags: &SetFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
+    let brokers = cluster.masters(flags.broker.as_deref()).await?;
+    let answers = ask_each(&brokers, async |broker| {
+        let mut config = broker.at.show_topic(&flags.topic).await?.config;
+        flags.trace.add_to(&mut config);
+        broker.at.put_topic(&flags.topic, config).await
+    })
+    .await;
+    let answers = answers.where_there(ErrorCode::TopicNotFound, "topic", &flags.topic)?;
+    let (set, end) = answers.settle();
+    report("topic", &flags.topic, "set", &set, as_json)?;
+    end
+}
+
+/// Attributes, as brokers keep them.
+fn attributes(flags: &CreateFlags) -> BTreeMap<String, String> {
+    let ttl = flags.ttl.map(|ttl_ms| (TTL_ATTRIBUTE, ttl_ms.to_string()));
+    let by_priority = (TYPE_ATTRIBUTE, PRIORITY_TYPE.to_owned());
+    let set = ttl
+        .into_iter()
+        .chain(flags.by_priority.then_some(by_priority));
+    set.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn delete(
@@ -153,7 +211,7 @@ async fn delete(
     let answers = ask_each(&brokers, async |broker| broker.at.delete_topic(topic).await).await;
     let answers = answers.where_there(ErrorCode::TopicNotFound, "topic", topic)?;
     let (deleted, end) = answers.settle();
-    report(topic, "deleted", &deleted, as_json)?;
+    report("topic", topic, "deleted", &deleted, as_json)?;
     end
 }
 
@@ -183,7 +241,7 @@ fn belongs_to(topic: &str, brokers: &[Broker]) -> bool {
     let is_own = |broker: &Broker| {
         topic == broker.cluster
             || topic == broker.name
-            || topic.strip_suffix("_REPLY_TOPIC") == Some(&broker.cluster)
+            || topic == system_topics::replies(&broker.cluster)
     };
     system_topics::is_system(topic) || brokers.iter().any(is_own)
 }
@@ -211,6 +269,7 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
         right("WRITE QUEUES"),
         left("PERMISSION"),
         left("ORDER"),
+        left("ATTRIBUTES"),
         right("MESSAGES"),
     ]);
     for (broker, details) in found {
@@ -225,10 +284,23 @@ fn settings(found: &[(&Broker, TopicDetails)]) -> Table {
             config.write_queues.to_string(),
             letters(config.permission),
             if config.order { "yes" } else { "no" }.to_owned(),
+            listed(&config.attributes),
             messages.to_string(),
         ]);
     }
     table
+}
+
+/// Attributes, in one cell.
+fn listed(attributes: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = attributes
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    match pairs.is_empty() {
+        true => "-".to_owned(),
+        false => pairs.join(","),
+    }
 }
 
 fn queues(found: &[(&Broker, TopicDetails)]) -> Table {

@@ -10,7 +10,7 @@
 //! - `queue`: one of them; appending and reading.
 //! - `tail`: units in memory. `unit`: the 20 bytes. `files`: paths, open files, failed syncs.
 //! - `write`: from memory to files to the device. `load`: finding the end when opening. `truncate`: cutting after a stop.
-//!   `expire`: retention. `search`: offsets by time.
+//!   `expire`: retention. `expiring`: messages that expire. `search`: offsets by time.
 //!
 //! # What a power cut can do
 //!
@@ -21,6 +21,7 @@
 
 mod error;
 mod expire;
+mod expiring;
 mod files;
 mod load;
 mod queue;

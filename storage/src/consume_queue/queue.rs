@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
 use parking_lot::Mutex;
@@ -48,6 +49,8 @@ pub struct ConsumeQueue {
     pub(super) number: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) state: Mutex<State>,
+    /// Behind the last message that may expire; 0 without any.
+    pub(super) expiring_end: AtomicU64,
     /// Held by whoever changes files. Taken before `state`, which is never held during I/O.
     pub(super) files_lock: Mutex<()>,
 }
@@ -168,6 +171,7 @@ impl ConsumeQueue {
             number,
             shared,
             state: Mutex::new(state),
+            expiring_end: AtomicU64::new(0),
             files_lock: Mutex::new(()),
         }
     }

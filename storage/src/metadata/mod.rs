@@ -127,13 +127,7 @@ impl Metadata {
 
     /// Removes a topic with all consumer offsets in it, and keeps where its queues go on. All of it happens or nothing.
     pub fn delete_topic(&self, name: &TopicName, kept: &Deletion) -> Result<(), MetadataError> {
-        let mut offsets = Vec::new();
-        for entry in self.offsets.iter().keys() {
-            let key = entry.map_err(|e| self.error("read", e))?;
-            if decode_offset_key(&key).is_some_and(|(_, (topic, _))| topic == *name) {
-                offsets.push(key);
-            }
-        }
+        let offsets = self.offset_keys(|_, topic| topic == name)?;
         let trees = (&self.topics, &self.offsets, &self.deletions);
         let deleted = trees.transaction(|(topics, all_offsets, deletions)| {
             topics.remove(name.as_str())?;
@@ -143,10 +137,7 @@ impl Metadata {
             deletions.insert(name.as_str(), kept.encode())?;
             Ok(())
         });
-        deleted.map_err(|error: TransactionError<()>| match error {
-            TransactionError::Storage(error) => self.error("write", error),
-            TransactionError::Abort(()) => self.damaged(b"deletions", "nobody gave up"),
-        })
+        self.done(deleted)
     }
 
     /// What is kept of deleted topics, those that were made again among them.
@@ -181,9 +172,41 @@ impl Metadata {
         self.put(&self.groups, name.as_str(), config)
     }
 
-    /// Removes a consumer group; its offsets stay.
-    pub fn remove_group(&self, name: &GroupName) -> Result<(), MetadataError> {
-        self.remove(&self.groups, name.as_str().as_bytes())
+    /// Removes a consumer group with its offsets. All of it happens or nothing.
+    pub fn delete_group(&self, name: &GroupName) -> Result<(), MetadataError> {
+        let offsets = self.offset_keys(|group, _| group == name)?;
+        let trees = (&self.groups, &self.offsets);
+        let deleted = trees.transaction(|(groups, all_offsets)| {
+            groups.remove(name.as_str())?;
+            for key in &offsets {
+                all_offsets.remove(key)?;
+            }
+            Ok(())
+        });
+        self.done(deleted)
+    }
+
+    /// The keys of those consumer offsets.
+    fn offset_keys(
+        &self,
+        are_meant: impl Fn(&GroupName, &TopicName) -> bool,
+    ) -> Result<Vec<IVec>, MetadataError> {
+        let mut keys = Vec::new();
+        for entry in self.offsets.iter().keys() {
+            let key = entry.map_err(|e| self.error("read", e))?;
+            if decode_offset_key(&key).is_some_and(|(group, (topic, _))| are_meant(&group, &topic))
+            {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+
+    fn done(&self, result: Result<(), TransactionError<()>>) -> Result<(), MetadataError> {
+        result.map_err(|error| match error {
+            TransactionError::Storage(error) => self.error("write", error),
+            TransactionError::Abort(()) => self.damaged(b"", "nobody gave up"),
+        })
     }
 
     /// All consumer offsets.

@@ -313,10 +313,11 @@ pub(super) fn dispatch_all(
         Dispatch::new(log.clone(), queues.clone(), delays.clone(), from).finding_sends();
     let mut messages = 0;
     while dispatch.position() < log.appended() {
+        let from = dispatch.position();
         let done = dispatch.advance(log.appended(), DISPATCH_STEP_BYTES, |_| {})?;
         messages += done.messages;
         let met = dispatch.take_met();
-        notes.unseen.note(&met, dispatch.position());
+        notes.unseen.note(&met, from..dispatch.position());
         let sends = dispatch.take_sends();
         sends.iter().for_each(|send| notes.sequences.note(send));
         queues.write_back_all()?;

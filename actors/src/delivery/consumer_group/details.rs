@@ -9,38 +9,46 @@ impl ConsumerGroup {
             topic: key.0.to_string(),
             queue: key.1,
         };
+        let owners = self.holders.owners();
         let queues_of_member = |id: MemberId| {
-            let owned = self.owned.iter().filter(|(_, owned)| owned.member == id);
+            let owned = owners.iter().filter(|(_, member)| **member == id);
             owned.map(|(key, _)| topic_queue(key)).collect()
         };
         let members = self.members.iter().map(|(id, member)| MemberDetails {
             client_id: member.client_id.clone(),
             address: member.address.clone(),
-            queues: match member.mode {
+            queues: match member.wishes.mode {
                 GroupMode::Clustering => queues_of_member(*id),
                 GroupMode::Broadcasting => member.told.iter().map(topic_queue).collect(),
             },
         });
         let offsets = self.context.offsets.of_group(&self.group);
         let known: BTreeMap<_, _> = offsets.into_iter().collect();
-        let keys: BTreeSet<_> = known.keys().chain(self.owned.keys()).cloned().collect();
+        let keys: BTreeSet<_> = known.keys().chain(self.holders.keys()).cloned().collect();
         let progress = keys.iter().map(|key| {
             let queue = self.context.store.queues.find(key.0.as_str(), key.1);
-            let owner = self
-                .owned
-                .get(key)
-                .and_then(|owned| self.members.get(&owned.member));
+            let owner = self.holders.holder_of(key).and_then(|holder| match holder {
+                Ok(id) => self
+                    .members
+                    .get(&id)
+                    .map(|member| member.client_id.as_str()),
+                Err(lost) => Some(lost),
+            });
             QueueProgress {
                 queue: topic_queue(key),
                 committed: known.get(key).copied(),
                 min_offset: queue.as_ref().map_or(QueueOffset::ZERO, |q| q.min_offset()),
                 max_offset: queue.as_ref().map_or(QueueOffset::ZERO, |q| q.max_offset()),
-                owner: owner.map(|member| member.client_id.clone()),
+                owner: owner.map(str::to_owned),
             }
         });
         Some(GroupDetails {
             config,
-            mode: self.members.values().next().map(|member| member.mode),
+            mode: self
+                .members
+                .values()
+                .next()
+                .map(|member| member.wishes.mode),
             members: members.collect(),
             progress: progress.collect(),
         })

@@ -1,11 +1,12 @@
 //! What a group is told and asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use castmq_protocol::model::{GroupName, QueueOffset, TopicName};
 use castmq_protocol::native::request::{Filter, GroupMode, StartFrom};
 
 use super::super::assignment::{MemberId, QueueKey};
+use super::heard::Heard;
 use crate::supervision::{Mailbox, Reply};
 
 /// A client wants to be a member.
@@ -14,15 +15,31 @@ pub(crate) struct Join {
     pub(crate) member: MemberId,
     pub(crate) client_id: String,
     pub(crate) address: String,
+    pub(crate) wishes: Wishes,
+    pub(crate) changes: Mailbox<Change>,
+    pub(crate) expelled: Mailbox<Expelled>,
+    /// When the member was last heard of.
+    pub(crate) heard: Heard,
+    /// Queues that an earlier incarnation of this actor gave to the member.
+    pub(crate) holding: Vec<QueueKey>,
+    /// Queues that the client had when its last connection was lost.
+    pub(crate) reclaims: Vec<QueueKey>,
+    /// Kept while it is a member; lost when this actor fails, so that the member joins again.
+    pub(crate) membership: Reply<()>,
+}
+
+/// What a client wants to be a member for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wishes {
     pub(crate) mode: GroupMode,
     pub(crate) from: StartFrom,
     /// With what is wanted of each.
     pub(crate) topics: BTreeMap<TopicName, Filter>,
-    pub(crate) changes: Mailbox<Change>,
-    /// Queues that an earlier incarnation of this actor gave to the member.
-    pub(crate) holding: Vec<QueueKey>,
-    /// Kept while it is a member; lost when this actor fails, so that the member joins again.
-    pub(crate) membership: Reply<()>,
+    /// It processes a queue's messages in order.
+    pub(crate) ordered: bool,
+    pub(crate) room: Option<String>,
+    /// Queues that it says are its own.
+    pub(crate) claims: BTreeSet<QueueKey>,
 }
 
 /// What a member is told: queues to process from now on, and queues to give up.
@@ -34,10 +51,26 @@ pub(crate) struct Change {
     pub(crate) revoked: Vec<QueueKey>,
 }
 
+/// A member is none any more: its lease has ended.
+#[derive(Debug)]
+pub(crate) struct Expelled {
+    pub(crate) reason: String,
+}
+
 /// A member goes, or its connection has.
 #[derive(Debug)]
 pub(crate) struct Leave {
     pub(crate) member: MemberId,
+    pub(crate) how: Parting,
+}
+
+/// How a member goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// It said so, and processes nothing any more.
+    Left,
+    /// Its connection is lost: it may still process what it has.
+    Lost,
 }
 
 /// A member has given up queues.
@@ -54,9 +87,9 @@ pub(crate) struct Commit {
     pub(crate) offsets: Vec<(QueueKey, QueueOffset)>,
 }
 
-/// Topics came, went or changed.
+/// Topics came, went or changed, or the group's settings did.
 #[derive(Debug)]
-pub(crate) struct TopicsChanged;
+pub(crate) struct SettingsChanged;
 
 /// Asks for members and progress.
 #[derive(Debug)]

@@ -220,8 +220,16 @@ impl Ledger {
         }
     }
 
+    /// When the message at an offset was handed out last, on the clock outside.
+    pub(crate) fn popped_at_ms(&self, offset: QueueOffset) -> Option<i64> {
+        match self.window.get(offset.0) {
+            Some(Slot::Out { delivery, .. }) => Some(delivery.popped_at_ms),
+            _ => None,
+        }
+    }
+
     /// Looks at the clock; what has come back waits to be handed out again.
-    pub(super) fn look(&mut self, now_ms: i64, journal: &mut Journal) {
+    pub(crate) fn look(&mut self, now_ms: i64, journal: &mut Journal) {
         if self.clock.look(now_ms) {
             journal.push(Entry::ClockBack {
                 latest_ms: self.clock.latest_ms,

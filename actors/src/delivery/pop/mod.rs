@@ -34,7 +34,7 @@ pub(crate) mod hand_out;
 )]
 pub(crate) mod handle;
 pub(crate) mod journal;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod receipt;
 mod replay;

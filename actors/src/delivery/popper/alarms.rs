@@ -20,6 +20,8 @@ pub(super) struct Alarms {
     due: BinaryHeap<Reverse<(i64, ShareKey, QueueId)>>,
     /// When the timer rings.
     armed: Option<(i64, Task)>,
+    /// What the clock showed last.
+    last_ms: Option<i64>,
 }
 
 impl Alarms {
@@ -43,6 +45,12 @@ impl Alarms {
         }
     }
 
+    /// Looks at the clock; returns what it showed before if it was set back since.
+    fn set_back(&mut self, now_ms: i64) -> Option<i64> {
+        let last_ms = self.last_ms.replace(now_ms);
+        last_ms.filter(|last_ms| *last_ms > now_ms)
+    }
+
     fn take_due(&mut self, now_ms: i64) -> Option<(i64, ShareKey, QueueId)> {
         let Reverse((at_ms, _, _)) = self.due.peek()?;
         if *at_ms > now_ms {
@@ -53,12 +61,37 @@ impl Alarms {
 }
 
 impl Popper {
+    /// What the clock shows. Where it was set back, no ledger waits for a time that it shows again much later: each counts
+    /// what went by before, and says anew when its next invisible time ends.
+    pub(super) fn now_ms(&mut self) -> i64 {
+        let now_ms = self.context.clock.now_ms();
+        let Some(last_ms) = self.alarms.set_back(now_ms) else {
+            return now_ms;
+        };
+        for (key, share) in &mut self.shares {
+            let queues: Vec<_> = share.books.keys().copied().collect();
+            for queue in queues {
+                if let Some(book) = share.books.get_mut(&queue) {
+                    book.ledger.look(last_ms, &mut book.journal);
+                    book.ledger.look(now_ms, &mut book.journal);
+                    book.alarm_ms = None;
+                }
+                self.writing.note_change(key, queue, share);
+                self.alarms.set(key, queue, share);
+            }
+        }
+        now_ms
+    }
+
     /// Sets the timer for the first alarm.
     pub(super) fn arm(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.alarms.due.is_empty() {
+            return;
+        }
+        let now_ms = self.now_ms();
         let Some(Reverse((first_ms, _, _))) = self.alarms.due.peek() else {
             return;
         };
-        let now_ms = self.context.clock.now_ms();
         let delay_ms = first_ms.saturating_sub(now_ms).clamp(0, LOOK_MS);
         let at_ms = now_ms.saturating_add(delay_ms);
         if let Some((armed_ms, timer)) = &self.alarms.armed {
@@ -74,7 +107,7 @@ impl Popper {
 
     fn ring(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.alarms.armed = None;
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.now_ms();
         let mut due = Vec::new();
         while let Some((at_ms, key, queue)) = self.alarms.take_due(now_ms) {
             if let Some(book) = self.book(&key, queue)

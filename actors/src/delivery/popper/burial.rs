@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use castmq_protocol::model::{QueueId, QueueOffset, TopicName};
-use castmq_protocol::record::{RecordView, sys_flag};
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
+use castmq_protocol::record::{Origin, RecordView, sys_flag};
 
 use super::Popper;
 use super::share::ShareKey;
 use crate::broker::topics::Topic;
+use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::retry::dead_letter_properties;
 use crate::metadata::actor::EnsureDerivedTopic;
@@ -71,7 +72,7 @@ impl Popper {
             let Some(book) = self.book(key, queue) else {
                 return;
             };
-            if book.burying.len() >= MAX_BURIALS {
+            if book.burying.len() >= MAX_BURIALS || !book.doubted.is_empty() {
                 return;
             }
             if !book.burying.insert(*offset) {
@@ -91,6 +92,7 @@ impl Popper {
                     max_messages: 1,
                     max_bytes: u32::MAX,
                     filter: None,
+                    passes_expired: None,
                 },
                 patience: Patience::None,
                 reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| BurialRead {
@@ -109,10 +111,17 @@ impl Popper {
         };
         let record = fetched.records.into_iter().next();
         let bytes = record.as_ref().map_or(&[][..], AsRef::as_ref);
-        let is_it =
-            RecordView::parse(bytes).is_ok_and(|found| found.queue_offset() == Ok(burial.offset));
-        if !is_it {
+        let found = RecordView::parse(bytes).ok();
+        let found = found.filter(|found| found.queue_offset() == Ok(burial.offset));
+        let Some(found) = found else {
             // Retention has taken it.
+            self.settle_buried(number, ctx);
+            return;
+        };
+        let topic = self.context.topics.find(burial.key.1.as_str());
+        let expiry = Expiry::of_message(topic.as_deref(), self.context.clock.now_ms());
+        if expiry.is_over(&found) {
+            self.context.meters.expired(1);
             self.settle_buried(number, ctx);
             return;
         }
@@ -146,6 +155,8 @@ impl Popper {
         let book = self.book(&burial.key, burial.queue);
         let attempts = book.map_or(0, |book| book.ledger.attempts(burial.offset.0));
         let attempts = i32::try_from(attempts).unwrap_or(i32::MAX);
+        let place = PhysicalOffset::from_i64(record.physical_offset()).unwrap_or_default();
+        let origin = Origin::Popped { place };
         let mut batch = PutBatch::default();
         batch.add(
             number,
@@ -157,7 +168,7 @@ impl Popper {
                 born_timestamp_ms: record.born_timestamp_ms(),
                 born_host: record.born_host(),
                 reconsume_times: record.reconsume_times().saturating_add(attempts),
-                prepared_transaction_offset: 0,
+                prepared_transaction_offset: origin.encode(),
                 properties: &dead_letter_properties(record),
                 body: record.body(),
             },
@@ -174,9 +185,12 @@ impl Popper {
                 self.settle_buried(number, ctx);
             }
             Some(Outcome::Refused(refusal)) => self.try_later(number, &**refusal, ctx),
-            // It may be there twice then, and is never lost.
+            // It may be there or not: the log knows.
             Some(Outcome::Unknown) | None => {
-                self.try_later(number, &"the log-writer failed with it in hand", ctx);
+                tracing::warn!(
+                    "the log-writer failed with a dead letter in hand: the popper begins anew"
+                );
+                self.begin(ctx);
             }
         }
     }
@@ -185,7 +199,7 @@ impl Popper {
         let Some(burial) = self.burials.under_way.remove(&number) else {
             return;
         };
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.now_ms();
         let max_attempts = self.max_attempts(&burial.key.0);
         let Some(book) = self.book(&burial.key, burial.queue) else {
             return;

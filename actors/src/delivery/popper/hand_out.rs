@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use castmq_protocol::filter::CompiledFilter;
-use castmq_protocol::model::{QueueId, QueueOffset};
+use castmq_protocol::model::{QueueId, QueueOffset, keys, property_value};
 use castmq_protocol::native::request::PopReceipt;
 use castmq_protocol::record::RecordView;
 use castmq_storage::commit_log::{CommitLog, Gather};
@@ -12,13 +12,19 @@ use castmq_storage::disk::Wait;
 
 use super::share::Book;
 use super::{HandedOut, Pop};
+use crate::clock::Clock;
+use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::is_hot;
 use crate::delivery::pop::hand_out::{Taken, Terms};
+use crate::delivery::pop::keys::key_of;
 use crate::delivery::pop::ledger::Order;
 use crate::delivery::pop::receipt::Receipt;
 
 /// Messages looked at in one turn where a filter may let few of them through.
 const MAX_FILTERED: usize = 4096;
+
+/// And where many may wait for others of their key, or have expired.
+const MAX_HELD: usize = 256;
 
 /// Messages on their way out.
 #[derive(Debug, Default)]
@@ -26,6 +32,8 @@ pub(super) struct Outgoing {
     receipts: Vec<PopReceipt>,
     gather: Gather,
     bytes: u64,
+    /// Messages that have expired: they are settled.
+    pub(super) expired: u64,
 }
 
 impl Outgoing {
@@ -60,8 +68,71 @@ pub(super) struct Left {
     pub(super) cold: Option<QueueOffset>,
     /// Messages that came back after the last attempt.
     pub(super) exhausted: Vec<QueueOffset>,
-    /// The filter has passed over messages, and there are others behind them.
+    /// Messages were passed over or held back, and there are others behind them.
     pub(super) has_more: bool,
+}
+
+/// What is asked of a message before it goes out.
+#[derive(Default)]
+struct Rules<'a> {
+    expiry: Option<Expiry>,
+    filter: Option<&'a CompiledFilter>,
+    is_keyed: bool,
+}
+
+/// What a message is.
+enum Seen {
+    Wanted { key: Option<u64> },
+    Unwanted,
+    Expired,
+}
+
+impl Rules<'_> {
+    /// Messages looked at in one turn, for a pop that has room for so many.
+    fn most(&self, room: usize) -> usize {
+        match (room, self.filter) {
+            (0, _) => 0,
+            (_, Some(_)) => MAX_FILTERED,
+            (room, None) if self.holds_some_back() => room.max(MAX_HELD),
+            (room, None) => room,
+        }
+    }
+
+    /// Whether messages may stay that were looked at.
+    fn holds_some_back(&self) -> bool {
+        self.filter.is_some() || self.is_keyed || self.expiry.is_some()
+    }
+
+    fn look(&self, log: &CommitLog, unit: &ConsumeUnit) -> Seen {
+        if !self.holds_some_back() {
+            return Seen::Wanted { key: None };
+        }
+        let is_unwanted = |filter: &CompiledFilter| !filter.may_match_code(unit.tags_code);
+        if self.filter.is_some_and(is_unwanted) {
+            return Seen::Unwanted;
+        }
+        let record = log.slice(unit.physical, unit.size as usize);
+        let record = record
+            .as_ref()
+            .map(|record| RecordView::parse(record.as_ref()));
+        let Some(Ok(record)) = record else {
+            return Seen::Unwanted;
+        };
+        if self.expiry.is_some_and(|expiry| expiry.is_over(&record)) {
+            return Seen::Expired;
+        }
+        let properties = record.properties();
+        if self
+            .filter
+            .is_some_and(|filter| !filter.matches(properties))
+        {
+            return Seen::Unwanted;
+        }
+        let key = || property_value(properties, keys::SHARDING_KEY).map(key_of);
+        Seen::Wanted {
+            key: self.is_keyed.then(key).flatten(),
+        }
+    }
 }
 
 /// A look at one queue.
@@ -71,6 +142,7 @@ pub(super) struct Look<'a> {
     pub(super) id: QueueId,
     pub(super) pop: &'a Pop,
     pub(super) now_ms: i64,
+    pub(super) clock: &'a Clock,
     /// Attempts after which a message is a dead letter.
     pub(super) max_attempts: u32,
 }
@@ -83,10 +155,7 @@ impl Look<'_> {
         out: &mut Outgoing,
     ) -> Result<Left, ConsumeQueueError> {
         let pop = self.pop;
-        book.set_order(match pop.is_ordered {
-            true => Order::Queue,
-            false => Order::Unordered,
-        });
+        book.set_order(pop.habit.order);
         let Book {
             ledger, journal, ..
         } = book;
@@ -107,37 +176,42 @@ impl Look<'_> {
         };
         let again = offer.again.iter().map(|again| again.offset).filter(may_go);
         let again: Vec<_> = again.take(out.room(pop)).collect();
+        let mut rules = Rules {
+            expiry: Expiry::of(&pop.topic, self.queue, book.ledger.floor(), self.clock),
+            ..Rules::default()
+        };
+        let expired_before = out.expired;
         for run in again.chunk_by(|one, next| *next == *one + 1) {
             let [first, ..] = run else { break };
             let count = run.len().min(out.room(pop));
-            if !self.hand_out_run(book, *first, count, None, out)? {
+            if !self.hand_out_run(book, *first, count, &rules, out)? {
                 left.cold = Some(*first);
                 return Ok(left);
             }
         }
+        // Others may wait behind those that came back and had expired.
+        left.has_more = out.expired > expired_before;
+        rules.filter = pop.filter.as_deref();
+        rules.is_keyed = pop.habit.order == Order::Keyed;
         let behind = self.queue.max_offset().0.saturating_sub(offer.new_from.0);
-        let most = match (&pop.filter, out.room(pop)) {
-            (_, 0) => 0,
-            (None, room) => room,
-            (Some(_), _) => MAX_FILTERED,
-        };
+        let most = rules.most(out.room(pop));
         let new = offer.room.min(behind).min(most as u64) as usize;
-        let filter = pop.filter.as_deref();
-        if new > 0 && !self.hand_out_run(book, offer.new_from, new, filter, out)? {
+        if new > 0 && !self.hand_out_run(book, offer.new_from, new, &rules, out)? {
             left.cold = Some(offer.new_from);
         }
         let next = book.ledger.next();
-        left.has_more = filter.is_some() && next > offer.new_from && next < self.queue.max_offset();
+        left.has_more |=
+            rules.holds_some_back() && next > offer.new_from && next < self.queue.max_offset();
         Ok(left)
     }
 
-    /// Hands out consecutive messages as far as they fit, those that the filter lets through. False when that would wait for the disk.
+    /// Hands out consecutive messages as far as they fit, those that the rules let through. False when that would wait for the disk.
     fn hand_out_run(
         &self,
         book: &mut Book,
         first: QueueOffset,
         count: usize,
-        filter: Option<&CompiledFilter>,
+        rules: &Rules<'_>,
         out: &mut Outgoing,
     ) -> Result<bool, ConsumeQueueError> {
         if count == 0 {
@@ -153,15 +227,24 @@ impl Look<'_> {
         let mut gone = Vec::new();
         let mut hand_out = book.ledger.hand_out(self.now_ms, terms, &mut book.journal);
         for (offset, unit) in (first.0..).map(QueueOffset).zip(&units) {
-            if filter.is_some_and(|filter| !self.lets_through(filter, unit)) {
-                hand_out.pass_over(offset);
-                continue;
-            }
+            let key = match rules.look(self.log, unit) {
+                Seen::Wanted { key } => key,
+                Seen::Unwanted => {
+                    hand_out.pass_over(offset);
+                    continue;
+                }
+                Seen::Expired => {
+                    out.expired += u64::from(hand_out.pass_over(offset));
+                    continue;
+                }
+            };
             if out.room(self.pop) == 0 || !out.fits(self.pop, unit) {
                 break;
             }
-            let Taken::HandedOut(receipt) = hand_out.take(offset, None) else {
-                break;
+            let receipt = match hand_out.take(offset, key) {
+                Taken::HandedOut(receipt) => receipt,
+                Taken::Held => continue,
+                Taken::Refused => break,
             };
             if out.gather.add(self.log, unit.physical, unit.size) {
                 out.bytes += u64::from(unit.size);
@@ -176,17 +259,6 @@ impl Look<'_> {
             debug_assert!(settled.is_ok());
         }
         Ok(true)
-    }
-
-    fn lets_through(&self, filter: &CompiledFilter, unit: &ConsumeUnit) -> bool {
-        if !filter.may_match_code(unit.tags_code) {
-            return false;
-        }
-        let record = self.log.slice(unit.physical, unit.size as usize);
-        record.is_some_and(|record| {
-            RecordView::parse(record.as_ref())
-                .is_ok_and(|record| filter.matches(record.properties()))
-        })
     }
 
     /// Where messages lie, the first always among them; `None` when reading them would wait for the disk.

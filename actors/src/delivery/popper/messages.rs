@@ -8,6 +8,7 @@ use castmq_protocol::model::{GroupName, QueueId, TopicName};
 use castmq_protocol::native::request::{PopReceipt, StartFrom};
 use castmq_storage::commit_log::LogSlice;
 
+use super::agreement::Habit;
 use crate::broker::topics::Topic;
 use crate::delivery::pop::error::ReceiptError;
 
@@ -28,7 +29,7 @@ pub(crate) struct Pop {
     pub(crate) from: StartFrom,
     /// `None` for all. What it does not let through is settled.
     pub(crate) filter: Option<Arc<CompiledFilter>>,
-    pub(crate) is_ordered: bool,
+    pub(crate) habit: Arc<Habit>,
     pub(crate) attempt_id: Option<u64>,
     /// How long to wait for a message.
     pub(crate) wait: Duration,

@@ -109,6 +109,7 @@ impl Popper {
                 max_messages: u32::MAX,
                 max_bytes: STEP_BYTES,
                 filter: None,
+                passes_expired: None,
             },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| JournalRead {
@@ -197,6 +198,8 @@ impl Popper {
             share.books.insert(queue, book);
             self.alarms.set(&key, queue, share);
         }
+        self.doubt_all(ctx);
+        self.stay_awake(ctx);
         for parked in std::mem::take(&mut self.parked) {
             match parked {
                 Parked::Pop(pop, reply) => self.pop(pop, reply, ctx),

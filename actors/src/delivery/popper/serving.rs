@@ -9,6 +9,7 @@ use castmq_protocol::native::Failure as Refusal;
 use castmq_protocol::native::request::StartFrom;
 use tokio::time::Instant;
 
+use super::agreement::Agreement;
 use super::hand_out::{Left, Look, Outgoing};
 use super::share::{Book, ShareKey, Waiting};
 use super::writing::Owed;
@@ -63,7 +64,9 @@ impl Popper {
             self.parked.push(Parked::Pop(pop, reply));
             return;
         }
-        match self.serve(&pop, None, ctx) {
+        self.stay_awake(ctx);
+        let served = self.take_part(&pop);
+        match served.and_then(|()| self.serve(&pop, None, ctx)) {
             Err(refusal) => reply.send(Err(refusal)),
             Ok(out) if !out.is_empty() => self.owe(out, reply),
             Ok(_) => {
@@ -76,6 +79,15 @@ impl Popper {
             }
         }
         self.end_turn(ctx);
+    }
+
+    /// Whether the pop's consumer agrees with those that are there.
+    fn take_part(&mut self, pop: &Pop) -> Result<(), Refusal> {
+        let key = (pop.group.clone(), pop.topic.name.clone());
+        let share = self.shares.entry(key.clone()).or_default();
+        let is_waited = !share.waiting.is_empty();
+        let now = Instant::now();
+        Agreement::take_part(&mut share.agreement, &pop.habit, is_waited, now, &key)
     }
 
     fn owe(&mut self, out: Outgoing, reply: Reply<Result<HandedOut, Refusal>>) {
@@ -94,6 +106,7 @@ impl Popper {
             return;
         }
         let is_patient = !pop.wait.is_zero();
+        self.wake_at(waiting.until, ctx);
         if let Some(share) = self.shares.get_mut(&key) {
             share.waiting.push_back(waiting);
         }
@@ -126,14 +139,17 @@ impl Popper {
         let turn = share.turn;
         share.turn = turn.wrapping_add(1);
         self.open_books(pop, &key, &queues);
-        let now_ms = self.context.clock.now_ms();
+        let now_ms = self.now_ms();
         let max_attempts = self.max_attempts(&pop.group);
         let mut out = Outgoing::default();
         for step in 0..queues.len() as u32 {
             if out.room(pop) == 0 {
                 break;
             }
-            let id = QueueId(queues.start + turn.wrapping_add(step) % queues.len() as u32);
+            let id = QueueId(match pop.topic.is_by_priority() {
+                true => queues.end - 1 - step,
+                false => queues.start + turn.wrapping_add(step) % queues.len() as u32,
+            });
             let context = self.context.clone();
             let share = self.shares.get_mut(&key);
             let Some(book) = share.and_then(|share| share.books.get_mut(&id)) else {
@@ -145,6 +161,7 @@ impl Popper {
                 id,
                 pop,
                 now_ms,
+                clock: &context.clock,
                 max_attempts,
             };
             let left = look.hand_out(book, &mut out);
@@ -160,6 +177,7 @@ impl Popper {
             }
             self.bury(&key, id, &left.exhausted, ctx);
         }
+        self.context.meters.expired(out.expired);
         Ok(out)
     }
 
@@ -221,7 +239,10 @@ impl Popper {
             }
             match self.serve(&next.pop, only, ctx) {
                 Err(refusal) => next.reply.send(Err(refusal)),
-                Ok(out) if !out.is_empty() => self.owe(out, next.reply),
+                Ok(out) if !out.is_empty() => {
+                    self.owe(out, next.reply);
+                    self.answered(key);
+                }
                 Ok(_) => {
                     // Nor is there anything for those behind it.
                     is_dry = only.is_some() || next.pop.queue.is_none();
@@ -255,6 +276,7 @@ impl Popper {
                 max_messages: 1,
                 max_bytes: 1,
                 filter: None,
+                passes_expired: None,
             },
             patience: Patience::Until(until),
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Watched {
@@ -286,6 +308,7 @@ impl Popper {
                 max_messages: LOAD_MESSAGES,
                 max_bytes: LOAD_BYTES,
                 filter: None,
+                passes_expired: None,
             },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| Loaded {
@@ -328,25 +351,6 @@ impl Popper {
         self.serve_waiting(key, Some(queue), ctx);
         self.watch(key, queue, ctx);
         self.end_turn(ctx);
-    }
-
-    /// Answers pops that have waited long enough, unless their messages are on the way.
-    pub(super) fn tick(&mut self) {
-        let now = Instant::now();
-        for share in self.shares.values_mut() {
-            if share.waiting.is_empty() {
-                continue;
-            }
-            let is_loading = share.books.values().any(|book| book.is_loading);
-            let mut kept = VecDeque::with_capacity(share.waiting.len());
-            for waiting in share.waiting.drain(..) {
-                match waiting.until <= now && !is_loading {
-                    true => waiting.reply.send(Ok(Outgoing::default().finish())),
-                    false => kept.push_back(waiting),
-                }
-            }
-            share.waiting = kept;
-        }
     }
 }
 

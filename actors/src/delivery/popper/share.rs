@@ -7,6 +7,7 @@ use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 use tokio::time::Instant;
 
 use super::Pop;
+use super::agreement::Agreement;
 use crate::delivery::pop::journal::Journal;
 use crate::delivery::pop::ledger::{Ledger, Order, Settings};
 use crate::supervision::Reply;
@@ -33,6 +34,7 @@ pub(super) struct Share {
     pub(super) waiting: VecDeque<Waiting>,
     /// With which queue the next pop begins.
     pub(super) turn: u32,
+    pub(super) agreement: Option<Agreement>,
 }
 
 /// A queue's ledger, and what is to be done about it.
@@ -56,6 +58,8 @@ pub(super) struct Book {
     pub(super) alarm_ms: Option<i64>,
     /// On their way to the dead letters.
     pub(super) burying: BTreeSet<QueueOffset>,
+    /// Perhaps among the dead letters already. Until that is known none of its messages is buried.
+    pub(super) doubted: BTreeSet<QueueOffset>,
 }
 
 impl Book {
@@ -81,6 +85,7 @@ impl Book {
             loaded: 0..0,
             alarm_ms: None,
             burying: BTreeSet::new(),
+            doubted: BTreeSet::new(),
         }
     }
 

@@ -213,7 +213,7 @@ impl Wheel {
             let record = RecordView::parse(record.as_ref()).ok()?;
             match Origin::decode(record.prepared_transaction_offset())? {
                 Origin::Timer { place } => Some(place),
-                Origin::Schedule { .. } => None,
+                Origin::Schedule { .. } | Origin::Popped { .. } => None,
             }
         };
         // What retention takes while this reads is from before anything that may come out again.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use castmq_protocol::native::request::GroupMode;
 
+use crate::delivery::consumer_group::Wishes;
+
 use super::*;
 
 impl ConsumerSession {
@@ -26,16 +28,31 @@ impl ConsumerSession {
             topics.insert(TopicName::retry_of(&group), Filter::All);
         }
         let alias = join.group;
-        let joining = self.memberships.join(&group, &join, topics, ctx.me())?;
-        ctx.then(joining, move |session, answer, _| {
+        let reclaims = queue_keys(&join.reclaims)?;
+        let wishes = Wishes {
+            mode: join.mode,
+            from: join.from,
+            topics,
+            ordered: join.ordered,
+            room: join.room,
+            claims: queue_keys(&join.claims)?.into_iter().collect(),
+        };
+        let joining = self
+            .memberships
+            .join(&group, alias, wishes, reclaims, ctx.me())?;
+        let lease_ms = self.context.settings.broker.member_lease_ms;
+        ctx.then(joining, move |session, answer, ctx| {
             match answer.map_err(|error| error.to_string()) {
                 Ok(Ok(())) => {
                     let joined = Joined {
                         group: alias,
-                        lease_ms: LEASE.as_millis() as u32,
+                        lease_ms: u32::try_from(lease_ms).unwrap_or(u32::MAX),
                     };
                     let response = Response::Joined(joined);
                     session.connection.answer(correlation, response);
+                    for change in session.memberships.joined(&group) {
+                        session.receive(change, ctx);
+                    }
                 }
                 refused => {
                     session.memberships.forget(&group);
@@ -50,7 +67,8 @@ impl ConsumerSession {
         let group = self.groups.get(group)?.clone();
         let member = self.memberships.member();
         self.memberships.forget(&group);
-        self.context.wake_group(&group)?.tell(Leave { member });
+        let how = Parting::Left;
+        self.context.wake_group(&group)?.tell(Leave { member, how });
         Ok(Some(Response::Done))
     }
 
@@ -60,11 +78,7 @@ impl ConsumerSession {
         queues: &[TopicQueue],
     ) -> Result<Option<Response>, Refusal> {
         let group = self.groups.get(group)?.clone();
-        let queues = queues
-            .iter()
-            .map(|queue| Ok((TopicName::new(&queue.topic)?, queue.queue)))
-            .collect::<Result<Vec<_>, castmq_protocol::model::NameError>>()
-            .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
+        let queues = queue_keys(queues)?;
         self.memberships.released(&group, &queues);
         let member = self.memberships.member();
         let release = Release { member, queues };
@@ -73,9 +87,28 @@ impl ConsumerSession {
     }
 }
 
+fn queue_keys(queues: &[TopicQueue]) -> Result<Vec<QueueKey>, Refusal> {
+    queues
+        .iter()
+        .map(|queue| {
+            let topic = TopicName::new(&queue.topic)
+                .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
+            Ok((topic, queue.queue))
+        })
+        .collect()
+}
+
+impl Receive<Expelled> for ConsumerSession {
+    fn receive(&mut self, Expelled { reason }: Expelled, _ctx: &mut Ctx<'_, Self>) {
+        // What it has been given cannot be taken back otherwise.
+        self.connection
+            .close(Refusal::safe(ErrorCode::NotOwner, reason));
+    }
+}
+
 impl Receive<Change> for ConsumerSession {
     fn receive(&mut self, change: Change, _ctx: &mut Ctx<'_, Self>) {
-        let Some(alias) = self.memberships.note(&change) else {
+        let Some((alias, change)) = self.memberships.note(change) else {
             return;
         };
         let queue = |(topic, queue): (TopicName, QueueId)| TopicQueue {

@@ -1,13 +1,14 @@
 //! Messages that are acknowledged one by one.
 
 use castmq_protocol::native::request::{
-    ANY_QUEUE, Acknowledge, ChangeInvisible, Pop, PopReceipt, StartFrom,
+    ANY_QUEUE, Acknowledge, ChangeInvisible, Pop, PopOrder, PopReceipt, StartFrom,
 };
 use castmq_protocol::native::response::{Acknowledged, Popped, RefusedReceipt};
 
 use super::*;
 use crate::delivery::pop::error::ReceiptError;
-use crate::delivery::popper::{self, HandedOut, Popper, Refused, Withdraw, refusal};
+use crate::delivery::pop::ledger::Order;
+use crate::delivery::popper::{self, Habit, HandedOut, Popper, Refused, Withdraw, refusal};
 use crate::supervision::{ActorRef, AskError};
 
 /// Messages of one answer.
@@ -83,7 +84,14 @@ impl ConsumerSession {
             invisible_ms: pop.invisible_ms,
             from: pop.from,
             filter: compile(&pop.filter)?,
-            is_ordered: pop.ordered,
+            habit: Arc::new(Habit::new(
+                pop.filter.clone(),
+                match pop.order {
+                    PopOrder::Any => Order::Unordered,
+                    PopOrder::Queue => Order::Queue,
+                    PopOrder::Key => Order::Keyed,
+                },
+            )),
             attempt_id: pop.attempt_id,
             wait: Duration::from_millis(pop.wait_ms.into()),
         };

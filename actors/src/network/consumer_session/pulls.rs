@@ -42,6 +42,7 @@ impl ConsumerSession {
                 max_messages: pull.max_messages,
                 max_bytes: pull.max_bytes.min(self.context.limits.max_frame_bytes / 2),
                 filter,
+                passes_expired: Some(topic),
             },
             patience: if wait.is_zero() {
                 Patience::None
@@ -85,6 +86,7 @@ impl Receive<PullDone> for ConsumerSession {
             Ok(fetched) => {
                 self.delivered += u64::from(fetched.messages);
                 self.context.meters.delivered(fetched.messages.into());
+                self.context.meters.expired(fetched.expired.into());
                 let response = Response::Pulled(Pulled {
                     status: fetched.status,
                     next_offset: fetched.next_offset,

@@ -17,6 +17,8 @@ use crate::storage::put::{Put, PutBatch};
 pub(super) struct Returning {
     correlation: u64,
     group: GroupName,
+    /// Where it is.
+    topic: Arc<Topic>,
     offset: QueueOffset,
     another: Another,
     rule: RetryRule,
@@ -49,6 +51,7 @@ impl ConsumerSession {
         let returning = Returning {
             correlation,
             group,
+            topic: topic.clone(),
             offset: back.offset,
             another: back.another,
             rule: RetryRule {
@@ -57,6 +60,8 @@ impl ConsumerSession {
                     max => max,
                 },
                 queues: config.retry_queues,
+                // What was stored before it was checked counts as not set.
+                delays: config.retry_delays().unwrap_or_default(),
             },
         };
         let fetch = Fetch {
@@ -65,6 +70,7 @@ impl ConsumerSession {
                 max_messages: 1,
                 max_bytes: u32::MAX,
                 filter: None,
+                passes_expired: None,
             },
             patience: Patience::None,
             reply: Reply::to_mailbox(ctx.me().mailbox(), move |fetched| ReturningRead {
@@ -101,6 +107,12 @@ impl ConsumerSession {
                 ),
             ));
         };
+        let expiry = Expiry::of_message(Some(&returning.topic), self.context.clock.now_ms());
+        if expiry.is_over(&found) {
+            self.context.meters.expired(1);
+            self.returned(returning.correlation, Ok(()));
+            return Ok(());
+        }
         let decision = decide(returning.another, &returning.rule, found.reconsume_times());
         let (name, queues) = match decision {
             Decision::Retry { .. } | Decision::RetryAfter { .. } => (
@@ -138,15 +150,16 @@ impl ConsumerSession {
         record: &RecordView<'_>,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
+        let ttl_ms = returning.topic.ttl_ms();
         let turn = (self.delivered % u64::from(topic.write_queues().max(1))) as u32;
         let (id, queue, properties) = match decision {
             Decision::Retry { level } => {
-                let properties = retry_properties(record);
+                let properties = retry_properties(record, ttl_ms);
                 let waiting = to_schedule(&self.context, level, topic, QueueId(turn), &properties)?;
                 (waiting.topic.id, waiting.queue, waiting.properties)
             }
             Decision::RetryAfter { delay_ms } => {
-                let properties = retry_properties(record);
+                let properties = retry_properties(record, ttl_ms);
                 let delay_ms = i64::try_from(delay_ms).unwrap_or(i64::MAX);
                 let at_ms = self.context.clock.now_ms().saturating_add(delay_ms);
                 match to_timer(&self.context, at_ms, topic, QueueId(turn), &properties)? {

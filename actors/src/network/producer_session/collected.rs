@@ -6,7 +6,8 @@ use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_protocol::record::{SendNumber, batch};
 
 use crate::delivery::redirect::check_length;
-use crate::storage::append::{AppendMessage, AppendRequest};
+use crate::delivery::transactions::Ending;
+use crate::storage::append::{AppendExtras, AppendMessage, AppendRequest};
 
 /// A frame's payload and where it begins in the buffer of all frames.
 #[derive(Debug, Clone, Copy)]
@@ -24,14 +25,21 @@ pub(super) struct Collected {
     pub(super) buffer_bytes: usize,
     /// See [`AppendBatch`](crate::storage::append::AppendBatch).
     pub(super) rewritten: Vec<u8>,
+    /// What some requests have besides.
+    pub(super) extras: Vec<AppendExtras>,
+    pub(super) endings: Vec<Ending>,
 }
 
 impl Collected {
     /// Keeps properties that are not those of a frame, and says where they are.
-    pub(super) fn rewrite(&mut self, properties: &[u8]) -> Range<u32> {
-        let start = (self.buffer_bytes + self.rewritten.len()) as u32;
-        self.rewritten.extend_from_slice(properties);
-        start..start + properties.len() as u32
+    pub(super) fn rewrite(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
+    ) -> Result<Range<u32>, Refusal> {
+        let start = self.rewritten.len();
+        write(&mut self.rewritten).inspect_err(|_| self.rewritten.truncate(start))?;
+        let place = |bytes: usize| (self.buffer_bytes + bytes) as u32;
+        Ok(place(start)..place(self.rewritten.len()))
     }
 
     /// Keeps a message's properties with the number of its send, and says where they are.
@@ -40,15 +48,11 @@ impl Collected {
         number: SendNumber,
         properties: &[u8],
     ) -> Result<Range<u32>, Refusal> {
-        let before = self.rewritten.len();
-        number.append_to(properties, &mut self.rewritten);
-        let numbered = self.rewritten.get(before..).unwrap_or_default();
-        if let Err(refusal) = check_length(numbered) {
-            self.rewritten.truncate(before);
-            return Err(refusal);
-        }
-        let start = (self.buffer_bytes + before) as u32;
-        Ok(start..start + numbered.len() as u32)
+        self.rewrite(|out| {
+            let before = out.len();
+            number.append_to(properties, out);
+            check_length(out.get(before..).unwrap_or_default())
+        })
     }
 
     /// Gives the first of a batch's messages the number of the batch.

@@ -1,16 +1,16 @@
-//! Messages that are stored elsewhere first: those that wait, and half messages with what becomes of them.
+//! Messages that are stored elsewhere first: those that wait, and half messages.
+
+use std::ops::Range;
 
 use castmq_protocol::model::{keys, replace_properties};
-use castmq_protocol::native::request::{EndTransaction, TransactionPhase};
-use castmq_protocol::native::response::PUSH;
+use castmq_protocol::native::request::TransactionPhase;
 use castmq_protocol::record::SendNumber;
+use castmq_storage::halves::QUEUE as HALF_QUEUE;
 
 use super::*;
-use crate::delivery::producers::Check;
-use crate::delivery::redirect::{Redirected, to_half, to_schedule, to_timer};
+use crate::broker::topics::TopicId;
+use crate::delivery::redirect::{to_schedule, to_timer, write_half};
 use crate::delivery::timer::cancel_key;
-use crate::delivery::transactions::End;
-use crate::supervision::{Lost, Reply};
 
 /// What the extras ask for.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct Wishes {
     deliver_at_ms: i64,
     /// Whether it is a half message.
     is_half: bool,
+    /// 0 lowest.
+    pub(super) priority: u8,
     /// What tells it from its producer's others, when it has to be stored once.
     pub(super) number: Option<SendNumber>,
 }
@@ -45,6 +47,7 @@ impl Wishes {
                 TransactionPhase::Prepare => TransactionPhase::Prepare,
                 _ => TransactionPhase::None,
             },
+            priority: extras.priority,
             producer_id: extras.producer_id,
             producer_sequence: extras.producer_sequence,
             settled_below: extras.settled_below,
@@ -53,14 +56,16 @@ impl Wishes {
         if *extras != plain {
             return Err(Refusal::never(
                 ErrorCode::NotSupported,
-                "priority and trace context are not supported by this broker yet",
+                "trace context is not supported by this broker yet",
             ));
         }
+        priority::check(extras.priority)?;
         Ok(Self {
             reconsume_times: i32::try_from(extras.reconsume_times).unwrap_or(i32::MAX),
             delay_level: extras.delay_level,
             deliver_at_ms: extras.deliver_at_ms,
             is_half: extras.transaction == TransactionPhase::Prepare,
+            priority: extras.priority,
             number: number(extras)?,
         })
     }
@@ -83,11 +88,12 @@ fn number(extras: &SendExtras) -> Result<Option<SendNumber>, Refusal> {
     }
 }
 
-/// A transaction was ended.
-#[derive(Debug)]
-struct Ended {
-    correlation: u64,
-    ended: Result<Result<(), Refusal>, Lost>,
+/// Where a message is stored instead.
+pub(super) struct Elsewhere {
+    pub(super) topic: TopicId,
+    pub(super) queue: QueueId,
+    /// See [`Collected::rewrite`].
+    pub(super) properties: Range<u32>,
 }
 
 impl ProducerSession {
@@ -97,21 +103,41 @@ impl ProducerSession {
         topic: &Topic,
         queue: QueueId,
         properties: &[u8],
-    ) -> Result<Option<Redirected>, Refusal> {
+        batch: &mut Collected,
+    ) -> Result<Option<Elsewhere>, Refusal> {
         let level = wishes.delay_level;
-        if !wishes.is_half && level > 0 {
-            return to_schedule(&self.context, level, topic, queue, properties).map(Some);
+        if wishes.is_half {
+            return self
+                .to_half(wishes, (topic, queue), properties, batch)
+                .map(Some);
         }
-        if !wishes.is_half {
-            return to_timer(
-                &self.context,
-                wishes.deliver_at_ms,
-                topic,
-                queue,
-                properties,
-            );
-        }
-        let (group, _) = self.producers.as_ref().ok_or_else(|| {
+        let waiting = if level > 0 {
+            Some(to_schedule(&self.context, level, topic, queue, properties)?)
+        } else {
+            let at_ms = wishes.deliver_at_ms;
+            to_timer(&self.context, at_ms, topic, queue, properties)?
+        };
+        let Some(waiting) = waiting else {
+            return Ok(None);
+        };
+        Ok(Some(Elsewhere {
+            topic: waiting.topic.id,
+            queue: waiting.queue,
+            properties: batch.rewrite(|out| {
+                out.extend_from_slice(&waiting.properties);
+                Ok(())
+            })?,
+        }))
+    }
+
+    fn to_half(
+        &self,
+        wishes: &Wishes,
+        real: (&Topic, QueueId),
+        properties: &[u8],
+        batch: &mut Collected,
+    ) -> Result<Elsewhere, Refusal> {
+        let producing = self.producing.as_ref().ok_or_else(|| {
             Refusal::never(
                 ErrorCode::InvalidRequest,
                 "a half message needs a producer group: join one first",
@@ -123,22 +149,13 @@ impl ProducerSession {
                 "a half message cannot wait for a time: use a delay level",
             ));
         }
-        to_half(&self.context, group, level, topic, queue, properties).map(Some)
-    }
-
-    pub(super) fn join_producers(
-        &mut self,
-        correlation: u64,
-        group: &str,
-        ctx: &Ctx<'_, Self>,
-    ) -> Result<(), Refusal> {
-        let group = GroupName::new(group)
-            .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
-        self.leave_producers();
-        let id = self.context.producers.add(&group, ctx.me().mailbox());
-        self.producers = Some((group, id));
-        self.connection.answer(correlation, Response::Done);
-        Ok(())
+        let (group, level) = (&producing.group, wishes.delay_level);
+        Ok(Elsewhere {
+            topic: producing.half_topic,
+            queue: HALF_QUEUE,
+            properties: batch
+                .rewrite(|out| write_half(&self.context, group, level, real, properties, out))?,
+        })
     }
 
     /// Stores what cancels a message, behind it in the timer topic.
@@ -167,7 +184,10 @@ impl ProducerSession {
                 "the message was due already: it cannot be cancelled any more",
             ));
         };
-        let at = batch.rewrite(&waiting.properties);
+        let at = batch.rewrite(|out| {
+            out.extend_from_slice(&waiting.properties);
+            Ok(())
+        })?;
         batch.messages.push(AppendMessage {
             flag: 0,
             body: at.end..at.end,
@@ -179,61 +199,5 @@ impl ProducerSession {
             ..AppendRequest::new(correlation, waiting.topic.id, Some(waiting.queue))
         });
         Ok(())
-    }
-
-    pub(super) fn leave_producers(&mut self) {
-        if let Some((group, id)) = self.producers.take() {
-            self.context.producers.remove(&group, id);
-        }
-    }
-
-    pub(super) fn end_transaction(
-        &mut self,
-        correlation: u64,
-        end: EndTransaction,
-        ctx: &Ctx<'_, Self>,
-    ) -> Result<(), Refusal> {
-        let (group, _) = self.producers.as_ref().ok_or_else(|| {
-            Refusal::never(
-                ErrorCode::InvalidRequest,
-                "a transaction is ended for its producer group: join it first",
-            )
-        })?;
-        self.context.check_writes()?;
-        let actors = self.context.actors();
-        let actors = actors.map_err(|failure| self.context.internal(failure))?;
-        // One that is not taken comes back as lost.
-        actors.transactions.tell(End {
-            end,
-            group: group.clone(),
-            reply: Reply::to_mailbox(ctx.me().mailbox(), move |ended| Ended {
-                correlation,
-                ended,
-            }),
-        });
-        self.announcing += 1;
-        Ok(())
-    }
-}
-
-impl Receive<Ended> for ProducerSession {
-    fn receive(&mut self, Ended { correlation, ended }: Ended, _ctx: &mut Ctx<'_, Self>) {
-        self.announcing -= 1;
-        match ended {
-            Ok(Ok(())) => self.connection.answer(correlation, Response::Done),
-            Ok(Err(refusal)) => self.connection.fail(correlation, refusal),
-            Err(lost) => {
-                let refusal = Refusal::safe(ErrorCode::OutcomeUnknown, lost.to_string());
-                self.connection.fail(correlation, refusal);
-            }
-        }
-    }
-}
-
-impl Receive<Check> for ProducerSession {
-    fn receive(&mut self, check: Check, _ctx: &mut Ctx<'_, Self>) {
-        let push = Response::CheckTransaction(check.check);
-        self.connection
-            .answer_with_log(PUSH, push, vec![check.record]);
     }
 }

@@ -29,6 +29,10 @@ pub(super) struct HeldQueue<S> {
     pub(super) removed: bool,
     /// Whether it stands in the ready list.
     pub(super) listed: bool,
+    /// Messages may expire, and the topic has them do so after this time; 0 when it does not.
+    pub(super) expires: Option<u64>,
+    /// Messages of higher queues of the topic go first.
+    pub(super) by_priority: bool,
 }
 
 impl<S> HeldQueue<S> {
@@ -46,6 +50,8 @@ impl<S> HeldQueue<S> {
             draining: false,
             removed: false,
             listed: false,
+            expires: None,
+            by_priority: false,
         }
     }
 

@@ -39,6 +39,15 @@ fn messages(offsets: std::ops::Range<u64>) -> Vec<ReceivedMessage> {
     read_records(Bytes::from(records), Some(&origin), 0).unwrap()
 }
 
+fn came(offsets: std::ops::Range<u64>, next: QueueOffset) -> Came {
+    Came {
+        messages: messages(offsets),
+        next,
+        expires: None,
+        by_priority: false,
+    }
+}
+
 /// A turn of one message.
 #[derive(Debug)]
 struct Job<S> {
@@ -72,7 +81,7 @@ fn finish(dispatcher: &Dispatcher<u32>, job: Job<u32>, ack: Ack, now: Instant) -
 
 fn deliver(dispatcher: &Dispatcher<u32>, key: QueueKey, offsets: std::ops::Range<u64>) {
     let behind = QueueOffset(offsets.end);
-    dispatcher.deliver(key, messages(offsets), behind, |_| true);
+    dispatcher.deliver(key, came(offsets, behind), |_| true);
 }
 
 fn offset(job: &Job<u32>) -> u64 {
@@ -202,7 +211,7 @@ fn messages_that_are_not_wanted_are_done_and_their_credit_returns() {
     let key = dispatcher.add(queue(0), QueueOffset(0), 0);
     let even = |message: &ReceivedMessage| message.offset().0.is_multiple_of(2);
     assert_eq!(
-        dispatcher.deliver(key, messages(0..3), QueueOffset(9), even),
+        dispatcher.deliver(key, came(0..3, QueueOffset(9)), even),
         None
     );
     let none = |_: &ReceivedMessage| false;
@@ -213,9 +222,63 @@ fn messages_that_are_not_wanted_are_done_and_their_credit_returns() {
     }
     assert_eq!(dispatcher.committable(key), Some(QueueOffset(9)));
     let returned = dispatcher
-        .deliver(key, messages(9..11), QueueOffset(11), none)
+        .deliver(key, came(9..11, QueueOffset(11)), none)
         .unwrap();
     assert_eq!(returned.messages, 2);
+}
+
+#[test]
+fn by_priority_the_highest_queue_of_a_topic_takes_its_turns_and_other_topics_keep_theirs() {
+    let dispatcher = Dispatcher::new(rules(Order::None));
+    let add = |queue: Queue, by_priority| {
+        let id = queue.id.0;
+        let name = match &*queue.topic {
+            "orders" => id,
+            _ => 100 + id,
+        };
+        let key = dispatcher.add(queue, QueueOffset(0), name);
+        let came = Came {
+            by_priority,
+            ..came(0..2, QueueOffset(2))
+        };
+        dispatcher.deliver(key, came, |_| true);
+    };
+    add(queue(1), true);
+    add(Queue::new("plain", "a", 7), false);
+    add(Queue::new("plain", "a", 8), false);
+    add(queue(3), true);
+    add(Queue::new("orders", "b", 2), true);
+    let turns: Vec<_> = std::iter::from_fn(|| next(&dispatcher)).collect();
+    let turns: Vec<_> = turns.iter().map(|job| job.source).collect();
+    let of_orders: Vec<_> = turns.iter().copied().filter(|turn| *turn < 100).collect();
+    assert_eq!(of_orders, [3, 3, 2, 2, 1, 1]);
+    let others: Vec<_> = turns.iter().copied().filter(|turn| *turn >= 100).collect();
+    assert_eq!(
+        others,
+        [107, 108, 107, 108],
+        "in turn, and not last: {turns:?}"
+    );
+    assert_eq!(turns[..3], [3, 107, 108]);
+}
+
+#[test]
+fn whether_messages_may_expire_is_what_was_said_last_and_their_property_counts_on() {
+    let dispatcher = Dispatcher::new(rules(Order::None));
+    let key = dispatcher.add(queue(0), QueueOffset(0), 0);
+    let mut offset = 0;
+    let mut expires_after = |expires| {
+        let came = Came {
+            expires,
+            ..came(offset..offset + 1, QueueOffset(offset + 1))
+        };
+        offset += 1;
+        dispatcher.deliver(key, came, |_| true);
+        turn(&dispatcher, 1).unwrap().expires
+    };
+    assert_eq!(expires_after(None), None);
+    assert_eq!(expires_after(Some(500)), Some(500));
+    assert_eq!(expires_after(None), Some(0));
+    assert_eq!(expires_after(Some(0)), Some(0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,6 +66,25 @@ async fn a_group_that_begins_at_the_latest_message_misses_nothing_after_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_expires_on_its_way_to_the_handler_counts_as_consumed() {
+    let cluster = stored(1, 2);
+    cluster.store_one("a", "orders", "expired", "EXPIRES_AT\x011\x02");
+    let later = format!("EXPIRES_AT\x01{}\x02", i64::MAX);
+    cluster.store_one("a", "orders", "2", &later);
+    let seen = Seen::default();
+    let consumer = group(&cluster)
+        .await
+        .handler(collecting(&seen))
+        .start()
+        .await
+        .unwrap();
+    seen.count(3).await;
+    consumer.shutdown().await.unwrap();
+    assert_eq!(seen.sorted(), [0, 1, 2]);
+    assert_eq!(cluster.committed("g", "orders", "a", 0), Some(4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn offsets_are_committed_every_few_seconds() {
     let cluster = stored(1, 10);
     let seen = Seen::default();
