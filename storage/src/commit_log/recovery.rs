@@ -20,7 +20,7 @@ use castmq_protocol::record::{BLANK_BYTES, RecordError, RecordView, Step, step};
 
 use super::{CommitLog, LogError, LoggedSegment, SharedSegment, segment_file_name};
 use crate::disk::{Disk, Segment};
-use crate::sequences::parts::Parts;
+use crate::sequences::parts::{Parts, lacks_number};
 
 pub mod inspect;
 
@@ -348,7 +348,10 @@ impl Walk<'_> {
             };
             let is_unsure = known.may_be_torn && at >= durable;
             match valid_step(found.rest(within), at, known.verify_bodies || is_unsure) {
-                Ok(Step::Record(record)) if is_unsure && is_torn(&record, within) => {
+                Ok(Step::Record(record))
+                    if (is_unsure && is_torn(&record, within))
+                        || (at >= durable && lacks_number(&record)) =>
+                {
                     break Some(RecordError::Field {
                         field: "topic or properties",
                     });

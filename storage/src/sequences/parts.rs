@@ -2,7 +2,7 @@
 //! or the power ends in the middle of it.
 
 use castmq_protocol::model::PhysicalOffset;
-use castmq_protocol::record::{PartOfSend, RecordView};
+use castmq_protocol::record::{PartOfSend, RecordView, SendNumber};
 
 /// Follows the records of a log in their order.
 #[derive(Debug, Default)]
@@ -51,13 +51,19 @@ impl Parts {
     }
 }
 
+/// Whether a record should tell the number of its send, and does not: it is not all there.
+pub fn lacks_number(record: &RecordView<'_>) -> bool {
+    let part = PartOfSend::decode(record.prepared_transaction_offset());
+    part.is_some_and(|part| part.before == 0) && SendNumber::find(record.properties()).is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
     use castmq_protocol::model::{QueueId, QueueOffset};
-    use castmq_protocol::record::{Record, SendNumber, body_crc};
+    use castmq_protocol::record::{Record, body_crc};
 
     use super::*;
     use crate::commit_log::recovery::{Known, Recovered, Start, open};
@@ -87,6 +93,16 @@ mod tests {
         };
         let mut properties = Vec::new();
         number.append_to(b"", &mut properties);
+        append_with(log, &properties, sequence, written, records)
+    }
+
+    fn append_with(
+        log: &mut LogWriter,
+        properties: &[u8],
+        sequence: u64,
+        written: u32,
+        records: u32,
+    ) -> PhysicalOffset {
         let begin = log.position();
         for before in 0..written {
             let behind = records - before - 1;
@@ -105,7 +121,7 @@ mod tests {
                 prepared_transaction_offset: PartOfSend { before, behind }.encode(),
                 body: b"body",
                 body_crc: body_crc(b"body"),
-                properties: if before == 0 { &properties } else { b"" },
+                properties: if before == 0 { properties } else { b"" },
             };
             record.physical_offset = log.reserve(record.encoded_bytes()).unwrap();
             log.append(&record);
@@ -133,6 +149,26 @@ mod tests {
                 reason.as_deref(),
                 (!is_whole).then_some("the first messages of a batch without the last")
             );
+        }
+    }
+
+    #[test]
+    fn a_record_whose_number_is_not_all_there_is_cut_unless_it_is_durable() {
+        for is_durable in [false, true] {
+            let disk = FaultDisk::new();
+            let (log, _) = reopen(&disk, PhysicalOffset::ZERO);
+            let mut writer = LogWriter::resume(log.clone()).unwrap();
+            append(&mut writer, 1, 1, 1);
+            let begin = append_with(&mut writer, b"PSEQ\x017-2\0\0\0", 2, 1, 1);
+            let end = log.appended();
+            drop((writer, log));
+            let durable = if is_durable {
+                end
+            } else {
+                PhysicalOffset::ZERO
+            };
+            let (log, _) = reopen(&disk, durable);
+            assert_eq!(log.appended(), if is_durable { end } else { begin });
         }
     }
 
