@@ -92,6 +92,17 @@ fn a_topic_is_created_listed_shown_and_deleted() {
     let shown = topic(&["show", "orders"]).well().out;
     assert!(!shown.contains("message.ttl"), "{shown}");
     topic(&["create", "quotes", "--ttl", "1h 30m"]).well();
+    let sent = broker.run(&[
+        "produce",
+        "quotes",
+        "--body",
+        "x",
+        "--priority",
+        "9",
+        "--ttl",
+        "90s",
+    ]);
+    sent.well();
     let with_ttl = topic(&["show", "quotes"]).well().out;
     assert!(with_ttl.contains("message.ttl=5400000"), "{with_ttl}");
     topic(&["create", "quotes", "--update", "--by-priority"]).well();
@@ -369,6 +380,8 @@ fn what_is_not_understood_is_told_with_exit_code_2() {
     run(&["frobnicate"]).fails(2, &["frobnicate", "Usage"]);
     run(&["produce"]).fails(2, &["TOPIC"]);
     run(&["produce", "t", "--rate", "0"]).fails(2, &["--rate"]);
+    run(&["produce", "t", "--priority", "10"]).fails(2, &["--priority", "0..=9"]);
+    run(&["produce", "t", "--ttl", "soon"]).fails(2, &["length of time"]);
     run(&["consume", "t", "--group", "g", "--max", "0"]).fails(2, &["--max"]);
     run(&["store", "check"]).fails(2, &["DIR"]);
     let help = run(&["--help"]).well();

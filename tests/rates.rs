@@ -9,14 +9,14 @@ mod support;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use castmq_client::raw::request::{
     ANY_QUEUE, Acknowledge, EndTransaction, Pop, PopReceipt, Resolution, Send, SendExtras,
     TransactionPhase,
 };
 use castmq_client::raw::{Connection, Payload, Request, Response, Role};
-use castmq_client::{Filter, Message, PopOrder, StartFrom};
+use castmq_client::{Filter, Message, MessageBuilder, PopOrder, StartFrom};
 
 use support::load::open;
 use support::{client, run, settings, start, stop};
@@ -29,7 +29,7 @@ const BATCH: u32 = 32;
 /// Pops, each followed by its acknowledgement, that are under way at once.
 const LANES: usize = 16;
 
-async fn pop(connection: &Connection) -> Vec<PopReceipt> {
+async fn pop(connection: &Connection, order: PopOrder) -> Vec<PopReceipt> {
     let pop = Request::Pop(Pop {
         group: 0,
         topic: 0,
@@ -39,7 +39,7 @@ async fn pop(connection: &Connection) -> Vec<PopReceipt> {
         wait_ms: 100,
         from: StartFrom::Earliest,
         filter: Filter::All,
-        order: PopOrder::Any,
+        order,
         attempt_id: None,
     });
     let answer = connection.request(pop, Payload::none()).await;
@@ -66,6 +66,15 @@ async fn acknowledge(connection: &Connection, receipts: Vec<PopReceipt>) -> usiz
 #[test]
 #[ignore = "a measurement"]
 fn acknowledgements_a_second() {
+    let plain = |number: usize| Message::builder("jobs", format!("{number:0128}"));
+    let keyed = |number: usize| plain(number).ordering_key(&format!("key {}", number % 10_000));
+    let expiring = |number: usize| plain(number).expires_after(Duration::from_secs(86_400));
+    acknowledgements("in no order", PopOrder::Any, plain);
+    acknowledgements("in the order of 10,000 keys", PopOrder::Key, keyed);
+    acknowledgements("that expire", PopOrder::Any, expiring);
+}
+
+fn acknowledgements(what: &str, order: PopOrder, message: impl Fn(usize) -> MessageBuilder) {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         let mut settings = settings(folder.path());
@@ -75,8 +84,8 @@ fn acknowledgements_a_second() {
         let producer = client.producer().build();
         for number in 0..MESSAGES {
             producer.ready().await.expect("there is room");
-            let body = format!("{number:0128}");
-            drop(producer.enqueue(Message::new("jobs", body)));
+            let message = message(number).build().expect("a message");
+            drop(producer.enqueue(message));
         }
         producer.flush().await;
         let address = node.broker_address().expect("a broker").to_string();
@@ -97,7 +106,7 @@ fn acknowledgements_a_second() {
                 let (connection, done) = (connection.clone(), done.clone());
                 actix_rt::spawn(async move {
                     while done.get() < MESSAGES {
-                        let receipts = pop(&connection).await;
+                        let receipts = pop(&connection, order).await;
                         if !receipts.is_empty() {
                             let acknowledged = acknowledge(&connection, receipts).await;
                             done.set(done.get() + acknowledged);
@@ -111,7 +120,8 @@ fn acknowledgements_a_second() {
         }
         assert_eq!(done.get(), MESSAGES, "each is acknowledged once");
         let seconds = began.elapsed().as_secs_f64();
-        println!("{:.0} acknowledgements a second", MESSAGES as f64 / seconds);
+        let rate = MESSAGES as f64 / seconds;
+        println!("{rate:.0} acknowledgements a second of messages {what}");
         stop(node).await;
     });
 }

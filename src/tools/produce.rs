@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use super::connect::Connect;
 use super::progress::Progress;
-use super::{ToolError, remark};
+use super::{ToolError, remark, time};
 
 /// Messages under way at once.
 const MAX_UNDER_WAY: usize = 4096;
@@ -48,6 +48,12 @@ pub(crate) struct ProduceFlags {
     /// Send to the queue of this number instead of all in turn.
     #[arg(long, value_name = "N")]
     queue: Option<u32>,
+    /// The messages' priority, in a topic that has priorities.
+    #[arg(long, value_name = "0-9", value_parser = clap::value_parser!(u8).range(..=9))]
+    priority: Option<u8>,
+    /// Nobody gets the messages this long after they are sent.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_length_ms)]
+    ttl: Option<u64>,
     /// Send at most this many messages a second.
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<f64>,
@@ -311,6 +317,12 @@ fn message(flags: &ProduceFlags, body: Vec<u8>) -> Result<Message, Error> {
     }
     if let Some(queue) = flags.queue {
         builder = builder.queue(queue);
+    }
+    if let Some(priority) = flags.priority {
+        builder = builder.priority(priority);
+    }
+    if let Some(ttl_ms) = flags.ttl {
+        builder = builder.expires_after(Duration::from_millis(ttl_ms));
     }
     builder.build()
 }

@@ -186,12 +186,14 @@ impl Popper {
             }
             Some(Outcome::Refused(refusal)) => self.try_later(number, &**refusal, ctx),
             // It may be there or not: the log knows.
-            Some(Outcome::Unknown) | None => {
+            Some(Outcome::Unknown) | None if self.burials.under_way.contains_key(&number) => {
                 tracing::warn!(
                     "the log-writer failed with a dead letter in hand: the popper begins anew"
                 );
                 self.begin(ctx);
             }
+            // From before it began anew.
+            Some(Outcome::Unknown) | None => {}
         }
     }
 
