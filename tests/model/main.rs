@@ -1,13 +1,13 @@
 //! A model for each mechanism of delivery: random operations, crashes and restarts of the real broker in time that the test
 //! makes go by, and a naive notion of what has to come of them.
 //!
-//! - `time`: time that goes by when it is told to.
 //! - `world`: a broker, its disk, and how its life ends.
+//! - `time`: time that goes by when it is told to. `loopback`: not before the kernel has delivered what it has.
 //! - `seeds`: which runs there are, and what is wrong with them.
-//! - `reading`: what a topic has.
-//! - `under_way`: what is begun and not waited for.
-//! - `delay`: levels, any time, cancelling. `transaction`: what is committed, rolled back, asked about, put aside. `pop`: what is
-//!   acknowledged one by one.
+//! - `reading`: what a topic has. `under_way`: what is begun and not waited for.
+//! - `delay`: levels, any time, cancelling. `retry`: attempts and dead letters. `transaction`: what is committed, rolled back, asked
+//!   about, put aside. `pop`: what is acknowledged one by one.
+//! - `clock`: what happens when somebody sets it. `many`: a million messages that wait.
 //!
 //! `CASTMQ_SEED` repeats a run, as far as threads let it; `CASTMQ_RUNS` says how many there are of each model, and
 //! `CASTMQ_OPERATIONS` how long they are.
@@ -20,6 +20,7 @@
 
 mod clock;
 mod delay;
+mod loopback;
 mod many;
 mod pop;
 mod reading;

@@ -274,11 +274,12 @@ impl Model {
         let end_ms = 2 * INVISIBLE_MS[3] as i64;
         let mut quiet_since_ms = life.time.now_ms();
         while life.time.now_ms() - quiet_since_ms < end_ms {
-            if self.receive(&mut consumer).await > 0 {
-                quiet_since_ms = life.time.now_ms();
-            }
+            let came = self.receive(&mut consumer).await;
             while let Some(message) = self.out.pop() {
                 self.acknowledge(message, life, None).await;
+            }
+            if came > 0 {
+                quiet_since_ms = life.time.now_ms();
             }
             life.time.pass(100, LEAP_MS, dice).await;
         }

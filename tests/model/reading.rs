@@ -19,12 +19,17 @@ pub struct Found {
     pub read_ms: i64,
 }
 
+/// Queue and offset.
+pub type Place = (u32, u64);
+
+/// Where a message was found.
+pub type Places<'a> = Vec<(Place, &'a Found)>;
+
 /// A topic.
 #[derive(Debug, Default)]
 pub struct Reading {
     topic: &'static str,
-    /// By queue and offset.
-    pub found: BTreeMap<(u32, u64), Found>,
+    pub found: BTreeMap<Place, Found>,
 }
 
 /// Identity of a message of these tests, with which its body begins.
@@ -92,8 +97,8 @@ impl Reading {
     }
 
     /// Places by identity.
-    pub fn by_id(&self) -> BTreeMap<u64, Vec<((u32, u64), &Found)>> {
-        let mut by_id: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    pub fn by_id(&self) -> BTreeMap<u64, Places<'_>> {
+        let mut by_id: BTreeMap<_, Places<'_>> = BTreeMap::new();
         for (place, found) in &self.found {
             by_id.entry(found.id).or_default().push((*place, found));
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use castmq_client::model::GroupConfig;
 use castmq_client::{Ack, Filter, Message, Producer, PushConsumer, ReceivedMessage, StartFrom};
 use fastrand::Rng;
 
@@ -58,6 +59,8 @@ struct Order {
 #[derive(Debug, Default)]
 struct Model {
     seed: u64,
+    /// Whether the group says how often a message is tried, or its consumer.
+    group_decides: bool,
     orders: BTreeMap<u64, Order>,
     operations: u64,
     /// Whatever comes now comes from a broker that is dead already.
@@ -222,14 +225,17 @@ impl Shared {
 
     async fn consumer(&self, life: &Life, dice: &mut Rng) -> PushConsumer {
         let (shared, time, number) = (self.clone(), life.time.clone(), life.number);
-        let consumer = life
+        let mut consumer = life
             .client
             .push_consumer(GROUP)
             .subscribe(TOPIC, Filter::All)
             .from(StartFrom::Earliest)
-            .max_attempts(MAX_ATTEMPTS)
             .concurrency(dice.usize(1..10))
-            .commit_every(Duration::from_millis(dice.u64(50..2_000)))
+            .commit_every(Duration::from_millis(dice.u64(50..2_000)));
+        if !self.lock().group_decides {
+            consumer = consumer.max_attempts(MAX_ATTEMPTS);
+        }
+        let consumer = consumer
             .handler(move |message| {
                 let ack = shared.handle(&message, number, &time);
                 async move {
@@ -266,6 +272,16 @@ impl Shared {
     async fn live(&self, life: &Life, dice: &mut Rng, ending: Ending) {
         let producer = life.client.producer().send_timeout(PATIENCE).build();
         producer.prepare(TOPIC).await.expect("a topic");
+        if self.lock().group_decides {
+            let address = life.node.broker_address().expect("a broker").to_string();
+            let config = GroupConfig {
+                retry_max: MAX_ATTEMPTS - 1,
+                ..Default::default()
+            };
+            let admin = life.client.admin();
+            let put = admin.at(&address).put_group(GROUP, config).await;
+            put.expect("a group");
+        }
         let consumer = self.consumer(life, dice).await;
         for _ in 0..dice.u32(20..100) {
             match dice.u8(..10) {
@@ -296,6 +312,7 @@ fn run(seed: u64) -> Findings {
     });
     let shared = Shared(Arc::new(Mutex::new(Model {
         seed,
+        group_decides: world.dice.bool(),
         ..Model::default()
     })));
     let mut endings = [0; 3];

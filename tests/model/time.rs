@@ -1,8 +1,9 @@
 //! Time that goes by when it is told to, for broker and clients alike.
 //!
 //! All of a life runs on one thread, whose runtime's time stands still while there is anything to do, and goes on by a
-//! millisecond when there is not. Worker threads have all the time they need: while one of them works none goes by. The
-//! wall clock moves with it, and can be set besides.
+//! millisecond when there is not. Worker threads have all the time they need: while one of them works none goes by. Nor
+//! does any while the kernel has something on the way from one socket to another, which on a machine with much to do would be
+//! long enough for minutes. The wall clock moves with time, and can be set besides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,6 +13,8 @@ use actix_rt::System;
 use castmq_actors::jobs_under_way;
 use fastrand::Rng;
 use tokio::time::{Instant, advance, sleep};
+
+use super::loopback::Loopback;
 
 /// The time of the first moment.
 const START_MS: i64 = 1_700_000_000_000;
@@ -56,7 +59,7 @@ impl Wall {
                 start: Instant::now(),
                 followed_ms: Arc::default(),
             };
-            actix_rt::spawn(time.clone().tick());
+            actix_rt::spawn(time.clone().tick(Loopback::open()));
             life(time).await
         })
     }
@@ -83,9 +86,10 @@ impl Time {
     }
 
     /// Goes on whenever there is nothing else to do.
-    async fn tick(self) {
+    async fn tick(self, loopback: Loopback) {
         loop {
             sleep(TICK).await;
+            loopback.drain();
             while jobs_under_way() > 0 {
                 // Sockets are looked at, and no time goes by.
                 tokio::task::yield_now().await;

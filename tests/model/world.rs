@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use castmq_actors::supervision::TreeNode;
 use castmq_actors::{Node, Parts, Surroundings, jobs_under_way};
 use castmq_client::Client;
 use castmq_config::{Flush, Settings};
@@ -118,6 +119,10 @@ impl World {
                 number,
             };
             let result = course(&life, dice).await;
+            // Looking takes a few turns, in which something under way may come to an end.
+            if ending == Ending::Stop || dice.u8(..4) == 0 {
+                check_tree(&life.node.tree().snapshot().await);
+            }
             // From here on nothing of the broker runs until what it leaves is known.
             while jobs_under_way() > 0 {
                 std::thread::yield_now();
@@ -161,6 +166,12 @@ pub async fn start(disk: Arc<dyn Disk>, settings: &Settings, time: Time) -> Node
         .one_thread();
     let node = Node::start_in(surroundings, settings, Parts::Standalone);
     node.await.expect("the node starts")
+}
+
+/// Nothing has failed: what a restart mends is hidden well.
+fn check_tree(node: &TreeNode) {
+    assert_eq!(node.restarts, 0, "{}: {:?}", node.name, node.last_failure);
+    node.children.iter().for_each(check_tree);
 }
 
 /// With patience: what is tested are not timeouts.
