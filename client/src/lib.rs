@@ -45,6 +45,7 @@
 //! - [`PushConsumer`], [`PopConsumer`] and [`PullConsumer`]: receive, as a member of a group, message by message, or on their
 //!   own. (`consumer`)
 //! - [`Admin`] and [`BrokerAdmin`]: what operators do. (`admin`)
+//! - [`jms`]: JMS's model of queues, topics, sessions and messages, over the same brokers.
 //! - [`Message`] and [`ReceivedMessage`]: what is sent and received. (`message`)
 //! - [`Trace`]: which messages are traced. (`trace`)
 //! - [`Error`]: what can go wrong, and whether trying again is safe. (`error`)

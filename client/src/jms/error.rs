@@ -59,8 +59,8 @@ pub enum Error {
         "transaction was rolled back, nothing of it was sent and what it received comes again: {0}"
     )]
     TransactionRolledBack(Box<Error>),
-    /// A part of the transaction may have happened; what is not acknowledged comes again
-    /// (`TransactionInProgressException` has no better kin).
+    /// A part of the transaction may have happened; what is not acknowledged comes again. JMS has no exception of its own for
+    /// it.
     #[error(
         "of the transaction's {sends} messages {sent} are known to be sent, and what it received {received}: {cause}"
     )]
@@ -121,12 +121,12 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_do() {
-        let eof = Error::MessageNotWriteable {
+        let received = Error::MessageNotWriteable {
             what: "body",
             instead: "clear_body()",
         };
         assert_eq!(
-            eof.to_string(),
+            received.to_string(),
             "the message's body can only be read: call clear_body() first"
         );
         let closed = Error::closed("session");
