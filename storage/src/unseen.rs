@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use castmq_protocol::model::PhysicalOffset;
+use parking_lot::Mutex;
 
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
@@ -22,6 +23,9 @@ pub struct Unseen {
     pub halves: Halves,
     /// Queues with messages that may expire.
     pub expiring: Expiring,
+    /// Held while notes are written: the store may be closed while a checkpoint is still being made, and older notes must
+    /// not come after newer ones.
+    saving: Mutex<()>,
 }
 
 impl Unseen {
@@ -35,6 +39,7 @@ impl Unseen {
             moved: Moved::load(metadata, queues)?,
             halves: Halves::load(metadata, log, queues)?,
             expiring: Expiring::load(metadata, queues)?,
+            saving: Mutex::default(),
         })
     }
 
@@ -69,8 +74,52 @@ impl Unseen {
         metadata: &Metadata,
         durable: PhysicalOffset,
     ) -> Result<Option<PhysicalOffset>, MetadataError> {
+        let _saving = self.saving.lock();
         self.halves.save(metadata, durable)?;
         self.expiring.save(metadata)?;
         self.moved.save(metadata, durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use castmq_protocol::model::QueueOffset;
+    use castmq_protocol::record::Origin;
+
+    use super::*;
+
+    #[test]
+    fn notes_may_be_saved_by_several_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = Metadata::open(&folder.path().join("metadata"), 1 << 20).unwrap();
+        let unseen = Unseen {
+            moved: Moved::default(),
+            halves: Halves::default(),
+            expiring: Expiring::default(),
+            saving: Mutex::default(),
+        };
+        for offset in 0..1000 {
+            let origin = Origin::Schedule {
+                queue: 1,
+                offset: QueueOffset(offset),
+            };
+            let marked = Met::Marked(vec![QueueOffset(offset)]);
+            let half = Met::Half(crate::halves::Half {
+                offset: QueueOffset(offset),
+                physical: PhysicalOffset(offset),
+                stored_ms: 0,
+            });
+            let met = [Met::Moved(origin), half, marked];
+            unseen.note(&met, PhysicalOffset(offset)..PhysicalOffset(offset + 1));
+        }
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| unseen.save(&metadata, PhysicalOffset(1000)).unwrap());
+            }
+        });
+        let saved = metadata.value("transactions", "first_open").unwrap();
+        assert_eq!(saved, Some(1000_u64.to_be_bytes().to_vec()));
     }
 }
