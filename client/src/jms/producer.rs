@@ -61,7 +61,8 @@ impl MessageProducer {
         self.delivery_mode = mode;
     }
 
-    /// 0 lowest, 9 highest. Default: 4.
+    /// 0 lowest, 9 highest. Default: 4. It is stored, and selectors see it; what one session sends keeps its order all the
+    /// same, in topics of the type `PRIORITY` too.
     ///
     /// # Errors
     ///
