@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use castmq_client::{Message, SeekTo};
+use castmq_client::{Message, PullConsumer, SeekTo};
 use castmq_storage::disk::os::OsDisk;
 use fastrand::Rng;
 
 use super::reading::id_of;
-use super::time::Wall;
+use super::time::{Time, Wall};
 use super::world::{self, PATIENCE};
 use crate::support::{number, settings, stop};
 
@@ -74,17 +74,10 @@ fn of_a_million_messages_over_ten_minutes_none_is_early_none_lost_and_none_comes
         let end_ms = first_ms + SPREAD_MS as i64 + 2 * LEAP_MS as i64;
         while time.now_ms() < end_ms {
             time.pass(2_000, LEAP_MS, &mut dice).await;
-            loop {
-                let read = consumer.poll(Duration::from_millis(5)).await;
-                let read = read.expect("a poll");
-                if read.is_empty() {
-                    break;
-                }
-                read.iter().for_each(|message| {
-                    arrived.note(id_of(message), message.store_timestamp_ms(), time.now_ms());
-                });
-            }
+            arrived.read(&mut consumer, &time, 5).await;
         }
+        // A consumer that is far behind rests now and then.
+        arrived.read(&mut consumer, &time, 5_000).await;
         println!(
             "{} arrived in {:.1?} in all, {} ms late at most",
             arrived.count,
@@ -100,6 +93,20 @@ fn of_a_million_messages_over_ten_minutes_none_is_early_none_lost_and_none_comes
 }
 
 impl Arrived {
+    /// Reads until nothing comes for so long.
+    async fn read(&mut self, consumer: &mut PullConsumer, time: &Time, patience_ms: u64) {
+        loop {
+            let read = consumer.poll(Duration::from_millis(patience_ms)).await;
+            let read = read.expect("a poll");
+            if read.is_empty() {
+                return;
+            }
+            for message in &read {
+                self.note(id_of(message), message.store_timestamp_ms(), time.now_ms());
+            }
+        }
+    }
+
     fn note(&mut self, id: u64, stored_ms: i64, now_ms: i64) {
         let due_ms = self.due_ms[id as usize];
         let early_ms = due_ms - stored_ms.min(now_ms);
