@@ -170,8 +170,13 @@ impl MessageBuilder {
         self
     }
 
-    /// A property of your own. A second value for a name replaces the first.
+    /// A property of your own. A second value for a name replaces the first. Names that brokers use for what they say of a
+    /// message ([`OF_BROKERS`](crate::model::keys::OF_BROKERS)) are refused.
     pub fn property(mut self, name: &str, value: &str) -> Self {
+        if keys::OF_BROKERS.contains(&name) {
+            let name = name.to_owned();
+            self.error.get_or_insert(PropertiesError::Reserved { name });
+        }
         if let Err(error) = self.message.set_property(name, value) {
             self.error.get_or_insert(error);
         }
@@ -306,6 +311,18 @@ impl MessageBuilder {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_name_that_brokers_use_is_refused() {
+        let forged = Message::builder("t", "b")
+            .property("REAL_TOPIC", "u")
+            .build();
+        let refused = forged.unwrap_err().to_string();
+        assert!(
+            refused.contains("property REAL_TOPIC is for brokers"),
+            "{refused}"
+        );
+    }
 
     #[test]
     fn keys_are_joined_and_an_ordering_key_is_a_property_too() {

@@ -73,6 +73,26 @@ pub mod keys {
     pub const PRODUCER_SEQUENCE: &str = "PSEQ";
     /// W3C trace context.
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
+
+    /// Names of properties that brokers set on messages which they store themselves. Producers that use one say something
+    /// that is not so: the Rust client refuses them, and brokers go by requests and not by these.
+    pub const OF_BROKERS: [&str; 15] = [
+        DELAY,
+        REAL_TOPIC,
+        REAL_QID,
+        TIMER_OUT_MS,
+        TIMER_ROLL_TIMES,
+        TIMER_CANCELS,
+        RETRY_TOPIC,
+        ORIGIN_MESSAGE_ID,
+        DLQ_ORIGIN_TOPIC,
+        DLQ_ORIGIN_MESSAGE_ID,
+        TRANSACTION_PREPARED,
+        PRODUCER_GROUP,
+        TRANSACTION_ID,
+        PUSH_REPLY_TIME,
+        PRODUCER_SEQUENCE,
+    ];
 }
 
 /// Why properties were refused.
@@ -95,6 +115,12 @@ pub enum PropertiesError {
     /// The bytes are not UTF-8.
     #[error("properties are not UTF-8")]
     NotUtf8,
+    /// A producer uses one of the names [`OF_BROKERS`](keys::OF_BROKERS).
+    #[error("property {name} is for brokers to set: choose another name")]
+    Reserved {
+        /// The property's name.
+        name: String,
+    },
 }
 
 /// Properties of one message, kept in the encoded form in which they are sent and stored.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use castmq_client::model::DEAD_LETTER_PREFIX;
+use castmq_client::model::{DEAD_LETTER_PREFIX, keys};
 use castmq_client::{Client, ErrorCode, Message, ReceivedMessage, SeekTo};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -21,19 +21,6 @@ const SETTLED_BY: &str = "CASTMQ_DEAD_LETTERS";
 
 /// Messages sent again at once.
 const BATCH: usize = 256;
-
-/// Properties that tell of the way to the dead letters, and that a message which begins anew does not have.
-const OF_THE_WAY: [&str; 9] = [
-    "DLQ_ORIGIN_TOPIC",
-    "DLQ_ORIGIN_MESSAGE_ID",
-    "RETRY_TOPIC",
-    "ORIGIN_MESSAGE_ID",
-    "REAL_TOPIC",
-    "REAL_QID",
-    "DELAY",
-    "TIMER_OUT_MS",
-    "TIMER_ROLL_TIMES",
-];
 
 /// What is done with dead letters.
 #[derive(Debug, Clone, Subcommand)]
@@ -158,7 +145,8 @@ async fn show(
 fn anew(letter: &ReceivedMessage) -> Result<Message, ToolError> {
     let mut message = Message::builder(letter.topic(), letter.body_bytes()?).flag(letter.flag());
     for (name, value) in letter.properties() {
-        if !OF_THE_WAY.contains(&name) {
+        // What brokers said of it tells of the way to the dead letters, and it begins anew.
+        if !keys::OF_BROKERS.contains(&name) {
             message = message.property(name, value);
         }
     }
