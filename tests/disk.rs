@@ -8,18 +8,19 @@ mod support;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use castmq_actors::{Node, Parts};
+use castmq_client::Message;
 use castmq_client::model::{QueueId, QueueOffset};
-use castmq_client::raw::request::{Filter, Pull, Send, Subscribe};
+use castmq_client::raw::request::{Filter, Pull, Resolution, Send, Subscribe};
 use castmq_client::raw::response::PullStatus;
 use castmq_client::raw::{ErrorCode, Failure, Payload, Request, Response, Retry, Role};
 use castmq_config::{Flush, Settings};
 use castmq_storage::disk::fault::FaultDisk;
 
 use support::load::{Traffic, open};
-use support::{run, settings, stop};
+use support::{client, reader, run, settings, stop};
 
 /// Bytes of a log segment in this test.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -164,6 +165,62 @@ fn sends_fail_while_no_segment_fits_and_resume_when_one_does() {
 #[test]
 fn the_same_under_synchronous_flush() {
     no_room_for_a_segment(Flush::Sync);
+}
+
+#[test]
+fn what_is_due_on_a_full_disk_waits_until_there_is_space_and_comes_once() {
+    run(async {
+        let filling = filling(4, |settings| {
+            settings.retention.disk_refuse_writes_percent = 100;
+            settings.retention.force_clean_enabled = false;
+            settings.broker.delay_levels = "500ms".to_owned();
+            settings.broker.transaction_timeout_ms = 500;
+            settings.broker.transaction_check_interval_ms = 50;
+            settings.broker.transaction_check_max = 100_000;
+        })
+        .await;
+        let client = client(&filling.node).await;
+        let producer = client.producer().build();
+        let message = |body: &'static str| Message::builder("due", body);
+        let since_1970 = SystemTime::UNIX_EPOCH.elapsed().expect("a time");
+        let due_ms = since_1970.as_millis() as i64 + 500;
+        let level = message("level").delay_level(1).build();
+        let timed = message("timed").deliver_at_ms(due_ms).build();
+        for message in [level, timed] {
+            let sent = producer.send(message.expect("a message")).await;
+            sent.expect("it is stored");
+        }
+        let due = Instant::now() + Duration::from_millis(500);
+        let transactions = client
+            .transaction_producer("payments")
+            .topic("due")
+            .checker(|_| async { Resolution::Commit })
+            .start();
+        let transactions = transactions.await.expect("a producer");
+        let half = message("half").build().expect("a message");
+        drop(transactions.begin(half).await.expect("it is stored"));
+        // By then the disk is full, and what is due has nowhere to go.
+        refusal(&filling.address).await;
+        while Instant::now() < due {
+            refusal(&filling.address).await;
+        }
+        // Nobody else is to take the space that returns.
+        filling.traffic.end();
+        filling.disk.set_capacity(capacity(12));
+        let mut consumer = reader(&client, "due").await;
+        let mut bodies = Vec::new();
+        while bodies.len() < 3 {
+            let messages = consumer.poll(Duration::from_secs(5)).await;
+            let messages = messages.expect("a poll").into_iter();
+            bodies.extend(messages.map(|message| message.body().expect("a body").to_vec()));
+        }
+        bodies.sort();
+        assert_eq!(
+            bodies,
+            [b"half".to_vec(), b"level".to_vec(), b"timed".to_vec()]
+        );
+        end(filling).await;
+    });
 }
 
 #[test]

@@ -346,7 +346,8 @@ async fn watch(members: &mut [Member], notes: &Notes, is_disturbed: bool) -> (Hi
     {
         let mut bystanders = notes.bystanders.lock().expect("notes");
         bystanders.last.clear();
-        bystanders.pauses = Some(Histogram::new(3).expect("a histogram"));
+        bystanders.pauses =
+            Some(Histogram::new_with_bounds(1, 60_000_000, 3).expect("a histogram"));
     }
     let end = Instant::now() + Duration::from_secs(4);
     let mut moves = 0;
