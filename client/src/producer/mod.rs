@@ -7,7 +7,7 @@
 //! - `choose`, `batcher`, `retry`, `span`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
 //! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `standing`: the connections on
-//!   which replies come.
+//!   which replies come; `kept`: connections that are made again whenever they end.
 //! - `again`: sending a message that may be stored once more, so that it is not stored twice.
 //! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
 
@@ -21,6 +21,7 @@ mod clock;
 mod delivery;
 mod ids;
 mod keeper;
+mod kept;
 mod lane;
 mod outstanding;
 mod ready;

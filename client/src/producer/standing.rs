@@ -9,8 +9,8 @@ use futures_util::future::select_all;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::sleep;
 
+use super::kept::{Current, Keeping, keep};
 use super::outstanding::Outstanding;
 use crate::backoff::Backoff;
 use crate::client::Client;
@@ -24,9 +24,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How old a route may be.
 const ROUTE_AGE: Duration = Duration::from_secs(30);
-
-/// The session at a broker, while there is one.
-type Current = watch::Receiver<Option<Arc<Session>>>;
 
 fn usable(current: &Current) -> Option<Arc<Session>> {
     let current = current.borrow();
@@ -124,63 +121,29 @@ impl Standing {
 
     fn connect(&self, address: Arc<str>) -> Current {
         let (current, sessions) = watch::channel(None);
-        let keeper = Keeper {
+        let replies = Replies {
             client: self.client.clone(),
-            address,
+            address: address.clone(),
             id: self.id.clone(),
             outstanding: self.outstanding.clone(),
-            current,
         };
-        let runtime = self.client.shared.runtime.clone();
-        runtime.spawn(keeper.keep(self.stop.subscribe()));
+        let backoff = Backoff::up_to(LONGEST_PAUSE);
+        let keeping = keep(replies, address, backoff, current, self.stop.subscribe());
+        self.client.shared.runtime.spawn(keeping);
         sessions
     }
 }
 
-/// Keeps the connection to one broker, and takes the replies that come on it.
-struct Keeper {
+/// Takes the replies that come from one broker.
+struct Replies {
     client: Client,
     address: Arc<str>,
     id: Arc<str>,
     outstanding: Arc<Outstanding>,
-    current: watch::Sender<Option<Arc<Session>>>,
 }
 
-impl Keeper {
-    async fn keep(self, mut stop: watch::Receiver<bool>) {
-        let mut backoff = Backoff::up_to(LONGEST_PAUSE);
-        while !*stop.borrow() {
-            let error = tokio::select! {
-                ended = self.serve(&mut backoff) => ended,
-                _ = stop.changed() => break,
-            };
-            self.current.send_replace(None);
-            let wait = backoff.after_failure(fastrand::f64());
-            tracing::debug!(address = %self.address, %error, ?wait, "no connection for replies");
-            tokio::select! {
-                () = sleep(wait) => {}
-                _ = stop.changed() => break,
-            }
-        }
-        if let Some(session) = self.current.send_replace(None) {
-            session.connection.close();
-        }
-    }
-
-    /// Serves one connection until it ends.
-    async fn serve(&self, backoff: &mut Backoff) -> Error {
-        match self.open().await {
-            Ok((session, mut pushes)) => {
-                backoff.reset();
-                self.current.send_replace(Some(session.clone()));
-                while let Some(push) = pushes.next().await {
-                    self.take(&session, push);
-                }
-                session.connection.ended().await
-            }
-            Err(error) => error,
-        }
-    }
+impl Keeping for Replies {
+    const FOR: &'static str = "replies";
 
     async fn open(&self) -> Result<(Arc<Session>, Pushes)> {
         let options = self.client.options(Role::Producer, &self.id);
@@ -191,7 +154,7 @@ impl Keeper {
         }
     }
 
-    fn take(&self, session: &Session, push: Push) {
+    fn take(&self, session: &Arc<Session>, push: Push) {
         let Response::Reply(pushed) = push.response else {
             return;
         };

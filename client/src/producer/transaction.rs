@@ -15,17 +15,18 @@ use castmq_protocol::trace::MessageKind;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::clock::WallClock;
 use super::ids::UniqueIds;
+use super::kept::{Current, Keeping, keep};
 use super::traced::{Attempt, TracedTransaction};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::{AnnouncedTopic, Session};
 use crate::message::{Message, Origin, QueueChoice, ReceivedMessage};
-use crate::raw::{Payload, Pushes};
+use crate::raw::{Payload, Push, Pushes};
 
 /// How old a route may be.
 const ROUTE_AGE: Duration = Duration::from_secs(30);
@@ -159,9 +160,6 @@ impl std::fmt::Debug for TransactionProducer {
     }
 }
 
-/// The session at a broker, while there is one.
-type Current = watch::Receiver<Option<Arc<Session>>>;
-
 /// The brokers of a topic, as its route said.
 struct Known {
     brokers: Arc<[Current]>,
@@ -217,14 +215,14 @@ impl Inner {
 
     fn connect(&self, address: Arc<str>) -> Current {
         let (current, sessions) = watch::channel(None);
-        let keeper = Keeper {
+        let checks = Checks {
             client: self.client.clone(),
-            address,
+            address: address.clone(),
             group: self.group.clone(),
             checker: self.checker.clone(),
-            current,
         };
-        tokio::spawn(keeper.keep(self.stop.subscribe()));
+        let stop = self.stop.subscribe();
+        tokio::spawn(keep(checks, address, Backoff::default(), current, stop));
         sessions
     }
 
@@ -420,66 +418,16 @@ async fn end(
     }
 }
 
-/// Keeps the connection to one broker, and answers its questions.
-struct Keeper {
+/// Answers one broker's questions.
+struct Checks {
     client: Client,
     address: Arc<str>,
     group: String,
     checker: Checker,
-    current: watch::Sender<Option<Arc<Session>>>,
 }
 
-impl Keeper {
-    async fn keep(self, mut stop: watch::Receiver<bool>) {
-        let mut backoff = Backoff::default();
-        while !*stop.borrow() {
-            let error = tokio::select! {
-                ended = self.serve(&mut backoff) => ended,
-                _ = stop.changed() => break,
-            };
-            self.current.send_replace(None);
-            let wait = backoff.after_failure(fastrand::f64());
-            tracing::debug!(address = %self.address, %error, ?wait, "no connection for transactions");
-            tokio::select! {
-                () = sleep(wait) => {}
-                _ = stop.changed() => break,
-            }
-        }
-        if let Some(session) = self.current.send_replace(None) {
-            session.connection.close();
-        }
-    }
-
-    /// Serves one connection until it ends.
-    async fn serve(&self, backoff: &mut Backoff) -> Error {
-        match self.open().await {
-            Ok((session, mut pushes)) => {
-                backoff.reset();
-                self.current.send_replace(Some(session.clone()));
-                while let Some(push) = pushes.next().await {
-                    if let Response::CheckTransaction(check) = push.response {
-                        let checking = self.check(&session, push.payload);
-                        let Some((checking, traced)) = checking else {
-                            continue;
-                        };
-                        let session = session.clone();
-                        tokio::spawn(async move {
-                            let resolution = checking.await;
-                            if let Some(traced) = traced {
-                                traced.end(resolution, true);
-                            }
-                            let ended = end(&session, check.half, check.place, resolution).await;
-                            if let Err(error) = ended {
-                                tracing::debug!(%error, "a transaction could not be settled, it will be asked about again");
-                            }
-                        });
-                    }
-                }
-                session.connection.ended().await
-            }
-            Err(error) => error,
-        }
-    }
+impl Keeping for Checks {
+    const FOR: &'static str = "transactions";
 
     async fn open(&self) -> Result<(Arc<Session>, Pushes)> {
         let options = self.client.options(Role::Producer, self.client.id());
@@ -496,6 +444,27 @@ impl Keeper {
         }
     }
 
+    fn take(&self, session: &Arc<Session>, push: Push) {
+        let Response::CheckTransaction(check) = push.response else {
+            return;
+        };
+        let Some((checking, traced)) = self.check(session, push.payload) else {
+            return;
+        };
+        let session = session.clone();
+        tokio::spawn(async move {
+            let resolution = checking.await;
+            if let Some(traced) = traced {
+                traced.end(resolution, true);
+            }
+            if let Err(error) = end(&session, check.half, check.place, resolution).await {
+                tracing::debug!(%error, "a transaction could not be settled, it will be asked about again");
+            }
+        });
+    }
+}
+
+impl Checks {
     fn check(
         &self,
         session: &Session,
