@@ -296,7 +296,7 @@ async fn take_step(members: &mut [Member], random: &mut fastrand::Rng) {
     let command = match (member.is_in, random.u32(..100)) {
         (false, _) => Command::Join,
         (true, 0..70) => Command::Leave,
-        (true, 70..92) => Command::Die,
+        (true, 70..98) => Command::Die,
         (true, _) => Command::Hang(LEASE + LEASE / 2),
     };
     member.tell(command).await;

@@ -11,6 +11,7 @@ mod replies;
 mod waiting;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
 
@@ -34,7 +35,7 @@ use super::announce::ensure_topic;
 use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
 use crate::broker::context::BrokerContext;
-use crate::broker::topics::Topic;
+use crate::broker::topics::{Topic, TopicId};
 use crate::delivery::transactions::Ending;
 use crate::storage::append::{
     AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended, Outcome, Stored,
@@ -62,6 +63,16 @@ pub(crate) struct ProducerSession {
     /// Emptied vectors of batches that came back.
     spare: Vec<(Vec<AppendRequest>, Vec<AppendMessage>)>,
     sent: u64,
+}
+
+/// Where a message goes, and what it takes along.
+struct Placed {
+    topic: TopicId,
+    queue: Option<QueueId>,
+    properties: Range<u32>,
+    reconsume_times: i32,
+    /// See [`AppendRequest::extras`].
+    extras: Option<u32>,
 }
 
 /// What the live tree shows.
@@ -164,7 +175,6 @@ impl ProducerSession {
         let queue = (send.queue != ANY_QUEUE).then_some(send.queue);
         topic.check_write(queue)?;
         self.context.check_writes()?;
-        let wishes = Wishes::of(send.extras.as_deref())?;
         let properties_bytes = send.properties_bytes as usize;
         let (properties, body) = payload
             .bytes
@@ -181,7 +191,51 @@ impl ProducerSession {
         self.check_sizes(properties, body)?;
         let start = payload.start;
         let middle = start + send.properties_bytes;
-        let (mut topic_id, mut queue) = (topic.id, queue);
+        let placed = match &send.extras {
+            // What most messages are, and what has to be fast.
+            None if !topic.is_by_priority() || queue.is_some() => Placed {
+                topic: topic.id,
+                queue,
+                properties: start..middle,
+                reconsume_times: 0,
+                extras: None,
+            },
+            extras => {
+                let plain = start..middle;
+                self.place(topic, queue, extras.as_deref(), properties, plain, batch)?
+            }
+        };
+        batch.messages.push(AppendMessage {
+            flag: send.flag,
+            properties: placed.properties,
+            body: middle..middle + body.len() as u32,
+            body_crc: body_crc(body),
+        });
+        batch.requests.push(AppendRequest {
+            is_one_way: send.flags & send_flags::ONE_WAY != 0,
+            waits: send.flags & send_flags::NO_WAIT == 0,
+            sys_flag: send.sys_flag,
+            born_timestamp_ms: send.born_timestamp_ms,
+            reconsume_times: placed.reconsume_times,
+            extras: placed.extras,
+            ..AppendRequest::new(correlation, placed.topic, placed.queue)
+        });
+        Ok(())
+    }
+
+    /// Where a message goes that wants more than to be stored. `plain` is where its properties lie in the frames.
+    #[inline(never)]
+    fn place(
+        &self,
+        topic: &Topic,
+        mut queue: Option<QueueId>,
+        extras: Option<&SendExtras>,
+        properties: &[u8],
+        plain: Range<u32>,
+        batch: &mut Collected,
+    ) -> Result<Placed, Refusal> {
+        let wishes = Wishes::of(extras)?;
+        let mut topic_id = topic.id;
         let mut properties = priority::state(wishes.priority, properties)?;
         if queue.is_none() && topic.is_by_priority() {
             queue = priority::queue_of(&properties, topic.write_queues());
@@ -202,30 +256,20 @@ impl ProducerSession {
             }
             (None, Some(number)) => batch.rewrite_numbered(number, &properties)?,
             (None, None) => match properties {
-                Cow::Borrowed(_) => start..middle,
+                Cow::Borrowed(_) => plain,
                 Cow::Owned(rewritten) => batch.rewrite(|out| {
                     out.extend_from_slice(&rewritten);
                     Ok(())
                 })?,
             },
         };
-        batch.messages.push(AppendMessage {
-            flag: send.flag,
+        Ok(Placed {
+            topic: topic_id,
+            queue,
             properties: at,
-            body: middle..middle + body.len() as u32,
-            body_crc: body_crc(body),
-        });
-        let extras = self.extras(wishes.number, batch);
-        batch.requests.push(AppendRequest {
-            is_one_way: send.flags & send_flags::ONE_WAY != 0,
-            waits: send.flags & send_flags::NO_WAIT == 0,
-            sys_flag: send.sys_flag,
-            born_timestamp_ms: send.born_timestamp_ms,
             reconsume_times: wishes.reconsume_times,
-            extras,
-            ..AppendRequest::new(correlation, topic_id, queue)
-        });
-        Ok(())
+            extras: self.extras(wishes.number, batch),
+        })
     }
 
     /// Where a request's number is among the batch's extras.

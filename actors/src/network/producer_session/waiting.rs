@@ -1,14 +1,11 @@
 //! Messages that are stored elsewhere first: those that wait, and half messages.
 
-use std::ops::Range;
-
 use castmq_protocol::model::{keys, replace_properties};
 use castmq_protocol::native::request::TransactionPhase;
 use castmq_protocol::record::SendNumber;
 use castmq_storage::halves::QUEUE as HALF_QUEUE;
 
 use super::*;
-use crate::broker::topics::TopicId;
 use crate::delivery::redirect::{to_schedule, to_timer, write_half};
 use crate::delivery::timer::cancel_key;
 
