@@ -82,6 +82,8 @@ pub(crate) struct Timer {
     /// Something was entered or came out since.
     is_changed: bool,
     delivered: u64,
+    /// Messages that retention took while they waited.
+    taken: u64,
     last_error: Option<String>,
 }
 
@@ -91,6 +93,7 @@ pub(crate) struct TimerState {
     waiting: u64,
     read_to_ms: i64,
     delivered: u64,
+    taken_by_retention: u64,
     last_error: Option<String>,
 }
 
@@ -107,6 +110,7 @@ impl Timer {
             last_checkpoint: now,
             is_changed: false,
             delivered: 0,
+            taken: 0,
             last_error: None,
             context,
         })
@@ -148,6 +152,13 @@ impl Timer {
     }
 
     fn turned(&mut self, turn: Turn, ctx: &mut Ctx<'_, Self>) {
+        if turn.taken > 0 {
+            self.taken += turn.taken;
+            tracing::error!(
+                messages = turn.taken,
+                "messages that waited for their time are gone: retention took them, because the disk is too full or retention is shorter than two days"
+            );
+        }
         let mut batch = PutBatch::default();
         for (index, slice) in turn.due.iter().enumerate() {
             if let Ok(record) = RecordView::parse(slice.record.as_ref()) {
@@ -269,6 +280,7 @@ impl Cast for Timer {
             waiting: self.last.waiting,
             read_to_ms: self.last.read_to_ms,
             delivered: self.delivered,
+            taken_by_retention: self.taken,
             last_error: self.last_error.clone(),
         }
     }

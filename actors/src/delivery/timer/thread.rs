@@ -79,6 +79,8 @@ pub(super) struct Turn {
     pub(super) waiting: u64,
     /// Before this time everything is out, in milliseconds since the epoch.
     pub(super) read_to_ms: i64,
+    /// Messages that retention took while they waited.
+    pub(super) taken: u64,
 }
 
 /// The wheel survives the actor, so that two never write its files; the actor that comes next opens it anew.
@@ -113,6 +115,8 @@ pub(super) struct Wheel {
     front: Mark,
     /// A mark that may be written down durably once the log is durable up to there.
     pending: Option<(Mark, PhysicalOffset)>,
+    /// Messages that retention took while they waited, since that was last said.
+    taken: u64,
 }
 
 impl Wheel {
@@ -133,6 +137,7 @@ impl Wheel {
                 log: end,
             },
             pending: None,
+            taken: 0,
         }
     }
 
@@ -240,16 +245,22 @@ impl Wheel {
             more: progress.more || entered == MAX_ENTERED,
             checkpoint_first: progress.checkpoint_first,
             next_ms: progress.next_ms,
+            taken: std::mem::take(&mut self.taken),
             ..Turn::default()
         })
     }
 
     /// Enters what the timer topic has beyond what the wheel knows.
-    fn enter(&self, timer: &mut Timer, now_ms: i64) -> Result<usize, WheelError> {
+    fn enter(&mut self, timer: &mut Timer, now_ms: i64) -> Result<usize, WheelError> {
         let Some(queue) = self.store.queues.find(system_topics::TIMER, QueueId(0)) else {
             return Ok(0);
         };
-        let from = timer.resume_offset().max(queue.min_offset());
+        let known = timer.resume_offset();
+        let from = known.max(queue.min_offset());
+        // A wheel that knows nothing yet may be new beside a log that is old.
+        if known > QueueOffset::ZERO {
+            self.taken += from.0 - known.0;
+        }
         if from >= queue.max_offset() {
             return Ok(0);
         }
@@ -297,7 +308,11 @@ impl Wheel {
         if self.delivered.contains(&due.physical) {
             return None;
         }
-        let slice = self.store.log.record(due.physical)?;
+        let Some(slice) = self.store.log.record(due.physical) else {
+            let is_taken = due.physical < self.store.log.begin();
+            self.taken += u64::from(is_taken && !due.cancels());
+            return None;
+        };
         let record = RecordView::parse(slice.as_ref()).ok()?;
         let properties = record.properties();
         if due.cancels() {
