@@ -5,13 +5,14 @@
 //! does any while the kernel has something on the way from one socket to another, which on a machine with much to do would be
 //! long enough for minutes. The wall clock moves with time, and can be set besides.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_rt::System;
 use castmq_actors::jobs_under_way;
 use fastrand::Rng;
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use tokio::time::{Instant, advance, sleep};
 
 use super::loopback::Loopback;
@@ -45,12 +46,9 @@ impl Wall {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Runs something in its time, one life after the other: beside another one in the same process time was seen to get away
-    /// from a broker that had work to do.
+    /// Runs something in its time.
     pub fn run<T>(&self, life: impl AsyncFnOnce(Time) -> T) -> T {
-        static ONE: Mutex<()> = Mutex::new(());
-        // One that failed has failed its test.
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        stay_on_this_processor();
         let wall = self.clone();
         let runtime = || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -67,6 +65,14 @@ impl Wall {
             life(time).await
         })
     }
+}
+
+/// What was sent first arrives first only as long as one processor does it all: each has a queue of its own of what is on its
+/// way, and on a busy machine another one's may wait for milliseconds, in which a leap makes minutes go by.
+fn stay_on_this_processor() {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu());
+    sched_setaffinity(None, &here).expect("a thread may stay where it is");
 }
 
 /// The time of one life.
