@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use castmq_actors::Node;
+use castmq_client::raw::admin::GroupDetails;
 use castmq_client::{
     Ack, Client, Filter, Message, Order, PushConsumer, ReceivedMessage, StartFrom,
 };
@@ -290,6 +291,58 @@ async fn members(node: &Node, notes: &Arc<Notes>) -> Vec<Member> {
         .collect()
 }
 
+/// How long queues were with nobody while there were members, and with members that were gone, at most.
+#[derive(Debug, Default)]
+struct Ownerless {
+    since: HashMap<u32, (Option<String>, Instant)>,
+    nobody: Duration,
+    lost: Duration,
+}
+
+impl Ownerless {
+    fn look(&mut self, shown: &GroupDetails) {
+        let now = Instant::now();
+        let is_member = |owner: &String| {
+            shown
+                .members
+                .iter()
+                .any(|member| member.client_id == *owner)
+        };
+        for progress in shown.progress.iter().filter(|p| p.queue.topic == TOPIC) {
+            let queue = progress.queue.queue.0;
+            if shown.members.is_empty() || progress.owner.as_ref().is_some_and(is_member) {
+                self.since.remove(&queue);
+                continue;
+            }
+            let seen = (progress.owner.clone(), now);
+            let since = self.since.entry(queue).or_insert_with(|| seen.clone());
+            if since.0 != seen.0 {
+                *since = seen;
+            }
+            let longest = match since.0 {
+                None => &mut self.nobody,
+                Some(_) => &mut self.lost,
+            };
+            *longest = (*longest).max(now - since.1);
+        }
+    }
+
+    /// Looks all the time, as the broker tells it.
+    async fn watch(client: Client, stopped: Arc<AtomicBool>) -> Self {
+        let mut ownerless = Self::default();
+        let brokers = client.admin().masters().await.expect("brokers");
+        let broker = brokers.first().expect("a broker");
+        while !stopped.load(Ordering::Acquire) {
+            // There is none before the first member.
+            if let Ok(shown) = broker.show_group(GROUP).await {
+                ownerless.look(&shown);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        ownerless
+    }
+}
+
 async fn take_step(members: &mut [Member], random: &mut fastrand::Rng) {
     let number = random.usize(..members.len());
     let member = &mut members[number];
@@ -315,6 +368,8 @@ fn members_come_and_go_and_no_queue_is_with_two_nor_a_key_out_of_order() {
         let notes = Arc::new(Notes::new());
         let stopped = Arc::new(AtomicBool::new(false));
         let producing = actix_rt::spawn(produce(client(&node).await, stopped.clone()));
+        let watching = Ownerless::watch(client(&node).await, stopped.clone());
+        let watching = actix_rt::spawn(watching);
         let mut members = members(&node, &notes).await;
         for _ in 0..steps {
             take_step(&mut members, &mut random).await;
@@ -330,10 +385,14 @@ fn members_come_and_go_and_no_queue_is_with_two_nor_a_key_out_of_order() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let handled = notes.handled.load(Ordering::Acquire);
+        let ownerless = watching.await.expect("the watcher ends");
         println!(
-            "{sent} messages handled {handled} times; longest pause of a queue {:?}, lease {LEASE:?}",
-            notes.longest_pause()
+            "{sent} messages handled {handled} times; longest pause of a queue {:?}; with nobody {:?}, with a member that is gone {:?}, at most; lease {LEASE:?}",
+            notes.longest_pause(),
+            ownerless.nobody,
+            ownerless.lost
         );
+        assert_eq!(ownerless.nobody, Duration::ZERO, "seed {seed}");
         drop(members);
         let wrong = std::mem::take(&mut *notes.wrong.lock().expect("notes"));
         assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");

@@ -45,6 +45,9 @@ pub(crate) use messages::{
 /// How often leases, new queues and members' sleep are looked at, at most.
 const TICK: Duration = Duration::from_secs(1);
 
+/// A lease ends up to a tick early, and members count on four fifths of it.
+const TICKS_IN_A_LEASE: u32 = 10;
+
 /// After a failure of this actor its members have this long to join again before queues are given out.
 const REJOIN_TIME: Duration = Duration::from_secs(2);
 
@@ -162,7 +165,7 @@ impl Cast for ConsumerGroup {
     type State = ConsumerGroupState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
-        ctx.every(TICK.min(self.lease / 4), Self::tick);
+        ctx.every(self.tick_period(), Self::tick);
         Ok(())
     }
 

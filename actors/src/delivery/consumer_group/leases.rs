@@ -41,10 +41,12 @@ impl ConsumerGroup {
             self.quiet_until = None;
             has_changed = true;
         }
+        // What ends before the next look ends now: no queue waits for longer than a lease, and members stop sooner still.
+        let next = now + self.tick_period();
         if self.patient_until <= now {
-            self.end_leases(now);
+            self.end_leases(next);
         }
-        for (topic, queue) in self.holders.end_leases(now) {
+        for (topic, queue) in self.holders.end_leases(next) {
             tracing::info!(group = %self.group, %topic, %queue, "a lost member did not come back in time for its queue");
             has_changed = true;
         }
@@ -82,6 +84,10 @@ impl ConsumerGroup {
             );
             self.expel(id, reason);
         }
+    }
+
+    pub(super) fn tick_period(&self) -> Duration {
+        TICK.min(self.lease / TICKS_IN_A_LEASE)
     }
 
     /// How long processing a message may take, and with it giving up a queue.
