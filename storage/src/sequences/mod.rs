@@ -78,21 +78,19 @@ impl Sequences {
         self.0.lock().producers()
     }
 
-    /// Writes what was noted of records below `durable`; it survives the end of the process. Blocks.
+    /// Writes what was noted of records below `durable`, to be synced by the caller. Returns whether there was anything.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<bool, MetadataError> {
         let (changed, forgotten) = self.0.lock().take_changes();
-        if changed.is_empty() && forgotten.is_empty() {
-            return Ok(());
-        }
+        let is_any = !changed.is_empty() || !forgotten.is_empty();
         let saved = self.save_these(metadata, durable, &changed, &forgotten);
         if saved.is_err() {
             self.0.lock().put_back_changes(&changed, forgotten);
         }
-        saved
+        saved.map(|()| is_any)
     }
 
     fn save_these(
@@ -113,6 +111,6 @@ impl Sequences {
                 metadata.put_value(NAMESPACE, &key(*id), &value)?;
             }
         }
-        metadata.flush()
+        Ok(())
     }
 }
