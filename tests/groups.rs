@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use castmq_actors::Node;
 use castmq_client::model::{GroupConfig, QueueId, QueueOffset, group_attributes};
-use castmq_client::raw::request::{GroupMode, JoinGroup, Subscribe, TopicQueue, TopicSubscription};
+use castmq_client::raw::request::{
+    GroupMode, JoinGroup, QueuePosition, Subscribe, TopicQueue, TopicSubscription,
+};
 use castmq_client::raw::response::AssignmentChanged;
 use castmq_client::raw::{Request, Response, Role};
 use castmq_client::{
@@ -18,6 +20,7 @@ use castmq_client::{
 };
 use castmq_config::Settings;
 
+use support::hostile::frame;
 use support::wire::Wire;
 use support::{client, run, settings, start, stop};
 
@@ -406,6 +409,72 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
         admin.put_group(GROUP, new).await.expect("it is made anew");
         let shown = admin.show_group(GROUP).await.expect("the group");
         assert_eq!(shown.progress, []);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_is_committed_for_a_deleted_group_is_refused_and_not_there_when_it_is_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        make_topic(&client).await;
+        let admin = admin(&client).await;
+        // It announces the group and is no member.
+        let mut puller = member(&node, "puller").await;
+        let commit = || Request::CommitOffsets {
+            group: 1,
+            offsets: vec![QueuePosition {
+                topic: 1,
+                queue: QueueId(0),
+                offset: QueueOffset(0),
+            }],
+        };
+        assert_eq!(puller.ask(commit()).await, Response::Done);
+        admin
+            .delete_group(GROUP, false)
+            .await
+            .expect("it is deleted");
+        let refused = puller.refused(commit()).await;
+        assert_eq!(refused.code, ErrorCode::GroupNotFound);
+        let new = GroupConfig::default();
+        admin.put_group(GROUP, new).await.expect("it is made anew");
+        let shown = admin.show_group(GROUP).await.expect("the group");
+        assert_eq!(shown.progress, []);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn who_goes_while_its_first_offsets_are_looked_up_is_no_member() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        make_topic(&client).await;
+        let admin = admin(&client).await;
+        for _ in 0..50 {
+            let mut passer = member(&node, "passer").await;
+            let from_a_time = JoinGroup {
+                mode: GroupMode::Broadcasting,
+                from: StartFrom::Timestamp(1),
+                ..join(false, &[])
+            };
+            passer.say(&frame(Request::JoinGroup(from_a_time))).await;
+        }
+        // Whoever never leaves would be shown for ever.
+        while !admin
+            .show_group(GROUP)
+            .await
+            .expect("the group")
+            .members
+            .is_empty()
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let deleted = admin.delete_group(GROUP, false).await;
+        deleted.expect("nobody is a member");
         stop(node).await;
     });
 }

@@ -5,14 +5,14 @@
 //! it was taken from, and not before those are durable, and the rest is taken from the log again at a start. What a power
 //! cut takes from the log is therefore not known any more either, and is stored when it comes again.
 //!
-//! - [`Window`]: the sends of one producer; [`Table`]: all producers that are known. Pure.
-//! - [`parts`]: which records make a whole send; `walk`: sends as the log tells of them.
+//! - `window`: the sends of one producer; `table`: all producers that are known. Pure.
+//! - `parts`: which records make a whole send; `walk`: sends as the log tells of them.
 //! - `encoding`: a window among the metadata.
 
 mod encoding;
 #[cfg(test)]
 mod model_tests;
-pub mod parts;
+pub(crate) mod parts;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,11 +23,12 @@ use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::record::SendNumber;
 use parking_lot::Mutex;
 
-pub use table::{Look, ProducerLimits, Table};
+pub use table::{Look, ProducerLimits};
 pub(crate) use walk::SendWalk;
 pub use walk::StoredSend;
-pub use window::{Place, Window};
+pub use window::Place;
 
+use self::table::Table;
 use crate::metadata::{Metadata, MetadataError};
 
 /// Where windows are kept among the key-values.
