@@ -285,17 +285,15 @@ impl Model {
         }
     }
 
-    fn check(&mut self, letters: &Reading, crashes: usize) {
+    fn check(&mut self, letters: &Reading) {
         let buried = letters.by_id();
         for (id, job) in &self.jobs {
             let times = buried.get(id).map_or(0, Vec::len);
             let is_settled = job.acknowledged != Done::No || times > 0;
             let findings = &mut self.findings;
             findings.check(is_settled || !job.is_stored, *id, Violation::Lost);
-            // It is stored there first and settled then: a crash in between makes two of it.
-            let allowed = 1 + crashes;
-            let duplicated = Violation::Duplicated { times, allowed };
-            findings.check(times <= allowed, *id, duplicated);
+            let duplicated = Violation::Duplicated { times, allowed: 1 };
+            findings.check(times <= 1, *id, duplicated);
             for (_, letter) in buried.get(id).into_iter().flatten() {
                 // Acknowledging what is settled already, among the dead letters, is harmless.
                 let is_undead =
@@ -362,7 +360,7 @@ fn run(seed: u64) -> Findings {
         model.finish(life, dice).await;
         letters.conclude(life, &mut findings).await;
     });
-    model.check(&letters, endings[1] + endings[2]);
+    model.check(&letters);
     findings.violations.append(&mut model.findings.violations);
     let again = |job: &Job| job.deliveries.saturating_sub(1);
     findings.said(format_args!(
