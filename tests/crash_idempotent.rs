@@ -21,7 +21,7 @@ use castmq_client::{Client, Message, Producer, SendReceipt};
 use support::load::Traffic;
 use support::process::Process;
 use support::shell::Server;
-use support::{number, reader, run};
+use support::{admin, number, reader, run, stored, text};
 
 const PRODUCERS: usize = 4;
 
@@ -195,22 +195,23 @@ fn the_clients_idempotent_producer_has_every_message_stored_once_through_kill_9(
     });
 }
 
-/// Reads until the last message, and all others, are there.
+/// Reads until the last message, and all others, are there. There are no more.
 async fn check(client: &Client, wanted: &HashMap<String, u32>) {
     let mut consumer = reader(client, TOPIC).await;
     let mut seen: HashMap<String, Vec<u32>> = HashMap::new();
-    let total = wanted.values().sum::<u32>() as usize;
+    let total = u64::from(wanted.values().sum::<u32>()) + 1;
     let mut count = 0;
-    while !seen.contains_key("last") || count <= total {
+    while !seen.contains_key("last") || count < total {
         for message in consumer.poll(Duration::from_secs(5)).await.expect("a poll") {
-            let body = String::from_utf8(message.body().expect("a body").to_vec());
-            let body = body.expect("text");
+            let body = text(&message);
             let (kind, number) = body.split_once(' ').expect("a kind");
             let number = number.parse().expect("a number");
             seen.entry(kind.to_owned()).or_default().push(number);
             count += 1;
         }
     }
+    let stored = stored(&admin(client).await, TOPIC).await;
+    assert_eq!(stored, total, "in all queues");
     for (kind, sent) in wanted {
         let numbers = seen.entry(kind.clone()).or_default();
         if kind != "Ordered" {

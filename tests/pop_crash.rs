@@ -10,19 +10,18 @@ mod support;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_rt::task::JoinHandle;
 use castmq_actors::supervision::{Status, capture_panics};
 use castmq_client::model::GroupConfig;
 use castmq_client::{
-    BrokerAdmin, Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder,
-    PoppedMessage, ReceivedMessage, StartFrom,
+    Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder, PoppedMessage, StartFrom,
 };
 use castmq_config::Flush;
 
 use support::process::Process;
-use support::{number, reader, run, settings, start, stop};
+use support::{number, read_all, run, settings, start, stop, text, until_ms};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "workers";
@@ -139,10 +138,6 @@ async fn work(mut consumer: PopConsumer, book: Book, order: PopOrder, is_reliabl
             }
         }
     }
-}
-
-fn text(message: &ReceivedMessage) -> String {
-    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
 }
 
 async fn connect(name_server: &str) -> Client {
@@ -384,9 +379,7 @@ fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
             // In the midst of their burial.
             let last_ms = popped.iter().map(PoppedMessage::visible_at_ms).max();
             let kill_at_ms = last_ms.expect("messages") + fastrand::i64(0..30);
-            while now_ms() < kill_at_ms {
-                tokio::task::yield_now().await;
-            }
+            until_ms(kill_at_ms).await;
             broker.kill();
         }
         let broker = Process::start_small(&data, &[]);
@@ -405,30 +398,12 @@ fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
             let mut consumer = consumer.build().expect("a consumer");
             consumer.receive().await.expect("an answer");
         }
-        let mut reader = reader(&client, &format!("%DLQ%{GROUP}")).await;
-        let mut bodies = Vec::new();
-        while (bodies.len() as u64) < letters(&admin).await {
-            let messages = reader.poll(Duration::from_secs(5)).await.expect("a poll");
-            bodies.extend(messages.iter().map(text));
-        }
+        let letters = read_all(&client, &admin, &format!("%DLQ%{GROUP}")).await;
+        let mut bodies: Vec<_> = letters.iter().map(text).collect();
         println!("{} dead letters of {} messages", bodies.len(), sent.len());
         bodies.sort_unstable();
         sent.sort_unstable();
         assert_eq!(bodies, sent);
         broker.kill();
     });
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a time after 1970").as_millis() as i64
-}
-
-/// Dead letters of the group.
-async fn letters(admin: &BrokerAdmin) -> u64 {
-    match admin.show_topic(&format!("%DLQ%{GROUP}")).await {
-        Ok(details) => details.queues[0].max_offset.0,
-        Err(error) if error.code() == Some(ErrorCode::TopicNotFound) => 0,
-        Err(error) => panic!("{error}"),
-    }
 }
