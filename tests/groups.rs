@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use castmq_actors::Node;
 use castmq_client::model::{GroupConfig, QueueId, QueueOffset, group_attributes};
@@ -19,7 +18,7 @@ use castmq_client::{
 use castmq_config::Settings;
 
 use support::wire::Wire;
-use support::{client, run, settings, start, stop};
+use support::{admin, client, run, settings, start, stop, until};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";
@@ -28,11 +27,6 @@ fn with_lease(data: &std::path::Path, ms: u64) -> Settings {
     let mut settings = settings(data);
     settings.broker.member_lease_ms = ms;
     settings
-}
-
-async fn admin(client: &Client) -> BrokerAdmin {
-    let brokers = client.admin().masters().await.expect("brokers");
-    brokers.into_iter().next().expect("a broker")
 }
 
 /// Makes the topic, with four queues.
@@ -186,13 +180,8 @@ fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them
         );
         drop(lost);
         let admin = admin(&client).await;
-        while !admin
-            .show_group(GROUP)
-            .await
-            .expect("the group")
-            .members
-            .is_empty()
-        {}
+        let members = async || admin.show_group(GROUP).await.expect("the group").members;
+        until(async || members().await.is_empty()).await;
         let mut other = member(&node, "other").await;
         joined(&mut other, join(true, &[])).await;
         let shown = admin.show_group(GROUP).await.expect("the group");
@@ -254,9 +243,7 @@ fn queues_of(consumer: &PushConsumer) -> BTreeSet<u32> {
 async fn have(one: &PushConsumer, first: &[u32], two: &PushConsumer, second: &[u32]) {
     let (first, second) = (first.iter().copied(), second.iter().copied());
     let (first, second): (BTreeSet<_>, BTreeSet<_>) = (first.collect(), second.collect());
-    while queues_of(one) != first || queues_of(two) != second {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until(async || queues_of(one) == first && queues_of(two) == second).await;
 }
 
 async fn set(admin: &BrokerAdmin, attribute: &str, value: &str) {
@@ -277,20 +264,14 @@ fn a_group_shares_queues_by_the_rule_it_is_set_to_and_a_new_rule_counts_at_once(
         let one = consumer(&client, Vec::new(), None).await;
         have(&one, &[0, 1, 2, 3], &one, &[0, 1, 2, 3]).await;
         let two = consumer(&client, Vec::new(), None).await;
-        while queues_of(&two).len() < 2 || queues_of(&one).len() > 2 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(async || queues_of(&two).len() >= 2 && queues_of(&one).len() <= 2).await;
         let (even, odd) = (BTreeSet::from([0, 2]), BTreeSet::from([1, 3]));
         let (first, second) = (queues_of(&one), queues_of(&two));
         assert!([&first, &second].contains(&&even) && [&first, &second].contains(&&odd));
         set(&admin, group_attributes::ASSIGNMENT, "average").await;
         let (low, high) = (BTreeSet::from([0, 1]), BTreeSet::from([2, 3]));
-        while ![queues_of(&one), queues_of(&two)]
-            .iter()
-            .all(|has| *has == low || *has == high)
-        {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let has_either = |one: &PushConsumer| [&low, &high].contains(&&queues_of(one));
+        until(async || has_either(&one) && has_either(&two)).await;
         let mut config = GroupConfig::default();
         let attribute = group_attributes::ASSIGNMENT.to_owned();
         config.attributes.insert(attribute, "by chance".to_owned());

@@ -15,9 +15,9 @@ use castmq_client::{Client, ErrorCode, Message, PoppedMessage, StartFrom, tags};
 
 use support::pop::{
     GROUP, TOPIC, acknowledge, built, committed, connection, consumer, next, numbers, one, pop,
-    read, send, text, with_queues,
+    send,
 };
-use support::{client, run, start, stop};
+use support::{client, read_until, run, start, stop, text, until, with_queues};
 
 /// Asserts that a message came again as it has to.
 fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
@@ -266,14 +266,14 @@ fn after_the_last_attempt_a_message_is_a_dead_letter() {
         let good = next(&mut consumer).await;
         assert_eq!(text(&good), "good");
         good.ack().await.expect("it is acknowledged");
-        let letter = read(&client, &format!("%DLQ%{GROUP}"), 1).await.remove(0);
-        assert_eq!(text(&letter), "bad");
+        let letters = format!("%DLQ%{GROUP}");
+        let letters = read_until(&client, &letters, |read| !read.is_empty()).await;
+        let letter = &letters[0];
+        assert_eq!(text(letter), "bad");
         assert_eq!(letter.topic(), TOPIC);
         assert_eq!(letter.reconsume_times(), 3);
         assert_eq!(letter.property("DLQ_ORIGIN_TOPIC"), Some(TOPIC));
-        while committed(&client, 0).await != Some(2) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(async || committed(&client, 0).await == Some(2)).await;
         stop(node).await;
     });
 }
@@ -322,9 +322,7 @@ fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile(
             popper.state["is_awake"].as_bool().expect("a state")
         };
         assert!(is_awake().await);
-        while is_awake().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(async || !is_awake().await).await;
         let address = node.broker_address().expect("a broker").to_string();
         let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
         let admin = client.admin().at(&address);

@@ -7,7 +7,6 @@ mod support;
 
 use std::time::Duration;
 
-use castmq_actors::Node;
 use castmq_client::model::{PRIORITY_TYPE, TYPE_ATTRIBUTE, TopicConfig};
 use castmq_client::raw::request::{ANY_QUEUE, Send, SendExtras};
 use castmq_client::raw::{Payload, Request, Response, Role};
@@ -17,12 +16,11 @@ use castmq_client::{
 use tokio::sync::{mpsc, watch};
 
 use support::load::open;
-use support::pop::{GROUP, TOPIC, built, consumer, next, text};
-use support::{client, reader, run, settings, start, stop};
+use support::pop::{GROUP, TOPIC, built, consumer, next};
+use support::{admin, client, reader, run, settings, start, stop, text, until};
 
-async fn topic(client: &Client, node: &Node, queues: u32) -> BrokerAdmin {
-    let address = node.broker_address().expect("a broker").to_string();
-    let admin = client.admin().at(&address);
+async fn topic(client: &Client, queues: u32) -> BrokerAdmin {
+    let admin = admin(client).await;
     let attribute = (TYPE_ATTRIBUTE.to_owned(), PRIORITY_TYPE.to_owned());
     let config = TopicConfig {
         attributes: [attribute].into(),
@@ -67,7 +65,7 @@ fn poppers_get_a_backlog_from_the_highest_priority_down() {
     run(async {
         let node = start(&settings(folder.path())).await;
         let client = client(&node).await;
-        topic(&client, &node, 10).await;
+        topic(&client, 10).await;
         send(&client, &mixed(4)).await;
         let mut popper = built(consumer(&client).max_messages(3));
         let expected = by_queue(mixed(4), |priority| priority);
@@ -100,7 +98,7 @@ fn priorities_share_the_queues_of_a_topic_that_has_few() {
     run(async {
         let node = start(&settings(folder.path())).await;
         let client = client(&node).await;
-        topic(&client, &node, 4).await;
+        topic(&client, 4).await;
         send(&client, &mixed(2)).await;
         let mut popper = built(consumer(&client).max_messages(100));
         let messages = popper.receive().await.expect("messages");
@@ -124,7 +122,7 @@ fn handlers_get_what_their_consumer_holds_from_the_highest_priority_down() {
     run(async {
         let node = start(&settings(folder.path())).await;
         let client = client(&node).await;
-        let admin = topic(&client, &node, 10).await;
+        let admin = topic(&client, 10).await;
         send(&client, &[(0, "gate".to_owned())]).await;
         let (open, is_open) = watch::channel(false);
         let (sender, mut handled) = mpsc::unbounded_channel::<ReceivedMessage>();
@@ -148,9 +146,7 @@ fn handlers_get_what_their_consumer_holds_from_the_highest_priority_down() {
         send(&client, &mixed(3)).await;
         // Until the consumer has all of them, which answers on later requests come behind.
         let all = 1 + mixed(3).len() as u64;
-        while admin.show_broker().await.expect("details").messages_out < all {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(async || admin.show_broker().await.expect("details").messages_out >= all).await;
         for _ in 0..10 {
             admin.show_broker().await.expect("details");
         }
@@ -173,7 +169,7 @@ fn a_message_that_names_a_queue_goes_there_and_one_that_waits_goes_to_that_of_it
         settings.broker.delay_levels = "10ms".to_owned();
         let node = start(&settings).await;
         let client = client(&node).await;
-        topic(&client, &node, 10).await;
+        topic(&client, 10).await;
         let producer = client.producer().build();
         let named = Message::builder(TOPIC, "named").priority(9).queue(2);
         let waits = Message::builder(TOPIC, "waits").priority(7).delay_level(1);
@@ -221,7 +217,7 @@ fn a_priority_that_a_producer_only_asks_for_is_stored_and_one_there_is_not_is_re
     run(async {
         let node = start(&settings(folder.path())).await;
         let client = client(&node).await;
-        topic(&client, &node, 10).await;
+        topic(&client, 10).await;
         let address = node.broker_address().expect("a broker").to_string();
         let connection = open(&address, Role::Producer, "raw").await;
         let connection = connection.expect("a connection");

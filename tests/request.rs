@@ -23,17 +23,13 @@ use castmq_protocol::native::{Hello, PREFACE, VERSION};
 
 use support::process::Process;
 use support::wire::Wire;
-use support::{client, reader, run, settings, start, stop};
+use support::{client, reader, run, settings, start, stop, text};
 
 const TOPIC: &str = "stock";
 const REPLIES: &str = "DefaultCluster_REPLY_TOPIC";
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
-
-fn text(message: &ReceivedMessage) -> String {
-    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
-}
 
 /// Makes the topic. Name servers hear of it a moment later.
 async fn open_topic(client: &Client) {

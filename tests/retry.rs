@@ -14,7 +14,7 @@ use castmq_client::{
 use castmq_config::Settings;
 use tokio::sync::mpsc;
 
-use support::{client, reader, run, settings, start, stop};
+use support::{client, read_until, reader, run, settings, start, stop, text, with_queues};
 
 /// The third level is the first that a retry waits.
 const LEVELS: &str = "1ms 1ms 10ms 20ms 30ms 40ms 50ms 60ms";
@@ -59,16 +59,12 @@ async fn send(client: &Client, body: &'static str) {
     producer.close().await;
 }
 
-/// The first message of a topic with one queue.
-async fn first_of(client: &Client, topic: &str) -> ReceivedMessage {
-    let mut consumer = reader(client, topic).await;
-    assert_eq!(consumer.assignment().len(), 1);
-    loop {
-        let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
-        if let Some(message) = messages.into_iter().next() {
-            return message;
-        }
-    }
+/// The first dead letter; its topic comes with it, and has one queue.
+async fn first_letter(client: &Client) -> ReceivedMessage {
+    let mut letters = read_until(client, "%DLQ%billing", |read| !read.is_empty()).await;
+    let queues = reader(client, "%DLQ%billing").await.assignment();
+    assert_eq!(queues.len(), 1);
+    letters.remove(0)
 }
 
 #[test]
@@ -124,7 +120,7 @@ fn after_the_last_try_a_message_is_a_dead_letter_that_says_where_it_comes_from()
         }
         consumer.shutdown().await.expect("a shutdown");
         assert!(tries.recv().await.is_none(), "there is no fourth");
-        let letter = first_of(&client, "%DLQ%billing").await;
+        let letter = first_letter(&client).await;
         assert_eq!(letter.body().expect("a body"), b"never");
         assert_eq!(letter.topic(), "orders");
         assert_eq!(letter.reconsume_times(), 3);
@@ -157,7 +153,7 @@ fn a_handler_may_say_when_to_try_again_or_that_it_is_no_use() {
         assert!(second.store_timestamp_ms() - first.store_timestamp_ms() >= 60);
         let third = tries.recv().await.expect("a try");
         assert!(third.store_timestamp_ms() - second.store_timestamp_ms() >= 123);
-        let letter = first_of_when_there(&client).await;
+        let letter = first_letter(&client).await;
         assert_eq!(letter.body().expect("a body"), b"poison");
         consumer.shutdown().await.expect("a shutdown");
         stop(node).await;
@@ -191,28 +187,19 @@ fn a_group_may_have_times_of_its_own_between_tries() {
             assert!(stored_ms - last_ms >= least_ms, "{attempt}");
             last_ms = stored_ms;
         }
-        let dead = first_of_when_there(&client).await;
+        let dead = first_letter(&client).await;
         assert_eq!(dead.body().expect("a body"), b"pay");
         consumer.shutdown().await.expect("a shutdown");
         stop(node).await;
     });
 }
 
-/// The first dead letter; its topic comes with it.
-async fn first_of_when_there(client: &Client) -> ReceivedMessage {
-    let consumer = client.pull_consumer("reader").build().expect("a consumer");
-    while consumer.queues("%DLQ%billing").await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    first_of(client, "%DLQ%billing").await
-}
-
 #[test]
 fn an_ordered_queue_waits_for_its_message_and_goes_on_when_it_is_given_up() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let mut settings = quick(folder.path());
-        settings.broker.default_topic_queues = 1;
+        let mut settings = with_queues(folder.path(), 1);
+        settings.broker.delay_levels = LEVELS.to_owned();
         let node = start(&settings).await;
         let client = client(&node).await;
         send(&client, "first").await;
@@ -227,10 +214,10 @@ fn an_ordered_queue_waits_for_its_message_and_goes_on_when_it_is_given_up() {
         let mut seen = Vec::new();
         for _ in 0..3 {
             let message = tries.recv().await.expect("a try");
-            seen.push(String::from_utf8_lossy(message.body().expect("a body")).into_owned());
+            seen.push(text(&message));
         }
         assert_eq!(seen, ["first", "first", "second"]);
-        let letter = first_of_when_there(&client).await;
+        let letter = first_letter(&client).await;
         assert_eq!(letter.body().expect("a body"), b"first");
         consumer.shutdown().await.expect("a shutdown");
         stop(node).await;

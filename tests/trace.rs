@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use support::process::Process;
 use support::shell::Broker;
-use support::{client, reader, run, settings, start, stop};
+use support::{client, reader, run, settings, start, stop, text};
 
 const TOPIC: &str = "orders";
 const TRACES: &str = "RMQ_SYS_TRACE_TOPIC";
@@ -63,8 +63,7 @@ async fn traces(client: &Client, id: &str) -> Vec<TraceRecord> {
     for message in found.iter().rev() {
         let keys: Vec<_> = message.keys().collect();
         assert!(keys.contains(&id), "{keys:?}");
-        let body = std::str::from_utf8(message.body().expect("a body")).expect("text");
-        let read: Result<Vec<_>, _> = decode(body).collect();
+        let read: Result<Vec<_>, _> = decode(&text(message)).collect();
         records.extend(read.expect("each record can be read"));
     }
     records.retain(|record| record.message_id() == id);
@@ -335,8 +334,7 @@ fn what_does_not_say_so_is_not_traced_and_a_client_may_decide_for_itself() {
         let mut traced = 0;
         while traced < 2 {
             for message in consumer.poll(LONG).await.expect("a poll") {
-                let body = message.body().expect("a body").to_vec();
-                traced += decode(&String::from_utf8(body).expect("text")).count();
+                traced += decode(&text(&message)).count();
             }
         }
         let more = consumer.poll(Duration::ZERO).await.expect("a poll");
