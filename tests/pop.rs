@@ -19,6 +19,9 @@ use support::pop::{
 };
 use support::{client, read_until, run, start, stop, text, until, with_queues};
 
+/// Longer than any test runs.
+const LONG: Duration = Duration::from_secs(86_400);
+
 /// Asserts that a message came again as it has to.
 fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
     assert_eq!(text(again), text(first));
@@ -87,12 +90,13 @@ fn a_message_that_is_not_acknowledged_comes_again_after_its_invisible_time_and_n
         let client = client(&node).await;
         send(&client, ["job".to_owned()]).await;
         let invisible = Duration::from_millis(150);
-        let mut consumer = built(consumer(&client).invisible(invisible).max_messages(1));
-        let first = next(&mut consumer).await;
+        let mut hasty = built(consumer(&client).invisible(invisible).max_messages(1));
+        let first = next(&mut hasty).await;
         assert_eq!(first.attempts(), 1);
-        let second = next(&mut consumer).await;
+        let second = next(&mut hasty).await;
         assert_again(&first, &second);
-        let third = next(&mut consumer).await;
+        let mut patient = built(consumer(&client).invisible(LONG).max_messages(1));
+        let third = next(&mut patient).await;
         assert_again(&second, &third);
         let late = first.ack().await.expect_err("that was too late");
         assert_eq!(late.code(), Some(ErrorCode::ReceiptExpired));
@@ -111,9 +115,7 @@ fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_o
         let node = start(&with_queues(folder.path(), 1)).await;
         let client = client(&node).await;
         send(&client, ["job".to_owned()]).await;
-        // Longer than any test runs.
-        let long = Duration::from_secs(86_400);
-        let mut patient = built(consumer(&client).invisible(long).max_messages(1));
+        let mut patient = built(consumer(&client).invisible(LONG).max_messages(1));
         let first = next(&mut patient).await;
         first.nack(Duration::ZERO).await.expect("at once");
         let second = next(&mut patient).await;
@@ -125,17 +127,17 @@ fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_o
         assert!(third.receipt().popped_at_ms >= before_ms + 100);
         third.nack(Duration::ZERO).await.expect("at once");
 
-        let short = Duration::from_millis(200);
+        let short = Duration::from_millis(1_000);
         let mut hasty = built(consumer(&client).invisible(short).max_messages(1));
         let mut fourth = next(&mut hasty).await;
         let old = fourth.receipt();
         fourth
-            .extend(Duration::from_millis(600))
+            .extend(Duration::from_millis(1_500))
             .await
             .expect("longer");
         assert_ne!(fourth.receipt(), old);
-        assert!(fourth.visible_at_ms() >= old.popped_at_ms + 600);
-        let fifth = next(&mut hasty).await;
+        assert!(fourth.visible_at_ms() >= old.popped_at_ms + 1_500);
+        let fifth = next(&mut patient).await;
         assert_again(&fourth, &fifth);
         fifth.ack().await.expect("it is acknowledged");
         stop(node).await;
