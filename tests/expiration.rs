@@ -6,15 +6,18 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use castmq_actors::{Node, Parts, Surroundings};
 use castmq_client::model::{GroupConfig, TTL_ATTRIBUTE, TopicConfig};
 use castmq_client::{
     Ack, BrokerAdmin, Client, ErrorCode, Filter, Message, MessageBuilder, PoppedMessage,
     PushConsumer, ReceivedMessage, StartFrom,
 };
 use castmq_config::Settings;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use support::pop::{GROUP, TOPIC, built, committed, consumer, next};
 use support::process::Process;
@@ -94,6 +97,21 @@ async fn push<F: Future<Output = Ack> + Send>(
         });
     (consumer.start().await.expect("a consumer"), tries)
 }
+
+/// A broker whose clock is set an hour ahead when it is told to.
+async fn start_with_clock(settings: &Settings) -> (Node, Arc<AtomicI64>) {
+    let ahead_ms = Arc::new(AtomicI64::new(0));
+    let ahead = ahead_ms.clone();
+    let surroundings =
+        Surroundings::default().clock(move || now_ms() + ahead.load(Ordering::SeqCst));
+    let node = Node::start_in(surroundings, settings, Parts::Standalone).await;
+    (node.expect("the node starts"), ahead_ms)
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Longer than that.
+const DAY: Duration = Duration::from_secs(86_400);
 
 async fn try_next(tries: &mut Tries) -> ReceivedMessage {
     tries.recv().await.expect("the consumer lives")
@@ -193,7 +211,7 @@ async fn push_as(client: &Client, group: &str) -> (PushConsumer, Tries) {
 fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
+        let (node, ahead_ms) = start_with_clock(&with_one_queue(folder.path())).await;
         let client = client(&node).await;
         let admin = admin(&client).await;
         let config = GroupConfig {
@@ -201,7 +219,7 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
             ..Default::default()
         };
         admin.put_group(GROUP, config).await.expect("a group");
-        let soon_ms = now_ms() + 1_500;
+        let soon_ms = now_ms() + HOUR_MS;
         let messages = [
             message("once").expires_at_ms(soon_ms),
             message("twice").expires_at_ms(soon_ms),
@@ -210,6 +228,7 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
         let mut consumer = built(
             consumer(&client)
                 .max_messages(1)
+                .invisible(DAY)
                 .wait(Duration::from_millis(20)),
         );
         let first = next(&mut consumer).await;
@@ -217,7 +236,7 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
         second.nack(Duration::ZERO).await.expect("it failed");
         let second = next(&mut consumer).await;
         assert_eq!((text(&second), second.attempts()), ("twice".into(), 2));
-        until_ms(soon_ms).await;
+        ahead_ms.store(HOUR_MS, Ordering::SeqCst);
         first.nack(Duration::ZERO).await.expect("it failed");
         second
             .nack(Duration::ZERO)
@@ -236,26 +255,25 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
 fn a_message_that_expires_in_its_handler_is_neither_tried_again_nor_dies() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
+        let (node, ahead_ms) = start_with_clock(&with_one_queue(folder.path())).await;
         let client = client(&node).await;
         let admin = admin(&client).await;
-        let soon_ms = now_ms() + 1_500;
+        let soon_ms = now_ms() + HOUR_MS;
         let fails = [
             message("again").expires_at_ms(soon_ms),
             message("dead").expires_at_ms(soon_ms),
         ];
         send(&client, fails).await;
-        let (consumer, mut tries) = push(&client, move |message| async move {
-            match text(&message).as_str() {
-                "again" => {
-                    until_ms(soon_ms).await;
-                    Ack::RetryAfter(Duration::ZERO)
+        let (over, is_over) = watch::channel(false);
+        let (consumer, mut tries) = push(&client, move |message| {
+            let mut is_over = is_over.clone();
+            async move {
+                let _ = is_over.wait_for(|is_over| *is_over).await;
+                match text(&message).as_str() {
+                    "again" => Ack::RetryAfter(Duration::ZERO),
+                    "dead" => Ack::DeadLetter,
+                    _ => Ack::Done,
                 }
-                "dead" => {
-                    until_ms(soon_ms).await;
-                    Ack::DeadLetter
-                }
-                _ => Ack::Done,
             }
         })
         .await;
@@ -264,6 +282,8 @@ fn a_message_that_expires_in_its_handler_is_neither_tried_again_nor_dies() {
             text(&try_next(&mut tries).await),
         ];
         assert_eq!(bodies, ["again", "dead"]);
+        ahead_ms.store(HOUR_MS, Ordering::SeqCst);
+        over.send(true).expect("handlers wait");
         until(async || committed(&client, 0).await == Some(2)).await;
         assert_eq!(passed_over(&admin).await, 2);
         for topic in [format!("%RETRY%{GROUP}"), format!("%DLQ%{GROUP}")] {
