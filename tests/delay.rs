@@ -14,7 +14,7 @@ use std::time::Duration;
 use castmq_client::{Client, Message, Producer, ReceivedMessage};
 
 use support::process::Process;
-use support::{admin, client, now_ms, number, reader, run, settings, start, stop, stored, text};
+use support::{admin, now_ms, number, reader, run, seed, settings, started, stop, stored, text};
 
 const TOPIC: &str = "reminders";
 
@@ -110,8 +110,7 @@ fn a_delayed_message_comes_once_and_not_before_it_is_due() {
     run(async {
         let mut settings = settings(folder.path());
         settings.broker.delay_levels = LEVELS.to_owned();
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = client.producer().build();
         let names = (0..800).map(|n: usize| (n.to_string(), WAITS[n % WAITS.len()]));
         let names: Vec<_> = names.chain(markers()).collect();
@@ -136,8 +135,7 @@ fn a_delayed_message_comes_once_and_not_before_it_is_due() {
 fn a_time_too_far_away_is_refused_with_the_limit() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let producer = client.producer().build();
         let (_, message) = delayed("far", Wait::Until(41 * 86_400_000));
         let error = producer.send(message).await.expect_err("it is refused");
@@ -154,8 +152,7 @@ fn a_time_too_far_away_is_refused_with_the_limit() {
 fn a_message_that_is_cancelled_never_comes() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let producer = client.producer().build();
         let at_ms = now_ms() + 400;
         let mut receipts = Vec::new();
@@ -192,18 +189,14 @@ fn spawn(data: &Path) -> Process {
 
 #[test]
 fn delayed_messages_survive_kill_9_and_come_once() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
         let mut acknowledged = HashSet::new();
         for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
             let broker = spawn(&data);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
+            let client = broker.client().await;
             let producer = client
                 .producer()
                 .send_timeout(Duration::from_millis(200))
@@ -231,9 +224,7 @@ fn delayed_messages_survive_kill_9_and_come_once() {
             assert_eq!(panics, Vec::<String>::new());
         }
         let broker = spawn(&data);
-        let client = Client::connect(&broker.name_server)
-            .await
-            .expect("a client");
+        let client = broker.client().await;
         let producer = client.producer().build();
         let last = send(&producer, &markers()).await;
         assert_eq!(last.len(), WAITS.len());

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use castmq_actors::{Node, Parts, Surroundings};
-use castmq_client::model::{GroupConfig, TTL_ATTRIBUTE, TopicConfig};
+use castmq_client::model::{TTL_ATTRIBUTE, TopicConfig};
 use castmq_client::{
     Ack, BrokerAdmin, Client, ErrorCode, Filter, Message, MessageBuilder, PoppedMessage,
     PushConsumer, ReceivedMessage, StartFrom,
@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, watch};
 use support::pop::{GROUP, TOPIC, built, committed, consumer, next};
 use support::process::Process;
 use support::{
-    admin, client, now_ms, read_all, read_until, run, start, stop, stored, text, until, until_ms,
-    with_queues,
+    admin, client, now_ms, read_all, read_until, run, set_retry_max, start, started, stop, stored,
+    text, until, until_ms, with_queues,
 };
 
 fn with_one_queue(data: &Path) -> Settings {
@@ -121,8 +121,7 @@ async fn try_next(tries: &mut Tries) -> ReceivedMessage {
 fn nobody_gets_an_expired_message_and_all_count_as_consumed() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_one_queue(folder.path())).await;
         send(&client, some()).await;
         let admin = admin(&client).await;
         assert_eq!(passed_over(&admin).await, 0);
@@ -162,8 +161,7 @@ fn nobody_gets_an_expired_message_and_all_count_as_consumed() {
 fn many_expired_messages_are_passed_over_in_steps_by_whoever_waits() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_one_queue(folder.path())).await;
         let producer = client.producer().build();
         let messages = (0..20_000).map(|number| expired(&number.to_string()).build());
         for sent in producer
@@ -214,11 +212,7 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
         let (node, ahead_ms) = start_with_clock(&with_one_queue(folder.path())).await;
         let client = client(&node).await;
         let admin = admin(&client).await;
-        let config = GroupConfig {
-            retry_max: 1,
-            ..Default::default()
-        };
-        admin.put_group(GROUP, config).await.expect("a group");
+        set_retry_max(&admin, GROUP, 1).await;
         let soon_ms = now_ms() + HOUR_MS;
         let messages = [
             message("once").expires_at_ms(soon_ms),
@@ -298,8 +292,7 @@ fn a_message_that_expires_in_its_handler_is_neither_tried_again_nor_dies() {
 fn a_retry_expires_when_its_message_does_and_a_dead_letter_never() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_one_queue(folder.path())).await;
         let admin = admin(&client).await;
         put_topic(&admin, Some("3600000")).await.expect("a topic");
         let sent = [
@@ -348,8 +341,7 @@ async fn put_topic(admin: &BrokerAdmin, ttl: Option<&str>) -> castmq_client::Res
 fn a_topic_lets_all_its_messages_expire_after_a_time_that_can_be_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_one_queue(folder.path())).await;
         let admin = admin(&client).await;
         for bad in ["0", "-1", "1h", "", "9223372036854775808"] {
             let refused = put_topic(&admin, Some(bad)).await.expect_err("no time");
@@ -377,8 +369,7 @@ fn a_topic_lets_all_its_messages_expire_after_a_time_that_can_be_changed() {
 fn a_message_that_has_expired_when_it_is_due_is_dropped() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_one_queue(folder.path())).await;
         let admin = admin(&client).await;
         let due_ms = now_ms() + 1_500;
         let waiting = [
@@ -418,18 +409,14 @@ fn what_expires_stays_expired_across_clean_stops_and_kill_9() {
             send(&by_node, some()).await;
             stop(node).await;
             let broker = Process::start_small(&data, &queues);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
+            let client = broker.client().await;
             send(&client, [message(&last)]).await;
             assert_eq!(bodies_until(&client, &last).await, expected);
             send(&client, [expired("killed"), lasting("kept")]).await;
             expected.push("kept".to_owned());
             broker.kill();
             let broker = Process::start_small(&data, &queues);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
+            let client = broker.client().await;
             let again = bodies_until(&client, "kept").await;
             // The first "kept" of earlier cycles ends it, too.
             assert_eq!(again, expected[..again.len()]);

@@ -18,7 +18,7 @@ use castmq_client::{
 use castmq_config::Settings;
 
 use support::wire::Wire;
-use support::{admin, client, run, settings, start, stop, until};
+use support::{admin, run, settings, started, stop, until};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";
@@ -111,8 +111,7 @@ async fn release(wire: &mut Wire, queues: Vec<TopicQueue>) {
 fn a_member_that_is_silent_loses_its_queues_and_its_connection() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_lease(folder.path(), 200)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_lease(folder.path(), 200)).await;
         make_topic(&client).await;
         let mut silent = member(&node, "silent").await;
         joined(&mut silent, join(false, &[])).await;
@@ -136,8 +135,7 @@ fn a_member_that_is_silent_loses_its_queues_and_its_connection() {
 fn what_a_member_keeps_nobody_else_gets_until_it_is_released() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut first = member(&node, "first").await;
         joined(&mut first, join(false, &[])).await;
@@ -169,8 +167,7 @@ fn what_a_member_keeps_nobody_else_gets_until_it_is_released() {
 fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them_again() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut lost = member(&node, "lost").await;
         joined(&mut lost, join(true, &[])).await;
@@ -204,8 +201,7 @@ fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them
 fn members_that_consume_in_order_and_members_that_do_not_are_no_group() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut first = member(&node, "first").await;
         joined(&mut first, join(true, &[])).await;
@@ -256,8 +252,7 @@ async fn set(admin: &BrokerAdmin, attribute: &str, value: &str) {
 fn a_group_shares_queues_by_the_rule_it_is_set_to_and_a_new_rule_counts_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "circle").await;
@@ -287,8 +282,7 @@ fn members_may_name_their_queues_and_no_two_the_same() {
     run(async {
         let settings = settings(folder.path());
         let name = settings.broker.name.clone();
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "config").await;
@@ -315,8 +309,7 @@ fn members_in_the_brokers_machine_room_come_before_others() {
     run(async {
         let mut settings = settings(folder.path());
         settings.broker.machine_room = Some("east".to_owned());
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "machine_room").await;
@@ -334,8 +327,7 @@ fn members_in_the_brokers_machine_room_come_before_others() {
 fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         let one = consumer(&client, Vec::new(), None).await;
@@ -378,8 +370,7 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
     });
     // Neither it nor its progress comes back.
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let admin = admin(&client).await;
         let gone = admin.show_group(GROUP).await.expect_err("it is gone");
         assert_eq!(gone.code(), Some(ErrorCode::GroupNotFound));

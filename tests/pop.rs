@@ -9,6 +9,7 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use castmq_client::raw::admin::ResetTo;
 use castmq_client::raw::request::{ChangeInvisible, Pop, PopReceipt};
 use castmq_client::raw::{Payload, Request, Response};
 use castmq_client::{Client, ErrorCode, Message, PoppedMessage, StartFrom, tags};
@@ -17,7 +18,9 @@ use support::pop::{
     GROUP, TOPIC, acknowledge, built, committed, connection, consumer, next, numbers, one, pop,
     send,
 };
-use support::{client, read_until, run, start, stop, text, until, with_queues};
+use support::{
+    admin, client, read_until, run, set_retry_max, start, started, stop, text, until, with_queues,
+};
 
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(86_400);
@@ -36,8 +39,7 @@ fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
 fn more_consumers_than_queues_share_a_topic() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(60)).await;
         let mut shares = Vec::new();
         let mut consumers = Vec::new();
@@ -65,8 +67,7 @@ fn more_consumers_than_queues_share_a_topic() {
 fn a_consumer_that_waits_gets_what_is_sent_then() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 4)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 4)).await;
         send(&client, ["first".to_owned()]).await;
         let mut waiting = built(consumer(&client).wait(Duration::from_secs(3600)));
         let first = next(&mut waiting).await;
@@ -86,8 +87,7 @@ fn a_consumer_that_waits_gets_what_is_sent_then() {
 fn a_message_that_is_not_acknowledged_comes_again_after_its_invisible_time_and_not_before() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 4)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 4)).await;
         send(&client, ["job".to_owned()]).await;
         let invisible = Duration::from_millis(150);
         let mut hasty = built(consumer(&client).invisible(invisible).max_messages(1));
@@ -112,8 +112,7 @@ fn a_message_that_is_not_acknowledged_comes_again_after_its_invisible_time_and_n
 fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_one_says() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, ["job".to_owned()]).await;
         let mut patient = built(consumer(&client).invisible(LONG).max_messages(1));
         let first = next(&mut patient).await;
@@ -148,8 +147,7 @@ fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_o
 fn forged_receipts_settle_nothing_and_say_so() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(2)).await;
         let address = node.broker_address().expect("a broker").to_string();
         let connection = connection(&address).await;
@@ -216,8 +214,7 @@ fn forged_receipts_settle_nothing_and_say_so() {
 fn what_the_filter_does_not_let_through_is_settled() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         let producer = client.producer().build();
         for number in 0..10_000 {
             let tag = match number % 2_500 {
@@ -245,17 +242,9 @@ fn what_the_filter_does_not_let_through_is_settled() {
 fn after_the_last_attempt_a_message_is_a_dead_letter() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, ["bad".to_owned(), "good".to_owned()]).await;
-        let admin = client.admin();
-        let address = node.broker_address().expect("a broker").to_string();
-        let config = castmq_client::model::GroupConfig {
-            retry_max: 2,
-            ..Default::default()
-        };
-        let put = admin.at(&address).put_group(GROUP, config).await;
-        put.expect("a group");
+        set_retry_max(&admin(&client).await, GROUP, 2).await;
         let mut consumer = built(consumer(&client).max_messages(1));
         for attempt in 1..=3 {
             let message = next(&mut consumer).await;
@@ -284,15 +273,13 @@ fn after_the_last_attempt_a_message_is_a_dead_letter() {
 fn an_operator_sets_back_what_a_group_has_popped() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(5)).await;
         let mut consumer = built(consumer(&client));
         let messages = consumer.receive().await.expect("messages");
         PoppedMessage::ack_all(&messages).await.expect("an answer");
-        let address = node.broker_address().expect("a broker").to_string();
-        let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
-        let admin = client.admin().at(&address);
+        let to = ResetTo::Start(StartFrom::Earliest);
+        let admin = admin(&client).await;
         let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
         reset.await.expect("a reset");
         let again = loop {
@@ -312,8 +299,7 @@ fn an_operator_sets_back_what_a_group_has_popped() {
 fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(3)).await;
         let mut consumer = built(consumer(&client));
         let messages = consumer.receive().await.expect("messages");
@@ -325,9 +311,8 @@ fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile(
         };
         assert!(is_awake().await);
         until(async || !is_awake().await).await;
-        let address = node.broker_address().expect("a broker").to_string();
-        let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
-        let admin = client.admin().at(&address);
+        let to = ResetTo::Start(StartFrom::Earliest);
+        let admin = admin(&client).await;
         let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
         reset.await.expect("a reset");
         let again = consumer.receive().await.expect("messages");
@@ -359,8 +344,7 @@ fn a_restart_changes_nothing_of_who_has_what() {
             (receipts, done)
         };
         stop(node).await;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         assert_eq!(committed(&client, 0).await, Some(1));
         let address = node.broker_address().expect("a broker").to_string();
         let connection = connection(&address).await;

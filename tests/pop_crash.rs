@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use actix_rt::task::JoinHandle;
 use castmq_actors::supervision::{Status, capture_panics};
-use castmq_client::model::GroupConfig;
 use castmq_client::{
     Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder, PoppedMessage, StartFrom,
 };
 use castmq_config::Flush;
 
 use support::process::Process;
-use support::{number, read_all, run, settings, start, stop, text, until_ms};
+use support::{
+    number, read_all, run, seed, set_retry_max, settings, start, started, stop, text, until_ms,
+};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "workers";
@@ -239,14 +240,12 @@ fn a_broker_that_starts_again_knows_who_has_what_although_nothing_is_flushed() {
     // Whoever waits for a flush waits longer than any test runs.
     settings.store.sync_flush_timeout_ms = 600_000;
     run(async {
-        let node = start(&settings).await;
-        let client = support::client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = client.producer().build();
         let sent = producer.send(Message::new(TOPIC, "job")).await;
         sent.expect("it is stored");
         stop(node).await;
-        let node = start(&settings).await;
-        let client = support::client(&node).await;
+        let (node, client) = started(&settings).await;
         let mut consumer = client
             .pop_consumer(GROUP)
             .topic(TOPIC)
@@ -260,9 +259,7 @@ fn a_broker_that_starts_again_knows_who_has_what_although_nothing_is_flushed() {
 }
 
 fn brokers_are_killed(order: PopOrder) {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
@@ -298,9 +295,7 @@ fn messages_survive_kill_9_and_each_key_stays_in_order() {
 
 fn actors_panic(flush: Flush) {
     capture_panics();
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         let mut settings = settings(folder.path());
@@ -350,9 +345,7 @@ fn messages_survive_panics_and_are_acknowledged_once_under_synchronous_flush() {
 
 #[test]
 fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
@@ -362,11 +355,7 @@ fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
             let client = connect(&broker.name_server).await;
             let admin = client.admin().at(&broker.broker);
             // The first attempt is the last.
-            let config = GroupConfig {
-                retry_max: 0,
-                ..GroupConfig::default()
-            };
-            admin.put_group(GROUP, config).await.expect("a group");
+            set_retry_max(&admin, GROUP, 0).await;
             sent.extend(send(&client, cycle, PopOrder::Any).await);
             let consumer = consumer(&client, PopOrder::Any)
                 .invisible(Duration::from_millis(400))

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use support::load::open;
 use support::pop::{GROUP, TOPIC, built, consumer, next};
-use support::{admin, client, reader, run, settings, start, stop, text, until};
+use support::{admin, reader, run, settings, started, stop, text, until};
 
 async fn topic(client: &Client, queues: u32) -> BrokerAdmin {
     let admin = admin(client).await;
@@ -63,8 +63,7 @@ fn by_queue(mut messages: Vec<(u8, String)>, queue: impl Fn(u8) -> u8) -> Vec<St
 fn poppers_get_a_backlog_from_the_highest_priority_down() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         topic(&client, 10).await;
         send(&client, &mixed(4)).await;
         let mut popper = built(consumer(&client).max_messages(3));
@@ -96,8 +95,7 @@ fn poppers_get_a_backlog_from_the_highest_priority_down() {
 fn priorities_share_the_queues_of_a_topic_that_has_few() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         topic(&client, 4).await;
         send(&client, &mixed(2)).await;
         let mut popper = built(consumer(&client).max_messages(100));
@@ -120,8 +118,7 @@ fn priorities_share_the_queues_of_a_topic_that_has_few() {
 fn handlers_get_what_their_consumer_holds_from_the_highest_priority_down() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let admin = topic(&client, 10).await;
         send(&client, &[(0, "gate".to_owned())]).await;
         let (open, is_open) = watch::channel(false);
@@ -168,8 +165,7 @@ fn a_message_that_names_a_queue_goes_there_and_one_that_waits_goes_to_that_of_it
     run(async {
         let mut settings = settings(folder.path());
         settings.broker.delay_levels = "10ms".to_owned();
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         topic(&client, 10).await;
         let producer = client.producer().build();
         let named = Message::builder(TOPIC, "named").priority(9).queue(2);
@@ -194,8 +190,7 @@ fn a_message_that_names_a_queue_goes_there_and_one_that_waits_goes_to_that_of_it
 fn topics_of_other_types_store_the_priority_and_that_is_all() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let sent: Vec<_> = (0..8).map(|number| (9, number.to_string())).collect();
         send(&client, &sent).await;
         let mut reader = reader(&client, TOPIC).await;
@@ -216,8 +211,7 @@ fn topics_of_other_types_store_the_priority_and_that_is_all() {
 fn a_priority_that_a_producer_only_asks_for_is_stored_and_one_there_is_not_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         topic(&client, 10).await;
         let address = node.broker_address().expect("a broker").to_string();
         let connection = open(&address, Role::Producer, "raw").await;

@@ -14,7 +14,7 @@ use castmq_client::{
 use castmq_config::Settings;
 use tokio::sync::mpsc;
 
-use support::{client, read_until, reader, run, settings, start, stop, text, with_queues};
+use support::{admin, read_until, reader, run, settings, started, stop, text, with_queues};
 
 /// The third level is the first that a retry waits.
 const LEVELS: &str = "1ms 1ms 10ms 20ms 30ms 40ms 50ms 60ms";
@@ -71,8 +71,7 @@ async fn first_letter(client: &Client) -> ReceivedMessage {
 fn a_message_is_retried_until_it_works() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         send(&client, "pay").await;
         let (consumer, mut tries) = consume(&client, Order::None, None, |message| {
             match message.attempts() < 4 {
@@ -107,8 +106,7 @@ fn a_message_is_retried_until_it_works() {
 fn after_the_last_try_a_message_is_a_dead_letter_that_says_where_it_comes_from() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         send(&client, "never").await;
         let judge = |_: &ReceivedMessage| Ack::Retry;
         let (consumer, mut tries) = consume(&client, Order::None, Some(3), judge).await;
@@ -137,8 +135,7 @@ fn after_the_last_try_a_message_is_a_dead_letter_that_says_where_it_comes_from()
 fn a_handler_may_say_when_to_try_again_or_that_it_is_no_use() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         send(&client, "poison").await;
         let (consumer, mut tries) = consume(&client, Order::None, None, |message| {
             match message.attempts() {
@@ -165,18 +162,15 @@ fn a_group_may_have_times_of_its_own_between_tries() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         // The broker's own levels are far shorter: who goes by them is too early.
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         let mut config = GroupConfig {
             retry_max: 3,
             ..GroupConfig::default()
         };
         let delays = group_attributes::RETRY_DELAYS.to_owned();
         config.attributes.insert(delays, "200ms 600ms".to_owned());
-        for broker in client.admin().masters().await.expect("brokers") {
-            let set = broker.put_group("billing", config.clone()).await;
-            set.expect("it is set");
-        }
+        let set = admin(&client).await.put_group("billing", config).await;
+        set.expect("it is set");
         send(&client, "pay").await;
         let (consumer, mut tries) = consume(&client, Order::None, None, |_| Ack::Retry).await;
         let mut last_ms = 0;
@@ -200,8 +194,7 @@ fn an_ordered_queue_waits_for_its_message_and_goes_on_when_it_is_given_up() {
     run(async {
         let mut settings = with_queues(folder.path(), 1);
         settings.broker.delay_levels = LEVELS.to_owned();
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         send(&client, "first").await;
         send(&client, "second").await;
         let (consumer, mut tries) = consume(&client, Order::PerQueue, Some(2), |message| {

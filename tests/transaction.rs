@@ -23,7 +23,8 @@ use castmq_config::{Flush, Settings};
 
 use support::process::Process;
 use support::{
-    admin, client, number, read_all, read_until, run, settings, start, stop, text, with_queues,
+    admin, client, number, read_all, read_until, run, seed, settings, start, started, stop, text,
+    with_queues,
 };
 
 const TOPIC: &str = "paid";
@@ -85,8 +86,7 @@ fn a_message_is_seen_when_it_is_committed_and_never_when_it_is_rolled_back() {
     run(async {
         let mut settings = with_queues(folder.path(), 1);
         settings.broker.transaction_timeout_ms = 60_000;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = producer(&client, &Book::default()).await;
         let first = begin(&producer, "first").await;
         let second = begin(&producer, "second").await;
@@ -110,8 +110,7 @@ fn a_message_is_seen_when_it_is_committed_and_never_when_it_is_rolled_back() {
 fn what_nobody_ends_is_asked_about_and_put_aside_in_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         let book = Book::default();
         let producer = producer(&client, &book).await;
         for (body, resolution) in [
@@ -162,8 +161,7 @@ fn questions_go_on_being_counted_when_the_broker_starts_again() {
         // All the questions that there may be were asked before the stop.
         let before = asked.load(Ordering::Relaxed);
         settings.broker.transaction_check_max = before;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let _producer = asking(client.clone()).await.expect("a producer");
         let aside = read_until(&client, ASIDE, has("forgotten")).await;
         assert_eq!(bodies(&aside), ["forgotten"]);
@@ -241,18 +239,14 @@ async fn each_is_seen_once_or_never(client: &Client, producer: &TransactionProdu
 
 #[test]
 fn transactions_survive_kill_9_and_are_seen_once_or_never() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
         let book = Book::default();
         for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
             let broker = spawn(&data);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
+            let client = broker.client().await;
             let producer = producer(&client, &book).await;
             let tasks: Vec<_> = (0..8)
                 .map(|task| {
@@ -271,9 +265,7 @@ fn transactions_survive_kill_9_and_are_seen_once_or_never() {
             }
         }
         let broker = spawn(&data);
-        let client = Client::connect(&broker.name_server)
-            .await
-            .expect("a client");
+        let client = broker.client().await;
         let producer = producer(&client, &book).await;
         each_is_seen_once_or_never(&client, &producer, &book).await;
         broker.kill();
@@ -288,8 +280,7 @@ fn actors_panic(flush: Flush) {
         let mut settings = quick(folder.path());
         settings.store.flush = flush;
         settings.broker.transaction_check_max = 100_000;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let book = Book::default();
         let producer = producer(&client, &book).await;
         let is_over = Rc::new(Cell::new(false));

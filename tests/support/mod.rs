@@ -12,6 +12,8 @@
 
 // Each test uses a part of it.
 #![allow(dead_code, unreachable_pub)]
+// Seeds are what a failure is repeated with.
+#![allow(clippy::print_stdout)]
 
 pub(crate) mod history;
 pub(crate) mod hostile;
@@ -27,6 +29,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use castmq_actors::{Node, Parts};
+use castmq_client::model::GroupConfig;
 use castmq_client::{BrokerAdmin, Client, ErrorCode, PullConsumer, ReceivedMessage, SeekTo};
 use castmq_config::{Flag, Loader, Node as Kind, Settings};
 
@@ -34,6 +37,13 @@ use castmq_config::{Flag, Loader, Node as Kind, Settings};
 pub(crate) fn number(variable: &str, default: u64) -> u64 {
     let set = std::env::var(variable).ok();
     set.map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Makes random choices those of this seed, and says which it is: that in the environment, or a new one.
+pub(crate) fn seed(variable: &str) {
+    let seed = number(variable, fastrand::u64(..));
+    println!("{variable}={seed}");
+    fastrand::seed(seed);
 }
 
 /// Small files, so that a test does not reserve gigabytes.
@@ -90,6 +100,15 @@ pub(crate) async fn started(settings: &Settings) -> (Node, Client) {
 pub(crate) async fn admin(client: &Client) -> BrokerAdmin {
     let brokers = client.admin().masters().await.expect("brokers");
     brokers.into_iter().next().expect("a broker")
+}
+
+/// Sets how often a group's messages are tried again.
+pub(crate) async fn set_retry_max(admin: &BrokerAdmin, group: &str, retry_max: u32) {
+    let config = GroupConfig {
+        retry_max,
+        ..GroupConfig::default()
+    };
+    admin.put_group(group, config).await.expect("a group");
 }
 
 /// Messages that a topic ever got, in all its queues.
