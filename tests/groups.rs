@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use castmq_actors::Node;
 use castmq_client::model::{GroupConfig, QueueId, QueueOffset, group_attributes};
@@ -22,7 +21,7 @@ use castmq_config::Settings;
 
 use support::hostile::frame;
 use support::wire::Wire;
-use support::{client, run, settings, start, stop};
+use support::{admin, run, settings, started, stop, until};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";
@@ -31,11 +30,6 @@ fn with_lease(data: &std::path::Path, ms: u64) -> Settings {
     let mut settings = settings(data);
     settings.broker.member_lease_ms = ms;
     settings
-}
-
-async fn admin(client: &Client) -> BrokerAdmin {
-    let brokers = client.admin().masters().await.expect("brokers");
-    brokers.into_iter().next().expect("a broker")
 }
 
 /// Makes the topic, with four queues.
@@ -120,8 +114,7 @@ async fn release(wire: &mut Wire, queues: Vec<TopicQueue>) {
 fn a_member_that_is_silent_loses_its_queues_and_its_connection() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_lease(folder.path(), 200)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_lease(folder.path(), 200)).await;
         make_topic(&client).await;
         let mut silent = member(&node, "silent").await;
         joined(&mut silent, join(false, &[])).await;
@@ -145,8 +138,7 @@ fn a_member_that_is_silent_loses_its_queues_and_its_connection() {
 fn what_a_member_keeps_nobody_else_gets_until_it_is_released() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut first = member(&node, "first").await;
         joined(&mut first, join(false, &[])).await;
@@ -178,8 +170,7 @@ fn what_a_member_keeps_nobody_else_gets_until_it_is_released() {
 fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them_again() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut lost = member(&node, "lost").await;
         joined(&mut lost, join(true, &[])).await;
@@ -189,13 +180,8 @@ fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them
         );
         drop(lost);
         let admin = admin(&client).await;
-        while !admin
-            .show_group(GROUP)
-            .await
-            .expect("the group")
-            .members
-            .is_empty()
-        {}
+        let members = async || admin.show_group(GROUP).await.expect("the group").members;
+        until(async || members().await.is_empty()).await;
         let mut other = member(&node, "other").await;
         joined(&mut other, join(true, &[])).await;
         let shown = admin.show_group(GROUP).await.expect("the group");
@@ -218,8 +204,7 @@ fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them
 fn members_that_consume_in_order_and_members_that_do_not_are_no_group() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut first = member(&node, "first").await;
         joined(&mut first, join(true, &[])).await;
@@ -257,9 +242,7 @@ fn queues_of(consumer: &PushConsumer) -> BTreeSet<u32> {
 async fn have(one: &PushConsumer, first: &[u32], two: &PushConsumer, second: &[u32]) {
     let (first, second) = (first.iter().copied(), second.iter().copied());
     let (first, second): (BTreeSet<_>, BTreeSet<_>) = (first.collect(), second.collect());
-    while queues_of(one) != first || queues_of(two) != second {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until(async || queues_of(one) == first && queues_of(two) == second).await;
 }
 
 async fn set(admin: &BrokerAdmin, attribute: &str, value: &str) {
@@ -272,28 +255,21 @@ async fn set(admin: &BrokerAdmin, attribute: &str, value: &str) {
 fn a_group_shares_queues_by_the_rule_it_is_set_to_and_a_new_rule_counts_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "circle").await;
         let one = consumer(&client, Vec::new(), None).await;
         have(&one, &[0, 1, 2, 3], &one, &[0, 1, 2, 3]).await;
         let two = consumer(&client, Vec::new(), None).await;
-        while queues_of(&two).len() < 2 || queues_of(&one).len() > 2 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(async || queues_of(&two).len() >= 2 && queues_of(&one).len() <= 2).await;
         let (even, odd) = (BTreeSet::from([0, 2]), BTreeSet::from([1, 3]));
         let (first, second) = (queues_of(&one), queues_of(&two));
         assert!([&first, &second].contains(&&even) && [&first, &second].contains(&&odd));
         set(&admin, group_attributes::ASSIGNMENT, "average").await;
         let (low, high) = (BTreeSet::from([0, 1]), BTreeSet::from([2, 3]));
-        while ![queues_of(&one), queues_of(&two)]
-            .iter()
-            .all(|has| *has == low || *has == high)
-        {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let has_either = |one: &PushConsumer| [&low, &high].contains(&&queues_of(one));
+        until(async || has_either(&one) && has_either(&two)).await;
         let mut config = GroupConfig::default();
         let attribute = group_attributes::ASSIGNMENT.to_owned();
         config.attributes.insert(attribute, "by chance".to_owned());
@@ -309,8 +285,7 @@ fn members_may_name_their_queues_and_no_two_the_same() {
     run(async {
         let settings = settings(folder.path());
         let name = settings.broker.name.clone();
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "config").await;
@@ -337,8 +312,7 @@ fn members_in_the_brokers_machine_room_come_before_others() {
     run(async {
         let mut settings = settings(folder.path());
         settings.broker.machine_room = Some("east".to_owned());
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "machine_room").await;
@@ -356,8 +330,7 @@ fn members_in_the_brokers_machine_room_come_before_others() {
 fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         let one = consumer(&client, Vec::new(), None).await;
@@ -400,8 +373,7 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
     });
     // Neither it nor its progress comes back.
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let admin = admin(&client).await;
         let gone = admin.show_group(GROUP).await.expect_err("it is gone");
         assert_eq!(gone.code(), Some(ErrorCode::GroupNotFound));
