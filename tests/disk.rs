@@ -8,14 +8,15 @@ mod support;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use castmq_actors::{Node, Parts};
-use castmq_client::Message;
+use castmq_actors::{Node, Parts, Surroundings};
 use castmq_client::model::{QueueId, QueueOffset};
 use castmq_client::raw::request::{Filter, Pull, Resolution, Send, Subscribe};
 use castmq_client::raw::response::PullStatus;
 use castmq_client::raw::{ErrorCode, Failure, Payload, Request, Response, Retry, Role};
+use castmq_client::{Client, Message, TransactionProducer};
 use castmq_config::{Flush, Settings};
 use castmq_storage::disk::fault::FaultDisk;
 
@@ -36,6 +37,8 @@ struct Filling {
     address: String,
     traffic: Rc<Traffic>,
     producer: actix_rt::task::JoinHandle<castmq_client::Result<()>>,
+    /// How far its clock is set ahead.
+    ahead_ms: Arc<AtomicI64>,
     _folder: tempfile::TempDir,
 }
 
@@ -51,7 +54,12 @@ async fn filling(segments: u64, change: impl FnOnce(&mut Settings)) -> Filling {
     change(&mut settings);
     let disk = FaultDisk::new();
     disk.set_capacity(capacity(segments));
-    let node = Node::start_on(Arc::new(disk.clone()), &settings, Parts::Standalone);
+    let ahead_ms = Arc::new(AtomicI64::new(0));
+    let ahead = ahead_ms.clone();
+    let surroundings = Surroundings::default()
+        .disk(Arc::new(disk.clone()))
+        .clock(move || now_ms() + ahead.load(Ordering::SeqCst));
+    let node = Node::start_in(surroundings, &settings, Parts::Standalone);
     let node = node.await.expect("the node starts");
     let address = node.broker_address().expect("a broker").to_string();
     let traffic = Traffic::new(&["orders"]);
@@ -63,6 +71,7 @@ async fn filling(segments: u64, change: impl FnOnce(&mut Settings)) -> Filling {
         address,
         traffic,
         producer,
+        ahead_ms,
         _folder: folder,
     }
 }
@@ -167,37 +176,59 @@ fn the_same_under_synchronous_flush() {
     no_room_for_a_segment(Flush::Sync);
 }
 
+/// How long messages wait on a disk that fills meanwhile.
+const DELAY: Duration = Duration::from_millis(500);
+
+/// The one level, and the age at which transactions are asked about.
+fn wait_for(settings: &mut Settings, delay: Duration) {
+    let ms = delay.as_millis();
+    settings.broker.delay_levels = format!("{ms}ms");
+    settings.broker.transaction_timeout_ms = ms as u64;
+    settings.broker.transaction_check_interval_ms = 50;
+    settings.broker.transaction_check_max = 100_000;
+}
+
+/// Sends a message of the level, one for a time and half a transaction, which who is returned commits when it is asked about.
+async fn send_for_later(client: &Client, delay: Duration) -> TransactionProducer {
+    let producer = client.producer().build();
+    let message = |body: &'static str| Message::builder("due", body);
+    let due_ms = now_ms() + delay.as_millis() as i64;
+    let level = message("level").delay_level(1).build();
+    let timed = message("timed").deliver_at_ms(due_ms).build();
+    for message in [level, timed] {
+        let sent = producer.send(message.expect("a message")).await;
+        sent.expect("it is stored");
+    }
+    let transactions = client
+        .transaction_producer("payments")
+        .topic("due")
+        .checker(|_| async { Resolution::Commit })
+        .start();
+    let transactions = transactions.await.expect("a producer");
+    let half = message("half").build().expect("a message");
+    drop(transactions.begin(half).await.expect("it is stored"));
+    transactions
+}
+
+async fn assert_comes_once(client: &Client) {
+    let read = read_until(client, "due", |read| read.len() >= 3).await;
+    let mut bodies: Vec<_> = read.iter().map(text).collect();
+    bodies.sort();
+    assert_eq!(bodies, ["half", "level", "timed"]);
+}
+
 #[test]
 fn what_is_due_on_a_full_disk_waits_until_there_is_space_and_comes_once() {
     run(async {
         let filling = filling(4, |settings| {
             settings.retention.disk_refuse_writes_percent = 100;
             settings.retention.force_clean_enabled = false;
-            settings.broker.delay_levels = "500ms".to_owned();
-            settings.broker.transaction_timeout_ms = 500;
-            settings.broker.transaction_check_interval_ms = 50;
-            settings.broker.transaction_check_max = 100_000;
+            wait_for(settings, DELAY);
         })
         .await;
         let client = client(&filling.node).await;
-        let producer = client.producer().build();
-        let message = |body: &'static str| Message::builder("due", body);
-        let due_ms = now_ms() + 500;
-        let level = message("level").delay_level(1).build();
-        let timed = message("timed").deliver_at_ms(due_ms).build();
-        for message in [level, timed] {
-            let sent = producer.send(message.expect("a message")).await;
-            sent.expect("it is stored");
-        }
-        let due = Instant::now() + Duration::from_millis(500);
-        let transactions = client
-            .transaction_producer("payments")
-            .topic("due")
-            .checker(|_| async { Resolution::Commit })
-            .start();
-        let transactions = transactions.await.expect("a producer");
-        let half = message("half").build().expect("a message");
-        drop(transactions.begin(half).await.expect("it is stored"));
+        let due = Instant::now() + DELAY;
+        let _asked = send_for_later(&client, DELAY).await;
         // By then the disk is full, and what is due has nowhere to go.
         refusal(&filling.address).await;
         while Instant::now() < due {
@@ -206,11 +237,38 @@ fn what_is_due_on_a_full_disk_waits_until_there_is_space_and_comes_once() {
         // Nobody else is to take the space that returns.
         filling.traffic.end();
         filling.disk.set_capacity(capacity(12));
-        let read = read_until(&client, "due", |read| read.len() >= 3).await;
-        let mut bodies: Vec<_> = read.iter().map(text).collect();
-        bodies.sort();
-        assert_eq!(bodies, ["half", "level", "timed"]);
+        assert_comes_once(&client).await;
         end(filling).await;
+    });
+}
+
+#[test]
+fn what_waits_is_kept_however_full_the_disk_is_and_no_longer() {
+    const LATER: Duration = Duration::from_secs(3600);
+    run(async {
+        let filling = filling(40, |settings| {
+            settings.retention.check_interval_ms = 10;
+            settings.retention.disk_max_used_percent = 30;
+            settings.retention.disk_force_clean_percent = 50;
+            settings.retention.disk_refuse_writes_percent = 60;
+            wait_for(settings, LATER);
+        })
+        .await;
+        let client = client(&filling.node).await;
+        let _asked = send_for_later(&client, LATER).await;
+        let failure = refusal(&filling.address).await;
+        assert_says(&failure, &["60", "messages wait in it"]);
+        filling
+            .ahead_ms
+            .fetch_add(LATER.as_millis() as i64, Ordering::SeqCst);
+        assert_comes_once(&client).await;
+        // Nothing waits any more, and the oldest make room.
+        let acknowledged = filling.traffic.acknowledged();
+        filling.traffic.reach(acknowledged + 10_000).await;
+        filling.traffic.end();
+        let producer = filling.producer.await.expect("no panic");
+        producer.expect("the connection holds throughout");
+        stop(filling.node).await;
     });
 }
 

@@ -64,6 +64,8 @@ pub struct Look<'a> {
     pub is_manual: bool,
     /// Whether the last look refused messages.
     pub was_refusing: bool,
+    /// Segments stay from the one on in which this lies, however full the disk is.
+    pub needed_from: Option<PhysicalOffset>,
 }
 
 /// How full the disk is.
@@ -98,9 +100,9 @@ pub fn local_hour(now: SystemTime) -> u8 {
 
 /// Decides.
 ///
-/// RocketMQ's rules (`CleanCommitLogService`), but for two things: segments that are not expired go only until the disk
-/// is below [`RetentionRules::force_percent`], not a whole batch at a time; and messages refused are taken again only
-/// [`RESUME_BELOW_PERCENT`] below the limit.
+/// RocketMQ's rules (`CleanCommitLogService`), but for three things: what is [needed](Look::needed_from) stays; segments that
+/// are not expired go only until the disk is below [`RetentionRules::force_percent`], not a whole batch at a time; and
+/// messages refused are taken again only [`RESUME_BELOW_PERCENT`] below the limit.
 pub fn decide(rules: &RetentionRules, look: &Look<'_>) -> Decision {
     let level = level(rules, look);
     let is_due =
@@ -109,20 +111,31 @@ pub fn decide(rules: &RetentionRules, look: &Look<'_>) -> Decision {
     let mut delete = Vec::new();
     let mut early = 0;
     let mut freed_bytes = 0;
+    let mut held_from = None;
     let candidates = look.segments.split_last().map_or(&[][..], |(_, rest)| rest);
     for segment in candidates.iter().take(rules.batch_max) {
         let is_expired = is_expired(rules, look, segment);
-        let is_needed =
+        let makes_room =
             is_forced && used_percent(look.space, freed_bytes) > rules.force_percent.into();
         // In order and without a gap, so the first that has to stay keeps all behind it.
-        if !(is_due && is_expired && (!segment.in_use || is_forced)) && !is_needed {
+        if !(is_due && is_expired && (!segment.in_use || is_forced)) && !makes_room {
+            break;
+        }
+        let next = segment.base.0.saturating_add(segment.bytes);
+        if look.needed_from.is_some_and(|from| from.0 < next) {
+            held_from = Some(segment.base);
             break;
         }
         delete.push(segment.base);
         early += usize::from(!is_expired);
         freed_bytes += segment.bytes;
     }
-    let reason = reason(rules, look, level, &delete, early);
+    let mut reason = reason(rules, look, level, &delete, early);
+    if let Some(base) = held_from {
+        reason.push_str(&format!(
+            "; the segment at {base} stays, since messages wait in it for their time or their end"
+        ));
+    }
     Decision {
         delete,
         level,
@@ -261,6 +274,7 @@ mod tests {
             },
             is_manual: false,
             was_refusing: false,
+            needed_from: None,
         }
     }
 
@@ -343,11 +357,32 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_in_use_keeps_all_behind_it_unless_room_is_needed() {
+    fn a_segment_in_use_keeps_all_behind_it_unless_room_makes_room() {
         let mut segments = segments(&[100, 100, 100, 0]);
         segments[1].in_use = true;
         assert_eq!(deleted(&decide(&rules(), &look(&segments, 80))), [0]);
         assert_eq!(deleted(&decide(&rules(), &look(&segments, 95))), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_needed_stays_though_it_is_expired_or_the_disk_is_full() {
+        let segments = segments(&[100, 100, 100, 0]);
+        for used in [80, 88, 99] {
+            let mut look = look(&segments, used);
+            look.needed_from = Some(PhysicalOffset(2 * GIB));
+            assert_eq!(deleted(&decide(&rules(), &look)), [0, 1], "at {used}%");
+            look.needed_from = Some(PhysicalOffset(2 * GIB - 1));
+            let decision = decide(&rules(), &look);
+            assert_eq!(deleted(&decision), [0], "at {used}%");
+            let reason = decision.reason;
+            assert!(
+                reason.contains("the segment at 1073741824 stays"),
+                "{reason}"
+            );
+            look.needed_from = Some(PhysicalOffset(0));
+            let decision = decide(&rules(), &look);
+            assert_eq!(deleted(&decision), [], "at {used}%");
+        }
     }
 
     #[test]

@@ -82,8 +82,8 @@ pub(crate) struct Timer {
     /// Something was entered or came out since.
     is_changed: bool,
     delivered: u64,
-    /// Messages that retention took while they waited.
-    taken: u64,
+    /// Messages that were gone when their time came.
+    gone: u64,
     last_error: Option<String>,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct TimerState {
     waiting: u64,
     read_to_ms: i64,
     delivered: u64,
-    taken_by_retention: u64,
+    gone: u64,
     last_error: Option<String>,
 }
 
@@ -110,7 +110,7 @@ impl Timer {
             last_checkpoint: now,
             is_changed: false,
             delivered: 0,
-            taken: 0,
+            gone: 0,
             last_error: None,
             context,
         })
@@ -152,11 +152,11 @@ impl Timer {
     }
 
     fn turned(&mut self, turn: Turn, ctx: &mut Ctx<'_, Self>) {
-        if turn.taken > 0 {
-            self.taken += turn.taken;
+        if turn.gone > 0 {
+            self.gone += turn.gone;
             tracing::error!(
-                messages = turn.taken,
-                "messages that waited for their time are gone: retention took them, because the disk is too full or retention is shorter than two days"
+                messages = turn.gone,
+                "messages that waited for their time are gone: the part of the log in which they lay is no longer there"
             );
         }
         let mut batch = PutBatch::default();
@@ -280,7 +280,7 @@ impl Cast for Timer {
             waiting: self.last.waiting,
             read_to_ms: self.last.read_to_ms,
             delivered: self.delivered,
-            taken_by_retention: self.taken,
+            gone: self.gone,
             last_error: self.last_error.clone(),
         }
     }

@@ -12,6 +12,7 @@ use castmq_storage::retention::{
 use castmq_storage::store::StoreError;
 use serde::Serialize;
 
+use super::needed::Needed;
 use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::Worker;
@@ -123,7 +124,12 @@ fn rules(settings: &RetentionSettings) -> RetentionRules {
     }
 }
 
-fn clean(store: &Store, rules: &RetentionRules, work: &Work) -> Result<Cleaned, String> {
+fn clean(
+    store: &Store,
+    rules: &RetentionRules,
+    needed: &mut Needed,
+    work: &Work,
+) -> Result<Cleaned, String> {
     let text = |error: StoreError| error.to_string();
     let segments = store.log.segments().map_err(|e| text(e.into()))?;
     let segments: Vec<_> = segments
@@ -145,6 +151,7 @@ fn clean(store: &Store, rules: &RetentionRules, work: &Work) -> Result<Cleaned, 
         space: space.map_err(|error| error.to_string())?,
         is_manual: false,
         was_refusing: work.was_refusing,
+        needed_from: Some(needed.from().map_err(|error| error.to_string())?),
     };
     let decision = decide(rules, &look);
     for base in &decision.delete {
@@ -170,8 +177,9 @@ impl Cast for Cleaner {
         let store = self.context.store.clone();
         let settings = &self.context.settings.retention;
         let rules = rules(settings);
+        let mut needed = Needed::new(self.context.clone());
         self.thread = Some(Worker::start_in_background("clean", move |work: Work| {
-            let cleaned = clean(&store, &rules, &work);
+            let cleaned = clean(&store, &rules, &mut needed, &work);
             work.reply.send(cleaned);
         })?);
         ctx.every(

@@ -5,7 +5,7 @@
 //! - [`flush_service`]: group commit; [`commit_tracker`]: who waits for it, and what consumers may see.
 //! - [`dispatcher`]: from the log to queues; [`indexer`]: to the key index.
 //! - [`segment_allocator`]: room for the log ahead of the writer; [`runway`]: how much of it.
-//! - [`checkpointer`]: from where the next start begins. [`cleaner`]: what is no longer kept.
+//! - [`checkpointer`]: from where the next start begins. [`cleaner`]: what is no longer kept; [`needed`]: what has to be.
 
 pub(crate) mod append;
 pub(crate) mod checkpointer;
@@ -15,6 +15,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod flush_service;
 pub(crate) mod indexer;
 pub(crate) mod log_writer;
+mod needed;
 pub(crate) mod put;
 mod queue_offsets;
 pub(crate) mod runway;

@@ -45,7 +45,7 @@ pub enum TopicConfigError {
         value: String,
     },
     /// Attribute `trace` is neither of its values.
-    #[error("attribute trace: {value:?} is neither on nor off")]
+    #[error("attribute trace: {value:?} is wrong, it can be on or off")]
     Trace {
         /// What it is.
         value: String,

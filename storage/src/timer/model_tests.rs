@@ -212,6 +212,25 @@ impl Model {
         }
     }
 
+    /// Nothing that has not come out lies before the first message that waits, which may come out yet.
+    fn check_first_waiting(&mut self) {
+        self.timer.flush().unwrap();
+        let first = self.timer.first_waiting().unwrap();
+        let durable_ms = self.timer.start_ms(self.timer.durable_time());
+        let mut inserted = self.queue[..self.next].iter().map(|entry| entry.physical);
+        let waits = inserted.find(|physical| !self.out.contains_key(&physical.0));
+        let seed = self.seed;
+        assert!(
+            waits.is_none_or(|waits| first.is_some_and(|first| first <= waits)),
+            "seed {seed}: {waits:?} waits, not {first:?}"
+        );
+        let out_ms = first.and_then(|first| self.out.get(&first.0));
+        assert!(
+            out_ms.is_none_or(|out_ms| *out_ms >= durable_ms),
+            "seed {seed}: {first:?} was out at {out_ms:?}, before {durable_ms}"
+        );
+    }
+
     fn checkpoint(&mut self, survives: Survives) -> bool {
         let read_ms = self.timer.read_time_ms();
         let done = self
@@ -335,9 +354,10 @@ impl Model {
             82..85 => assert!(self.checkpoint(Survives::Kill)),
             85..92 => assert!(self.checkpoint(Survives::PowerCut)),
             92..94 => self.timer.flush().unwrap(),
-            94..97 => {
+            94..96 => {
                 self.timer.retire().unwrap();
             }
+            96 => self.check_first_waiting(),
             97 => {
                 assert!(self.checkpoint(Survives::PowerCut));
                 let disk = self.disk.crash(self.dice.u64(..));
@@ -371,6 +391,7 @@ impl Model {
         self.take(10);
         assert!(self.checkpoint(Survives::PowerCut));
         while self.timer.retire().unwrap() {}
+        assert_eq!(self.timer.first_waiting().unwrap(), None);
         assert!(self.timer.log.files.len() <= 2, "seed {}", self.seed);
     }
 }

@@ -79,8 +79,8 @@ pub(super) struct Turn {
     pub(super) waiting: u64,
     /// Before this time everything is out, in milliseconds since the epoch.
     pub(super) read_to_ms: i64,
-    /// Messages that retention took while they waited.
-    pub(super) taken: u64,
+    /// Messages that were gone when their time came: nothing of the broker's takes them, but somebody may have removed files.
+    pub(super) gone: u64,
 }
 
 /// The wheel survives the actor, so that two never write its files; the actor that comes next opens it anew.
@@ -115,8 +115,8 @@ pub(super) struct Wheel {
     front: Mark,
     /// A mark that may be written down durably once the log is durable up to there.
     pending: Option<(Mark, PhysicalOffset)>,
-    /// Messages that retention took while they waited, since that was last said.
-    taken: u64,
+    /// Messages that were gone when their time came, since that was last said.
+    gone: u64,
 }
 
 impl Wheel {
@@ -137,7 +137,7 @@ impl Wheel {
                 log: end,
             },
             pending: None,
-            taken: 0,
+            gone: 0,
         }
     }
 
@@ -245,7 +245,7 @@ impl Wheel {
             more: progress.more || entered == MAX_ENTERED,
             checkpoint_first: progress.checkpoint_first,
             next_ms: progress.next_ms,
-            taken: std::mem::take(&mut self.taken),
+            gone: std::mem::take(&mut self.gone),
             ..Turn::default()
         })
     }
@@ -259,7 +259,7 @@ impl Wheel {
         let from = known.max(queue.min_offset());
         // A wheel that knows nothing yet may be new beside a log that is old.
         if known > QueueOffset::ZERO {
-            self.taken += from.0 - known.0;
+            self.gone += from.0 - known.0;
         }
         if from >= queue.max_offset() {
             return Ok(0);
@@ -310,7 +310,7 @@ impl Wheel {
         }
         let Some(slice) = self.store.log.record(due.physical) else {
             let is_taken = due.physical < self.store.log.begin();
-            self.taken += u64::from(is_taken && !due.cancels());
+            self.gone += u64::from(is_taken && !due.cancels());
             return None;
         };
         let record = RecordView::parse(slice.as_ref()).ok()?;

@@ -1,0 +1,105 @@
+//! From where on the log is needed for more than to be read: what lies there is stored again when its time comes.
+//!
+//! A place is only told once the log is durable to where it was when the place was found: what made earlier messages
+//! superfluous is not lost after they are.
+
+use std::sync::Arc;
+
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
+use castmq_storage::consume_queue::{ConsumeQueueError, ConsumeUnit};
+use castmq_storage::disk::Wait;
+use castmq_storage::timer::TimerError;
+use thiserror::Error;
+
+use crate::broker::context::{BrokerContext, Store};
+
+/// Why it cannot be said.
+#[derive(Debug, Error)]
+pub(crate) enum NeededError {
+    #[error(transparent)]
+    Timer(#[from] TimerError),
+    #[error(transparent)]
+    Queue(#[from] ConsumeQueueError),
+}
+
+/// See the module.
+pub(crate) struct Needed {
+    context: Arc<BrokerContext>,
+    from: PhysicalOffset,
+    /// What is told once the log is durable to the second place.
+    next: Option<(PhysicalOffset, PhysicalOffset)>,
+}
+
+impl Needed {
+    /// Nothing is known: all is needed.
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Self {
+        Self {
+            context,
+            from: PhysicalOffset::ZERO,
+            next: None,
+        }
+    }
+
+    /// Where the first message lies that is needed, or an earlier place.
+    pub(crate) fn from(&mut self) -> Result<PhysicalOffset, NeededError> {
+        if self.next.is_none() {
+            let from = find(&self.context)?;
+            self.next = Some((from, self.context.store.log.appended()));
+        }
+        if let Some((from, end)) = self.next
+            && self.context.store.log.flushed() >= end
+        {
+            self.from = from;
+            self.next = None;
+        }
+        Ok(self.from)
+    }
+}
+
+fn find(context: &BrokerContext) -> Result<PhysicalOffset, NeededError> {
+    let store = &context.store;
+    let mut needed = store.log.appended();
+    let mut wheel = context.wheel.lock();
+    let Some(wheel) = wheel.as_mut() else {
+        // It is not open yet.
+        return Ok(PhysicalOffset::ZERO);
+    };
+    let entered = wheel.first_waiting()?;
+    let to_enter = place(
+        store,
+        system_topics::TIMER,
+        QueueId(0),
+        wheel.resume_offset(),
+    )?;
+    let places = [entered, to_enter];
+    needed = places.into_iter().flatten().fold(needed, Ord::min);
+    for queue in 0..context.delays.count() {
+        let next = store.unseen.moved.next_scheduled(queue);
+        let id = QueueId(queue.into());
+        if let Some(first) = place(store, system_topics::SCHEDULE, id, next)? {
+            needed = needed.min(first);
+        }
+    }
+    let halves = store
+        .unseen
+        .halves
+        .stored_before(i64::MAX, QueueOffset::ZERO, 1);
+    let places = halves.iter().map(|half| half.physical);
+    Ok(places.fold(needed, Ord::min))
+}
+
+/// Where the message of a queue's offset lies, or the first after it that is there.
+fn place(
+    store: &Store,
+    topic: &str,
+    queue: QueueId,
+    offset: QueueOffset,
+) -> Result<Option<PhysicalOffset>, ConsumeQueueError> {
+    let Some(queue) = store.queues.find(topic, queue) else {
+        return Ok(None);
+    };
+    let mut units = Vec::new();
+    let from = offset.max(queue.min_offset());
+    queue.read(from, 1, Wait::ForDisk, &mut units)?;
+    Ok(units.first().map(|unit: &ConsumeUnit| unit.physical))
+}
