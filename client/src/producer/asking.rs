@@ -82,7 +82,7 @@ struct Taken<'a>(&'a Budget, Share);
 
 impl<'a> Taken<'a> {
     fn new(budget: &'a Budget, bytes: usize) -> Self {
-        Self(budget, budget.take(bytes))
+        Self(budget, budget.take_unnumbered(bytes))
     }
 }
 
@@ -320,18 +320,10 @@ async fn send_on(
     queue: QueueId,
     tracer: &Tracer,
 ) -> Result<()> {
-    let message = &asked.message;
+    let mut message = asked.message.clone();
     let topic = session.topic(&message.topic).await?;
-    let mut properties = message.properties.clone();
     // Where RocketMQ's responders find the topic of their replies.
-    for part in [
-        keys::CLUSTER,
-        "\x01",
-        &session.connection.welcome().cluster,
-        "\x02",
-    ] {
-        properties.push_str(part);
-    }
+    message.set_property(keys::CLUSTER, &session.connection.welcome().cluster)?;
     let request = Request::Send(SendRequest {
         topic: topic.alias,
         queue,
@@ -339,11 +331,11 @@ async fn send_on(
         flag: message.flag,
         sys_flag: asked.system_flag,
         born_timestamp_ms: asked.born_timestamp_ms,
-        properties_bytes: properties.len() as u32,
+        properties_bytes: message.properties.len() as u32,
         extras: message.extras.clone(),
     });
     let began = Instant::now();
-    let payload = Payload::lent(properties.as_bytes(), &message.body);
+    let payload = Payload::lent(message.properties.as_bytes(), &message.body);
     let answer = session.connection.request(request, payload).await;
     if tracer.wants(&message.topic) {
         let sent = answer.as_ref().ok().map(|answer| &answer.header.response);
@@ -356,8 +348,8 @@ async fn send_on(
         };
         Attempt {
             group: DEFAULT_PRODUCER_GROUP,
-            message,
-            kind: kind_of(message),
+            message: &message,
+            kind: kind_of(&message),
             session: Some(session),
             began,
             stored,

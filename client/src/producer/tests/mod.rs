@@ -5,6 +5,7 @@ mod ending;
 mod failing;
 mod idempotent;
 mod order;
+mod request;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
