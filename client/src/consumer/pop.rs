@@ -173,6 +173,8 @@ struct Broker {
 /// What a pop brought.
 struct Popped {
     broker: Arc<str>,
+    /// What was asked: when the broker has moved meanwhile, not what is asked now.
+    source: Arc<Source>,
     result: Result<Vec<PoppedMessage>>,
 }
 
@@ -252,7 +254,9 @@ impl PopConsumer {
         let mut last = Ok(Vec::new());
         let mut has_answer = false;
         while let Some(popped) = self.pops.get_mut().next().await {
-            if let Some(broker) = self.brokers.get_mut(&popped.broker) {
+            if let Some(broker) = self.brokers.get_mut(&popped.broker)
+                && Arc::ptr_eq(&broker.source, &popped.source)
+            {
                 broker.is_asked = false;
                 let is_lost = popped.result.as_ref().is_err_and(Error::is_connectivity);
                 if !is_lost {
@@ -310,6 +314,7 @@ impl PopConsumer {
                     let result = pop(&source, &settings, attempt_id).await;
                     Popped {
                         broker: found.name,
+                        source,
                         result,
                     }
                 }));
