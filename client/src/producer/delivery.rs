@@ -235,11 +235,16 @@ impl InFlight {
         self.state.lock().alone = true;
     }
 
-    /// Remembers what an attempt met.
+    /// Remembers what an attempt met, and records it where that is traced.
     pub(super) fn note(&self, error: &Error) {
         if self.lane.is_traced() {
             self.trace_failed();
         }
+        self.remember(error);
+    }
+
+    /// Remembers what an attempt met.
+    pub(super) fn remember(&self, error: &Error) {
         self.has_failed.store(true, Ordering::Release);
         let mut state = self.state.lock();
         state.maybe_stored |= error.retry() == Retry::MayDuplicate;

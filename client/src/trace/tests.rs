@@ -168,6 +168,31 @@ async fn each_attempt_to_send_is_recorded_with_its_broker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_may_have_stored_a_batch_is_recorded_once() {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", system_topics::TRACE, 1);
+    cluster.topic("a", "orders", 1);
+    let client = traced_client(&cluster).await;
+    let producer = client.producer().idempotent(true).build();
+    producer.prepare("orders").await.unwrap();
+    cluster.fault("a", "send batch", Fault::DoneThenClose);
+    let message = |id: &str| {
+        let message = Message::builder("orders", "x").property(keys::UNIQ_KEY, id);
+        message.build().unwrap()
+    };
+    for result in producer.send_all([message("m1"), message("m2")]).await {
+        result.unwrap();
+    }
+    client.flush_traces().await;
+    let records = records(&cluster);
+    let first = records.iter().filter_map(|record| match record {
+        TraceRecord::Produced(sent) if sent.message_id == "m1" => Some(sent.is_success),
+        _ => None,
+    });
+    assert_eq!(first.collect::<Vec<_>>(), [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_producer_hears_within_half_a_minute_that_a_topic_is_traced_and_that_it_is_not() {
     let cluster = FakeCluster::start(&["a"]);
     for topic in [system_topics::TRACE, "orders", "other"] {
