@@ -84,11 +84,6 @@ impl Session {
         Error::unexpected(self.address(), request)
     }
 
-    /// The number of a topic that was announced.
-    pub(crate) fn known_topic(&self, topic: &str) -> Option<AnnouncedTopic> {
-        self.topics.get(topic)
-    }
-
     /// The number of a topic, announced when it has none yet; the broker may create the topic then.
     pub(crate) async fn topic(&self, topic: &Arc<str>) -> Result<AnnouncedTopic> {
         self.announce(&self.topics, topic, "topics", |alias| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::{QueueId, TopicName, keys};
-use castmq_protocol::native::request::{ANY_QUEUE, Send as SendRequest, SendReply};
+use castmq_protocol::native::request::{Send as SendRequest, SendReply};
 use castmq_protocol::native::{Request, Response, Retry, Role};
 use castmq_protocol::record::MessageId;
 use futures_util::future::OptionFuture;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::budget::{Budget, Share};
 use super::outstanding::Outstanding;
+use super::replies::Replies;
 use super::standing::Standing;
 use super::traced::{Attempt, kind_of};
 use super::{Producer, ROUTE_AGE};
@@ -23,7 +24,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Session;
-use crate::message::{Message, QueueChoice, ReceivedMessage, Reply};
+use crate::message::{Message, ReceivedMessage, Reply};
 use crate::raw::Payload;
 use crate::routes::master;
 use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
@@ -31,11 +32,16 @@ use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
 /// The longest that a request waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
+/// The longest pause between attempts to connect: well below the time that requests wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a producer needs that asks.
 #[derive(Debug)]
 pub(super) struct Requester {
     outstanding: Arc<Outstanding>,
-    standing: Standing,
+    /// See [`Replies`].
+    id: Arc<str>,
+    standing: Standing<Replies>,
     tracer: Arc<Tracer>,
     /// Requests that may wait at once.
     limit: usize,
@@ -46,10 +52,18 @@ pub(super) struct Requester {
 impl Requester {
     pub(super) fn new(client: Client, limit: usize) -> Self {
         let outstanding = Arc::<Outstanding>::default();
+        // Of its own, since replies go to the latest connection of an id, and people give one id to several processes.
+        let id: Arc<str> = format!("{}/replies-{:08x}", client.id(), fastrand::u32(..)).into();
+        let replies = Replies {
+            client: client.clone(),
+            id: id.clone(),
+            outstanding: outstanding.clone(),
+        };
         Self {
             tracer: client.shared.tracer.clone(),
-            standing: Standing::new(client, outstanding.clone()),
+            standing: Standing::new(client, replies, Backoff::up_to(LONGEST_PAUSE)),
             outstanding,
+            id,
             limit,
             room: Semaphore::new(limit),
             turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
@@ -146,7 +160,7 @@ impl Producer {
             .map_err(|_| self.buffer_full())?;
         let mut awaited = requester.outstanding.begin();
         message.set_property(keys::CORRELATION_ID, &awaited.correlation)?;
-        message.set_property(keys::REPLY_TO_CLIENT, &requester.standing.id)?;
+        message.set_property(keys::REPLY_TO_CLIENT, &requester.id)?;
         message.set_property(keys::TTL, &timeout.as_millis().to_string())?;
         let has_id = self.settings().unique_ids || requester.tracer.wants(&message.topic);
         if has_id && message.property(keys::UNIQ_KEY).is_none() {
@@ -302,11 +316,7 @@ impl Requester {
     }
 
     async fn send_once(&self, asked: &Asked<'_>) -> Result<()> {
-        let (broker, queue) = match &asked.message.choice {
-            QueueChoice::On { broker, id } => (Some(&**broker), *id),
-            QueueChoice::Id(id) => (None, *id),
-            QueueChoice::Any | QueueChoice::Key(_) => (None, ANY_QUEUE),
-        };
+        let (broker, queue) = asked.message.choice.named();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let topic = &asked.message.topic;
         let session = self.standing.session(topic, broker, turn).await?;

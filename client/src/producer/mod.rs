@@ -6,10 +6,11 @@
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
 //! - `choose`, `batcher`, `retry`, `span`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
-//! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `standing`: the connections on
-//!   which replies come; `kept`: connections that are made again whenever they end.
+//! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `replies`: taking what comes.
 //! - `again`: sending a message that may be stored once more, so that it is not stored twice.
 //! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
+//! - `standing`: the connections on which brokers send replies, and ask about transactions; `kept`: one that is made again
+//!   whenever it ends.
 
 mod again;
 mod asking;
@@ -25,6 +26,7 @@ mod kept;
 mod lane;
 mod outstanding;
 mod ready;
+mod replies;
 mod request;
 mod retry;
 mod span;

@@ -6,6 +6,7 @@ mod failing;
 mod idempotent;
 mod order;
 mod request;
+mod transaction;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
