@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::request::{GroupAlias, TopicAlias};
 use castmq_protocol::native::{ErrorCode, Request, Response};
+use castmq_protocol::record::MessageId;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -74,6 +76,14 @@ impl Session {
 
     pub(crate) fn address(&self) -> &Arc<str> {
         self.connection.address()
+    }
+
+    /// The id that says where a message is stored, when the broker's address is one for ids.
+    pub(crate) fn message_id(&self, physical_offset: PhysicalOffset) -> Option<MessageId> {
+        Some(MessageId {
+            store_host: self.store_host?,
+            physical_offset,
+        })
     }
 
     pub(crate) fn ask(&self, request: Request) -> Answer {

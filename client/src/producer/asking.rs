@@ -8,25 +8,24 @@ use bytes::Bytes;
 use castmq_protocol::model::{QueueId, TopicName, keys};
 use castmq_protocol::native::request::{Send as SendRequest, SendReply};
 use castmq_protocol::native::{Request, Response, Retry, Role};
-use castmq_protocol::record::MessageId;
 use futures_util::future::OptionFuture;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::Producer;
 use super::budget::{Budget, Share};
 use super::outstanding::Outstanding;
 use super::replies::Replies;
 use super::standing::Standing;
 use super::traced::{Attempt, kind_of};
-use super::{Producer, ROUTE_AGE};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Session;
 use crate::message::{Message, ReceivedMessage, Reply};
 use crate::raw::Payload;
-use crate::routes::master;
+use crate::routes::{REFRESH, master};
 use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
 
 /// The longest that a request waits.
@@ -163,8 +162,8 @@ impl Producer {
         message.set_property(keys::REPLY_TO_CLIENT, &requester.id)?;
         message.set_property(keys::TTL, &timeout.as_millis().to_string())?;
         let has_id = self.settings().unique_ids || requester.tracer.wants(&message.topic);
-        if has_id && message.property(keys::UNIQ_KEY).is_none() {
-            message.set_property(keys::UNIQ_KEY, &self.inner.ids.next())?;
+        if has_id {
+            self.inner.ids.identify(&mut message)?;
         }
         let topic = message.topic.clone();
         let last = Last::default();
@@ -281,7 +280,7 @@ impl Producer {
 
     async fn send_reply_once(&self, reply: &Reply, request: Request) -> Result<()> {
         let client = &self.inner.client;
-        let found = client.shared.routes.find(&reply.topic, ROUTE_AGE).await?;
+        let found = client.shared.routes.find(reply.topic(), REFRESH).await?;
         let brokers = found.as_ref().map_or(&[][..], |route| &route.brokers);
         let set = brokers.iter().find(|set| *set.name == *reply.broker);
         let address = set.and_then(master).ok_or_else(|| Error::BrokerNotFound {
@@ -349,11 +348,8 @@ async fn send_on(
     let answer = session.connection.request(request, payload).await;
     if tracer.wants(&message.topic) {
         let sent = answer.as_ref().ok().map(|answer| &answer.header.response);
-        let stored = match (sent, session.store_host) {
-            (Some(Response::Sent(sent)), Some(store_host)) => Some(MessageId {
-                store_host,
-                physical_offset: sent.physical_offset,
-            }),
+        let stored = match sent {
+            Some(Response::Sent(sent)) => session.message_id(sent.physical_offset),
             _ => None,
         };
         Attempt {

@@ -341,10 +341,7 @@ impl InFlight {
     }
 
     fn receipt(&self, target: &Target, place: Sent, is_exact: bool) -> SendReceipt {
-        let id = |store_host| MessageId {
-            store_host,
-            physical_offset: place.physical_offset,
-        };
+        let id = target.session.message_id(place.physical_offset);
         SendReceipt {
             queue: Queue {
                 topic: self.message.topic.clone(),
@@ -352,7 +349,7 @@ impl InFlight {
                 id: place.queue,
             },
             offset: place.queue_offset,
-            id: target.session.store_host.filter(|_| is_exact).map(id),
+            id: id.filter(|_| is_exact),
             status: place.status,
         }
     }

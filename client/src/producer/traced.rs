@@ -81,10 +81,9 @@ impl Attempt<'_> {
 impl InFlight {
     pub(super) fn trace_stored(&self, place: &Sent, is_exact: bool) {
         let (target, began) = self.last_attempt();
-        let store_host = target.as_ref().and_then(|target| target.session.store_host);
-        let id = store_host.map(|store_host| MessageId {
-            store_host,
-            physical_offset: place.physical_offset,
+        let id = target.as_ref().and_then(|target| {
+            let session = &target.session;
+            session.message_id(place.physical_offset)
         });
         self.trace(target, began, id.filter(|_| is_exact), true);
     }

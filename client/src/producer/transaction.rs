@@ -176,17 +176,6 @@ struct Place {
 }
 
 impl Inner {
-    /// Gives a message its id, unless it has one.
-    fn identify(&self, message: &mut Message) -> Result<String> {
-        TopicName::new(&message.topic)?;
-        if let Some(id) = message.property(keys::UNIQ_KEY) {
-            return Ok(id.to_owned());
-        }
-        let id = self.ids.next();
-        message.set_property(keys::UNIQ_KEY, &id)?;
-        Ok(id)
-    }
-
     async fn place(&self, message: &Message) -> Result<Place> {
         let (broker, queue) = message.choice.named();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -216,7 +205,8 @@ impl Inner {
 
     async fn begin(&self, mut message: Message) -> Result<Transaction> {
         let began = Instant::now();
-        let id = self.identify(&mut message)?;
+        TopicName::new(&message.topic)?;
+        self.ids.identify(&mut message)?;
         let Place {
             session,
             topic,
@@ -260,8 +250,9 @@ impl Inner {
             TracedTransaction::new(tracer, &self.group, &message.topic, &session, |name| {
                 message.property(name)
             });
+        let id = message.property(keys::UNIQ_KEY).unwrap_or_default();
         Ok(Transaction {
-            id,
+            id: id.to_owned(),
             traced,
             session,
             half: sent.queue_offset,

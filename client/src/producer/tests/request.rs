@@ -1,5 +1,7 @@
 //! What a request is sent with.
 
+use castmq_protocol::model::keys;
+
 use super::*;
 
 /// Asks, and waits for a second for a reply that does not come.
