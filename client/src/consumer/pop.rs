@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::{Origin, read_records};
+use crate::raw::milliseconds;
 use crate::routes::REFRESH;
 use crate::trace::TracedGroup;
 
@@ -154,11 +155,6 @@ impl PopConsumerBuilder {
             pops: Mutex::new(FuturesUnordered::new()),
         })
     }
-}
-
-/// As the wire has it; what does not fit is as long as possible.
-pub(super) fn milliseconds(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// A broker of the topic.

@@ -11,11 +11,11 @@ use castmq_protocol::native::request::{
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
 use tokio::time::sleep;
 
-use super::pop::milliseconds;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::link::{Link, Session};
 use crate::message::ReceivedMessage;
+use crate::raw::milliseconds;
 use crate::trace::{Consuming, Outcome, TracedGroup};
 
 /// How often an acknowledgement whose answer was lost is sent again.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::delivery::InFlight;
 use crate::link::Session;
 use crate::message::{Message, QueueChoice};
+use crate::raw::milliseconds;
 use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer, time_of_day_ms};
 
 /// What a message is to those who read traces.
@@ -57,8 +58,7 @@ impl Attempt<'_> {
         let Some(message_id) = unique_id.or_else(|| stored_id.clone()) else {
             return;
         };
-        let cost_ms = self.began.elapsed().as_millis();
-        let cost_ms = u32::try_from(cost_ms).unwrap_or(u32::MAX);
+        let cost_ms = milliseconds(self.began.elapsed());
         tracer.record(TraceRecord::Produced(Produced {
             timestamp_ms: time_of_day_ms().saturating_sub(cost_ms.into()),
             region: DEFAULT_REGION.to_owned(),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Tracer, time_of_day_ms};
 use crate::message::ReceivedMessage;
+use crate::raw::milliseconds;
 
 pub(crate) use castmq_protocol::trace::Consumed as Outcome;
 
@@ -65,11 +66,10 @@ impl TracedGroup {
         if consuming.is_done.swap(true, Ordering::Relaxed) {
             return;
         }
-        let cost_ms = consuming.since.elapsed().as_millis();
         self.tracer.record(TraceRecord::Acknowledged(Acknowledged {
             request_id: consuming.request_id.clone(),
             message_id: consuming.message_id.clone(),
-            cost_ms: u32::try_from(cost_ms).unwrap_or(u32::MAX),
+            cost_ms: milliseconds(consuming.since.elapsed()),
             is_success: outcome == Consumed::Success,
             keys: consuming.keys.clone(),
             outcome,
