@@ -322,7 +322,6 @@ impl PopConsumer {
     fn add_broker(&mut self, name: &Arc<str>, link: Arc<Link>) {
         let source = Source {
             link,
-            group: self.group.clone(),
             topic: self.topic.clone(),
             traced: TracedGroup {
                 tracer: self.client.shared.tracer.clone(),

@@ -127,7 +127,7 @@ async fn records_are_sent_and_none_is_lost_when_the_client_goes() {
     // What is recorded last is sent when nobody flushes, too.
     let record = crate::message::stored_record(0, b"x", b"UNIQ_KEY\x01m\x02", 0);
     let message = crate::ReceivedMessage::from_record(record.into()).unwrap();
-    let consuming = group.begin(&message, 3).unwrap();
+    let consuming = group.begin(&message).unwrap();
     group.end(&consuming, Consumed::Success);
     group.end(&consuming, Consumed::Failed);
     drop((client, producer, group));
