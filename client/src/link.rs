@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::request::{GroupAlias, TopicAlias};
 use castmq_protocol::native::{ErrorCode, Request, Response};
+use castmq_protocol::record::MessageId;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -76,17 +78,20 @@ impl Session {
         self.connection.address()
     }
 
+    /// The id that says where a message is stored, when the broker's address is one for ids.
+    pub(crate) fn message_id(&self, physical_offset: PhysicalOffset) -> Option<MessageId> {
+        Some(MessageId {
+            store_host: self.store_host?,
+            physical_offset,
+        })
+    }
+
     pub(crate) fn ask(&self, request: Request) -> Answer {
         self.connection.request(request, Payload::none())
     }
 
     pub(crate) fn unexpected(&self, request: &'static str) -> Error {
         Error::unexpected(self.address(), request)
-    }
-
-    /// The number of a topic that was announced.
-    pub(crate) fn known_topic(&self, topic: &str) -> Option<AnnouncedTopic> {
-        self.topics.get(topic)
     }
 
     /// The number of a topic, announced when it has none yet; the broker may create the topic then.

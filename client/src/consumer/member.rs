@@ -19,7 +19,6 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::Order;
 use super::dispatcher::{Came, QueueKey};
 use super::lease::Lease;
 use super::push::Core;
@@ -363,7 +362,7 @@ async fn join_group(core: &Core, session: &Session, group: GroupAlias) -> Result
         mode: core.mode(),
         from: core.from,
         subscriptions: subscriptions.collect(),
-        ordered: core.order == Order::PerQueue,
+        ordered: core.order.is_kept(),
         reclaims: topic_queues(core.progress.lock().keys(), &session.broker),
         room: core.room.clone(),
         claims: topic_queues(&core.claims, &session.broker),

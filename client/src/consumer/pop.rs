@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::{Origin, read_records};
+use crate::raw::milliseconds;
 use crate::routes::REFRESH;
 use crate::trace::TracedGroup;
 
@@ -156,11 +157,6 @@ impl PopConsumerBuilder {
     }
 }
 
-/// As the wire has it; what does not fit is as long as possible.
-pub(super) fn milliseconds(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
-}
-
 /// A broker of the topic.
 #[derive(Debug)]
 struct Broker {
@@ -173,6 +169,8 @@ struct Broker {
 /// What a pop brought.
 struct Popped {
     broker: Arc<str>,
+    /// What was asked: when the broker has moved meanwhile, not what is asked now.
+    source: Arc<Source>,
     result: Result<Vec<PoppedMessage>>,
 }
 
@@ -252,7 +250,9 @@ impl PopConsumer {
         let mut last = Ok(Vec::new());
         let mut has_answer = false;
         while let Some(popped) = self.pops.get_mut().next().await {
-            if let Some(broker) = self.brokers.get_mut(&popped.broker) {
+            if let Some(broker) = self.brokers.get_mut(&popped.broker)
+                && Arc::ptr_eq(&broker.source, &popped.source)
+            {
                 broker.is_asked = false;
                 let is_lost = popped.result.as_ref().is_err_and(Error::is_connectivity);
                 if !is_lost {
@@ -310,6 +310,7 @@ impl PopConsumer {
                     let result = pop(&source, &settings, attempt_id).await;
                     Popped {
                         broker: found.name,
+                        source,
                         result,
                     }
                 }));
@@ -321,7 +322,6 @@ impl PopConsumer {
     fn add_broker(&mut self, name: &Arc<str>, link: Arc<Link>) {
         let source = Source {
             link,
-            group: self.group.clone(),
             topic: self.topic.clone(),
             traced: TracedGroup {
                 tracer: self.client.shared.tracer.clone(),

@@ -11,11 +11,11 @@ use castmq_protocol::native::request::{
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
 use tokio::time::sleep;
 
-use super::pop::milliseconds;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::link::{Link, Session};
 use crate::message::ReceivedMessage;
+use crate::raw::milliseconds;
 use crate::trace::{Consuming, Outcome, TracedGroup};
 
 /// How often an acknowledgement whose answer was lost is sent again.
@@ -25,14 +25,13 @@ const RETRIES: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) link: Arc<Link>,
-    pub(super) group: Arc<str>,
     pub(super) topic: Arc<str>,
     pub(super) traced: TracedGroup,
 }
 
 impl Source {
     pub(super) async fn aliases(&self, session: &Session) -> Result<(GroupAlias, TopicAlias)> {
-        let group = session.group(&self.group).await?;
+        let group = session.group(&self.traced.group).await?;
         Ok((group, session.topic(&self.topic).await?.alias))
     }
 
@@ -121,7 +120,7 @@ impl PoppedMessage {
     ) -> Self {
         message.set_attempts(receipt.attempt);
         Self {
-            traced: source.traced.begin(&message, receipt.attempt),
+            traced: source.traced.begin(&message),
             message,
             receipt,
             source: source.clone(),

@@ -148,7 +148,7 @@ pub(super) async fn work<H: Handler>(
                 handled.push((message, Ack::Done));
                 continue;
             }
-            let traced = group.begin(&message, message.attempts());
+            let traced = group.begin(&message);
             let ack = {
                 let mut handling = pin!(handle(&*handler, &message));
                 match poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use castmq_protocol::model::MAX_PRIORITY;
 use castmq_protocol::model::jms_keys::{DEFAULT_PRIORITY, MESSAGE_ID_PREFIX};
 
 use super::destination::Destination;
@@ -68,9 +69,9 @@ impl MessageProducer {
     ///
     /// [`Error::IllegalState`] above 9.
     pub fn set_priority(&mut self, priority: u8) -> Result<()> {
-        if priority > 9 {
+        if priority > MAX_PRIORITY {
             return Err(Error::state(format!(
-                "priority {priority} is above the limit of 9: choose one from 0 to 9"
+                "priority {priority} is above the limit of {MAX_PRIORITY}: choose one from 0 to {MAX_PRIORITY}"
             )));
         }
         self.priority = priority;

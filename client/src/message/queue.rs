@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use castmq_protocol::model::QueueId;
+use castmq_protocol::native::request::ANY_QUEUE;
 
 /// A queue of a topic on one broker.
 ///
@@ -79,6 +80,18 @@ pub enum QueueChoice {
         /// The queue's number there.
         id: QueueId,
     },
+}
+
+impl QueueChoice {
+    /// The broker and the queue that it names, where whatever it leaves open is the broker's to choose. What a key is for,
+    /// order, is not kept there.
+    pub(crate) fn named(&self) -> (Option<&str>, QueueId) {
+        match self {
+            Self::On { broker, id } => (Some(broker), *id),
+            Self::Id(id) => (None, *id),
+            Self::Any | Self::Key(_) => (None, ANY_QUEUE),
+        }
+    }
 }
 
 impl From<u32> for QueueChoice {

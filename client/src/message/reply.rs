@@ -29,8 +29,6 @@ pub struct Reply {
     pub(crate) message: Message,
     /// The name of the broker on which the request lies, and where its requester waits.
     pub(crate) broker: Arc<str>,
-    /// The request's topic.
-    pub(crate) topic: Arc<str>,
 }
 
 impl Reply {
@@ -55,7 +53,6 @@ impl Reply {
         }
         message.set_property(keys::MESSAGE_TYPE, keys::MESSAGE_TYPE_REPLY)?;
         Ok(Self {
-            topic: message.topic.clone(),
             message,
             broker: request.broker().into(),
         })
@@ -75,6 +72,11 @@ impl Reply {
     pub fn flag(mut self, flag: i32) -> Self {
         self.message.flag = flag;
         self
+    }
+
+    /// The request's topic.
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.message.topic
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::{
-    MAX_PROPERTIES_BYTES, Properties, PropertiesError, TopicName, expires_at_ms, keys,
-    property_pairs, property_value,
+    MAX_PRIORITY, MAX_PROPERTIES_BYTES, Properties, PropertiesError, TopicName, expires_at_ms,
+    keys, property_pairs, property_value,
 };
 use castmq_protocol::native::request::SendExtras;
 
@@ -276,9 +276,9 @@ impl MessageBuilder {
 
     fn check_priority(&self) -> Result<()> {
         match self.message.extras.as_deref() {
-            Some(SendExtras { priority, .. }) if *priority > 9 => Err(Error::setting(format!(
-                "a message cannot have priority {priority}: it takes 0 to 9"
-            ))),
+            Some(SendExtras { priority, .. }) if *priority > MAX_PRIORITY => Err(Error::setting(
+                format!("a message cannot have priority {priority}: it takes 0 to {MAX_PRIORITY}"),
+            )),
             _ => Ok(()),
         }
     }

@@ -69,7 +69,8 @@ impl BatchInFlight {
             return Vec::new();
         };
         if error.retry() == Retry::MayDuplicate {
-            lead.note(error);
+            // It is recorded when it is judged, like any other.
+            lead.remember(error);
         }
         let mut state = lead.state.lock();
         match &mut state.kept {

@@ -6,36 +6,41 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::{QueueId, TopicName, keys};
-use castmq_protocol::native::request::{ANY_QUEUE, Send as SendRequest, SendReply};
+use castmq_protocol::native::request::{Send as SendRequest, SendReply};
 use castmq_protocol::native::{Request, Response, Retry, Role};
-use castmq_protocol::record::MessageId;
 use futures_util::future::OptionFuture;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::Producer;
 use super::budget::{Budget, Share};
 use super::outstanding::Outstanding;
+use super::replies::Replies;
 use super::standing::Standing;
 use super::traced::{Attempt, kind_of};
-use super::{Producer, ROUTE_AGE};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Session;
-use crate::message::{Message, QueueChoice, ReceivedMessage, Reply};
+use crate::message::{Message, ReceivedMessage, Reply};
 use crate::raw::Payload;
-use crate::routes::master;
+use crate::routes::{REFRESH, master};
 use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
 
 /// The longest that a request waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
+/// The longest pause between attempts to connect: well below the time that requests wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a producer needs that asks.
 #[derive(Debug)]
 pub(super) struct Requester {
     outstanding: Arc<Outstanding>,
-    standing: Standing,
+    /// See [`Replies`].
+    id: Arc<str>,
+    standing: Standing<Replies>,
     tracer: Arc<Tracer>,
     /// Requests that may wait at once.
     limit: usize,
@@ -46,10 +51,18 @@ pub(super) struct Requester {
 impl Requester {
     pub(super) fn new(client: Client, limit: usize) -> Self {
         let outstanding = Arc::<Outstanding>::default();
+        // Of its own, since replies go to the latest connection of an id, and people give one id to several processes.
+        let id: Arc<str> = format!("{}/replies-{:08x}", client.id(), fastrand::u32(..)).into();
+        let replies = Replies {
+            client: client.clone(),
+            id: id.clone(),
+            outstanding: outstanding.clone(),
+        };
         Self {
             tracer: client.shared.tracer.clone(),
-            standing: Standing::new(client, outstanding.clone()),
+            standing: Standing::new(client, replies, Backoff::up_to(LONGEST_PAUSE)),
             outstanding,
+            id,
             limit,
             room: Semaphore::new(limit),
             turn: AtomicUsize::new(fastrand::usize(..1 << 16)),
@@ -82,7 +95,7 @@ struct Taken<'a>(&'a Budget, Share);
 
 impl<'a> Taken<'a> {
     fn new(budget: &'a Budget, bytes: usize) -> Self {
-        Self(budget, budget.take(bytes))
+        Self(budget, budget.take_unnumbered(bytes))
     }
 }
 
@@ -146,11 +159,11 @@ impl Producer {
             .map_err(|_| self.buffer_full())?;
         let mut awaited = requester.outstanding.begin();
         message.set_property(keys::CORRELATION_ID, &awaited.correlation)?;
-        message.set_property(keys::REPLY_TO_CLIENT, &requester.standing.id)?;
+        message.set_property(keys::REPLY_TO_CLIENT, &requester.id)?;
         message.set_property(keys::TTL, &timeout.as_millis().to_string())?;
         let has_id = self.settings().unique_ids || requester.tracer.wants(&message.topic);
-        if has_id && message.property(keys::UNIQ_KEY).is_none() {
-            message.set_property(keys::UNIQ_KEY, &self.inner.ids.next())?;
+        if has_id {
+            self.inner.ids.identify(&mut message)?;
         }
         let topic = message.topic.clone();
         let last = Last::default();
@@ -267,7 +280,7 @@ impl Producer {
 
     async fn send_reply_once(&self, reply: &Reply, request: Request) -> Result<()> {
         let client = &self.inner.client;
-        let found = client.shared.routes.find(&reply.topic, ROUTE_AGE).await?;
+        let found = client.shared.routes.find(reply.topic(), REFRESH).await?;
         let brokers = found.as_ref().map_or(&[][..], |route| &route.brokers);
         let set = brokers.iter().find(|set| *set.name == *reply.broker);
         let address = set.and_then(master).ok_or_else(|| Error::BrokerNotFound {
@@ -302,11 +315,7 @@ impl Requester {
     }
 
     async fn send_once(&self, asked: &Asked<'_>) -> Result<()> {
-        let (broker, queue) = match &asked.message.choice {
-            QueueChoice::On { broker, id } => (Some(&**broker), *id),
-            QueueChoice::Id(id) => (None, *id),
-            QueueChoice::Any | QueueChoice::Key(_) => (None, ANY_QUEUE),
-        };
+        let (broker, queue) = asked.message.choice.named();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let topic = &asked.message.topic;
         let session = self.standing.session(topic, broker, turn).await?;
@@ -320,18 +329,10 @@ async fn send_on(
     queue: QueueId,
     tracer: &Tracer,
 ) -> Result<()> {
-    let message = &asked.message;
+    let mut message = asked.message.clone();
     let topic = session.topic(&message.topic).await?;
-    let mut properties = message.properties.clone();
     // Where RocketMQ's responders find the topic of their replies.
-    for part in [
-        keys::CLUSTER,
-        "\x01",
-        &session.connection.welcome().cluster,
-        "\x02",
-    ] {
-        properties.push_str(part);
-    }
+    message.set_property(keys::CLUSTER, &session.connection.welcome().cluster)?;
     let request = Request::Send(SendRequest {
         topic: topic.alias,
         queue,
@@ -339,25 +340,22 @@ async fn send_on(
         flag: message.flag,
         sys_flag: asked.system_flag,
         born_timestamp_ms: asked.born_timestamp_ms,
-        properties_bytes: properties.len() as u32,
+        properties_bytes: message.properties.len() as u32,
         extras: message.extras.clone(),
     });
     let began = Instant::now();
-    let payload = Payload::lent(properties.as_bytes(), &message.body);
+    let payload = Payload::lent(message.properties.as_bytes(), &message.body);
     let answer = session.connection.request(request, payload).await;
     if tracer.wants(&message.topic) {
         let sent = answer.as_ref().ok().map(|answer| &answer.header.response);
-        let stored = match (sent, session.store_host) {
-            (Some(Response::Sent(sent)), Some(store_host)) => Some(MessageId {
-                store_host,
-                physical_offset: sent.physical_offset,
-            }),
+        let stored = match sent {
+            Some(Response::Sent(sent)) => session.message_id(sent.physical_offset),
             _ => None,
         };
         Attempt {
             group: DEFAULT_PRODUCER_GROUP,
-            message,
-            kind: kind_of(message),
+            message: &message,
+            kind: kind_of(&message),
             session: Some(session),
             began,
             stored,

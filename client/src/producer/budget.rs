@@ -86,7 +86,7 @@ impl Numbers {
 pub(super) struct Share {
     bytes: usize,
     term: usize,
-    /// Its number; 0 when messages have none.
+    /// Its number; 0 when it has none.
     sequence: u64,
 }
 
@@ -131,7 +131,7 @@ impl Budget {
 
     /// The number of a message, as it is to be sent now.
     pub(super) fn number(&self, share: Share) -> Option<SendNumber> {
-        let numbers = self.numbers.as_ref()?;
+        let numbers = self.numbers.as_ref().filter(|_| share.sequence > 0)?;
         Some(SendNumber {
             producer_id: numbers.producer_id,
             sequence: share.sequence,
@@ -141,18 +141,26 @@ impl Budget {
 
     /// Takes a share, whether there is room or not: the caller has looked.
     pub(super) fn take(&self, bytes: usize) -> Share {
+        let numbers = self.numbers.as_ref();
+        Share {
+            sequence: numbers.map_or(0, |numbers| numbers.span.lock().take()),
+            ..self.take_unnumbered(bytes)
+        }
+    }
+
+    /// The same for what is sent without a number whatever the producer: one that it had would hold up those behind it.
+    pub(super) fn take_unnumbered(&self, bytes: usize) -> Share {
         let term = self.term.load(Ordering::Acquire);
         self.term(term).0.fetch_add(packed(bytes), Ordering::SeqCst);
-        let numbers = self.numbers.as_ref();
         Share {
             bytes,
             term,
-            sequence: numbers.map_or(0, |numbers| numbers.span.lock().take()),
+            sequence: 0,
         }
     }
 
     pub(super) fn give_back(&self, share: Share) {
-        if let Some(numbers) = &self.numbers {
+        if let Some(numbers) = self.numbers.as_ref().filter(|_| share.sequence > 0) {
             numbers.settle(share.sequence);
         }
         let own = self.term(share.term);

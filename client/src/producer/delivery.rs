@@ -235,11 +235,16 @@ impl InFlight {
         self.state.lock().alone = true;
     }
 
-    /// Remembers what an attempt met.
+    /// Remembers what an attempt met, and records it where that is traced.
     pub(super) fn note(&self, error: &Error) {
         if self.lane.is_traced() {
             self.trace_failed();
         }
+        self.remember(error);
+    }
+
+    /// Remembers what an attempt met.
+    pub(super) fn remember(&self, error: &Error) {
         self.has_failed.store(true, Ordering::Release);
         let mut state = self.state.lock();
         state.maybe_stored |= error.retry() == Retry::MayDuplicate;
@@ -336,10 +341,7 @@ impl InFlight {
     }
 
     fn receipt(&self, target: &Target, place: Sent, is_exact: bool) -> SendReceipt {
-        let id = |store_host| MessageId {
-            store_host,
-            physical_offset: place.physical_offset,
-        };
+        let id = target.session.message_id(place.physical_offset);
         SendReceipt {
             queue: Queue {
                 topic: self.message.topic.clone(),
@@ -347,7 +349,7 @@ impl InFlight {
                 id: place.queue,
             },
             offset: place.queue_offset,
-            id: target.session.store_host.filter(|_| is_exact).map(id),
+            id: id.filter(|_| is_exact),
             status: place.status,
         }
     }

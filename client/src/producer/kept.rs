@@ -20,7 +20,7 @@ pub(super) trait Keeping: Send + Sync + 'static {
     const FOR: &'static str;
 
     /// Makes it.
-    fn open(&self) -> impl Future<Output = Result<(Arc<Session>, Pushes)>> + Send;
+    fn open(&self, address: &str) -> impl Future<Output = Result<(Arc<Session>, Pushes)>> + Send;
 
     /// The broker says something unasked.
     fn take(&self, session: &Arc<Session>, push: Push);
@@ -28,7 +28,7 @@ pub(super) trait Keeping: Send + Sync + 'static {
 
 /// Keeps a connection until it is to stop.
 pub(super) async fn keep<K: Keeping>(
-    keeping: K,
+    keeping: Arc<K>,
     address: Arc<str>,
     mut backoff: Backoff,
     current: watch::Sender<Option<Arc<Session>>>,
@@ -36,7 +36,7 @@ pub(super) async fn keep<K: Keeping>(
 ) {
     while !*stop.borrow() {
         let error = tokio::select! {
-            ended = serve(&keeping, &mut backoff, &current) => ended,
+            ended = serve(&*keeping, &address, &mut backoff, &current) => ended,
             _ = stop.changed() => break,
         };
         current.send_replace(None);
@@ -55,10 +55,11 @@ pub(super) async fn keep<K: Keeping>(
 /// Serves one connection until it ends.
 async fn serve(
     keeping: &impl Keeping,
+    address: &str,
     backoff: &mut Backoff,
     current: &watch::Sender<Option<Arc<Session>>>,
 ) -> Error {
-    match keeping.open().await {
+    match keeping.open(address).await {
         Ok((session, mut pushes)) => {
             backoff.reset();
             current.send_replace(Some(session.clone()));

@@ -6,10 +6,11 @@
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
 //! - `choose`, `batcher`, `retry`, `span`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
-//! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `standing`: the connections on
-//!   which replies come; `kept`: connections that are made again whenever they end.
+//! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `replies`: taking what comes.
 //! - `again`: sending a message that may be stored once more, so that it is not stored twice.
 //! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
+//! - `standing`: the connections on which brokers send replies, and ask about transactions; `kept`: one that is made again
+//!   whenever it ends.
 
 mod again;
 mod asking;
@@ -25,6 +26,7 @@ mod kept;
 mod lane;
 mod outstanding;
 mod ready;
+mod replies;
 mod request;
 mod retry;
 mod span;
@@ -39,7 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use castmq_protocol::model::{TopicName, keys};
+use castmq_protocol::model::TopicName;
 use castmq_protocol::native::{Request, Response, Role};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
@@ -49,6 +51,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::message::{Compression, Message, QueueChoice, compress};
+use crate::routes::REFRESH;
 use crate::trace::Tracer;
 use asking::Requester;
 use batcher::Limits;
@@ -62,9 +65,6 @@ pub(crate) use ids::UniqueIds;
 use keeper::Kept;
 use lane::Lane;
 pub use transaction::{Transaction, TransactionProducer, TransactionProducerBuilder};
-
-/// How old a route may be for what is not a message.
-const ROUTE_AGE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 struct Settings {
@@ -159,7 +159,7 @@ impl Producer {
     ) -> Result<()> {
         let client = &self.inner.client;
         let topic = &receipt.queue.topic;
-        let route = client.shared.routes.for_writing(topic, ROUTE_AGE).await?;
+        let route = client.shared.routes.for_writing(topic, REFRESH).await?;
         let mut brokers = route.brokers.iter();
         let broker = brokers.find(|broker| broker.name == receipt.queue.broker);
         let broker = broker.ok_or_else(|| Error::TopicNotFound {
@@ -423,8 +423,8 @@ impl Producer {
             return Err(self.buffer_full());
         }
         let has_id = self.settings().unique_ids || lane.is_traced();
-        if has_id && message.property(keys::UNIQ_KEY).is_none() {
-            message.set_property(keys::UNIQ_KEY, &self.inner.ids.next())?;
+        if has_id {
+            self.inner.ids.identify(&mut message)?;
         }
         let system_flag = self.compress(&mut message);
         let share = self.inner.shared.budget.take(message.weight_bytes());

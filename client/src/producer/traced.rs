@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::delivery::InFlight;
 use crate::link::Session;
 use crate::message::{Message, QueueChoice};
+use crate::raw::milliseconds;
 use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer, time_of_day_ms};
 
 /// What a message is to those who read traces.
@@ -57,8 +58,7 @@ impl Attempt<'_> {
         let Some(message_id) = unique_id.or_else(|| stored_id.clone()) else {
             return;
         };
-        let cost_ms = self.began.elapsed().as_millis();
-        let cost_ms = u32::try_from(cost_ms).unwrap_or(u32::MAX);
+        let cost_ms = milliseconds(self.began.elapsed());
         tracer.record(TraceRecord::Produced(Produced {
             timestamp_ms: time_of_day_ms().saturating_sub(cost_ms.into()),
             region: DEFAULT_REGION.to_owned(),
@@ -81,10 +81,9 @@ impl Attempt<'_> {
 impl InFlight {
     pub(super) fn trace_stored(&self, place: &Sent, is_exact: bool) {
         let (target, began) = self.last_attempt();
-        let store_host = target.as_ref().and_then(|target| target.session.store_host);
-        let id = store_host.map(|store_host| MessageId {
-            store_host,
-            physical_offset: place.physical_offset,
+        let id = target.as_ref().and_then(|target| {
+            let session = &target.session;
+            session.message_id(place.physical_offset)
         });
         self.trace(target, began, id.filter(|_| is_exact), true);
     }

@@ -1,35 +1,31 @@
 //! Transactions: messages that nobody sees until their producer says so.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName, keys};
 use castmq_protocol::native::request::{
-    ANY_QUEUE, EndTransaction, Resolution, Send as SendRequest, TransactionPhase,
+    EndTransaction, Resolution, Send as SendRequest, TopicAlias, TransactionPhase,
 };
 use castmq_protocol::native::{Request, Response, Role};
 use castmq_protocol::trace::MessageKind;
-use hashbrown::HashMap;
-use parking_lot::Mutex;
-use tokio::sync::watch;
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 
 use super::clock::WallClock;
 use super::ids::UniqueIds;
-use super::kept::{Current, Keeping, keep};
+use super::kept::Keeping;
+use super::standing::Standing;
 use super::traced::{Attempt, TracedTransaction};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::link::{AnnouncedTopic, Session};
-use crate::message::{Message, Origin, QueueChoice, ReceivedMessage};
+use crate::link::Session;
+use crate::message::{Message, Origin, ReceivedMessage};
 use crate::raw::{Payload, Push, Pushes};
-
-/// How old a route may be.
-const ROUTE_AGE: Duration = Duration::from_secs(30);
 
 type Checking = Pin<Box<dyn Future<Output = Resolution> + Send>>;
 type Checker = Arc<dyn Fn(ReceivedMessage) -> Checking + Send + Sync>;
@@ -95,21 +91,23 @@ impl TransactionProducerBuilder {
     ///
     /// When the brokers of a topic cannot be found. Those that cannot be reached are tried again in the background.
     pub async fn start(self) -> Result<TransactionProducer> {
-        let (stop, _) = watch::channel(false);
-        let inner = Arc::new(Inner {
-            client: self.client,
-            group: self.group,
+        let group: Arc<str> = self.group.into();
+        let checks = Checks {
+            client: self.client.clone(),
+            group: group.clone(),
             checker: self.checker,
+        };
+        let inner = Arc::new(Inner {
+            standing: Standing::new(self.client.clone(), checks, Backoff::default()),
+            client: self.client,
+            group,
             send_timeout: self.send_timeout,
-            brokers: Mutex::default(),
-            topics: Mutex::default(),
-            stop,
             turn: AtomicUsize::new(0),
             ids: UniqueIds::default(),
             clock: WallClock::start(Instant::now()),
         });
         for topic in &self.topics {
-            inner.brokers_of(topic).await?;
+            inner.standing.connect(topic).await?;
         }
         Ok(TransactionProducer { inner })
     }
@@ -160,140 +158,65 @@ impl std::fmt::Debug for TransactionProducer {
     }
 }
 
-/// The brokers of a topic, as its route said.
-struct Known {
-    brokers: Arc<[Current]>,
-    since: Instant,
-}
-
 struct Inner {
     client: Client,
-    group: String,
-    checker: Checker,
+    group: Arc<str>,
     send_timeout: Duration,
-    /// By address.
-    brokers: Mutex<HashMap<Arc<str>, Current>>,
-    /// The brokers of each topic.
-    topics: Mutex<HashMap<Arc<str>, Known>>,
-    stop: watch::Sender<bool>,
+    standing: Standing<Checks>,
     turn: AtomicUsize,
     ids: UniqueIds,
     clock: WallClock,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-    }
+/// Where a half message goes.
+struct Place {
+    session: Arc<Session>,
+    topic: TopicAlias,
+    queue: QueueId,
 }
 
 impl Inner {
-    /// The sessions of the brokers that take a topic's messages.
-    async fn brokers_of(&self, topic: &Arc<str>) -> Result<Arc<[Current]>> {
-        let route = self
-            .client
-            .shared
-            .routes
-            .for_writing(topic, ROUTE_AGE)
-            .await?;
-        let mut connected = self.brokers.lock();
-        let brokers = route.brokers.into_iter().map(|broker| {
-            let address = broker.address;
-            let current = connected
-                .entry(address.clone())
-                .or_insert_with(|| self.connect(address));
-            current.clone()
-        });
-        let brokers: Arc<[Current]> = brokers.collect();
-        let known = Known {
-            brokers: brokers.clone(),
-            since: Instant::now(),
-        };
-        self.topics.lock().insert(topic.clone(), known);
-        Ok(brokers)
-    }
-
-    fn connect(&self, address: Arc<str>) -> Current {
-        let (current, sessions) = watch::channel(None);
-        let checks = Checks {
-            client: self.client.clone(),
-            address: address.clone(),
-            group: self.group.clone(),
-            checker: self.checker.clone(),
-        };
-        let stop = self.stop.subscribe();
-        tokio::spawn(keep(checks, address, Backoff::default(), current, stop));
-        sessions
-    }
-
-    /// Gives a message its id, unless it has one.
-    fn identify(&self, message: &mut Message) -> Result<String> {
-        TopicName::new(&message.topic)?;
-        if let Some(id) = message.property(keys::UNIQ_KEY) {
-            return Ok(id.to_owned());
-        }
-        let id = self.ids.next();
-        message.set_property(keys::UNIQ_KEY, &id)?;
-        Ok(id)
-    }
-
-    /// One of the brokers, in turn: of those that are connected, if any is.
-    fn choose<'a>(&self, brokers: &'a [Current]) -> Option<&'a Current> {
+    async fn place(&self, message: &Message) -> Result<Place> {
+        let (broker, queue) = message.choice.named();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let is_connected = |broker: &&Current| broker.borrow().is_some();
-        let connected = brokers.iter().filter(is_connected).count();
-        match turn.checked_rem(connected) {
-            Some(nth) => brokers.iter().filter(is_connected).nth(nth),
-            None => brokers.get(turn.checked_rem(brokers.len())?),
+        let session = self.standing.session(&message.topic, broker, turn).await?;
+        let topic = session.topic(&message.topic).await?.alias;
+        Ok(Place {
+            session,
+            topic,
+            queue,
+        })
+    }
+
+    async fn place_in_time(&self, message: &Message) -> Result<Place> {
+        let mut place = pin!(self.place(message));
+        // There is nobody to wait for once the topic is known, and a timer would be a good part of what beginning costs.
+        if let Some(found) = place.as_mut().now_or_never() {
+            return found;
         }
-    }
-
-    /// Where a message goes, when that is known without waiting for anybody.
-    fn place(&self, topic: &str) -> Option<(Arc<Session>, AnnouncedTopic)> {
-        let brokers = {
-            let known = self.topics.lock();
-            let known = known.get(topic)?;
-            (known.since.elapsed() < ROUTE_AGE).then(|| known.brokers.clone())?
-        };
-        let session = self.choose(&brokers)?.borrow().clone()?;
-        let topic = session.known_topic(topic)?;
-        Some((session, topic))
-    }
-
-    async fn find_place(&self, topic: &Arc<str>) -> Result<(Arc<Session>, AnnouncedTopic)> {
-        let brokers = self.brokers_of(topic).await?;
-        let Some(broker) = self.choose(&brokers) else {
-            return Err(Error::TopicNotFound {
-                topic: topic.clone(),
-            });
-        };
-        let mut current = broker.clone();
-        let found = current.wait_for(Option::is_some).await;
-        let session = found.ok().and_then(|session| session.clone());
-        let session = session.ok_or(Error::Closed { what: "producer" })?;
-        let topic = session.topic(topic).await?;
-        Ok((session, topic))
+        let found = timeout(self.send_timeout, place).await;
+        found.map_err(|_| Error::Timeout {
+            request: "begin transaction",
+            address: "the brokers of the topic".into(),
+            after: self.send_timeout,
+            written: false,
+        })?
     }
 
     async fn begin(&self, mut message: Message) -> Result<Transaction> {
         let began = Instant::now();
-        let id = self.identify(&mut message)?;
-        let (session, topic) = match self.place(&message.topic) {
-            Some(known) => known,
-            None => timeout(self.send_timeout, self.find_place(&message.topic))
-                .await
-                .map_err(|_| Error::Timeout {
-                    request: "begin transaction",
-                    address: "the brokers of the topic".into(),
-                    after: self.send_timeout,
-                    written: false,
-                })??,
-        };
+        TopicName::new(&message.topic)?;
+        self.ids.identify(&mut message)?;
+        let Place {
+            session,
+            topic,
+            queue,
+        } = self.place_in_time(&message).await?;
         let mut extras = message.extras.take().unwrap_or_default();
         extras.transaction = TransactionPhase::Prepare;
         let request = Request::Send(SendRequest {
-            topic: topic.alias,
-            queue: queue_of(&message.choice),
+            topic,
+            queue,
             flags: 0,
             flag: message.flag,
             sys_flag: 0,
@@ -327,21 +250,14 @@ impl Inner {
             TracedTransaction::new(tracer, &self.group, &message.topic, &session, |name| {
                 message.property(name)
             });
+        let id = message.property(keys::UNIQ_KEY).unwrap_or_default();
         Ok(Transaction {
-            id,
+            id: id.to_owned(),
             traced,
             session,
             half: sent.queue_offset,
             place: sent.physical_offset,
         })
-    }
-}
-
-fn queue_of(choice: &QueueChoice) -> QueueId {
-    match choice {
-        QueueChoice::Id(id) | QueueChoice::On { id, .. } => *id,
-        // What a key is for, order, transactions do not have.
-        QueueChoice::Any | QueueChoice::Key(_) => ANY_QUEUE,
     }
 }
 
@@ -421,18 +337,17 @@ async fn end(
 /// Answers one broker's questions.
 struct Checks {
     client: Client,
-    address: Arc<str>,
-    group: String,
+    group: Arc<str>,
     checker: Checker,
 }
 
 impl Keeping for Checks {
     const FOR: &'static str = "transactions";
 
-    async fn open(&self) -> Result<(Arc<Session>, Pushes)> {
+    async fn open(&self, address: &str) -> Result<(Arc<Session>, Pushes)> {
         let options = self.client.options(Role::Producer, self.client.id());
-        let (session, pushes) = Session::open(&self.address, &options).await?;
-        let group = self.group.clone();
+        let (session, pushes) = Session::open(address, &options).await?;
+        let group = self.group.as_ref().to_owned();
         match session
             .ask(Request::JoinProducers { group })
             .await?

@@ -17,6 +17,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 pub(crate) use connection::Settle;
 pub use connection::{Answer, Connection, Push, Pushes, Reply};
 pub use dial::{Dial, Dialing, Stream, Tcp};
@@ -29,3 +31,8 @@ pub use castmq_protocol::native::{
     ClientHeader, ErrorCode, Failure, Limits, Request, Response, Retry, Role, ServerHeader,
     Welcome, admin, request, response, route,
 };
+
+/// A time as the wire has it; what does not fit is as long as possible.
+pub(crate) fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, expires_at_ms};
 use castmq_protocol::native::request::{
-    Pull, Send, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue, send_flags,
+    ANY_QUEUE, Pull, Send, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue, send_flags,
 };
 use castmq_protocol::native::response::{
     AssignedQueue, AssignmentChanged, BatchSent, Deliver, Joined, PullStatus, Pulled, QueueRange,
@@ -51,6 +51,8 @@ pub(super) struct Subscription {
 #[derive(Default)]
 pub(super) struct Broker {
     pub(super) name: String,
+    /// Where name servers say that it is.
+    pub(super) address: String,
     pub(super) up: bool,
     pub(super) topics: BTreeMap<String, Vec<Vec<Vec<u8>>>>,
     pub(super) physical: u64,
@@ -98,7 +100,10 @@ impl Broker {
             (group, topic.to_owned(), self.name.clone(), queue.0)
         };
         let response = match request {
-            Request::Heartbeat => Response::Done,
+            Request::Heartbeat
+            | Request::JoinProducers { .. }
+            | Request::TakeReplies
+            | Request::EndTransaction(_) => Response::Done,
             Request::AnnounceTopic { alias, topic } => {
                 assert_eq!(alias as usize, session.topics.len(), "aliases are dense");
                 if creates && !self.topics.contains_key(&topic) {
@@ -296,17 +301,21 @@ impl Broker {
     ) -> Option<(Response, Vec<u8>)> {
         let topic = session.topics[send.topic as usize].clone();
         let (properties, body) = payload.split_at(send.properties_bytes as usize);
-        if send.queue.0 as usize >= self.topics[&topic].len() {
+        let queue = match send.queue {
+            ANY_QUEUE => QueueId(0),
+            named => named,
+        };
+        if queue.0 as usize >= self.topics[&topic].len() {
             return Some((refused(ErrorCode::QueueOutOfRange), Vec::new()));
         }
-        let (offset, physical) = self.append(&topic, send.queue, body, properties, send.sys_flag);
+        let (offset, physical) = self.append(&topic, queue, body, properties, send.sys_flag);
         if send.flags & send_flags::ONE_WAY != 0 {
             self.one_way += 1;
             return None;
         }
         let sent = Sent {
             status: SendStatus::Stored,
-            queue: send.queue,
+            queue,
             queue_offset: QueueOffset(offset),
             physical_offset: PhysicalOffset(physical),
         };

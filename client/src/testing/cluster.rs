@@ -21,6 +21,8 @@ struct State {
     creates_topics: bool,
     /// Topics whose routes say that they are traced.
     traced: Vec<String>,
+    /// Topics whose routes say that nobody may write to them.
+    read_only: Vec<String>,
     connections: usize,
     committed: Committed,
 }
@@ -70,6 +72,7 @@ impl FakeCluster {
             let index = known.unwrap_or_else(|| {
                 state.brokers.push(Broker {
                     name: name.into(),
+                    address: format!("{name}:1"),
                     ..Broker::default()
                 });
                 state.brokers.len() - 1
@@ -77,7 +80,19 @@ impl FakeCluster {
             state.brokers[index].up = true;
             index
         };
-        let mut listener = self.network.listen(&format!("{name}:1"));
+        self.listen(index, name, &format!("{name}:1"));
+    }
+
+    /// From now on name servers say that a broker is at this address, and it is; who is connected to it stays so.
+    pub(crate) fn move_broker(&self, name: &str, address: &str) {
+        self.with(name, |broker| address.clone_into(&mut broker.address));
+        let brokers = &self.state.lock().brokers;
+        let index = brokers.iter().position(|broker| broker.name == name);
+        self.listen(index.expect("the broker is there"), name, address);
+    }
+
+    fn listen(&self, index: usize, name: &str, address: &str) {
+        let mut listener = self.network.listen(address);
         let (state, name) = (self.state.clone(), name.to_owned());
         tokio::spawn(async move {
             loop {
@@ -97,6 +112,22 @@ impl FakeCluster {
             broker.groups.clear();
             broker.waiting.clear();
         });
+    }
+
+    /// A broker says on all its connections that it will close them, and leaves them open.
+    pub(crate) fn announce_end(&self, name: &str) {
+        let reason = Failure::safe(ErrorCode::ShuttingDown, "it stops");
+        let closing = Response::Closing { reason };
+        self.with(name, |broker| {
+            for connection in broker.connections.values() {
+                let _ = connection.send((0, closing.clone(), Vec::new()));
+            }
+        });
+    }
+
+    /// From now on routes say of this topic that nobody may write to it.
+    pub(crate) fn read_only(&self, topic: &str) {
+        self.state.lock().read_only.push(topic.to_owned());
     }
 
     pub(crate) fn stop_name_server(&self) {
@@ -252,6 +283,10 @@ async fn name_server(state: Arc<Mutex<State>>, mut peer: Peer) {
 fn route(state: &State, topic: &str) -> Response {
     let creates = topic == "TBW102" && state.creates_topics;
     let mut route = TopicRoute::default();
+    let writes = match state.read_only.iter().any(|closed| closed == topic) {
+        true => 0,
+        false => permission::WRITE,
+    };
     for broker in &state.brokers {
         let queues = match broker.topics.get(topic) {
             Some(queues) => queues.len() as u32,
@@ -261,13 +296,13 @@ fn route(state: &State, topic: &str) -> Response {
         route.brokers.push(BrokerSet {
             cluster: "c".into(),
             name: broker.name.clone(),
-            addresses: vec![(0, format!("{}:1", broker.name))],
+            addresses: vec![(0, broker.address.clone())],
         });
         route.queues.push(BrokerQueues {
             broker: broker.name.clone(),
             read_queues: queues,
             write_queues: queues,
-            permission: permission::READ | permission::WRITE | permission::INHERIT,
+            permission: permission::READ | writes | permission::INHERIT,
             is_traced: state.traced.iter().any(|traced| traced == topic),
         });
     }

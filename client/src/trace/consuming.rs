@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Tracer, time_of_day_ms};
 use crate::message::ReceivedMessage;
+use crate::raw::milliseconds;
 
 pub(crate) use castmq_protocol::trace::Consumed as Outcome;
 
@@ -32,14 +33,14 @@ pub(crate) struct Consuming {
 impl TracedGroup {
     /// A message is given to whoever processes it. `None` when it is not traced.
     #[inline]
-    pub(crate) fn begin(&self, message: &ReceivedMessage, attempts: u32) -> Option<Box<Consuming>> {
+    pub(crate) fn begin(&self, message: &ReceivedMessage) -> Option<Box<Consuming>> {
         if !self.tracer.is_any() || !self.tracer.wants(message.topic()) {
             return None;
         }
-        Some(self.begin_traced(message, attempts))
+        Some(self.begin_traced(message))
     }
 
-    fn begin_traced(&self, message: &ReceivedMessage, attempts: u32) -> Box<Consuming> {
+    fn begin_traced(&self, message: &ReceivedMessage) -> Box<Consuming> {
         let unique_id = message.unique_id().map(str::to_owned);
         let consuming = Consuming {
             since: Instant::now(),
@@ -54,7 +55,7 @@ impl TracedGroup {
             group: self.group.as_ref().to_owned(),
             request_id: consuming.request_id.clone(),
             message_id: consuming.message_id.clone(),
-            retries: attempts.saturating_sub(1),
+            retries: message.attempts().saturating_sub(1),
             keys: consuming.keys.clone(),
         }));
         Box::new(consuming)
@@ -65,11 +66,10 @@ impl TracedGroup {
         if consuming.is_done.swap(true, Ordering::Relaxed) {
             return;
         }
-        let cost_ms = consuming.since.elapsed().as_millis();
         self.tracer.record(TraceRecord::Acknowledged(Acknowledged {
             request_id: consuming.request_id.clone(),
             message_id: consuming.message_id.clone(),
-            cost_ms: u32::try_from(cost_ms).unwrap_or(u32::MAX),
+            cost_ms: milliseconds(consuming.since.elapsed()),
             is_success: outcome == Consumed::Success,
             keys: consuming.keys.clone(),
             outcome,

@@ -127,7 +127,7 @@ async fn records_are_sent_and_none_is_lost_when_the_client_goes() {
     // What is recorded last is sent when nobody flushes, too.
     let record = crate::message::stored_record(0, b"x", b"UNIQ_KEY\x01m\x02", 0);
     let message = crate::ReceivedMessage::from_record(record.into()).unwrap();
-    let consuming = group.begin(&message, 3).unwrap();
+    let consuming = group.begin(&message).unwrap();
     group.end(&consuming, Consumed::Success);
     group.end(&consuming, Consumed::Failed);
     drop((client, producer, group));
@@ -165,6 +165,31 @@ async fn each_attempt_to_send_is_recorded_with_its_broker() {
         (&second.stored_id, third.stored_id.is_some()),
         (&None, true)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_may_have_stored_a_batch_is_recorded_once() {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", system_topics::TRACE, 1);
+    cluster.topic("a", "orders", 1);
+    let client = traced_client(&cluster).await;
+    let producer = client.producer().idempotent(true).build();
+    producer.prepare("orders").await.unwrap();
+    cluster.fault("a", "send batch", Fault::DoneThenClose);
+    let message = |id: &str| {
+        let message = Message::builder("orders", "x").property(keys::UNIQ_KEY, id);
+        message.build().unwrap()
+    };
+    for result in producer.send_all([message("m1"), message("m2")]).await {
+        result.unwrap();
+    }
+    client.flush_traces().await;
+    let records = records(&cluster);
+    let first = records.iter().filter_map(|record| match record {
+        TraceRecord::Produced(sent) if sent.message_id == "m1" => Some(sent.is_success),
+        _ => None,
+    });
+    assert_eq!(first.collect::<Vec<_>>(), [false, true]);
 }
 
 #[tokio::test(start_paused = true)]

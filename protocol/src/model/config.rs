@@ -16,6 +16,9 @@ pub const TYPE_ATTRIBUTE: &str = "message.type";
 /// The value of [`TYPE_ATTRIBUTE`] that has each queue take messages of one priority.
 pub const PRIORITY_TYPE: &str = "PRIORITY";
 
+/// The highest priority of a message, as in JMS; the lowest is 0.
+pub const MAX_PRIORITY: u8 = 9;
+
 /// Permission bits of a topic (RocketMQ `PermName`).
 pub mod permission {
     /// Consumers may read.

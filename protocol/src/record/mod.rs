@@ -18,7 +18,7 @@ mod view;
 pub use encode::Record;
 pub use id::{MessageId, MessageIdError};
 pub use layout::{BLANK_BYTES, Version, encode_blank, sys_flag};
-pub use numbered::{MAX_NUMBERED_RECORDS, PartOfSend, SendNumber};
+pub use numbered::{PartOfSend, SendNumber};
 pub use origin::Origin;
 pub use view::{RecordError, RecordView, Step, step};
 

@@ -8,14 +8,11 @@
 use std::io::Write;
 
 use super::origin::{KIND_MASK, MARK, NUMBERED};
-use crate::model::{keys, property_value, replace_properties};
+use crate::model::{keys, property_value, write_properties};
 
 /// Bits for each of the two counts.
 const COUNT_BITS: u32 = 30;
 const COUNT_MASK: i64 = (1 << COUNT_BITS) - 1;
-
-/// The most records that a send can have.
-pub const MAX_NUMBERED_RECORDS: u32 = 1 << COUNT_BITS;
 
 /// Which record of a numbered send one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +59,7 @@ pub struct SendNumber {
 impl SendNumber {
     /// Appends encoded properties to `out`, with the number in place of any that is there.
     pub fn append_to(self, properties: &[u8], out: &mut Vec<u8>) {
-        if property_value(properties, keys::PRODUCER_SEQUENCE).is_some() {
-            let changes = [(keys::PRODUCER_SEQUENCE, None)];
-            out.extend_from_slice(&replace_properties(properties, &changes));
-        } else {
-            out.extend_from_slice(properties);
-            if properties.last().is_some_and(|last| *last != 2) {
-                out.push(2);
-            }
-        }
+        write_properties(properties, &[(keys::PRODUCER_SEQUENCE, None)], out);
         let (id, sequence) = (self.producer_id, self.sequence);
         let open = sequence.saturating_sub(self.settled_below);
         // Writing to memory cannot fail.
@@ -114,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_part_comes_back_as_it_was_and_is_no_origin() {
-        let most = MAX_NUMBERED_RECORDS - 1;
+        let most = (1 << COUNT_BITS) - 1;
         for (before, behind) in [(0, 0), (0, most), (most, 0), (3, 4)] {
             let part = PartOfSend { before, behind };
             assert_eq!(PartOfSend::decode(part.encode()), Some(part));

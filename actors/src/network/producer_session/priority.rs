@@ -5,25 +5,19 @@
 
 use std::borrow::Cow;
 
-use castmq_protocol::model::{keys, property_value, replace_properties};
+use castmq_protocol::model::{MAX_PRIORITY, keys, property_value, replace_properties};
 
 use super::*;
 use crate::delivery::redirect::check_length;
 
-/// Priorities are below.
-const PRIORITIES: u8 = 10;
-
 /// Refuses a priority that there is not.
 pub(super) fn check(priority: u8) -> Result<(), Refusal> {
-    if priority < PRIORITIES {
+    if priority <= MAX_PRIORITY {
         return Ok(());
     }
     Err(Refusal::never(
         ErrorCode::InvalidRequest,
-        format!(
-            "a message cannot have priority {priority}: it takes 0 to {}",
-            PRIORITIES - 1
-        ),
+        format!("a message cannot have priority {priority}: it takes 0 to {MAX_PRIORITY}"),
     ))
 }
 
@@ -41,18 +35,15 @@ pub(super) fn state(priority: u8, properties: &[u8]) -> Result<Cow<'_, [u8]>, Re
 /// The queue of a message that names none, in a topic with so many; `None` without a priority.
 pub(super) fn queue_of(properties: &[u8], queues: u32) -> Option<QueueId> {
     let priority = stated(properties)?;
-    let queue = u64::from(priority) * u64::from(queues) / u64::from(PRIORITIES);
+    let priorities = u64::from(MAX_PRIORITY) + 1;
+    let queue = u64::from(priority) * u64::from(queues) / priorities;
     u32::try_from(queue).ok().map(QueueId)
 }
 
 /// The priority in a message's properties; one that is higher than there are is the highest.
 fn stated(properties: &[u8]) -> Option<u8> {
     let priority: u32 = property_value(properties, keys::PRIORITY)?.parse().ok()?;
-    Some(
-        u8::try_from(priority)
-            .unwrap_or(u8::MAX)
-            .min(PRIORITIES - 1),
-    )
+    Some(u8::try_from(priority).unwrap_or(u8::MAX).min(MAX_PRIORITY))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How consumers behave, against a cluster in memory.
 
 mod group;
+mod pop;
 mod pull;
 mod push;
 

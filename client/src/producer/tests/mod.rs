@@ -5,6 +5,8 @@ mod ending;
 mod failing;
 mod idempotent;
 mod order;
+mod request;
+mod transaction;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
