@@ -435,3 +435,55 @@ fn a_client_id_is_set_first_and_once() {
         stop(node).await;
     });
 }
+
+#[test]
+fn a_message_that_comes_longer_than_a_lease_after_it_was_waited_for_is_delivered_the_first_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(2);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let orders = queue("orders");
+        let plain = session(&connection, Acknowledge::Auto);
+        let waiting = consumer(&plain, &orders).await;
+        let late = async {
+            tokio::time::sleep(lease * 3 / 2).await;
+            send(&plain, &orders, &["late"]).await;
+        };
+        let (received, ()) = tokio::join!(next(&waiting), late);
+        assert_eq!(
+            (text(&received).as_str(), received.delivery_count()),
+            ("late", 1)
+        );
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_that_lay_unread_for_longer_than_its_lease_is_with_whoever_got_it_then() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(3);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let orders = queue("orders");
+        let first = session(&connection, Acknowledge::Client);
+        let idle = consumer(&first, &orders).await;
+        // It stops waiting, and the broker does not know.
+        let none = tokio::time::timeout(Duration::from_millis(100), idle.receive()).await;
+        assert!(none.is_err());
+        send(&first, &orders, &["1"]).await;
+        let second = session(&connection, Acknowledge::Client);
+        let busy = consumer(&second, &orders).await;
+        let received = next(&busy).await;
+        assert_eq!(
+            (text(&received).as_str(), received.delivery_count()),
+            ("1", 2)
+        );
+        let none = idle.receive_no_wait().await.expect("an answer");
+        assert!(none.is_none(), "{none:?}");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}

@@ -9,7 +9,7 @@ use castmq_protocol::native::request::{
     Acknowledge, ChangeInvisible, GroupAlias, PopReceipt, TopicAlias,
 };
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::pop::milliseconds;
 use crate::backoff::Backoff;
@@ -110,6 +110,7 @@ pub struct PoppedMessage {
     message: ReceivedMessage,
     receipt: PopReceipt,
     source: Arc<Source>,
+    asked_at: Instant,
     traced: Option<Box<Consuming>>,
 }
 
@@ -118,6 +119,7 @@ impl PoppedMessage {
         mut message: ReceivedMessage,
         receipt: PopReceipt,
         source: &Arc<Source>,
+        asked_at: Instant,
     ) -> Self {
         message.set_attempts(receipt.attempt);
         Self {
@@ -125,7 +127,14 @@ impl PoppedMessage {
             message,
             receipt,
             source: source.clone(),
+            asked_at,
         }
+    }
+
+    /// When the broker was asked: its invisible time began later, however long it has lain here since. A pop in the order of
+    /// queues that repeats one whose answer was lost may bring one that was handed out before.
+    pub(crate) fn asked_at(&self) -> Instant {
+        self.asked_at
     }
 
     /// Records what came of it, if it is traced.

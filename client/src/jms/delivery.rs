@@ -36,7 +36,7 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct Lease {
     message: PoppedMessage,
-    /// Not later than the broker thinks, but for the time that its answer took.
+    /// Not later than the broker thinks.
     until: Instant,
 }
 
@@ -54,10 +54,10 @@ impl Again {
 }
 
 impl Held {
-    pub(super) fn popped(message: PoppedMessage, asked_at: Instant, lease: Duration) -> Self {
+    pub(super) fn popped(message: PoppedMessage, lease: Duration) -> Self {
         Self::Popped(tokio::sync::Mutex::new(Lease {
+            until: message.asked_at() + lease,
             message,
-            until: asked_at + lease,
         }))
     }
 
