@@ -487,3 +487,64 @@ fn a_message_that_lay_unread_for_longer_than_its_lease_is_with_whoever_got_it_th
         stop(node).await;
     });
 }
+
+#[test]
+fn what_is_settled_or_given_back_is_kept_no_longer_though_the_application_has_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(1);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        connection.set_exception_listener(move |error| {
+            let _ = failures.send(error.to_string());
+        });
+        let (orders, bills) = (queue("orders"), queue("bills"));
+        let session = session(&connection, Acknowledge::Individual);
+        send(&session, &orders, &["settled"]).await;
+        send(&session, &bills, &["given back"]).await;
+        let settled = next(&consumer(&session, &orders).await).await;
+        settled.acknowledge().await.expect("it is acknowledged");
+        let _given_back = next(&consumer(&session, &bills).await).await;
+        session.recover().await.expect("it recovers");
+        // Two thirds of the lease are over, and whoever still had them would ask for more.
+        tokio::time::sleep(lease).await;
+        let told = failed.try_recv();
+        assert!(told.is_err(), "{told:?}");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn that_a_message_was_lost_is_told_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(1);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        connection.set_exception_listener(move |error| {
+            let _ = failures.send(error.to_string());
+        });
+        let orders = queue("orders");
+        send(&session(&connection, Acknowledge::Auto), &orders, &["1"]).await;
+        let session = session(&connection, Acknowledge::Transacted);
+        let consumer = consumer(&session, &orders).await;
+        let _held = next(&consumer).await;
+        // The program hangs, and what keeps leases with it.
+        std::thread::sleep(lease * 3 / 2);
+        let told = failed.recv().await.expect("it is told");
+        assert!(told.contains("has expired"), "{told}");
+        tokio::time::sleep(lease).await;
+        let again = failed.try_recv();
+        assert!(again.is_err(), "{again:?}");
+        let refused = session.commit().await;
+        assert!(
+            matches!(refused, Err(Error::TransactionRolledBack(_))),
+            "{refused:?}"
+        );
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}

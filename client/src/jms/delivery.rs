@@ -36,8 +36,8 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct Lease {
     message: PoppedMessage,
-    /// Not later than the broker thinks.
-    until: Instant,
+    /// Not later than the broker thinks; `None` when the session has settled it, given it back, or lost it.
+    until: Option<Instant>,
 }
 
 /// Messages that a consumer delivers again, before others.
@@ -56,7 +56,7 @@ impl Again {
 impl Held {
     pub(super) fn popped(message: PoppedMessage, lease: Duration) -> Self {
         Self::Popped(tokio::sync::Mutex::new(Lease {
-            until: message.asked_at() + lease,
+            until: Some(message.asked_at() + lease),
             message,
         }))
     }
@@ -81,7 +81,8 @@ impl Held {
         }
     }
 
-    /// Makes the lease longer when less than two thirds of it are left. A message that is being settled is left alone.
+    /// Makes the lease longer when less than two thirds of it are left. A message that is being settled is left alone, and one
+    /// that is the session's no more for good.
     pub(super) async fn extend(&self, lease: Duration) -> Result<()> {
         let Self::Popped(held) = self else {
             return Ok(());
@@ -90,25 +91,33 @@ impl Held {
             return Ok(());
         };
         let now = Instant::now();
-        if held.until > now + lease * 2 / 3 {
+        if held.until.is_none_or(|until| until > now + lease * 2 / 3) {
             return Ok(());
         }
-        held.message.extend(lease).await?;
-        held.until = now + lease;
-        Ok(())
+        let extended = held.message.extend(lease).await.map_err(Error::from);
+        match &extended {
+            Ok(()) => held.until = Some(now + lease),
+            Err(error) if says_lost(error) => held.until = None,
+            Err(_) => {}
+        }
+        extended
     }
 
     /// Whether somebody else may have it already.
     pub(super) async fn is_lost(&self) -> bool {
         match self {
-            Self::Popped(lease) => lease.lock().await.until <= Instant::now(),
+            Self::Popped(lease) => {
+                let until = lease.lock().await.until;
+                until.is_none_or(|until| until <= Instant::now())
+            }
             Self::Read { .. } => false,
         }
     }
 
     async fn give_back(&self, delay: Duration) {
         if let Self::Popped(lease) = self {
-            let lease = lease.lock().await;
+            let mut lease = lease.lock().await;
+            lease.until = None;
             if let Err(error) = lease.message.nack(delay).await {
                 // It comes again all the same, when its lease ends.
                 tracing::debug!(%error, "a message could not be given back");
@@ -159,6 +168,11 @@ pub(super) async fn settle(held: &[Arc<Held>]) -> Result<()> {
     }
     let messages: Vec<_> = leases.iter().map(|lease| &lease.message).collect();
     let refused = PoppedMessage::ack_each(&messages).await?;
+    for (place, lease) in leases.iter_mut().enumerate() {
+        if refused.iter().all(|(other, _)| *other != place) {
+            lease.until = None;
+        }
+    }
     match refused.into_iter().next() {
         None => Ok(()),
         Some((_, failure)) => Err(refusal(failure)),
