@@ -548,3 +548,24 @@ fn that_a_message_was_lost_is_told_once() {
         stop(node).await;
     });
 }
+
+#[test]
+fn an_acknowledgement_that_nobody_waited_for_to_its_end_is_made_by_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let orders = queue("orders");
+        let session = session(&connection, Acknowledge::Client);
+        send(&session, &orders, &["1"]).await;
+        let message = next(&consumer(&session, &orders).await).await;
+        stop(node).await;
+        let dropped = tokio::time::timeout(Duration::ZERO, message.acknowledge()).await;
+        assert!(dropped.is_err(), "{dropped:?}");
+        let acknowledged = message.acknowledge().await;
+        assert!(
+            matches!(acknowledged, Err(Error::Client(_))),
+            "{acknowledged:?}"
+        );
+    });
+}

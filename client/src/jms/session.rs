@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -94,31 +95,37 @@ impl SessionCore {
         self.held.lock().push(held);
     }
 
-    /// Acknowledges what is held; when that fails it is held as before.
+    /// Acknowledges what is held; when that fails, or is dropped on the way, it is held as before.
     pub(super) async fn settle_all(&self) -> Result<()> {
-        let held = std::mem::take(&mut *self.held.lock());
-        let settled = settle(&held).await;
-        if settled.is_err() {
-            self.held.lock().splice(..0, held);
-        }
-        settled
+        let held = self.held.lock().clone();
+        settle(&held).await?;
+        self.let_go(&held);
+        Ok(())
     }
 
     pub(super) async fn settle_one(&self, held: &Arc<Held>) -> Result<()> {
-        settle(std::slice::from_ref(held)).await?;
-        self.held.lock().retain(|other| !Arc::ptr_eq(other, held));
+        let held = std::slice::from_ref(held);
+        settle(held).await?;
+        self.let_go(held);
         Ok(())
+    }
+
+    fn let_go(&self, settled: &[Arc<Held>]) {
+        let settled: HashSet<_> = settled.iter().map(Arc::as_ptr).collect();
+        let mut held = self.held.lock();
+        held.retain(|one| !settled.contains(&Arc::as_ptr(one)));
     }
 
     /// Acknowledges a message together with others: when there are many, or nothing else is to be done.
     pub(super) async fn settle_lazily(&self, is_idle: bool) {
         let count = self.held.lock().len();
         if count >= LAZY_MESSAGES || (is_idle && count > 0) {
-            let held = std::mem::take(&mut *self.held.lock());
+            let held = self.held.lock().clone();
             if let Err(error) = settle(&held).await {
                 // They come again, which this mode allows.
                 self.connection.report(&error);
             }
+            self.let_go(&held);
         }
     }
 
