@@ -285,6 +285,24 @@ impl PoppedMessage {
     }
 }
 
+#[cfg(test)]
+impl PoppedMessage {
+    /// One that was popped over a link just now.
+    pub(crate) fn of_link(message: ReceivedMessage, receipt: PopReceipt, link: Arc<Link>) -> Self {
+        let group: Arc<str> = "workers".into();
+        let source = Source {
+            link,
+            group: group.clone(),
+            topic: "jobs".into(),
+            traced: TracedGroup {
+                tracer: Arc::new(crate::trace::Tracer::none()),
+                group,
+            },
+        };
+        Self::new(message, receipt, &Arc::new(source), Instant::now())
+    }
+}
+
 impl Deref for PoppedMessage {
     type Target = ReceivedMessage;
 
