@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use castmq_client::jms::{Acknowledge, Error};
 use castmq_client::model::{TopicConfig, permission};
@@ -483,6 +483,41 @@ fn a_message_that_lay_unread_for_longer_than_its_lease_is_with_whoever_got_it_th
         );
         let none = idle.receive_no_wait().await.expect("an answer");
         assert!(none.is_none(), "{none:?}");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_listener_of_a_topic_that_fails_gets_the_message_again_after_the_delay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let delay = Duration::from_millis(500);
+        let connection = connected(factory(&node).redelivery_delay(delay)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let news = topic("news");
+        let consumer = consumer(&session, &news).await;
+        let (seen, mut seeing) = mpsc::unbounded_channel();
+        let listening = consumer.set_listener(move |message| {
+            let _ = seen.send((Instant::now(), text(&message), message.delivery_count()));
+            let fails = text(&message) == "fails" && message.delivery_count() < 3;
+            async move { if fails { Err("not now") } else { Ok(()) } }
+        });
+        listening.expect("it listens");
+        send(&session, &news, &["fails", "good"]).await;
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(seeing.recv().await.expect("it is delivered"));
+        }
+        // Others do not wait for it.
+        let order: Vec<_> = all.iter().map(|(_, text, n)| (text.as_str(), *n)).collect();
+        assert_eq!(
+            order,
+            [("fails", 1), ("good", 1), ("fails", 2), ("fails", 3)]
+        );
+        let at: Vec<_> = all.iter().map(|(at, ..)| *at).collect();
+        assert!(at[2] - at[0] >= delay && at[3] - at[2] >= delay, "{at:?}");
         connection.close().await.expect("it closes");
         stop(node).await;
     });

@@ -382,8 +382,9 @@ impl MessageConsumer {
     ///
     /// As [`receive`](Self::receive), and when brokers could not be asked until the time was over.
     pub async fn receive_timeout(&self, time: Duration) -> Result<Option<Message>> {
-        let deadline = Instant::now() + time;
-        self.core.receive(Patience::Until(deadline)).await
+        let deadline = Instant::now().checked_add(time);
+        let patience = deadline.map_or(Patience::Forever, Patience::Until);
+        self.core.receive(patience).await
     }
 
     /// The next message, when brokers have one now. A topic's consumer whose subscription does not last looks for 50 ms.
@@ -398,8 +399,9 @@ impl MessageConsumer {
     /// Gives messages to a listener from now on, one after the other; of all listeners of a session one runs at a time.
     ///
     /// With [`Acknowledge::Auto`] and [`Acknowledge::DupsOk`] a message is acknowledged when the listener returns, and is
-    /// delivered again when it returns an error or panics: after [`redelivery_delay`], and in the end to the dead letters of
-    /// the group. With other modes that is up to the listener.
+    /// delivered again when it returns an error or panics: after [`redelivery_delay`], 16 times. In the end it is among the
+    /// dead letters of the group; a topic's consumer whose subscription does not last has none, and drops it with a warning in
+    /// the log. With other modes that is up to the listener.
     ///
     /// [`redelivery_delay`]: super::ConnectionFactory::redelivery_delay
     ///

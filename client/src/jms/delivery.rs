@@ -7,7 +7,7 @@ use std::time::Duration;
 use castmq_protocol::native::{ErrorCode, Failure};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::error::{Error, Result};
 use super::message::{Message, expires_at_ms};
@@ -40,16 +40,39 @@ pub(super) struct Lease {
     until: Option<Instant>,
 }
 
-/// Messages that a consumer delivers again, before others.
+/// Messages that a consumer delivers again, before others, each from a time on.
 #[derive(Debug, Default)]
 pub(super) struct Again {
-    messages: Mutex<VecDeque<Arc<Held>>>,
-    pub(super) added: Notify,
+    messages: Mutex<VecDeque<(Instant, Arc<Held>)>>,
+    added: Notify,
 }
 
 impl Again {
+    fn add(&self, ready_at: Instant, held: Arc<Held>) {
+        self.messages.lock().push_front((ready_at, held));
+        self.added.notify_one();
+    }
+
+    /// The first whose time has come.
     pub(super) fn take(&self) -> Option<Arc<Held>> {
-        self.messages.lock().pop_front()
+        let mut messages = self.messages.lock();
+        let now = Instant::now();
+        let ready = messages.iter().position(|(ready_at, _)| *ready_at <= now)?;
+        messages.remove(ready).map(|(_, held)| held)
+    }
+
+    /// Waits until there is one to take.
+    pub(super) async fn ready(&self) {
+        loop {
+            let first = self.messages.lock().iter().map(|(at, _)| *at).min();
+            match first {
+                Some(ready_at) => tokio::select! {
+                    () = sleep_until(ready_at) => return,
+                    () = self.added.notified() => {}
+                },
+                None => self.added.notified().await,
+            }
+        }
     }
 }
 
@@ -210,10 +233,10 @@ pub(super) async fn is_any_lost(held: &[Arc<Held>]) -> bool {
 
 /// Has messages delivered again, in the order in which they were, after `delay`.
 pub(super) async fn give_back(held: &[Arc<Held>], delay: Duration) {
+    let ready_at = Instant::now() + delay;
     for one in held.iter().rev() {
         if let Some((again, next)) = one.again() {
-            again.messages.lock().push_front(Arc::new(next));
-            again.added.notify_one();
+            again.add(ready_at, Arc::new(next));
         }
     }
     for one in held {
@@ -238,5 +261,56 @@ impl Delivered {
             Acknowledge::Individual => session.settle_one(&self.held).await,
             Acknowledge::Auto | Acknowledge::DupsOk | Acknowledge::Transacted => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::stored_record;
+
+    fn read(properties: &str, again: &Arc<Again>) -> Held {
+        let record = stored_record(5, b"", properties.as_bytes(), 0);
+        Held::Read {
+            message: ReceivedMessage::from_record(record.into()).unwrap(),
+            delivery_count: 1,
+            again: again.clone(),
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_read_is_delivered_so_often_and_no_more() {
+        let mut held = read("", &Arc::default());
+        let mut deliveries = 1;
+        while let Some((_, next)) = held.again() {
+            held = next;
+            deliveries += 1;
+        }
+        assert_eq!(deliveries, MAX_DELIVERIES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_is_delivered_in_its_order_when_its_time_has_come() {
+        let again = Arc::new(Again::default());
+        let [one, two, three] = ["1", "2", "3"].map(|tag| {
+            let properties = format!("TAGS\x01{tag}\x02");
+            Arc::new(read(&properties, &again))
+        });
+        let take = || match again.take().as_deref() {
+            Some(Held::Read { message, .. }) => message.tag().map(str::to_owned),
+            _ => None,
+        };
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        give_back(&[one, two], second).await;
+        assert_eq!(take(), None);
+        give_back(&[three], Duration::ZERO).await;
+        again.ready().await;
+        assert_eq!(take().as_deref(), Some("3"));
+        again.ready().await;
+        assert!(start.elapsed() >= second);
+        assert_eq!(take().as_deref(), Some("1"));
+        assert_eq!(take().as_deref(), Some("2"));
+        assert_eq!(take(), None);
     }
 }

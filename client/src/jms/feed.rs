@@ -158,7 +158,7 @@ impl Feed {
                 let wait = wait.max(SHORTEST_READ);
                 tokio::select! {
                     messages = consumer.poll(wait) => buffer.extend(messages?),
-                    () = again.added.notified() => {}
+                    () = again.ready() => {}
                 }
             }
         }
