@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::{Error, Result};
-use super::message::{Message, expires_at_ms};
+use super::message::Message;
 use super::session::SessionCore;
 use super::{Acknowledge, Destination};
 use crate::consumer::PoppedMessage;
@@ -87,7 +87,7 @@ impl Held {
     /// What the application gets, and whether nobody wants it any more.
     pub(super) async fn message(&self, destination: &Destination, now_ms: i64) -> (Message, bool) {
         let of = |message: &ReceivedMessage, delivery_count| {
-            let is_expired = expires_at_ms(message).is_some_and(|at_ms| at_ms <= now_ms);
+            let is_expired = message.is_over(0, now_ms);
             let message = Message::received(message, destination, delivery_count);
             (message, is_expired)
         };
@@ -275,6 +275,25 @@ mod tests {
             message: ReceivedMessage::from_record(record.into()).unwrap(),
             delivery_count: 1,
             again: again.clone(),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_expires_for_the_broker_expires_here() {
+        let news = Destination::topic("news").unwrap();
+        for (expires_at, expiration_ms, is_expired) in [
+            ("5", 5, true),
+            ("6", 6, false),
+            ("+5", 0, false),
+            ("-1", 0, false),
+        ] {
+            let held = read(&format!("EXPIRES_AT\x01{expires_at}\x02"), &Arc::default());
+            let (message, over) = held.message(&news, 5).await;
+            assert_eq!(
+                (message.expiration_ms(), over),
+                (expiration_ms, is_expired),
+                "{expires_at}"
+            );
         }
     }
 
