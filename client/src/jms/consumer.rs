@@ -20,7 +20,7 @@ use super::session::{Acknowledge, SessionCore};
 use super::subscription::Place;
 use crate::Retry;
 use crate::backoff::Backoff;
-use crate::producer::time_of_day_ms;
+use crate::message::now_ms;
 
 /// How long a broker keeps a question that it has no message for.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -143,7 +143,7 @@ impl ConsumerCore {
                     feed.done();
                     continue;
                 }
-                let (message, is_expired) = held.message(&self.destination, time_of_day_ms()).await;
+                let (message, is_expired) = held.message(&self.destination, now_ms()).await;
                 if is_expired || acknowledges {
                     // It stays the next one until this is known: whoever stops waiting here loses nothing.
                     match settle(std::slice::from_ref(&held)).await {
