@@ -140,11 +140,11 @@ impl Session {
         queue: &Destination,
         selector: Option<&str>,
     ) -> Result<QueueBrowser> {
-        self.check(queue).await?;
         if !queue.is_queue() {
             return Err(Error::destination(queue, "only queues can be browsed"));
         }
         let filter = filter(selector)?;
+        self.check(queue).await?;
         QueueBrowser::new(&self.core().connection, queue, filter).await
     }
 
