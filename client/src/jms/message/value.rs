@@ -121,25 +121,27 @@ impl FromValue for bool {
     }
 }
 
-impl FromValue for i8 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "byte"),
-            other => Err(other.not("byte")),
+macro_rules! from_numbers {
+    ($($type:ty, $name:literal, $parse:ident, $($variant:ident)|+;)*) => {$(
+        impl FromValue for $type {
+            fn from_value(value: &Value) -> Result<Self> {
+                match value {
+                    $(Value::$variant(number) => Ok((*number).into()),)+
+                    Value::Text(text) => $parse(text, $name),
+                    other => Err(other.not($name)),
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl FromValue for i16 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok((*number).into()),
-            Value::Short(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "short"),
-            other => Err(other.not("short")),
-        }
-    }
+from_numbers! {
+    i8, "byte", parsed, Byte;
+    i16, "short", parsed, Byte | Short;
+    i32, "int", parsed, Byte | Short | Int;
+    i64, "long", parsed, Byte | Short | Int | Long;
+    f32, "float", parsed_fraction, Float;
+    f64, "double", parsed_fraction, Float | Double;
 }
 
 impl FromValue for char {
@@ -147,52 +149,6 @@ impl FromValue for char {
         match value {
             Value::Char(character) => Ok(*character),
             other => Err(other.not("char")),
-        }
-    }
-}
-
-impl FromValue for i32 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok((*number).into()),
-            Value::Short(number) => Ok((*number).into()),
-            Value::Int(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "int"),
-            other => Err(other.not("int")),
-        }
-    }
-}
-
-impl FromValue for i64 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok((*number).into()),
-            Value::Short(number) => Ok((*number).into()),
-            Value::Int(number) => Ok((*number).into()),
-            Value::Long(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "long"),
-            other => Err(other.not("long")),
-        }
-    }
-}
-
-impl FromValue for f32 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Float(number) => Ok(*number),
-            Value::Text(text) => parsed_fraction(text, "float"),
-            other => Err(other.not("float")),
-        }
-    }
-}
-
-impl FromValue for f64 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Float(number) => Ok((*number).into()),
-            Value::Double(number) => Ok(*number),
-            Value::Text(text) => parsed_fraction(text, "double"),
-            other => Err(other.not("double")),
         }
     }
 }
