@@ -207,7 +207,7 @@ impl ConsumerCore {
         }
         if self.listener.lock().is_some() {
             return Err(Error::state(
-                "the consumer has a listener, which gets its messages: remove it first",
+                "the consumer has a listener, which gets its messages: close it and create another one",
             ));
         }
         if self.session.mode == Acknowledge::DupsOk {
