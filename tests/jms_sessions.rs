@@ -465,7 +465,7 @@ fn a_message_that_lay_unread_for_longer_than_its_lease_is_with_whoever_got_it_th
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         let node = broker(folder.path(), 1).await;
-        let lease = Duration::from_secs(3);
+        let lease = Duration::from_secs(5);
         let connection = connected(factory(&node).lease(lease)).await;
         let orders = queue("orders");
         let first = session(&connection, Acknowledge::Client);
@@ -493,7 +493,7 @@ fn a_listener_of_a_topic_that_fails_gets_the_message_again_after_the_delay() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         let node = broker(folder.path(), 1).await;
-        let delay = Duration::from_millis(500);
+        let delay = Duration::from_secs(1);
         let connection = connected(factory(&node).redelivery_delay(delay)).await;
         let session = session(&connection, Acknowledge::Auto);
         let news = topic("news");
@@ -528,7 +528,7 @@ fn what_is_settled_or_given_back_is_kept_no_longer_though_the_application_has_it
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         let node = broker(folder.path(), 1).await;
-        let lease = Duration::from_secs(1);
+        let lease = Duration::from_secs(2);
         let connection = connected(factory(&node).lease(lease)).await;
         let (failures, mut failed) = mpsc::unbounded_channel();
         connection.set_exception_listener(move |error| {
@@ -602,5 +602,29 @@ fn an_acknowledgement_that_nobody_waited_for_to_its_end_is_made_by_the_next() {
             matches!(acknowledged, Err(Error::Client(_))),
             "{acknowledged:?}"
         );
+    });
+}
+
+#[test]
+fn times_that_no_clock_can_reach_are_as_long_as_can_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let longest = factory(&node)
+            .lease(Duration::MAX)
+            .redelivery_delay(Duration::MAX);
+        let connection = connected(longest).await;
+        let session = session(&connection, Acknowledge::Client);
+        for destination in [queue("orders"), topic("news")] {
+            let consumer = consumer(&session, &destination).await;
+            send(&session, &destination, &["1"]).await;
+            let received = consumer.receive_timeout(Duration::MAX).await;
+            assert!(received.expect("an answer").is_some());
+            session.recover().await.expect("it recovers");
+            let none = consumer.receive_no_wait().await.expect("an answer");
+            assert!(none.is_none(), "{none:?}");
+        }
+        connection.close().await.expect("it closes");
+        stop(node).await;
     });
 }
