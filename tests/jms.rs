@@ -592,3 +592,24 @@ fn a_destination_that_is_not_there_is_refused_when_brokers_make_none() {
         stop(node).await;
     });
 }
+
+#[test]
+fn a_topic_that_is_to_be_browsed_is_refused_and_not_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let refused = session.create_browser(&topic("prices"), None).await;
+        assert!(
+            matches!(refused, Err(Error::InvalidDestination { .. })),
+            "{refused:?}"
+        );
+        let admin = client(&node).await.admin();
+        let broker = admin.masters().await.expect("brokers").remove(0);
+        let topics = broker.list_topics().await.expect("topics");
+        assert!(!topics.iter().any(|topic| topic == "prices"), "{topics:?}");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}

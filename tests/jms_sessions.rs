@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use castmq_client::jms::{Acknowledge, Error};
 use castmq_client::model::{TopicConfig, permission};
@@ -432,6 +432,199 @@ fn a_client_id_is_set_first_and_once() {
         assert!(matches!(empty, Err(Error::InvalidClientId(_))));
         fresh.close().await.expect("it closes");
         used.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_that_comes_longer_than_a_lease_after_it_was_waited_for_is_delivered_the_first_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(2);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let orders = queue("orders");
+        let plain = session(&connection, Acknowledge::Auto);
+        let waiting = consumer(&plain, &orders).await;
+        let late = async {
+            tokio::time::sleep(lease * 3 / 2).await;
+            send(&plain, &orders, &["late"]).await;
+        };
+        let (received, ()) = tokio::join!(next(&waiting), late);
+        assert_eq!(
+            (text(&received).as_str(), received.delivery_count()),
+            ("late", 1)
+        );
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_that_lay_unread_for_longer_than_its_lease_is_with_whoever_got_it_then() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(5);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let orders = queue("orders");
+        let first = session(&connection, Acknowledge::Client);
+        let idle = consumer(&first, &orders).await;
+        // It stops waiting, and the broker does not know.
+        let none = tokio::time::timeout(Duration::from_millis(100), idle.receive()).await;
+        assert!(none.is_err());
+        send(&first, &orders, &["1"]).await;
+        let second = session(&connection, Acknowledge::Client);
+        let busy = consumer(&second, &orders).await;
+        let received = next(&busy).await;
+        assert_eq!(
+            (text(&received).as_str(), received.delivery_count()),
+            ("1", 2)
+        );
+        let none = idle.receive_no_wait().await.expect("an answer");
+        assert!(none.is_none(), "{none:?}");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_listener_of_a_topic_that_fails_gets_the_message_again_after_the_delay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let delay = Duration::from_secs(1);
+        let connection = connected(factory(&node).redelivery_delay(delay)).await;
+        let session = session(&connection, Acknowledge::Auto);
+        let news = topic("news");
+        let consumer = consumer(&session, &news).await;
+        let (seen, mut seeing) = mpsc::unbounded_channel();
+        let listening = consumer.set_listener(move |message| {
+            let _ = seen.send((Instant::now(), text(&message), message.delivery_count()));
+            let fails = text(&message) == "fails" && message.delivery_count() < 3;
+            async move { if fails { Err("not now") } else { Ok(()) } }
+        });
+        listening.expect("it listens");
+        send(&session, &news, &["fails", "good"]).await;
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(seeing.recv().await.expect("it is delivered"));
+        }
+        // Others do not wait for it.
+        let order: Vec<_> = all.iter().map(|(_, text, n)| (text.as_str(), *n)).collect();
+        assert_eq!(
+            order,
+            [("fails", 1), ("good", 1), ("fails", 2), ("fails", 3)]
+        );
+        let at: Vec<_> = all.iter().map(|(at, ..)| *at).collect();
+        assert!(at[2] - at[0] >= delay && at[3] - at[2] >= delay, "{at:?}");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_is_settled_or_given_back_is_kept_no_longer_though_the_application_has_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(2);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        connection.set_exception_listener(move |error| {
+            let _ = failures.send(error.to_string());
+        });
+        let (orders, bills) = (queue("orders"), queue("bills"));
+        let session = session(&connection, Acknowledge::Individual);
+        send(&session, &orders, &["settled"]).await;
+        send(&session, &bills, &["given back"]).await;
+        let settled = next(&consumer(&session, &orders).await).await;
+        settled.acknowledge().await.expect("it is acknowledged");
+        let _given_back = next(&consumer(&session, &bills).await).await;
+        session.recover().await.expect("it recovers");
+        // Two thirds of the lease are over, and whoever still had them would ask for more.
+        tokio::time::sleep(lease).await;
+        let told = failed.try_recv();
+        assert!(told.is_err(), "{told:?}");
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn that_a_message_was_lost_is_told_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(1);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        connection.set_exception_listener(move |error| {
+            let _ = failures.send(error.to_string());
+        });
+        let orders = queue("orders");
+        send(&session(&connection, Acknowledge::Auto), &orders, &["1"]).await;
+        let session = session(&connection, Acknowledge::Transacted);
+        let consumer = consumer(&session, &orders).await;
+        let _held = next(&consumer).await;
+        // The program hangs, and what keeps leases with it.
+        std::thread::sleep(lease * 3 / 2);
+        let told = failed.recv().await.expect("it is told");
+        assert!(told.contains("has expired"), "{told}");
+        tokio::time::sleep(lease).await;
+        let again = failed.try_recv();
+        assert!(again.is_err(), "{again:?}");
+        let refused = session.commit().await;
+        assert!(
+            matches!(refused, Err(Error::TransactionRolledBack(_))),
+            "{refused:?}"
+        );
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn an_acknowledgement_that_nobody_waited_for_to_its_end_is_made_by_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let connection = connected(factory(&node)).await;
+        let orders = queue("orders");
+        let session = session(&connection, Acknowledge::Client);
+        send(&session, &orders, &["1"]).await;
+        let message = next(&consumer(&session, &orders).await).await;
+        stop(node).await;
+        let dropped = tokio::time::timeout(Duration::ZERO, message.acknowledge()).await;
+        assert!(dropped.is_err(), "{dropped:?}");
+        let acknowledged = message.acknowledge().await;
+        assert!(
+            matches!(acknowledged, Err(Error::Client(_))),
+            "{acknowledged:?}"
+        );
+    });
+}
+
+#[test]
+fn times_that_no_clock_can_reach_are_as_long_as_can_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let longest = factory(&node)
+            .lease(Duration::MAX)
+            .redelivery_delay(Duration::MAX);
+        let connection = connected(longest).await;
+        let session = session(&connection, Acknowledge::Client);
+        for destination in [queue("orders"), topic("news")] {
+            let consumer = consumer(&session, &destination).await;
+            send(&session, &destination, &["1"]).await;
+            let received = consumer.receive_timeout(Duration::MAX).await;
+            assert!(received.expect("an answer").is_some());
+            session.recover().await.expect("it recovers");
+            let none = consumer.receive_no_wait().await.expect("an answer");
+            assert!(none.is_none(), "{none:?}");
+        }
+        connection.close().await.expect("it closes");
         stop(node).await;
     });
 }

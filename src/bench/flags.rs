@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use crate::tools::parse_length;
+
 /// Which broker is measured.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
@@ -58,7 +60,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<f64>,
     /// How long a round takes.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, conflicts_with = "messages")]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_length, conflicts_with = "messages")]
     #[serde(rename = "duration_s", serialize_with = "as_seconds")]
     pub(crate) duration: Duration,
     /// Messages of a round, instead of its duration.
@@ -134,13 +136,13 @@ pub(crate) struct LatencyFlags {
     #[arg(long, value_name = "N", default_value_t = 50_000.0)]
     pub(crate) rate: f64,
     /// How long the broker keeps each message; what is measured is how late it comes after that.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_length)]
     pub(crate) delay: Duration,
     /// Queues of the topic.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) queues: u32,
     /// How long a round takes.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_length)]
     pub(crate) duration: Duration,
     /// Rounds; the one in the middle is printed.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -157,7 +159,7 @@ pub(crate) struct DiskFlags {
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) in_flight: u64,
     /// How long a round takes.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_length)]
     pub(crate) duration: Duration,
     /// Rounds; the one in the middle is printed.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -173,14 +175,6 @@ pub(crate) struct EchoFlags {
     /// Address to listen on.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) listen: String,
-}
-
-/// `10s`, `500ms`, `2m`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
-        .parse()
-        .map_err(|error| format!("not a duration such as 10s, 500ms or 2m: {error}"))?;
-    Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
 fn as_seconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

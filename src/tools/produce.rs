@@ -52,8 +52,8 @@ pub(crate) struct ProduceFlags {
     #[arg(long, value_name = "0-9", value_parser = clap::value_parser!(u8).range(..=9))]
     priority: Option<u8>,
     /// Nobody gets the messages this long after they are sent.
-    #[arg(long, value_name = "TIME", value_parser = time::parse_length_ms)]
-    ttl: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = time::parse_length)]
+    ttl: Option<Duration>,
     /// Send at most this many messages a second.
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<f64>,
@@ -321,8 +321,8 @@ fn message(flags: &ProduceFlags, body: Vec<u8>) -> Result<Message, Error> {
     if let Some(priority) = flags.priority {
         builder = builder.priority(priority);
     }
-    if let Some(ttl_ms) = flags.ttl {
-        builder = builder.expires_after(Duration::from_millis(ttl_ms));
+    if let Some(ttl) = flags.ttl {
+        builder = builder.expires_after(ttl);
     }
     builder.build()
 }

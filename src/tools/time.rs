@@ -1,9 +1,11 @@
 //! Times as people write and read them.
 
+use std::time::Duration;
+
 use castmq_client::StartFrom;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{Span, SpanRelativeTo, Timestamp, Zoned};
 
 /// What [`parse`] takes, for messages.
 const FORMS: &str = "milliseconds since the epoch, 2026-01-31T12:00:00Z, a local time like 2026-01-31 12:00, or how long ago like 15m";
@@ -40,21 +42,28 @@ pub(super) fn parse_time(text: &str) -> Result<i64, String> {
     parse(text, &Zoned::now())
 }
 
-/// Reads a length of time as milliseconds, for a flag.
-pub(super) fn parse_length_ms(text: &str) -> Result<u64, String> {
+/// Reads a length of time, for a flag. A day has 24 hours, whichever it is.
+pub(crate) fn parse_length(text: &str) -> Result<Duration, String> {
     let unreadable = || {
         format!(
             "{text:?} is not a length of time: it takes milliseconds, or a time like 90s or 2h 30m"
         )
     };
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().map_err(|_| unreadable());
+        let length_ms = text.parse().map_err(|_| unreadable())?;
+        return Ok(Duration::from_millis(length_ms));
     }
     let span: Span = text.parse().map_err(|_| unreadable())?;
-    let now = Zoned::now();
-    let end = now.checked_add(span).map_err(|_| unreadable())?;
-    let length_ms = end.timestamp().as_millisecond() - now.timestamp().as_millisecond();
-    u64::try_from(length_ms).map_err(|_| unreadable())
+    if span.get_years() != 0 || span.get_months() != 0 {
+        return Err(format!(
+            "{text:?} is not a length of time: months and years have no length of their own, say it in days"
+        ));
+    }
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours());
+    length
+        .ok()
+        .and_then(|length| Duration::try_from(length).ok())
+        .ok_or_else(unreadable)
 }
 
 /// Reads where to begin, for a flag.
@@ -124,6 +133,33 @@ mod tests {
             assert!(error.contains("15m"), "{error}");
         }
         assert!(parse_start("soon").unwrap_err().contains("earliest"));
+    }
+
+    #[test]
+    fn lengths_are_the_same_on_every_day() {
+        const DAY_S: u64 = 86_400;
+        for (text, length) in [
+            ("1500", Duration::from_millis(1500)),
+            ("500ms", Duration::from_millis(500)),
+            ("1.5s", Duration::from_millis(1500)),
+            ("2h 30m", Duration::from_secs(9000)),
+            ("1d", Duration::from_secs(DAY_S)),
+            // Longer than it takes any clock to be changed for summer and back.
+            ("365d", Duration::from_secs(365 * DAY_S)),
+            ("1w 1d", Duration::from_secs(8 * DAY_S)),
+            ("PT10S", Duration::from_secs(10)),
+            ("0s", Duration::ZERO),
+        ] {
+            assert_eq!(parse_length(text), Ok(length), "{text}");
+        }
+        for text in ["", "soon", "-1s", "99999999999999999999"] {
+            let error = parse_length(text).unwrap_err();
+            assert!(error.contains("90s"), "{error}");
+        }
+        for text in ["1mo", "1y 2d"] {
+            let error = parse_length(text).unwrap_err();
+            assert!(error.contains("in days"), "{error}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use castmq_protocol::native::{Request, Response, Role};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::popped::{PoppedMessage, Source};
 use crate::client::Client;
@@ -356,6 +357,7 @@ async fn pop(
         order: settings.order,
         attempt_id,
     });
+    let asked_at = Instant::now();
     let reply = session.ask(request).await;
     let reply = reply.inspect_err(|error| session.forget_if_gone(&source.topic, error))?;
     let Response::Popped(popped) = reply.header.response else {
@@ -371,6 +373,6 @@ async fn pop(
         return Err(session.unexpected("pop"));
     }
     let popped = messages.into_iter().zip(popped.receipts);
-    let popped = popped.map(|(message, receipt)| PoppedMessage::new(message, receipt, source));
-    Ok(popped.collect())
+    let of = |(message, receipt)| PoppedMessage::new(message, receipt, source, asked_at);
+    Ok(popped.map(of).collect())
 }

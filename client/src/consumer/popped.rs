@@ -9,7 +9,7 @@ use castmq_protocol::native::request::{
     Acknowledge, ChangeInvisible, GroupAlias, PopReceipt, TopicAlias,
 };
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
@@ -109,6 +109,7 @@ pub struct PoppedMessage {
     message: ReceivedMessage,
     receipt: PopReceipt,
     source: Arc<Source>,
+    asked_at: Instant,
     traced: Option<Box<Consuming>>,
 }
 
@@ -117,6 +118,7 @@ impl PoppedMessage {
         mut message: ReceivedMessage,
         receipt: PopReceipt,
         source: &Arc<Source>,
+        asked_at: Instant,
     ) -> Self {
         message.set_attempts(receipt.attempt);
         Self {
@@ -124,7 +126,14 @@ impl PoppedMessage {
             message,
             receipt,
             source: source.clone(),
+            asked_at,
         }
+    }
+
+    /// When the broker was asked: its invisible time began later, however long it has lain here since. A pop in the order of
+    /// queues that repeats one whose answer was lost may bring one that was handed out before.
+    pub(crate) fn asked_at(&self) -> Instant {
+        self.asked_at
     }
 
     /// Records what came of it, if it is traced.
@@ -272,6 +281,24 @@ impl PoppedMessage {
             .change_invisible(self.receipt, invisible_ms)
             .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl PoppedMessage {
+    /// One that was popped over a link just now.
+    pub(crate) fn of_link(message: ReceivedMessage, receipt: PopReceipt, link: Arc<Link>) -> Self {
+        let group: Arc<str> = "workers".into();
+        let source = Source {
+            link,
+            group: group.clone(),
+            topic: "jobs".into(),
+            traced: TracedGroup {
+                tracer: Arc::new(crate::trace::Tracer::none()),
+                group,
+            },
+        };
+        Self::new(message, receipt, &Arc::new(source), Instant::now())
     }
 }
 

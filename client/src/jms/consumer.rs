@@ -20,7 +20,7 @@ use super::session::{Acknowledge, SessionCore};
 use super::subscription::Place;
 use crate::Retry;
 use crate::backoff::Backoff;
-use crate::producer::time_of_day_ms;
+use crate::message::now_ms;
 
 /// How long a broker keeps a question that it has no message for.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -143,7 +143,7 @@ impl ConsumerCore {
                     feed.done();
                     continue;
                 }
-                let (message, is_expired) = held.message(&self.destination, time_of_day_ms()).await;
+                let (message, is_expired) = held.message(&self.destination, now_ms()).await;
                 if is_expired || acknowledges {
                     // It stays the next one until this is known: whoever stops waiting here loses nothing.
                     match settle(std::slice::from_ref(&held)).await {
@@ -207,7 +207,7 @@ impl ConsumerCore {
         }
         if self.listener.lock().is_some() {
             return Err(Error::state(
-                "the consumer has a listener, which gets its messages: remove it first",
+                "the consumer has a listener, which gets its messages: close it and create another one",
             ));
         }
         if self.session.mode == Acknowledge::DupsOk {
@@ -382,8 +382,9 @@ impl MessageConsumer {
     ///
     /// As [`receive`](Self::receive), and when brokers could not be asked until the time was over.
     pub async fn receive_timeout(&self, time: Duration) -> Result<Option<Message>> {
-        let deadline = Instant::now() + time;
-        self.core.receive(Patience::Until(deadline)).await
+        let deadline = Instant::now().checked_add(time);
+        let patience = deadline.map_or(Patience::Forever, Patience::Until);
+        self.core.receive(patience).await
     }
 
     /// The next message, when brokers have one now. A topic's consumer whose subscription does not last looks for 50 ms.
@@ -398,8 +399,9 @@ impl MessageConsumer {
     /// Gives messages to a listener from now on, one after the other; of all listeners of a session one runs at a time.
     ///
     /// With [`Acknowledge::Auto`] and [`Acknowledge::DupsOk`] a message is acknowledged when the listener returns, and is
-    /// delivered again when it returns an error or panics: after [`redelivery_delay`], and in the end to the dead letters of
-    /// the group. With other modes that is up to the listener.
+    /// delivered again when it returns an error or panics: after [`redelivery_delay`], 16 times. In the end it is among the
+    /// dead letters of the group; a topic's consumer whose subscription does not last has none, and drops it with a warning in
+    /// the log. With other modes that is up to the listener.
     ///
     /// [`redelivery_delay`]: super::ConnectionFactory::redelivery_delay
     ///

@@ -52,10 +52,11 @@ impl Session {
         name: &str,
         selector: Option<&str>,
     ) -> Result<MessageConsumer> {
-        let client_id = self.core().connection.client_id();
-        let client_id = client_id.ok_or_else(no_client_id)?;
-        let group = subscription::durable(Some(&client_id), name)?;
-        self.subscribe(topic, &group, selector, false).await
+        if self.core().connection.client_id().is_none() {
+            return Err(no_client_id());
+        }
+        self.subscribe(topic, &self.durable(name)?, selector, false)
+            .await
     }
 
     /// A consumer of a durable subscription that any number of consumers share: each message goes to one of them.
@@ -69,9 +70,8 @@ impl Session {
         name: &str,
         selector: Option<&str>,
     ) -> Result<MessageConsumer> {
-        let client_id = self.core().connection.client_id();
-        let group = subscription::durable(client_id.as_deref(), name)?;
-        self.subscribe(topic, &group, selector, true).await
+        self.subscribe(topic, &self.durable(name)?, selector, true)
+            .await
     }
 
     /// A consumer of a subscription that any number of consumers share and that is not meant to last. Unlike in JMS it keeps
@@ -89,6 +89,10 @@ impl Session {
         let client_id = self.core().connection.client_id();
         let group = subscription::shared(client_id.as_deref(), name)?;
         self.subscribe(topic, &group, selector, true).await
+    }
+
+    fn durable(&self, name: &str) -> Result<Arc<str>> {
+        subscription::durable(self.core().connection.client_id().as_deref(), name)
     }
 
     async fn subscribe(
@@ -117,8 +121,7 @@ impl Session {
     pub async fn unsubscribe(&self, name: &str) -> Result<()> {
         self.core().check_open()?;
         let connection = &self.core().connection;
-        let client_id = connection.client_id();
-        let group = subscription::durable(client_id.as_deref(), name)?;
+        let group = self.durable(name)?;
         // Nobody can begin to consume it meanwhile.
         let _place = Place::take(connection, &group, false)?;
         match connection.delete_group(&group).await? {
@@ -140,11 +143,11 @@ impl Session {
         queue: &Destination,
         selector: Option<&str>,
     ) -> Result<QueueBrowser> {
-        self.check(queue).await?;
         if !queue.is_queue() {
             return Err(Error::destination(queue, "only queues can be browsed"));
         }
         let filter = filter(selector)?;
+        self.check(queue).await?;
         QueueBrowser::new(&self.core().connection, queue, filter).await
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use castmq_protocol::native::{ErrorCode, Failure};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::error::{Error, Result};
-use super::message::{Message, expires_at_ms};
+use super::message::Message;
 use super::session::SessionCore;
 use super::{Acknowledge, Destination};
 use crate::consumer::PoppedMessage;
@@ -36,35 +36,58 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct Lease {
     message: PoppedMessage,
-    /// Not later than the broker thinks, but for the time that its answer took.
-    until: Instant,
+    /// Not later than the broker thinks; `None` when the session has settled it, given it back, or lost it.
+    until: Option<Instant>,
 }
 
-/// Messages that a consumer delivers again, before others.
+/// Messages that a consumer delivers again, before others, each from a time on.
 #[derive(Debug, Default)]
 pub(super) struct Again {
-    messages: Mutex<VecDeque<Arc<Held>>>,
-    pub(super) added: Notify,
+    messages: Mutex<VecDeque<(Instant, Arc<Held>)>>,
+    added: Notify,
 }
 
 impl Again {
+    fn add(&self, ready_at: Instant, held: Arc<Held>) {
+        self.messages.lock().push_front((ready_at, held));
+        self.added.notify_one();
+    }
+
+    /// The first whose time has come.
     pub(super) fn take(&self) -> Option<Arc<Held>> {
-        self.messages.lock().pop_front()
+        let mut messages = self.messages.lock();
+        let now = Instant::now();
+        let ready = messages.iter().position(|(ready_at, _)| *ready_at <= now)?;
+        messages.remove(ready).map(|(_, held)| held)
+    }
+
+    /// Waits until there is one to take.
+    pub(super) async fn ready(&self) {
+        loop {
+            let first = self.messages.lock().iter().map(|(at, _)| *at).min();
+            match first {
+                Some(ready_at) => tokio::select! {
+                    () = sleep_until(ready_at) => return,
+                    () = self.added.notified() => {}
+                },
+                None => self.added.notified().await,
+            }
+        }
     }
 }
 
 impl Held {
-    pub(super) fn popped(message: PoppedMessage, asked_at: Instant, lease: Duration) -> Self {
+    pub(super) fn popped(message: PoppedMessage, lease: Duration) -> Self {
         Self::Popped(tokio::sync::Mutex::new(Lease {
+            until: Some(message.asked_at() + lease),
             message,
-            until: asked_at + lease,
         }))
     }
 
     /// What the application gets, and whether nobody wants it any more.
     pub(super) async fn message(&self, destination: &Destination, now_ms: i64) -> (Message, bool) {
         let of = |message: &ReceivedMessage, delivery_count| {
-            let is_expired = expires_at_ms(message).is_some_and(|at_ms| at_ms <= now_ms);
+            let is_expired = message.is_over(0, now_ms);
             let message = Message::received(message, destination, delivery_count);
             (message, is_expired)
         };
@@ -81,7 +104,8 @@ impl Held {
         }
     }
 
-    /// Makes the lease longer when less than two thirds of it are left. A message that is being settled is left alone.
+    /// Makes the lease longer when less than two thirds of it are left. A message that is being settled is left alone, and one
+    /// that is the session's no more for good.
     pub(super) async fn extend(&self, lease: Duration) -> Result<()> {
         let Self::Popped(held) = self else {
             return Ok(());
@@ -90,25 +114,33 @@ impl Held {
             return Ok(());
         };
         let now = Instant::now();
-        if held.until > now + lease * 2 / 3 {
+        if held.until.is_none_or(|until| until > now + lease * 2 / 3) {
             return Ok(());
         }
-        held.message.extend(lease).await?;
-        held.until = now + lease;
-        Ok(())
+        let extended = held.message.extend(lease).await.map_err(Error::from);
+        match &extended {
+            Ok(()) => held.until = Some(now + lease),
+            Err(error) if says_lost(error) => held.until = None,
+            Err(_) => {}
+        }
+        extended
     }
 
     /// Whether somebody else may have it already.
     pub(super) async fn is_lost(&self) -> bool {
         match self {
-            Self::Popped(lease) => lease.lock().await.until <= Instant::now(),
+            Self::Popped(lease) => {
+                let until = lease.lock().await.until;
+                until.is_none_or(|until| until <= Instant::now())
+            }
             Self::Read { .. } => false,
         }
     }
 
     async fn give_back(&self, delay: Duration) {
         if let Self::Popped(lease) = self {
-            let lease = lease.lock().await;
+            let mut lease = lease.lock().await;
+            lease.until = None;
             if let Err(error) = lease.message.nack(delay).await {
                 // It comes again all the same, when its lease ends.
                 tracing::debug!(%error, "a message could not be given back");
@@ -159,6 +191,11 @@ pub(super) async fn settle(held: &[Arc<Held>]) -> Result<()> {
     }
     let messages: Vec<_> = leases.iter().map(|lease| &lease.message).collect();
     let refused = PoppedMessage::ack_each(&messages).await?;
+    for (place, lease) in leases.iter_mut().enumerate() {
+        if refused.iter().all(|(other, _)| *other != place) {
+            lease.until = None;
+        }
+    }
     match refused.into_iter().next() {
         None => Ok(()),
         Some((_, failure)) => Err(refusal(failure)),
@@ -196,10 +233,10 @@ pub(super) async fn is_any_lost(held: &[Arc<Held>]) -> bool {
 
 /// Has messages delivered again, in the order in which they were, after `delay`.
 pub(super) async fn give_back(held: &[Arc<Held>], delay: Duration) {
+    let ready_at = Instant::now() + delay;
     for one in held.iter().rev() {
         if let Some((again, next)) = one.again() {
-            again.messages.lock().push_front(Arc::new(next));
-            again.added.notify_one();
+            again.add(ready_at, Arc::new(next));
         }
     }
     for one in held {
@@ -224,5 +261,75 @@ impl Delivered {
             Acknowledge::Individual => session.settle_one(&self.held).await,
             Acknowledge::Auto | Acknowledge::DupsOk | Acknowledge::Transacted => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::stored_record;
+
+    fn read(properties: &str, again: &Arc<Again>) -> Held {
+        let record = stored_record(5, b"", properties.as_bytes(), 0);
+        Held::Read {
+            message: ReceivedMessage::from_record(record.into()).unwrap(),
+            delivery_count: 1,
+            again: again.clone(),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_expires_for_the_broker_expires_here() {
+        let news = Destination::topic("news").unwrap();
+        for (expires_at, expiration_ms, is_expired) in [
+            ("5", 5, true),
+            ("6", 6, false),
+            ("+5", 0, false),
+            ("-1", 0, false),
+        ] {
+            let held = read(&format!("EXPIRES_AT\x01{expires_at}\x02"), &Arc::default());
+            let (message, over) = held.message(&news, 5).await;
+            assert_eq!(
+                (message.expiration_ms(), over),
+                (expiration_ms, is_expired),
+                "{expires_at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_read_is_delivered_so_often_and_no_more() {
+        let mut held = read("", &Arc::default());
+        let mut deliveries = 1;
+        while let Some((_, next)) = held.again() {
+            held = next;
+            deliveries += 1;
+        }
+        assert_eq!(deliveries, MAX_DELIVERIES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_is_delivered_in_its_order_when_its_time_has_come() {
+        let again = Arc::new(Again::default());
+        let [one, two, three] = ["1", "2", "3"].map(|tag| {
+            let properties = format!("TAGS\x01{tag}\x02");
+            Arc::new(read(&properties, &again))
+        });
+        let take = || match again.take().as_deref() {
+            Some(Held::Read { message, .. }) => message.tag().map(str::to_owned),
+            _ => None,
+        };
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        give_back(&[one, two], second).await;
+        assert_eq!(take(), None);
+        give_back(&[three], Duration::ZERO).await;
+        again.ready().await;
+        assert_eq!(take().as_deref(), Some("3"));
+        again.ready().await;
+        assert!(start.elapsed() >= second);
+        assert_eq!(take().as_deref(), Some("1"));
+        assert_eq!(take().as_deref(), Some("2"));
+        assert_eq!(take(), None);
     }
 }

@@ -6,6 +6,9 @@ use super::connection::Connection;
 use super::error::{Error, Result};
 use crate::client::{Client, ClientBuilder};
 
+/// What a broker can be told, in milliseconds.
+const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
+
 /// Makes connections.
 ///
 /// # Examples
@@ -76,9 +79,9 @@ impl ConnectionFactory {
     }
 
     /// How long a message stays with a consumer that has died, before it is delivered again: those that live make it longer
-    /// by themselves. A second or more. Default: 60 s.
+    /// by themselves. A second or more, 49 days at most. Default: 60 s.
     pub fn lease(mut self, time: Duration) -> Self {
-        self.settings.lease = time.max(Duration::from_secs(1));
+        self.settings.lease = time.clamp(Duration::from_secs(1), LONGEST);
         self
     }
 
@@ -89,9 +92,10 @@ impl ConnectionFactory {
         self
     }
 
-    /// How long a message stays away that was rolled back, recovered, or whose listener failed. Default: not at all.
+    /// How long a message stays away that was rolled back, recovered, or whose listener failed. 49 days at most. Default: not
+    /// at all.
     pub fn redelivery_delay(mut self, time: Duration) -> Self {
-        self.settings.redelivery_delay = time;
+        self.settings.redelivery_delay = time.min(LONGEST);
         self
     }
 

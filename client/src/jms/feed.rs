@@ -126,7 +126,7 @@ impl Feed {
         }
     }
 
-    /// Waits for messages, at most so long. Nothing is lost when it is dropped.
+    /// Waits for messages, at most so long, or until it is worth asking again. Nothing is lost when it is dropped.
     pub(super) async fn fetch(&mut self, wait: Duration, session: &SessionCore) -> Result<()> {
         match self {
             Self::Pop {
@@ -135,10 +135,10 @@ impl Feed {
                 buffer,
                 ..
             } => {
-                consumer.set_wait(wait);
-                let asked_at = Instant::now();
+                // A lease counts from the question: most of it is left when the answer comes.
+                consumer.set_wait(wait.min(*lease / 3));
                 for message in consumer.receive().await? {
-                    let held = Arc::new(Held::popped(message, asked_at, *lease));
+                    let held = Arc::new(Held::popped(message, *lease));
                     session.keep(&held);
                     buffer.push_back(held);
                 }
@@ -158,7 +158,7 @@ impl Feed {
                 let wait = wait.max(SHORTEST_READ);
                 tokio::select! {
                     messages = consumer.poll(wait) => buffer.extend(messages?),
-                    () = again.added.notified() => {}
+                    () = again.ready() => {}
                 }
             }
         }

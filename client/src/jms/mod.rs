@@ -37,7 +37,7 @@
 //! | queue | a topic that one group, `JMS-queue`, consumes, message by message: any number of consumers share it |
 //! | topic, durable or shared subscription | a topic, and a group for each subscription, consumed in the same way |
 //! | topic, other subscriptions | a topic that the consumer reads by itself; the broker keeps nothing of it |
-//! | redelivery | the message comes again with JMSRedelivered; after 16 times it is among the group's dead letters |
+//! | redelivery | the message comes again with JMSRedelivered; after 16 times it is among the group's dead letters, or dropped by a consumer that reads by itself |
 //! | a consumer that dies | what it had comes again after the [lease](ConnectionFactory::lease) |
 //! | order | what a session sends to a destination goes to one queue of the broker's; a JMSXGroupID chooses another |
 //! | header, property | a property, with a note of its type: `castmq admin` shows them, SQL filters see their text |

@@ -10,7 +10,7 @@ use super::destination::Destination;
 use super::error::{Error, Result};
 use super::message::{DeliveryMode, Message};
 use super::session::{Acknowledge, SessionCore};
-use crate::producer::time_of_day_ms;
+use crate::message::now_ms;
 
 /// Sends messages, to its destination or to any.
 ///
@@ -138,7 +138,7 @@ impl MessageProducer {
     }
 
     fn set_headers(&self, destination: &Destination, message: &mut Message) {
-        let now_ms = time_of_day_ms();
+        let now_ms = now_ms();
         let later = |time: Duration| match time.is_zero() {
             true => 0,
             false => now_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -94,31 +96,37 @@ impl SessionCore {
         self.held.lock().push(held);
     }
 
-    /// Acknowledges what is held; when that fails it is held as before.
+    /// Acknowledges what is held; when that fails, or is dropped on the way, it is held as before.
     pub(super) async fn settle_all(&self) -> Result<()> {
-        let held = std::mem::take(&mut *self.held.lock());
-        let settled = settle(&held).await;
-        if settled.is_err() {
-            self.held.lock().splice(..0, held);
-        }
-        settled
+        let held = self.held.lock().clone();
+        settle(&held).await?;
+        self.let_go(&held);
+        Ok(())
     }
 
     pub(super) async fn settle_one(&self, held: &Arc<Held>) -> Result<()> {
-        settle(std::slice::from_ref(held)).await?;
-        self.held.lock().retain(|other| !Arc::ptr_eq(other, held));
+        let held = std::slice::from_ref(held);
+        settle(held).await?;
+        self.let_go(held);
         Ok(())
+    }
+
+    fn let_go(&self, settled: &[Arc<Held>]) {
+        let settled: HashSet<_> = settled.iter().map(Arc::as_ptr).collect();
+        let mut held = self.held.lock();
+        held.retain(|one| !settled.contains(&Arc::as_ptr(one)));
     }
 
     /// Acknowledges a message together with others: when there are many, or nothing else is to be done.
     pub(super) async fn settle_lazily(&self, is_idle: bool) {
         let count = self.held.lock().len();
         if count >= LAZY_MESSAGES || (is_idle && count > 0) {
-            let held = std::mem::take(&mut *self.held.lock());
+            let held = self.held.lock().clone();
             if let Err(error) = settle(&held).await {
                 // They come again, which this mode allows.
                 self.connection.report(&error);
             }
+            self.let_go(&held);
         }
     }
 
@@ -159,6 +167,9 @@ impl SessionCore {
     }
 }
 
+/// Leases of a session that are made longer at once.
+const EXTENSIONS: usize = 64;
+
 /// Makes leases longer until the session ends.
 async fn keep_leases(session: Weak<SessionCore>, lease: Duration) {
     loop {
@@ -174,12 +185,19 @@ async fn keep_leases(session: Weak<SessionCore>, lease: Duration) {
             kept.retain(|held| held.strong_count() > 0);
             kept.iter().filter_map(Weak::upgrade).collect()
         };
-        for held in kept {
-            if let Err(error) = held.extend(lease).await {
-                session.connection.report(&error);
-            }
-        }
+        // Those of a broker that does not answer hold up no others, now or next time.
+        tokio::spawn(extend_all(session, kept, lease));
     }
+}
+
+async fn extend_all(session: Arc<SessionCore>, kept: Vec<Arc<Held>>, lease: Duration) {
+    let session = &*session;
+    let extending = stream::iter(kept).for_each_concurrent(EXTENSIONS, |held| async move {
+        if let Err(error) = held.extend(lease).await {
+            session.connection.report(&error);
+        }
+    });
+    extending.await;
 }
 
 /// A single line of work: consumers and producers whose messages are acknowledged, or committed, together.
@@ -312,5 +330,91 @@ impl Session {
     pub async fn close(&self) -> Result<()> {
         self.core.check_not_within()?;
         self.core.close().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use castmq_protocol::model::{QueueId, QueueOffset};
+    use castmq_protocol::native::request::PopReceipt;
+    use castmq_protocol::native::{Request, Response};
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::consumer::PoppedMessage;
+    use crate::jms::ConnectionFactory;
+    use crate::link::Link;
+    use crate::message::{ReceivedMessage, stored_record};
+    use crate::raw::{Options, Role};
+    use crate::testing::{FakeCluster, Listener, Network, welcome};
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    /// A message that was popped just now from the broker at this address.
+    fn popped(network: &Network, address: &str, place: u64) -> Arc<Held> {
+        let options = Options::new(Role::Consumer, "test").dial(Arc::new(network.clone()));
+        let record = stored_record(place, b"", b"", 0);
+        let message = ReceivedMessage::from_record(record.into()).unwrap();
+        let receipt = PopReceipt {
+            queue: QueueId(0),
+            offset: QueueOffset(place),
+            popped_at_ms: 1,
+            invisible_ms: 3000,
+            attempt: 1,
+        };
+        let link = Arc::new(Link::new(address.into(), options));
+        let message = PoppedMessage::of_link(message, receipt, link);
+        Arc::new(Held::popped(message, LEASE))
+    }
+
+    /// A broker that makes leases longer, and tells of it.
+    async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<()>) {
+        let mut peer = listener.greet(welcome("b")).await;
+        while let Some((header, _)) = peer.next().await {
+            let response = match header.request {
+                Request::AnnounceGroup { alias, .. } => Response::GroupAnnounced { alias },
+                Request::AnnounceTopic { alias, .. } => Response::TopicAnnounced {
+                    alias,
+                    write_queues: 1,
+                    read_queues: 1,
+                },
+                Request::ChangeInvisible(change) => {
+                    let _ = extended.send(());
+                    Response::InvisibleChanged {
+                        receipt: change.receipt,
+                    }
+                }
+                other => panic!("{other:?}"),
+            };
+            peer.reply(header.correlation, response).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_does_not_answer_costs_no_lease_of_another() {
+        let network = Network::default();
+        let mut silent = network.listen("silent:1");
+        tokio::spawn(async move {
+            let _peer = silent.greet(welcome("silent")).await;
+            std::future::pending::<()>().await
+        });
+        let (extended, mut extensions) = mpsc::unbounded_channel();
+        tokio::spawn(extend(network.listen("b:1"), extended));
+        let client = FakeCluster::start(&[]).client().await;
+        let factory = ConnectionFactory::from_client(&client).lease(LEASE);
+        let connection = factory.create_connection().await.unwrap();
+        let session = connection.create_session(Acknowledge::Client).unwrap();
+        let others = (0..=EXTENSIONS).map(|place| popped(&network, "silent:1", place as u64));
+        let others: Vec<_> = others.collect();
+        let one = popped(&network, "b:1", 0);
+        for held in others.iter().chain([&one]) {
+            session.core().keep(held);
+        }
+        for _ in 0..3 {
+            let extension = timeout(LEASE, extensions.recv()).await;
+            assert!(extension.is_ok(), "its lease ended");
+        }
+        assert!(!one.is_lost().await);
     }
 }

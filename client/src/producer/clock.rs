@@ -1,9 +1,10 @@
 //! The time of day, at the price of a subtraction.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+
+use crate::message::now_ms;
 
 /// How often the time of day is asked for, in milliseconds. Between, the monotonic clock tells how it went on.
 const SYNC_MS: u64 = 1000;
@@ -22,31 +23,25 @@ impl WallClock {
     pub(super) fn start(now: Instant) -> Self {
         Self {
             start: now,
-            start_ms: AtomicI64::new(time_of_day_ms()),
+            start_ms: AtomicI64::new(now_ms()),
             synced_ms: AtomicU64::new(0),
         }
     }
 
     /// The time of day at `now`, in milliseconds since the epoch.
     pub(super) fn at(&self, now: Instant) -> i64 {
-        self.at_with(now, time_of_day_ms)
+        self.at_with(now, now_ms)
     }
 
-    fn at_with(&self, now: Instant, time_of_day_ms: impl FnOnce() -> i64) -> i64 {
+    fn at_with(&self, now: Instant, now_ms: impl FnOnce() -> i64) -> i64 {
         let since_ms = now.duration_since(self.start).as_millis() as u64;
         if since_ms >= self.synced_ms.load(Ordering::Relaxed) + SYNC_MS {
             self.synced_ms.store(since_ms, Ordering::Relaxed);
-            let start_ms = time_of_day_ms() - since_ms as i64;
+            let start_ms = now_ms() - since_ms as i64;
             self.start_ms.store(start_ms, Ordering::Relaxed);
         }
         self.start_ms.load(Ordering::Relaxed) + since_ms as i64
     }
-}
-
-/// In milliseconds since the epoch.
-pub(crate) fn time_of_day_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

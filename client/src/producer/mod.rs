@@ -58,7 +58,6 @@ use batcher::Limits;
 use budget::Budget;
 pub use builder::ProducerBuilder;
 use clock::WallClock;
-pub(crate) use clock::time_of_day_ms;
 use delivery::InFlight;
 pub use delivery::{Delivery, SendReceipt, SendStatus};
 pub(crate) use ids::UniqueIds;

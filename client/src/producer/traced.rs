@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::delivery::InFlight;
 use crate::link::Session;
-use crate::message::{Message, QueueChoice};
+use crate::message::{Message, QueueChoice, now_ms};
 use crate::raw::milliseconds;
-use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer, time_of_day_ms};
+use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
 
 /// What a message is to those who read traces.
 pub(super) fn kind_of(message: &Message) -> MessageKind {
@@ -60,7 +60,7 @@ impl Attempt<'_> {
         };
         let cost_ms = milliseconds(self.began.elapsed());
         tracer.record(TraceRecord::Produced(Produced {
-            timestamp_ms: time_of_day_ms().saturating_sub(cost_ms.into()),
+            timestamp_ms: now_ms().saturating_sub(cost_ms.into()),
             region: DEFAULT_REGION.to_owned(),
             group: self.group.to_owned(),
             topic: self.message.topic().to_owned(),
@@ -154,7 +154,7 @@ impl TracedTransaction {
 
     /// The producer says what becomes of it.
     pub(super) fn end(mut self: Box<Self>, resolution: Resolution, from_check: bool) {
-        self.ended.timestamp_ms = time_of_day_ms();
+        self.ended.timestamp_ms = now_ms();
         self.ended.resolution = resolution;
         self.ended.from_check = from_check;
         self.tracer

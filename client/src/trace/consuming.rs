@@ -7,8 +7,8 @@ use castmq_protocol::model::keys;
 use castmq_protocol::trace::{Acknowledged, Consumed, DEFAULT_REGION, Delivered, TraceRecord};
 use tokio::time::Instant;
 
-use super::{Tracer, time_of_day_ms};
-use crate::message::ReceivedMessage;
+use super::Tracer;
+use crate::message::{ReceivedMessage, now_ms};
 use crate::raw::milliseconds;
 
 pub(crate) use castmq_protocol::trace::Consumed as Outcome;
@@ -50,7 +50,7 @@ impl TracedGroup {
             is_done: AtomicBool::new(false),
         };
         self.tracer.record(TraceRecord::Delivered(Delivered {
-            timestamp_ms: time_of_day_ms(),
+            timestamp_ms: now_ms(),
             region: DEFAULT_REGION.to_owned(),
             group: self.group.as_ref().to_owned(),
             request_id: consuming.request_id.clone(),
@@ -73,7 +73,7 @@ impl TracedGroup {
             is_success: outcome == Consumed::Success,
             keys: consuming.keys.clone(),
             outcome,
-            timestamp_ms: time_of_day_ms(),
+            timestamp_ms: now_ms(),
             group: self.group.as_ref().to_owned(),
         }));
     }

@@ -12,7 +12,6 @@ mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use castmq_protocol::model::system_topics;
 use castmq_protocol::trace::TraceRecord;
@@ -160,10 +159,4 @@ impl Tracer {
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
-}
-
-/// The time of day, in milliseconds since the epoch.
-pub(crate) fn time_of_day_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::convert::{boolean, compare_doubles, double, whole};
+use super::convert::{boolean, compare_doubles, fraction, whole};
 use super::node::{Arithmetic, Comparison};
 
 /// A value while an expression is evaluated.
@@ -54,8 +54,8 @@ pub(super) fn rocketmq(
         (_, Operand::Null) if operator.is_equality() => Ordering::Less,
         (_, Operand::Null) => return Ok(None),
         (Operand::Text(left), Operand::Text(right)) if !operator.is_equality() => {
-            let left = double(left).ok_or(Incomparable)?;
-            compare_doubles(left, double(right).ok_or(Incomparable)?)
+            let left = fraction(left).ok_or(Incomparable)?;
+            compare_doubles(left, fraction(right).ok_or(Incomparable)?)
         }
         (left, right) => rocketmq_order(left, right)?,
     };
@@ -77,7 +77,7 @@ fn rocketmq_order(left: Operand<'_>, right: Operand<'_>) -> Result<Ordering, Inc
             whole::<i64>(left).ok_or(Incomparable)?.cmp(&right)
         }
         (Operand::Text(left), Operand::Double(right)) => {
-            compare_doubles(double(left).ok_or(Incomparable)?, right)
+            compare_doubles(fraction(left).ok_or(Incomparable)?, right)
         }
         (_, Operand::Text(_)) => rocketmq_order(right, left)?.reverse(),
         (left, right) => match (number(left), number(right)) {

@@ -8,9 +8,9 @@ pub(super) fn whole<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
-/// Java's `Double.valueOf`: blanks around are cut, `NaN` and `Infinity` are spelled so, one of `f`, `F`, `d`, `D` may
+/// Java's `Float.valueOf` and `Double.valueOf`: blanks around are cut, `NaN` and `Infinity` are spelled so, one of `f`, `F`, `d`, `D` may
 /// follow. Hexadecimal fractions, which Java takes as well, are not numbers here.
-pub(super) fn double(text: &str) -> Option<f64> {
+pub fn fraction<T: std::str::FromStr>(text: &str) -> Option<T> {
     let text = text.trim_matches(|c| c <= ' ');
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     match digits.as_bytes().first()? {
@@ -94,10 +94,10 @@ mod tests {
             ("", None),
             ("-", None),
         ] {
-            assert_eq!(double(text), expected, "{text:?}");
+            assert_eq!(fraction::<f64>(text), expected, "{text:?}");
         }
-        assert!(double("NaN").unwrap().is_nan());
-        assert!(double("-NaN").unwrap().is_nan());
+        assert!(fraction::<f64>("NaN").unwrap().is_nan());
+        assert!(fraction::<f64>("-NaN").unwrap().is_nan());
     }
 
     #[test]

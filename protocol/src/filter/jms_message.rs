@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use super::convert::{boolean, double, whole};
+use super::convert::{boolean, fraction, whole};
 use super::{PropertyValues, Value};
 use crate::model::jms_keys::{self, type_code, type_of};
 use crate::model::property_value;
@@ -59,7 +59,7 @@ impl<'p> JmsMessage<'p> {
         match code {
             None => Some(Value::Str(text)),
             Some(type_code::BOOL) => Some(Value::Bool(boolean(text))),
-            Some(type_code::FLOAT | type_code::DOUBLE) => double(text).map(Value::Float),
+            Some(type_code::FLOAT | type_code::DOUBLE) => fraction(text).map(Value::Float),
             Some(_) => whole(text).map(Value::Int),
         }
     }

@@ -11,7 +11,7 @@
 //! - `token`, `number`, `reader`, `parse`, `predicate`, `pattern`, `operands`: from text to a tree, and what is refused
 //!   on the way.
 //! - `node`, `print`: the tree and its text.
-//! - `evaluate`, `compare`, `convert`: from a tree and values to true, false or unknown.
+//! - `evaluate`, `compare`, `convert`: from a tree and values to true, false or unknown; [`fraction`] reads texts as Java does.
 //!
 //! # Two dialects
 //!
@@ -57,6 +57,7 @@ mod tests;
 mod token;
 
 pub use compiled::CompiledFilter;
+pub use convert::fraction;
 pub use dialect::Dialect;
 pub use error::FilterError;
 pub use expression::Expression;

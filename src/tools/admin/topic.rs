@@ -1,6 +1,7 @@
 //! `castmq admin topic`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use castmq_client::model::{
     PRIORITY_TYPE, TTL_ATTRIBUTE, TYPE_ATTRIBUTE, TopicConfig, permission, system_topics,
@@ -67,8 +68,8 @@ pub(super) struct CreateFlags {
     #[arg(long)]
     by_priority: bool,
     /// Messages expire this long after they were stored: nobody gets them any more.
-    #[arg(long, value_name = "TIME", value_parser = time::parse_length_ms)]
-    ttl: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = time::parse_length)]
+    ttl: Option<Duration>,
     /// Change it when it is there already; what is not said is as for a new one.
     #[arg(long)]
     update: bool,
@@ -193,7 +194,9 @@ async fn set(flags: &SetFlags, cluster: &Cluster, as_json: bool) -> Result<(), T
 
 /// Attributes, as brokers keep them.
 fn attributes(flags: &CreateFlags) -> BTreeMap<String, String> {
-    let ttl = flags.ttl.map(|ttl_ms| (TTL_ATTRIBUTE, ttl_ms.to_string()));
+    let ttl = flags
+        .ttl
+        .map(|ttl| (TTL_ATTRIBUTE, ttl.as_millis().to_string()));
     let by_priority = (TYPE_ATTRIBUTE, PRIORITY_TYPE.to_owned());
     let set = ttl
         .into_iter()

@@ -12,8 +12,8 @@ pub enum DeliveryMode {
     Persistent,
     /// Sending waits for nothing: the message is handed to a connection, stored without waiting for a flush, and never sent
     /// again. It comes once or not at all: it is lost with the connection it was handed to, with a broker that refuses it,
-    /// and with a machine that loses power before the next flush. A session that awaits each send sends six times as many of
-    /// them, and hundreds of times as many under synchronous flush (`docs/benchmarks.md`).
+    /// and with a machine that loses power before the next flush. A session that awaits each send sends many times as many of
+    /// them (`docs/benchmarks.md`).
     NonPersistent,
 }
 

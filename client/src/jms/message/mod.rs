@@ -25,7 +25,6 @@ pub(super) use self::headers::Headers;
 use self::properties::Properties;
 pub use self::stream::{BytesBody, StreamBody};
 pub use self::value::{FromValue, Value};
-pub(super) use self::wire::expires_at_ms;
 use super::Destination;
 use super::delivery::Delivered;
 use super::error::{Error, Result};

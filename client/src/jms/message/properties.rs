@@ -8,25 +8,13 @@ use castmq_protocol::model::keys;
 use super::value::{FromValue, Value, double_text, float_text};
 use crate::jms::error::{Error, Result};
 
-/// Names that mean something to brokers and clients (RocketMQ `MessageConst`), beside those that begin with `JMS`.
-const RESERVED: [&str; 60] = [
+/// Names that mean something to brokers and clients (RocketMQ `MessageConst`), beside those that begin with `JMS` and those
+/// that brokers alone set.
+const RESERVED: [&str; 46] = [
     keys::KEYS,
     keys::TAGS,
     keys::WAIT,
     keys::UNIQ_KEY,
-    keys::DELAY,
-    keys::REAL_TOPIC,
-    keys::REAL_QID,
-    keys::TIMER_OUT_MS,
-    keys::TIMER_ROLL_TIMES,
-    keys::TIMER_CANCELS,
-    keys::RETRY_TOPIC,
-    keys::ORIGIN_MESSAGE_ID,
-    keys::DLQ_ORIGIN_TOPIC,
-    keys::DLQ_ORIGIN_MESSAGE_ID,
-    keys::TRANSACTION_PREPARED,
-    keys::PRODUCER_GROUP,
-    keys::TRANSACTION_ID,
     keys::CHECK_IMMUNITY_SECONDS,
     keys::SHARDING_KEY,
     keys::TRACE_CONTEXT,
@@ -63,7 +51,6 @@ const RESERVED: [&str; 60] = [
     keys::REPLY_TO_CLIENT,
     keys::TTL,
     "ARRIVE_TIME",
-    keys::PUSH_REPLY_TIME,
     keys::MESSAGE_TYPE,
     "INNER_NUM",
     "INNER_BASE",
@@ -202,7 +189,7 @@ fn check_name(name: &str) -> Result<()> {
     if name.starts_with("JMS") {
         return refused("is JMS's, as all that begin with JMS: set headers by their own functions");
     }
-    if RESERVED.contains(&name) {
+    if RESERVED.contains(&name) || keys::OF_BROKERS.contains(&name) {
         return refused("has a meaning to the broker: choose another one");
     }
     Ok(())
@@ -265,6 +252,7 @@ mod tests {
             ("KEYS", "meaning to the broker"),
             ("EXPIRES_AT", "meaning to the broker"),
             ("__SHARDINGKEY", "meaning to the broker"),
+            ("PSEQ", "meaning to the broker"),
         ] {
             let error = properties.set(name, 1.into()).unwrap_err();
             assert!(matches!(error, Error::MessageFormat(_)));

@@ -1,6 +1,9 @@
 //! Typed values, and which may be read as what (JMS 2.0 §3.5.4 and §3.11.3).
 
+use std::str::FromStr;
+
 use bytes::Bytes;
+use castmq_protocol::filter::fraction;
 
 use crate::jms::error::{Error, Result};
 
@@ -94,9 +97,16 @@ pub trait FromValue: Sized {
 }
 
 /// A string as the text of a value.
-fn parsed<T: std::str::FromStr>(text: &str, wanted: &str) -> Result<T> {
-    text.parse()
-        .map_err(|_| Error::format(format!("the string {text:?} is no {wanted}")))
+fn parsed<T: FromStr>(text: &str, wanted: &str) -> Result<T> {
+    text.parse().map_err(|_| no_text(text, wanted))
+}
+
+fn parsed_fraction<T: FromStr>(text: &str, wanted: &str) -> Result<T> {
+    fraction(text).ok_or_else(|| no_text(text, wanted))
+}
+
+fn no_text(text: &str, wanted: &str) -> Error {
+    Error::format(format!("the string {text:?} is no {wanted}"))
 }
 
 impl FromValue for bool {
@@ -111,25 +121,27 @@ impl FromValue for bool {
     }
 }
 
-impl FromValue for i8 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "byte"),
-            other => Err(other.not("byte")),
+macro_rules! from_numbers {
+    ($($type:ty, $name:literal, $parse:ident, $($variant:ident)|+;)*) => {$(
+        impl FromValue for $type {
+            fn from_value(value: &Value) -> Result<Self> {
+                match value {
+                    $(Value::$variant(number) => Ok((*number).into()),)+
+                    Value::Text(text) => $parse(text, $name),
+                    other => Err(other.not($name)),
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl FromValue for i16 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok((*number).into()),
-            Value::Short(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "short"),
-            other => Err(other.not("short")),
-        }
-    }
+from_numbers! {
+    i8, "byte", parsed, Byte;
+    i16, "short", parsed, Byte | Short;
+    i32, "int", parsed, Byte | Short | Int;
+    i64, "long", parsed, Byte | Short | Int | Long;
+    f32, "float", parsed_fraction, Float;
+    f64, "double", parsed_fraction, Float | Double;
 }
 
 impl FromValue for char {
@@ -137,52 +149,6 @@ impl FromValue for char {
         match value {
             Value::Char(character) => Ok(*character),
             other => Err(other.not("char")),
-        }
-    }
-}
-
-impl FromValue for i32 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok((*number).into()),
-            Value::Short(number) => Ok((*number).into()),
-            Value::Int(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "int"),
-            other => Err(other.not("int")),
-        }
-    }
-}
-
-impl FromValue for i64 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Byte(number) => Ok((*number).into()),
-            Value::Short(number) => Ok((*number).into()),
-            Value::Int(number) => Ok((*number).into()),
-            Value::Long(number) => Ok(*number),
-            Value::Text(text) => parsed(text, "long"),
-            other => Err(other.not("long")),
-        }
-    }
-}
-
-impl FromValue for f32 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Float(number) => Ok(*number),
-            Value::Text(text) => parse_fraction(text, "float"),
-            other => Err(other.not("float")),
-        }
-    }
-}
-
-impl FromValue for f64 {
-    fn from_value(value: &Value) -> Result<Self> {
-        match value {
-            Value::Float(number) => Ok((*number).into()),
-            Value::Double(number) => Ok(*number),
-            Value::Text(text) => parse_fraction(text, "double"),
-            other => Err(other.not("double")),
         }
     }
 }
@@ -249,17 +215,6 @@ fn java_text(is_nan: bool, is_infinite: bool, is_negative: bool) -> Option<Strin
     }
 }
 
-/// Java's `Double.valueOf`, but for hexadecimal fractions and the suffixes `f` and `d`.
-pub(super) fn parse_fraction<T: std::str::FromStr>(text: &str, wanted: &str) -> Result<T> {
-    let trimmed = text.trim();
-    let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
-    let is_number = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
-    if is_number || matches!(digits, "NaN" | "Infinity") {
-        return parsed(trimmed, wanted);
-    }
-    Err(Error::format(format!("the string {text:?} is no {wanted}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +266,8 @@ mod tests {
         assert!(!bool::from_value(&text("yes")).unwrap());
         assert_eq!(i8::from_value(&text("-128")).unwrap(), i8::MIN);
         assert_eq!(f64::from_value(&text(" 1e3 ")).unwrap(), 1000.0);
+        assert_eq!(f64::from_value(&text("1.5d")).unwrap(), 1.5);
+        assert_eq!(f32::from_value(&text("0.1f")).unwrap(), 0.1);
         assert_eq!(
             f64::from_value(&text("-Infinity")).unwrap(),
             f64::NEG_INFINITY
@@ -323,7 +280,7 @@ mod tests {
                 "{error}"
             );
         }
-        for wrong in ["inf", "nan", "", "e3"] {
+        for wrong in ["inf", "nan", "", "e3", "1.5\u{a0}"] {
             assert!(f32::from_value(&text(wrong)).is_err(), "{wrong}");
         }
     }

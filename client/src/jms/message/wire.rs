@@ -95,7 +95,7 @@ impl Message {
                 },
                 message_id: Some([jms_keys::MESSAGE_ID_PREFIX, &message_id].concat()),
                 timestamp_ms: received.born_timestamp_ms(),
-                expiration_ms: expires_at_ms(received).unwrap_or_default(),
+                expiration_ms: received.expires_at_ms().unwrap_or_default(),
                 delivery_time_ms: 0,
                 priority: priority.unwrap_or(jms_keys::DEFAULT_PRIORITY),
                 delivery_count,
@@ -115,11 +115,6 @@ impl Message {
             delivered: None,
         }
     }
-}
-
-/// When nobody wants a message any more, in milliseconds since the epoch.
-pub(in crate::jms) fn expires_at_ms(received: &ReceivedMessage) -> Option<i64> {
-    received.property(jms_keys::EXPIRES_AT)?.parse().ok()
 }
 
 #[cfg(test)]
