@@ -224,6 +224,11 @@ impl Transactions {
         if belongs.group != group.as_str() {
             return Err(foreign(&end, belongs.group, group));
         }
+        let open = self.context.store.unseen.halves.find(end.half);
+        if open.is_some_and(|open| open.physical != end.place) {
+            // Bytes of a body, where anybody can write what looks like somebody else's half message.
+            return Err(unknown(&end));
+        }
         match self.busy.get(&end.half) {
             Some(Busy::With { number, record }) => {
                 ending.record = *record;
@@ -236,8 +241,7 @@ impl Transactions {
             Some(Busy::Unsure) => return Ok(Done::Later),
             None => {}
         }
-        let is_open = self.context.store.unseen.halves.find(end.half).is_some();
-        if !is_open || end.resolution == Resolution::Unknown {
+        if open.is_none() || end.resolution == Resolution::Unknown {
             // Saying it again is harmless, and saying the opposite too late.
             return Ok(Done::Now);
         }
