@@ -24,6 +24,8 @@ mod writing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, QueueId};
 use castmq_protocol::native::request::PopReceipt;
@@ -46,6 +48,16 @@ use crate::broker::context::BrokerContext;
 use crate::storage::append::Appended;
 use crate::storage::log_writer::LogWriter;
 use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
+
+/// What failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A number that none of this process's poppers had before: what is answered to one that has failed is not taken for an answer
+/// to its successor.
+fn new_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// What came before it was known who has what.
 enum Parked {
@@ -125,6 +137,30 @@ impl Popper {
 
     fn book(&mut self, key: &ShareKey, queue: QueueId) -> Option<&mut Book> {
         self.shares.get_mut(key)?.books.get_mut(&queue)
+    }
+
+    /// The ledgers of which this holds.
+    fn places(
+        &self,
+        is_it: impl Fn(&ShareKey, QueueId, &Book) -> bool,
+    ) -> Vec<(ShareKey, QueueId)> {
+        let mut places = Vec::new();
+        for (key, share) in &self.shares {
+            let books = share.books.iter();
+            let found = books.filter(|(queue, book)| is_it(key, **queue, book));
+            places.extend(found.map(|(queue, _)| (key.clone(), *queue)));
+        }
+        places
+    }
+
+    /// Forgets who has what of a queue.
+    fn forget_book(&mut self, key: &ShareKey, queue: QueueId) {
+        let share = self.shares.get_mut(key);
+        if let Some(book) = share.and_then(|share| share.books.remove(&queue)) {
+            self.alarms.forget(key, queue, &book);
+            self.burials.forget(key, queue, &book);
+            self.writing.forget(key, queue);
+        }
     }
 
     /// A ledger has changed: it has to be written down, and may have to be looked at earlier.
@@ -278,17 +314,10 @@ impl Receive<Withdraw> for Popper {
 
 impl Receive<ForgetGroup> for Popper {
     fn receive(&mut self, ForgetGroup { group }: ForgetGroup, ctx: &mut Ctx<'_, Self>) {
-        let writing = &mut self.writing;
-        self.shares.retain(|key, share| {
-            let is_it = key.0 == group;
-            if is_it {
-                share
-                    .books
-                    .keys()
-                    .for_each(|queue| writing.forget(key, *queue));
-            }
-            !is_it
-        });
+        for (key, queue) in self.places(|key, _, _| key.0 == group) {
+            self.forget_book(&key, queue);
+        }
+        self.shares.retain(|key, _| key.0 != group);
         self.end_turn(ctx);
     }
 }

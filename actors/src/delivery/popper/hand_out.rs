@@ -164,12 +164,10 @@ impl Look<'_> {
         let most = out.room(pop) + book.burying.len();
         let offer = ledger.offer(self.now_ms, pop.attempt_id, most, journal);
         let mut left = Left::default();
-        if offer
-            .again
-            .iter()
-            .any(|again| again.attempts >= self.max_attempts)
-        {
-            left.exhausted = ledger.exhausted(self.now_ms, self.max_attempts, journal);
+        if offer.again.iter().any(|again| {
+            again.attempts >= self.max_attempts && !book.burying.contains(&again.offset)
+        }) {
+            left.exhausted = ledger.exhausted(self.now_ms, self.max_attempts, most, journal);
         }
         let may_go = |offset: &QueueOffset| {
             !book.burying.contains(offset) && left.exhausted.binary_search(offset).is_err()

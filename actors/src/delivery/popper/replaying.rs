@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use castmq_protocol::model::{QueueId, QueueOffset, system_topics};
 use castmq_protocol::record::{Step, step};
@@ -11,14 +10,11 @@ use castmq_storage::consume_queue::ConsumeQueue;
 use super::record::{Section, replay_from, sections};
 use super::share::{Book, ShareKey};
 use super::writing::{QUEUE, Writing};
-use super::{Alarms, Burials, Parked, Popper};
+use super::{Alarms, Burials, Parked, Popper, RETRY, new_number};
 use crate::delivery::cold_reader::ColdFetch;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::pop::ledger::{Ledger, Settings};
 use crate::supervision::{Ctx, Lost, Receive, Reply};
-
-/// What failed is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Bytes of journal replayed at once.
 const STEP_BYTES: u32 = 256 * 1024;
@@ -72,7 +68,7 @@ impl Popper {
     /// Nothing is known any more.
     pub(super) fn forget_all(&mut self) {
         self.is_ready = false;
-        self.epoch += 1;
+        self.epoch = new_number();
         self.shares.clear();
         self.writing = Writing::default();
         self.alarms = Alarms::default();
@@ -188,7 +184,8 @@ impl Popper {
                 continue;
             };
             let has_group = self.context.groups.config(key.0.as_str()).is_some();
-            if !has_group || self.context.topics.find(key.1.as_str()).is_none() {
+            let has_topic = self.context.topics.find(key.1.as_str()).is_some();
+            if !has_group || !has_topic {
                 self.writing.forget(&key, queue);
                 continue;
             }

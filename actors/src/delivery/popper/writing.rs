@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::record::Writer;
 use super::share::{Share, ShareKey};
-use super::{HandedOut, Popper, Refused};
+use super::{HandedOut, Popper, RETRY, Refused};
 use crate::delivery::pop::error::ReceiptError;
 use crate::storage::append::{Appended, Outcome};
 use crate::storage::put::{Put, PutBatch};
@@ -19,7 +19,7 @@ use crate::supervision::{Ctx, Receive, Reply};
 /// The journal's only queue.
 pub(super) const QUEUE: QueueId = QueueId(0);
 
-/// Correlation of journal records; dead letters count from 1.
+/// Correlation of journal records; dead letters have [new numbers](super::new_number), which are higher.
 pub(super) const JOURNAL: u64 = 0;
 
 /// A record that is longer is followed by another one.
@@ -36,9 +36,6 @@ const ROUND_RATIO: u64 = 4;
 
 /// And after this time in any case, before retention takes what a replay needs.
 const ROUND_AGE: Duration = Duration::from_secs(3600);
-
-/// What failed is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Writes what there is to write.
 #[derive(Debug)]

@@ -251,7 +251,9 @@ impl World {
 
     /// Messages that had all their attempts go to the dead letter queue.
     fn bury(&mut self) {
-        let exhausted = self.ledger.exhausted(self.now_ms, 3, &mut self.journal);
+        let exhausted = self
+            .ledger
+            .exhausted(self.now_ms, 3, usize::MAX, &mut self.journal);
         let offsets: Vec<_> = exhausted.iter().map(|offset| offset.0).collect();
         assert_eq!(offsets, self.naive.exhausted(3), "{}", self.context);
         for offset in exhausted {
