@@ -9,9 +9,11 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use castmq_actors::Node;
+use castmq_client::model::{QueueId, TopicConfig};
 use castmq_client::raw::request::{ChangeInvisible, Pop, PopReceipt};
 use castmq_client::raw::{Payload, Request, Response};
-use castmq_client::{Client, ErrorCode, Message, PoppedMessage, StartFrom, tags};
+use castmq_client::{Client, Error, ErrorCode, Message, PoppedMessage, StartFrom, tags};
 
 use support::pop::{
     GROUP, TOPIC, acknowledge, built, committed, connection, consumer, next, numbers, one, pop,
@@ -278,30 +280,102 @@ fn after_the_last_attempt_a_message_is_a_dead_letter() {
     });
 }
 
+/// Sets the group back to the first message.
+async fn reset(node: &Node, client: &Client) {
+    let address = node.broker_address().expect("a broker").to_string();
+    let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
+    let admin = client.admin().at(&address);
+    let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
+    reset.await.expect("a reset");
+}
+
 #[test]
 fn an_operator_sets_back_what_a_group_has_popped() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
-        send(&client, numbers(5)).await;
-        let mut consumer = built(consumer(&client));
-        let messages = consumer.receive().await.expect("messages");
-        PoppedMessage::ack_all(&messages).await.expect("an answer");
-        let address = node.broker_address().expect("a broker").to_string();
-        let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
-        let admin = client.admin().at(&address);
-        let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
-        reset.await.expect("a reset");
-        let again = loop {
-            let messages = consumer.receive().await.expect("an answer");
-            if !messages.is_empty() {
-                break messages;
-            }
-        };
+        let settings = with_queues(folder.path(), 1);
         let bodies =
             |messages: &[PoppedMessage]| messages.iter().map(|one| text(one)).collect::<Vec<_>>();
-        assert_eq!(bodies(&again), bodies(&messages));
+        let node = start(&settings).await;
+        {
+            let client = client(&node).await;
+            send(&client, numbers(5)).await;
+            let mut consumer = built(consumer(&client));
+            let messages = consumer.receive().await.expect("messages");
+            PoppedMessage::ack_all(&messages).await.expect("an answer");
+            reset(&node, &client).await;
+            let again = consumer.receive().await.expect("messages");
+            assert_eq!(bodies(&again), bodies(&messages));
+            PoppedMessage::ack_all(&again).await.expect("an answer");
+            assert_eq!(committed(&client, 0).await, Some(5));
+            reset(&node, &client).await;
+        }
+        stop(node).await;
+        let node = start(&settings).await;
+        let client = client(&node).await;
+        let mut consumer = built(consumer(&client));
+        let again = consumer.receive().await.expect("messages");
+        let expected: Vec<_> = numbers(5).collect();
+        assert_eq!(bodies(&again), expected, "a restart leaves it there");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_pop_that_waits_gets_what_is_sent_to_a_queue_that_came_meanwhile() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, ["first".to_owned()]).await;
+        let mut waiting = built(consumer(&client).wait(Duration::from_secs(3600)));
+        let first = next(&mut waiting).await;
+        first.ack().await.expect("it is acknowledged");
+        let address = node.broker_address().expect("a broker").to_string();
+        let pops = connection(&address).await;
+        // Of one queue, and before the one of all.
+        let of_first = Pop {
+            queue: QueueId(0),
+            wait_ms: 3_600_000,
+            ..one()
+        };
+        let of_first = pops.request(Request::Pop(of_first), Payload::none());
+        let popper = async || {
+            let tree = node.tree().snapshot().await;
+            tree.find("broker/delivery/popper")
+                .expect("it is there")
+                .state
+                .clone()
+        };
+        while popper().await["waiting_pops"] != 1 {
+            tokio::task::yield_now().await;
+        }
+        let (second, ()) = tokio::join!(next(&mut waiting), async {
+            while popper().await["waiting_pops"] != 2 {
+                tokio::task::yield_now().await;
+            }
+            let admin = client.admin().at(&address);
+            let grown = admin.put_topic(TOPIC, TopicConfig::with_queues(2));
+            grown.await.expect("it has two queues");
+            while popper().await["ledgers"] != 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // The name server hears of it a little later.
+            loop {
+                let client = support::client(&node).await;
+                let message = Message::builder(TOPIC, "second").queue(1);
+                let message = message.build().expect("a message");
+                match client.producer().build().send(message).await {
+                    Ok(_) => break,
+                    Err(Error::NoQueue { .. }) => {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    Err(error) => panic!("it is not stored: {error}"),
+                }
+            }
+        });
+        assert_eq!(text(&second), "second");
+        drop(of_first);
         stop(node).await;
     });
 }
@@ -325,11 +399,7 @@ fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile(
         while is_awake().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let address = node.broker_address().expect("a broker").to_string();
-        let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
-        let admin = client.admin().at(&address);
-        let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
-        reset.await.expect("a reset");
+        reset(&node, &client).await;
         let again = consumer.receive().await.expect("messages");
         assert_eq!(again.len(), 3);
         stop(node).await;

@@ -22,7 +22,7 @@ mod share;
 mod waking;
 mod writing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,7 +37,7 @@ use self::alarms::Alarms;
 use self::burial::Burials;
 use self::hand_out::{of_ledger, on_wire};
 pub(crate) use self::messages::{
-    Acknowledge, ChangeInvisible, ForgetGroup, HandedOut, Pop, Refused, Withdraw,
+    Acknowledge, ChangeInvisible, ForgetBooks, ForgetGroup, HandedOut, Pop, Refused, Withdraw,
 };
 use self::share::{Book, Share, ShareKey};
 use self::waking::Waking;
@@ -76,6 +76,8 @@ pub(crate) struct Popper {
     epoch: u64,
     shares: HashMap<ShareKey, Share>,
     parked: Vec<Parked>,
+    /// Ledgers that are forgotten as soon as it is known who has what: the journal may not say so.
+    to_forget: HashSet<(ShareKey, QueueId)>,
     writing: Writing,
     alarms: Alarms,
     waking: Waking,
@@ -106,6 +108,7 @@ impl Popper {
             epoch: 0,
             shares: HashMap::new(),
             parked: Vec::new(),
+            to_forget: HashSet::new(),
             writing: Writing::default(),
             alarms: Alarms::default(),
             waking: Waking::default(),
@@ -318,6 +321,26 @@ impl Receive<ForgetGroup> for Popper {
             self.forget_book(&key, queue);
         }
         self.shares.retain(|key, _| key.0 != group);
+        self.end_turn(ctx);
+    }
+}
+
+impl Receive<ForgetBooks> for Popper {
+    fn receive(&mut self, ForgetBooks { group, queues }: ForgetBooks, ctx: &mut Ctx<'_, Self>) {
+        let places = queues.into_iter();
+        let places = places.map(|(topic, queue)| ((group.clone(), topic), queue));
+        if !self.is_ready {
+            self.to_forget.extend(places);
+            return;
+        }
+        let mut touched = BTreeSet::new();
+        for (key, queue) in places {
+            self.forget_book(&key, queue);
+            touched.insert(key);
+        }
+        for key in touched {
+            self.open_again(&key, ctx);
+        }
         self.end_turn(ctx);
     }
 }

@@ -70,6 +70,7 @@ impl Popper {
         self.is_ready = false;
         self.epoch = new_number();
         self.shares.clear();
+        self.to_forget.extend(self.writing.take_forgotten());
         self.writing = Writing::default();
         self.alarms = Alarms::default();
         self.burials = Burials::after(&self.burials);
@@ -179,13 +180,16 @@ impl Popper {
         self.is_ready = true;
         self.writing = Writing::after_replay(replay.from, replay.bytes);
         let settings = self.settings();
-        for ((key, queue), ledger) in replay.ledgers {
+        let to_forget = std::mem::take(&mut self.to_forget);
+        for (place, ledger) in replay.ledgers {
             let Some(ledger) = ledger else {
                 continue;
             };
+            let is_forgotten = to_forget.contains(&place);
+            let (key, queue) = place;
             let has_group = self.context.groups.config(key.0.as_str()).is_some();
             let has_topic = self.context.topics.find(key.1.as_str()).is_some();
-            if !has_group || !has_topic {
+            if is_forgotten || !has_group || !has_topic {
                 self.writing.forget(&key, queue);
                 continue;
             }

@@ -66,6 +66,8 @@ struct UnderWay {
     owed: Vec<Owed>,
     /// What the groups' offsets are when it is stored.
     floors: Vec<(ShareKey, QueueId, QueueOffset)>,
+    /// Ledgers of which the journal knows then that they are no more.
+    forgotten: Vec<(ShareKey, QueueId)>,
     bytes: u64,
 }
 
@@ -128,6 +130,15 @@ impl Writing {
         self.forgotten.push((key.clone(), queue));
     }
 
+    /// Ledgers that are no more, as far as the journal may not know that.
+    pub(super) fn take_forgotten(&mut self) -> Vec<(ShareKey, QueueId)> {
+        let mut forgotten = std::mem::take(&mut self.forgotten);
+        if let Some(under_way) = &mut self.under_way {
+            forgotten.append(&mut under_way.forgotten);
+        }
+        forgotten
+    }
+
     /// Begins a round when the last one is too long ago.
     pub(super) fn look_at_age(&mut self, shares: &HashMap<ShareKey, Share>) {
         let last = self.last_round.get_or_insert_with(Instant::now);
@@ -174,6 +185,7 @@ impl Writing {
         // One that is there again begins with a snapshot behind this.
         for (key, queue) in self.forgotten.drain(..) {
             add(&key, queue, &[]);
+            under_way.forgotten.push((key, queue));
         }
         for (key, queue) in self.changed.drain(..) {
             let share = shares.get_mut(&key);
@@ -254,6 +266,7 @@ impl Popper {
         let mut under_way = UnderWay {
             owed,
             floors: Vec::new(),
+            forgotten: Vec::new(),
             bytes: 0,
         };
         let mut batch = PutBatch::default();
@@ -299,6 +312,7 @@ impl Popper {
         let Some(first) = stored.and_then(|offsets| offsets.first().copied()) else {
             // Ledgers are ahead of what is known to be written: the log knows who has what.
             tracing::warn!("the pop journal could not be written, which is tried again");
+            self.to_forget.extend(under_way.forgotten);
             self.forget_all();
             ctx.after(RETRY, |popper, ctx| popper.begin(ctx));
             return;
