@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{QueueId, QueueOffset, keys, replace_properties, system_topics};
-use castmq_protocol::record::{Origin, RecordView, Step, step, sys_flag};
+use castmq_protocol::record::{Origin, RecordView, Step, step};
 use castmq_storage::disk::Wait;
 use serde::Serialize;
 
@@ -252,17 +252,10 @@ impl Schedule {
         batch.add(
             level as u64,
             &Put {
-                topic: topic.id,
                 queue,
-                flag: record.flag(),
-                // It was committed before, and its transaction is no origin.
-                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                born_timestamp_ms: record.born_timestamp_ms(),
-                born_host: record.born_host(),
-                reconsume_times: record.reconsume_times(),
                 prepared_transaction_offset: origin.encode(),
                 properties: &replace_properties(properties, &[(keys::DELAY, None)]),
-                body: record.body(),
+                ..Put::again(record, topic.id)
             },
         );
     }

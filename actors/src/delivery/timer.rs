@@ -14,7 +14,7 @@ use std::time::Duration;
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, keys, property_value, replace_properties, system_topics,
 };
-use castmq_protocol::record::{Origin, RecordView, sys_flag};
+use castmq_protocol::record::{Origin, RecordView};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -238,16 +238,10 @@ impl Timer {
         batch.add(
             number,
             &Put {
-                topic: topic.id,
                 queue,
-                flag: record.flag(),
-                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                born_timestamp_ms: record.born_timestamp_ms(),
-                born_host: record.born_host(),
-                reconsume_times: record.reconsume_times(),
                 prepared_transaction_offset: Origin::Timer { place }.encode(),
                 properties: &properties,
-                body: record.body(),
+                ..Put::again(record, topic.id)
             },
         );
     }

@@ -294,18 +294,13 @@ impl Transactions {
         }
         let properties = std::mem::take(&mut self.properties);
         let batch = self.batch(ctx);
+        let again = Put::again(half, topic_id);
         let put = Put {
-            topic: topic_id,
             queue,
-            flag: half.flag(),
-            sys_flag: (half.sys_flag() & !sys_flag::TRANSACTION_MASK)
-                | sys_flag::TRANSACTION_COMMIT,
-            born_timestamp_ms: half.born_timestamp_ms(),
-            born_host: half.born_host(),
-            reconsume_times: half.reconsume_times(),
+            sys_flag: again.sys_flag | sys_flag::TRANSACTION_COMMIT,
             prepared_transaction_offset: end.place.as_i64(),
             properties: &properties,
-            body: half.body(),
+            ..again
         };
         batch.put.add_checked(batch.number, &put, half.body_crc());
         self.properties = properties;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
-use castmq_protocol::record::{Origin, RecordView, sys_flag};
+use castmq_protocol::record::{Origin, RecordView};
 
 use super::share::{Book, ShareKey};
 use super::{Popper, RETRY, new_number};
@@ -181,16 +181,11 @@ impl Popper {
         batch.add(
             number,
             &Put {
-                topic: topic.id,
                 queue: Some(QueueId(number as u32 % topic.write_queues().max(1))),
-                flag: record.flag(),
-                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                born_timestamp_ms: record.born_timestamp_ms(),
-                born_host: record.born_host(),
                 reconsume_times: record.reconsume_times().saturating_add(attempts),
                 prepared_transaction_offset: origin.encode(),
                 properties: &dead_letter_properties(record),
-                body: record.body(),
+                ..Put::again(record, topic.id)
             },
         );
         batch.send(&self.writer, ctx.me().mailbox());
