@@ -7,7 +7,7 @@
 //!   [`timer`]: for any time.
 //! - [`retry`]: what becomes of a message that a group could not process. Pure.
 //! - [`transactions`]: half messages and what becomes of them; [`producers`]: who can be asked.
-//! - [`requesters`]: who waits for replies to requests.
+//! - [`requesters`]: who waits for replies to requests; [`registry`] holds both.
 //! - [`assignment`]: which member gets which queue. Pure.
 //! - [`pop`]: the ledger of per-message acknowledgement, pure; [`popper`]: hands messages out by it.
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
@@ -25,6 +25,7 @@ pub(crate) mod producers;
 pub(crate) mod queue;
 pub(crate) mod queues;
 pub(crate) mod redirect;
+pub(crate) mod registry;
 pub(crate) mod requesters;
 pub(crate) mod retry;
 pub(crate) mod schedule;
