@@ -185,19 +185,25 @@ fn forged_receipts_settle_nothing_and_say_so() {
                 attempt: 2,
                 ..receipt
             },
+            PopReceipt {
+                attempt: 0,
+                ..receipt
+            },
         ];
+        for receipt in [forged[0], forged[5]] {
+            let change = Request::ChangeInvisible(ChangeInvisible {
+                group: 0,
+                topic: 0,
+                receipt,
+                invisible_ms: 0,
+            });
+            let refused = connection.request(change, Payload::none()).await;
+            let refused = refused.expect_err("nothing is out with it");
+            assert_eq!(refused.code(), Some(unknown));
+        }
         let all: Vec<_> = forged.into_iter().chain([receipt]).collect();
-        let refused: Vec<_> = (0..5).map(|place| (place, unknown)).collect();
+        let refused: Vec<_> = (0..6).map(|place| (place, unknown)).collect();
         assert_eq!(acknowledge(&connection, all).await, refused);
-        let change = Request::ChangeInvisible(ChangeInvisible {
-            group: 0,
-            topic: 0,
-            receipt: forged[0],
-            invisible_ms: 0,
-        });
-        let refused = connection.request(change, Payload::none()).await;
-        let refused = refused.expect_err("nothing is out with it");
-        assert_eq!(refused.code(), Some(unknown));
         let nothing = Pop {
             invisible_ms: 0,
             ..one()

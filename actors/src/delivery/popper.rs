@@ -198,7 +198,16 @@ impl Popper {
                 }));
                 continue;
             };
-            let of_book: Vec<_> = of_queue.iter().map(|(_, one)| of_ledger(one)).collect();
+            let (mut places, mut of_book) = (Vec::new(), Vec::new());
+            for (place, receipt) in of_queue {
+                match of_ledger(receipt) {
+                    Ok(receipt) => {
+                        places.push(*place);
+                        of_book.push(receipt);
+                    }
+                    Err(error) => refused.push((*place, error)),
+                }
+            }
             let failed = book
                 .ledger
                 .acknowledge_all(now_ms, &of_book, &mut book.journal);
@@ -208,7 +217,7 @@ impl Popper {
                 .into_iter()
                 .filter(|(_, error)| !settled_before(error));
             refused.extend(failed.filter_map(|(index, error)| {
-                let (place, _) = of_queue.get(index)?;
+                let place = places.get(index)?;
                 Some((*place, error))
             }));
             self.changed(&key, queue);
@@ -235,15 +244,14 @@ impl Popper {
         let now_ms = self.now_ms();
         let key = (change.group, change.topic);
         let PopReceipt { queue, offset, .. } = change.receipt;
-        let changed = match self.book(&key, queue) {
-            None => Err(ReceiptError::Unknown { offset }),
-            Some(book) => book.ledger.change_invisible(
-                now_ms,
-                &of_ledger(&change.receipt),
-                change.invisible_ms,
-                &mut book.journal,
-            ),
-        };
+        let book = self.book(&key, queue);
+        let book = book.ok_or(ReceiptError::Unknown { offset });
+        let changed = of_ledger(&change.receipt).and_then(|receipt| {
+            let Book {
+                ledger, journal, ..
+            } = book?;
+            ledger.change_invisible(now_ms, &receipt, change.invisible_ms, journal)
+        });
         self.changed(&key, queue);
         let receipt = changed.map(|receipt| on_wire(queue, receipt));
         self.writing.owe(Owed::Changed(reply, receipt));

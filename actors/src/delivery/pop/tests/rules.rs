@@ -219,7 +219,7 @@ fn a_receipt_that_nobody_was_given_is_unknown() {
     ] {
         let offset = forged.offset;
         let unknown = Err(ReceiptError::Unknown { offset });
-        assert_eq!(bench.acknowledge(&forged), unknown, "{forged}");
+        assert_eq!(bench.acknowledge(&forged), unknown, "{forged:?}");
     }
     assert_eq!(bench.acknowledge(&real), Ok(()));
 }
