@@ -3,6 +3,7 @@
 //! - [`fetch`]: reading messages of a queue, hot or cold.
 //! - [`queue`]: a queue with its waiting consumers; [`queues`] finds those that are awake.
 //! - [`cold_reader`]: reads that would wait for the disk.
+//! - [`catching_up`]: waiting until the log says what was done before.
 //! - [`redirect`]: messages that wait elsewhere before they reach their topic; [`schedule`]: for a delay level;
 //!   [`timer`]: for any time.
 //! - [`retry`]: what becomes of a message that a group could not process. Pure.
@@ -13,6 +14,7 @@
 //! - [`consumer_group`]: a group's members and their queues; [`groups`] finds those that are awake.
 
 pub(crate) mod assignment;
+mod catching_up;
 pub(crate) mod cold_reader;
 pub(crate) mod consumer_group;
 pub(crate) mod expiry;

@@ -42,6 +42,7 @@ pub(crate) use self::messages::{
 use self::share::{Book, Share, ShareKey};
 use self::waking::Waking;
 use self::writing::{Owed, Writing};
+use super::catching_up;
 use super::pop::error::ReceiptError;
 use super::pop::ledger::{Order, Settings};
 use crate::broker::context::BrokerContext;
@@ -356,9 +357,7 @@ impl Receive<ForgetBooks> for Popper {
 impl Receive<Appended> for Popper {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         let Some(first) = appended.requests.first() else {
-            let end = self.context.store.log.appended();
-            let dispatched = self.context.clone().dispatched_to(end);
-            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
+            catching_up::when_noted(&self.context, ctx, Self::caught_up);
             return;
         };
         match first.correlation {

@@ -12,6 +12,7 @@ use castmq_protocol::record::{Origin, RecordView, Step, step};
 use castmq_storage::disk::Wait;
 use serde::Serialize;
 
+use super::catching_up;
 use super::cold_reader::ColdFetch;
 use super::expiry::Expiry;
 use super::fetch::{Fetch, Fetched, Patience, Read, Wanted, read};
@@ -101,7 +102,7 @@ impl Schedule {
     fn begin(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.is_ready = false;
         self.epoch += 1;
-        PutBatch::default().send(&self.writer, ctx.me().mailbox());
+        catching_up::ask(&self.writer, ctx);
     }
 
     fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
@@ -311,9 +312,7 @@ impl Receive<Found> for Schedule {
 impl Receive<Appended> for Schedule {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         let Some(first) = appended.requests.first() else {
-            let end = self.context.store.log.appended();
-            let dispatched = self.context.clone().dispatched_to(end);
-            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
+            catching_up::when_noted(&self.context, ctx, Self::caught_up);
             return;
         };
         if !self.is_ready {

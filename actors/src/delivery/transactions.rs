@@ -28,6 +28,7 @@ use serde::Serialize;
 use self::batch::{Batch, Settled, outcome_of};
 pub(crate) use self::ends::{Ended, Ending, Ends};
 use self::half::Belongs;
+use super::catching_up;
 use super::redirect::to_schedule;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::{Topic, TopicId};
@@ -415,7 +416,7 @@ impl Cast for Transactions {
     type State = TransactionsState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
-        PutBatch::default().send(&self.writer, ctx.me().mailbox());
+        catching_up::ask(&self.writer, ctx);
         Ok(())
     }
 
@@ -445,9 +446,7 @@ impl Receive<Store> for Transactions {
 impl Receive<Appended> for Transactions {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         if appended.requests.is_empty() {
-            let end = self.context.store.log.appended();
-            let dispatched = self.context.clone().dispatched_to(end);
-            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
+            catching_up::when_noted(&self.context, ctx, Self::caught_up);
             return;
         }
         self.stored(appended);

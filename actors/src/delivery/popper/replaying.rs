@@ -11,6 +11,7 @@ use super::record::{Section, replay_from, sections};
 use super::share::{Book, ShareKey};
 use super::writing::{QUEUE, Writing};
 use super::{Alarms, Burials, Parked, Popper, RETRY, new_number};
+use crate::delivery::catching_up;
 use crate::delivery::cold_reader::ColdFetch;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::pop::ledger::{Ledger, Settings};
@@ -62,7 +63,7 @@ impl Popper {
     /// Finds out who has what: what was handed to the log before has to be in the log, and dispatched.
     pub(super) fn begin(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.forget_all();
-        crate::storage::put::PutBatch::default().send(&self.writer, ctx.me().mailbox());
+        catching_up::ask(&self.writer, ctx);
     }
 
     /// Nothing is known any more.
