@@ -261,3 +261,38 @@ impl Receive<BurialRead> for Popper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use castmq_protocol::model::GroupName;
+
+    use super::*;
+    use crate::delivery::pop::ledger::{Order, Settings};
+
+    #[test]
+    fn a_ledger_that_is_forgotten_takes_its_burials_with_it_and_nobody_elses() {
+        let key = (
+            GroupName::new("billing").unwrap(),
+            TopicName::new("orders").unwrap(),
+        );
+        let settings = Settings {
+            order: Order::Unordered,
+            max_outstanding: 10,
+        };
+        let offset = QueueOffset(3);
+        let mut book = Book::new(settings, QueueOffset::ZERO);
+        book.burying.insert(offset);
+        let mut burials = Burials::default();
+        for (number, queue) in [(1, 0), (2, 1)] {
+            let burial = Burial {
+                key: key.clone(),
+                queue: QueueId(queue),
+                offset,
+            };
+            burials.under_way.insert(number, burial);
+        }
+        burials.forget(&key, QueueId(0), &book);
+        let left: Vec<_> = burials.under_way.keys().collect();
+        assert_eq!(left, [&2]);
+    }
+}
