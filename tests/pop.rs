@@ -286,6 +286,46 @@ fn after_the_last_attempt_a_message_is_a_dead_letter() {
     });
 }
 
+#[test]
+fn more_messages_than_are_buried_at_once_become_dead_letters_each_once() {
+    /// Twice as many as may be on their way, and some.
+    const COUNT: u32 = 600;
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let client = client(&node).await;
+        send(&client, numbers(COUNT)).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let config = castmq_client::model::GroupConfig {
+            retry_max: 0,
+            ..Default::default()
+        };
+        let put = client.admin().at(&address).put_group(GROUP, config).await;
+        put.expect("a group");
+        let connection = connection(&address).await;
+        let mut count = 0;
+        while count < COUNT as usize {
+            let all = Pop {
+                max_messages: COUNT,
+                invisible_ms: 300,
+                ..one()
+            };
+            count += pop(&connection, all).await.len();
+        }
+        let letters = read(&client, &format!("%DLQ%{GROUP}"), COUNT as usize).await;
+        let mut bodies: Vec<u32> = letters
+            .iter()
+            .map(|letter| text(letter).parse().expect("a number"))
+            .collect();
+        bodies.sort_unstable();
+        assert!(bodies.into_iter().eq(0..COUNT));
+        while committed(&client, 0).await != Some(COUNT.into()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop(node).await;
+    });
+}
+
 /// Sets the group back to the first message.
 async fn reset(node: &Node, client: &Client) {
     let address = node.broker_address().expect("a broker").to_string();
