@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use support::history::Place;
 use support::load::{Progress, Traffic, offsets};
-use support::number;
 use support::process::Process;
+use support::{number, seed};
 
 const GROUP: &str = "billing";
 
@@ -29,13 +29,9 @@ const OFFSETS_INTERVAL: Duration = Duration::from_millis(100);
 /// What a busy machine may take for a write, beyond the interval.
 const OFFSETS_SLACK: Duration = Duration::from_secs(5);
 
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 2] = [
     ("store.flush", "sync"),
-    ("store.commit_log_segment_bytes", "8388608"),
-    ("store.index_hash_slots", "1000"),
-    ("store.index_max_entries", "10000"),
     ("store.offsets_flush_interval_ms", "100"),
-    ("limits.max_message_bytes", "1048576"),
 ];
 
 /// Load over several connections, until the broker is killed.
@@ -64,7 +60,7 @@ fn kill_somewhere_in_its_start(broker: Process) {
 
 /// Kills the broker while it starts, or under load after a random number of acknowledgments.
 async fn crash_once(traffic: &Rc<Traffic>, data: &Path, is_long: bool) -> Instant {
-    let mut broker = Process::spawn(data, &SETTINGS);
+    let mut broker = Process::spawn_small(data, &SETTINGS);
     if fastrand::u8(..6) == 0 && !is_long {
         kill_somewhere_in_its_start(broker);
         return Instant::now();
@@ -132,9 +128,7 @@ fn check_offsets(
 #[test]
 fn whatever_is_acknowledged_survives_kill_9() {
     let cycles = number("CASTMQ_CRASH_CYCLES", 8);
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let traffic = Traffic::new(&["orders", "payments"]);
@@ -146,8 +140,7 @@ fn whatever_is_acknowledged_survives_kill_9() {
         for cycle in 1..=cycles {
             let is_long = cycle % 20 == 2;
             let killed = crash_once(&traffic, &data, is_long).await;
-            let mut broker = Process::spawn(&data, &SETTINGS);
-            broker.ready();
+            let broker = Process::start_small(&data, &SETTINGS);
             let now = offsets(&traffic, &broker.broker, GROUP)
                 .await
                 .expect("offsets");
@@ -172,15 +165,14 @@ fn whatever_is_acknowledged_survives_kill_9() {
 
 #[test]
 fn a_start_that_is_killed_does_not_prevent_the_next() {
+    seed("CASTMQ_CRASH_SEED");
     // Few moments of a start are critical.
     for _ in 0..10 * number("CASTMQ_CRASH_CYCLES", 8) {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         for _ in 0..fastrand::u8(1..4) {
-            kill_somewhere_in_its_start(Process::spawn(&data, &SETTINGS));
+            kill_somewhere_in_its_start(Process::spawn_small(&data, &SETTINGS));
         }
-        let mut broker = Process::spawn(&data, &SETTINGS);
-        broker.ready();
-        broker.kill();
+        Process::start_small(&data, &SETTINGS).kill();
     }
 }

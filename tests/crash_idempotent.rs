@@ -19,17 +19,11 @@ use std::time::Duration;
 use castmq_client::{Client, Message, Producer, SendReceipt};
 
 use support::load::Traffic;
-use support::process::Process;
+use support::process::{Process, SMALL_FILES, address_of};
 use support::shell::Server;
-use support::{number, reader, run};
+use support::{admin, number, reader, run, seed, stored, text};
 
 const PRODUCERS: usize = 4;
-
-fn seed() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
-}
 
 /// A life of the broker under load, to its sudden end.
 async fn live(traffic: &Rc<Traffic>, data: &Path, settings: &[(&str, &str)]) {
@@ -62,7 +56,7 @@ async fn live(traffic: &Rc<Traffic>, data: &Path, settings: &[(&str, &str)]) {
 
 #[test]
 fn what_is_sent_until_it_is_acknowledged_is_there_once_through_kill_9() {
-    seed();
+    seed("CASTMQ_CRASH_SEED");
     for flush in ["sync", "async"] {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
@@ -93,23 +87,16 @@ fn start_name_server(data: &Path) -> (Server, String) {
     let data = data.to_str().expect("a path of text");
     let args = ["namesrv", "--data", data, "--namesrv-listen", "127.0.0.1:0"];
     let (server, line) = Server::start(&args, &[]);
-    let (_, rest) = line.split_once("name server ").expect("an address");
-    let address = rest.split([',', ' ']).next().expect("an address");
-    (server, address.to_owned())
+    let address = address_of(&line, "name server");
+    (server, address.expect("an address"))
 }
 
 fn start_broker(data: &Path, name_server: &str) -> Server {
     let data = data.to_str().expect("a path of text");
     let args = ["broker", "--data", data, "--listen", "127.0.0.1:0"];
     let args = [&args[..], &["-n", name_server]].concat();
-    let settings = [
-        ("store.commit_log_segment_bytes", "8388608"),
-        ("store.index_hash_slots", "1000"),
-        ("store.index_max_entries", "10000"),
-        ("limits.max_message_bytes", "1048576"),
-        ("broker.delay_levels", "20ms"),
-    ];
-    Server::start(&args, &settings).0
+    let settings = [&SMALL_FILES[..], &[("broker.delay_levels", "20ms")]];
+    Server::start(&args, &settings.concat()).0
 }
 
 /// How messages are sent.
@@ -161,7 +148,7 @@ async fn work(producer: Producer, kind: Kind, is_over: Rc<std::cell::Cell<bool>>
 
 #[test]
 fn the_clients_idempotent_producer_has_every_message_stored_once_through_kill_9() {
-    seed();
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
@@ -195,22 +182,23 @@ fn the_clients_idempotent_producer_has_every_message_stored_once_through_kill_9(
     });
 }
 
-/// Reads until the last message, and all others, are there.
+/// Reads until the last message, and all others, are there. There are no more.
 async fn check(client: &Client, wanted: &HashMap<String, u32>) {
     let mut consumer = reader(client, TOPIC).await;
     let mut seen: HashMap<String, Vec<u32>> = HashMap::new();
-    let total = wanted.values().sum::<u32>() as usize;
+    let total = u64::from(wanted.values().sum::<u32>()) + 1;
     let mut count = 0;
-    while !seen.contains_key("last") || count <= total {
+    while !seen.contains_key("last") || count < total {
         for message in consumer.poll(Duration::from_secs(5)).await.expect("a poll") {
-            let body = String::from_utf8(message.body().expect("a body").to_vec());
-            let body = body.expect("text");
+            let body = text(&message);
             let (kind, number) = body.split_once(' ').expect("a kind");
             let number = number.parse().expect("a number");
             seen.entry(kind.to_owned()).or_default().push(number);
             count += 1;
         }
     }
+    let stored = stored(&admin(client).await, TOPIC).await;
+    assert_eq!(stored, total, "in all queues");
     for (kind, sent) in wanted {
         let numbers = seen.entry(kind.clone()).or_default();
         if kind != "Ordered" {

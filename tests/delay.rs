@@ -9,12 +9,12 @@ mod support;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use castmq_client::{Client, Message, Producer, ReceivedMessage};
 
 use support::process::Process;
-use support::{client, number, reader, run, settings, start, stop};
+use support::{admin, now_ms, number, reader, run, seed, settings, started, stop, stored, text};
 
 const TOPIC: &str = "reminders";
 
@@ -40,11 +40,6 @@ const WAITS: [Wait; 8] = [
     Wait::Until(2_900),
 ];
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a time after 1970").as_millis() as i64
-}
-
 /// A message that says in its body for how long it has to wait.
 fn delayed(name: &str, wait: Wait) -> (String, Message) {
     let (Wait::Level(_, wait_ms) | Wait::Until(wait_ms)) = wait;
@@ -59,14 +54,17 @@ fn delayed(name: &str, wait: Wait) -> (String, Message) {
     (id, message.build().expect("a message"))
 }
 
-/// Reads the topic from its first message on, until all of these have come. Returns how often each came, and sees to it
-/// that none was early.
-async fn read_until(client: &Client, wanted: &HashSet<String>) -> HashMap<String, u32> {
+/// Reads the topic from its first message on, until all of these have come and nothing is left of what is there: one that came
+/// twice may lie behind the last of another queue. Returns how often each came, and sees to it that none was early.
+async fn read_with(client: &Client, wanted: &HashSet<String>) -> HashMap<String, u32> {
+    let admin = admin(client).await;
     let mut consumer = reader(client, TOPIC).await;
     let mut seen = HashMap::new();
     let mut missing = wanted.clone();
-    while !missing.is_empty() {
+    let mut read = 0;
+    while !missing.is_empty() || read < stored(&admin, TOPIC).await {
         let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
+        read += messages.len() as u64;
         for message in messages {
             let id = check(&message);
             missing.remove(&id);
@@ -78,7 +76,7 @@ async fn read_until(client: &Client, wanted: &HashSet<String>) -> HashMap<String
 
 /// A message's identity, if it is one that could come by now.
 fn check(message: &ReceivedMessage) -> String {
-    let id = String::from_utf8(message.body().expect("a body").to_vec()).expect("text");
+    let id = text(message);
     let due_ms: i64 = message
         .property("due")
         .and_then(|due| due.parse().ok())
@@ -112,14 +110,13 @@ fn a_delayed_message_comes_once_and_not_before_it_is_due() {
     run(async {
         let mut settings = settings(folder.path());
         settings.broker.delay_levels = LEVELS.to_owned();
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = client.producer().build();
         let names = (0..800).map(|n: usize| (n.to_string(), WAITS[n % WAITS.len()]));
         let names: Vec<_> = names.chain(markers()).collect();
         let stored = send(&producer, &names).await;
         assert_eq!(stored.len(), names.len());
-        let seen = read_until(&client, &stored).await;
+        let seen = read_with(&client, &stored).await;
         assert!(seen.values().all(|times| *times == 1));
         // Levels beyond the last are the last, and a time that is past is now.
         let beyond = [
@@ -128,7 +125,7 @@ fn a_delayed_message_comes_once_and_not_before_it_is_due() {
         ];
         let stored = send(&producer, &beyond).await;
         assert_eq!(stored.len(), 2);
-        read_until(&client, &stored).await;
+        read_with(&client, &stored).await;
         producer.close().await;
         stop(node).await;
     });
@@ -138,8 +135,7 @@ fn a_delayed_message_comes_once_and_not_before_it_is_due() {
 fn a_time_too_far_away_is_refused_with_the_limit() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let producer = client.producer().build();
         let (_, message) = delayed("far", Wait::Until(41 * 86_400_000));
         let error = producer.send(message).await.expect_err("it is refused");
@@ -156,8 +152,7 @@ fn a_time_too_far_away_is_refused_with_the_limit() {
 fn a_message_that_is_cancelled_never_comes() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let producer = client.producer().build();
         let at_ms = now_ms() + 400;
         let mut receipts = Vec::new();
@@ -175,7 +170,7 @@ fn a_message_that_is_cancelled_never_comes() {
         let cancelled = producer.cancel_delivery(&receipts[0], "cancelled", at_ms);
         cancelled.await.expect("it is cancelled");
         let last = send(&producer, &[("last".to_owned(), Wait::Until(900))]).await;
-        let seen = read_until(&client, &last).await;
+        let seen = read_with(&client, &last).await;
         let mut seen: Vec<_> = seen.into_keys().collect();
         seen.sort();
         assert_eq!(seen, ["400-kept", "900-last"]);
@@ -194,18 +189,14 @@ fn spawn(data: &Path) -> Process {
 
 #[test]
 fn delayed_messages_survive_kill_9_and_come_once() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
         let mut acknowledged = HashSet::new();
         for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
             let broker = spawn(&data);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
+            let client = broker.client().await;
             let producer = client
                 .producer()
                 .send_timeout(Duration::from_millis(200))
@@ -233,14 +224,12 @@ fn delayed_messages_survive_kill_9_and_come_once() {
             assert_eq!(panics, Vec::<String>::new());
         }
         let broker = spawn(&data);
-        let client = Client::connect(&broker.name_server)
-            .await
-            .expect("a client");
+        let client = broker.client().await;
         let producer = client.producer().build();
         let last = send(&producer, &markers()).await;
         assert_eq!(last.len(), WAITS.len());
         acknowledged.extend(last);
-        let seen = read_until(&client, &acknowledged).await;
+        let seen = read_with(&client, &acknowledged).await;
         let twice: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "{twice:?}");
         println!(

@@ -8,7 +8,7 @@ mod support;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use castmq_actors::{Node, Parts};
 use castmq_client::Message;
@@ -20,7 +20,7 @@ use castmq_config::{Flush, Settings};
 use castmq_storage::disk::fault::FaultDisk;
 
 use support::load::{Traffic, open};
-use support::{client, reader, run, settings, stop};
+use support::{client, now_ms, read_until, run, settings, stop, text};
 
 /// Bytes of a log segment in this test.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -182,8 +182,7 @@ fn what_is_due_on_a_full_disk_waits_until_there_is_space_and_comes_once() {
         let client = client(&filling.node).await;
         let producer = client.producer().build();
         let message = |body: &'static str| Message::builder("due", body);
-        let since_1970 = SystemTime::UNIX_EPOCH.elapsed().expect("a time");
-        let due_ms = since_1970.as_millis() as i64 + 500;
+        let due_ms = now_ms() + 500;
         let level = message("level").delay_level(1).build();
         let timed = message("timed").deliver_at_ms(due_ms).build();
         for message in [level, timed] {
@@ -207,18 +206,10 @@ fn what_is_due_on_a_full_disk_waits_until_there_is_space_and_comes_once() {
         // Nobody else is to take the space that returns.
         filling.traffic.end();
         filling.disk.set_capacity(capacity(12));
-        let mut consumer = reader(&client, "due").await;
-        let mut bodies = Vec::new();
-        while bodies.len() < 3 {
-            let messages = consumer.poll(Duration::from_secs(5)).await;
-            let messages = messages.expect("a poll").into_iter();
-            bodies.extend(messages.map(|message| message.body().expect("a body").to_vec()));
-        }
+        let read = read_until(&client, "due", |read| read.len() >= 3).await;
+        let mut bodies: Vec<_> = read.iter().map(text).collect();
         bodies.sort();
-        assert_eq!(
-            bodies,
-            [b"half".to_vec(), b"level".to_vec(), b"timed".to_vec()]
-        );
+        assert_eq!(bodies, ["half", "level", "timed"]);
         end(filling).await;
     });
 }

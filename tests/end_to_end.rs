@@ -12,7 +12,7 @@ use castmq_client::{Client, Filter, Message, PushConsumer, SeekTo, StartFrom};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use support::{client, run, settings, start, stop};
+use support::{client, run, settings, start, started, stop};
 
 type Bodies = mpsc::UnboundedReceiver<String>;
 
@@ -62,8 +62,7 @@ fn each_once(count: usize) -> BTreeMap<String, usize> {
 fn every_group_gets_every_message_once() {
     let folder = tempfile::tempdir().unwrap();
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         produce(&client, "orders", 1000).await;
         for group in ["billing", "shipping"] {
             let (consumer, mut bodies) = consume(&client, group, "orders").await;
@@ -79,8 +78,7 @@ fn messages_and_progress_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path());
     run(async {
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         produce(&client, "orders", 100).await;
         let (consumer, mut bodies) = consume(&client, "billing", "orders").await;
         take(&mut bodies, 100).await;
@@ -148,8 +146,7 @@ fn members_share_a_topic_and_what_one_leaves_the_other_gets() {
 fn a_pull_consumer_reads_where_it_is_told_to() {
     let folder = tempfile::tempdir().unwrap();
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         produce(&client, "orders", 40).await;
         let mut consumer = client.pull_consumer("audit").build().unwrap();
         let queues = consumer.queues("orders").await.unwrap();

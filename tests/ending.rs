@@ -5,8 +5,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use castmq_actors::Node;
 use castmq_client::model::{PhysicalOffset, QueueOffset};
@@ -20,7 +18,7 @@ use castmq_protocol::native::ErrorCode;
 use castmq_protocol::record::{Record, body_crc};
 
 use support::load::open;
-use support::{client, reader, run, settings, start, stop};
+use support::{client, read_until, run, start, stop, text, with_queues};
 
 /// A half message: its place among half messages, and in the log.
 type Half = (QueueOffset, PhysicalOffset);
@@ -88,32 +86,18 @@ fn refusal(answer: Result<castmq_client::raw::Reply>) -> (ErrorCode, String) {
     (error.code().expect("an answer"), error.to_string())
 }
 
-fn text(message: &ReceivedMessage) -> String {
-    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
-}
-
 /// Bodies of a topic up to the first for which `is_last` holds.
 async fn read(node: &Node, topic: &str, is_last: impl Fn(&[String]) -> bool) -> Vec<String> {
-    let mut consumer = reader(&client(node).await, topic).await;
-    let mut bodies = Vec::new();
-    while !is_last(&bodies) {
-        let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
-        bodies.extend(messages.iter().map(text));
-    }
-    bodies
-}
-
-fn one_queue(folder: &tempfile::TempDir) -> castmq_config::Settings {
-    let mut settings = settings(folder.path());
-    settings.broker.default_topic_queues = 1;
-    settings
+    let bodies = |read: &[ReceivedMessage]| read.iter().map(text).collect::<Vec<_>>();
+    let client = client(node).await;
+    bodies(&read_until(&client, topic, |read| is_last(&bodies(read))).await)
 }
 
 #[test]
 fn transactions_that_end_together_share_a_mark() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(&folder)).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let producer = join(&node, "payments").await;
         let mut halves = Vec::new();
         for number in 0..100 {
@@ -156,7 +140,7 @@ fn transactions_that_end_together_share_a_mark() {
 fn a_transaction_that_is_ended_several_times_at_once_is_ended_once() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(&folder)).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let (first, second) = (join(&node, "payments").await, join(&node, "payments").await);
         for round in 0..50 {
             let kept = begin(&first, format!("kept {round}")).await;
@@ -194,7 +178,7 @@ fn a_transaction_that_is_ended_several_times_at_once_is_ended_once() {
 fn a_transaction_that_is_unknown_or_of_another_group_is_refused_and_stays_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(&folder)).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let producer = join(&node, "payments").await;
         let stranger = join(&node, "refunds").await;
         let half = begin(&producer, "ours").await;
@@ -271,7 +255,7 @@ fn a_half_message_forged_inside_of_a_body_settles_nothing() {
     const BODY_AT: u64 = 88;
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(&folder)).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let (producer, forger) = (join(&node, "payments").await, join(&node, "refunds").await);
         let (half, place) = begin(&producer, "ours").await;
         // Two of the same length say where the next one will lie.

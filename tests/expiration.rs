@@ -6,43 +6,30 @@
 mod support;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use castmq_actors::Node;
-use castmq_client::model::{GroupConfig, TTL_ATTRIBUTE, TopicConfig};
+use castmq_actors::{Node, Parts, Surroundings};
+use castmq_client::model::{TTL_ATTRIBUTE, TopicConfig};
 use castmq_client::{
-    Ack, BrokerAdmin, Client, Error, ErrorCode, Filter, Message, MessageBuilder, PoppedMessage,
+    Ack, BrokerAdmin, Client, ErrorCode, Filter, Message, MessageBuilder, PoppedMessage,
     PushConsumer, ReceivedMessage, StartFrom,
 };
 use castmq_config::Settings;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use support::pop::{GROUP, TOPIC, built, committed, consumer, next, text};
+use support::pop::{GROUP, TOPIC, built, committed, consumer, next};
 use support::process::Process;
-use support::{client, reader, run, settings, start, stop};
+use support::{
+    admin, client, now_ms, read_all, read_until, run, set_retry_max, start, started, stop, stored,
+    text, until, until_ms, with_queues,
+};
 
 fn with_one_queue(data: &Path) -> Settings {
-    let mut settings = settings(data);
-    settings.broker.default_topic_queues = 1;
+    let mut settings = with_queues(data, 1);
     settings.broker.delay_levels = "20ms 20ms 20ms".to_owned();
     settings
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a time after 1970").as_millis() as i64
-}
-
-async fn until(is_true: impl AsyncFn() -> bool) {
-    while !is_true().await {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-async fn until_ms(time_ms: i64) {
-    while now_ms() <= time_ms {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 fn message(body: &str) -> MessageBuilder {
@@ -78,35 +65,17 @@ fn some() -> [MessageBuilder; 5] {
     ]
 }
 
-fn admin(client: &Client, node: &Node) -> BrokerAdmin {
-    let address = node.broker_address().expect("a broker").to_string();
-    client.admin().at(&address)
-}
-
 /// How often messages were passed over because they had expired.
 async fn passed_over(admin: &BrokerAdmin) -> u64 {
     let details = admin.show_broker().await.expect("details");
     details.messages_expired
 }
 
-/// Messages that a topic ever got, in its first queue.
-async fn stored(admin: &BrokerAdmin, topic: &str) -> u64 {
-    match admin.show_topic(topic).await {
-        Ok(details) => details.queues[0].max_offset.0,
-        Err(Error::Refused { failure, .. }) if failure.code == ErrorCode::TopicNotFound => 0,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// Reads the topic until a message comes that is the last.
-async fn read_until(client: &Client, last: &str) -> Vec<String> {
-    let mut consumer = reader(client, TOPIC).await;
-    let mut bodies = Vec::<String>::new();
-    while bodies.last().is_none_or(|body| body != last) {
-        let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
-        bodies.extend(messages.iter().map(text));
-    }
-    bodies
+/// The bodies of the topic up to this one.
+async fn bodies_until(client: &Client, last: &str) -> Vec<String> {
+    let is_last = |message: &ReceivedMessage| text(message) == last;
+    let read = read_until(client, TOPIC, |read| read.last().is_some_and(is_last)).await;
+    read.iter().map(text).collect()
 }
 
 type Tries = mpsc::UnboundedReceiver<ReceivedMessage>;
@@ -129,6 +98,21 @@ async fn push<F: Future<Output = Ack> + Send>(
     (consumer.start().await.expect("a consumer"), tries)
 }
 
+/// A broker whose clock is set an hour ahead when it is told to.
+async fn start_with_clock(settings: &Settings) -> (Node, Arc<AtomicI64>) {
+    let ahead_ms = Arc::new(AtomicI64::new(0));
+    let ahead = ahead_ms.clone();
+    let surroundings =
+        Surroundings::default().clock(move || now_ms() + ahead.load(Ordering::SeqCst));
+    let node = Node::start_in(surroundings, settings, Parts::Standalone).await;
+    (node.expect("the node starts"), ahead_ms)
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Longer than that.
+const DAY: Duration = Duration::from_secs(86_400);
+
 async fn try_next(tries: &mut Tries) -> ReceivedMessage {
     tries.recv().await.expect("the consumer lives")
 }
@@ -137,10 +121,9 @@ async fn try_next(tries: &mut Tries) -> ReceivedMessage {
 fn nobody_gets_an_expired_message_and_all_count_as_consumed() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_one_queue(folder.path())).await;
         send(&client, some()).await;
-        let admin = admin(&client, &node);
+        let admin = admin(&client).await;
         assert_eq!(passed_over(&admin).await, 0);
 
         let (pushed, mut tries) = push(&client, async |_| Ack::Done).await;
@@ -168,7 +151,7 @@ fn nobody_gets_an_expired_message_and_all_count_as_consumed() {
         assert_eq!(passed_over(&admin).await, 6);
 
         send(&client, [message("last")]).await;
-        assert_eq!(read_until(&client, "last").await, ["2", "4", "last"]);
+        assert_eq!(bodies_until(&client, "last").await, ["2", "4", "last"]);
         assert_eq!(passed_over(&admin).await, 9);
         stop(node).await;
     });
@@ -178,8 +161,7 @@ fn nobody_gets_an_expired_message_and_all_count_as_consumed() {
 fn many_expired_messages_are_passed_over_in_steps_by_whoever_waits() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_one_queue(folder.path())).await;
         let producer = client.producer().build();
         let messages = (0..20_000).map(|number| expired(&number.to_string()).build());
         for sent in producer
@@ -227,15 +209,11 @@ async fn push_as(client: &Client, group: &str) -> (PushConsumer, Tries) {
 fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
+        let (node, ahead_ms) = start_with_clock(&with_one_queue(folder.path())).await;
         let client = client(&node).await;
-        let admin = admin(&client, &node);
-        let config = GroupConfig {
-            retry_max: 1,
-            ..Default::default()
-        };
-        admin.put_group(GROUP, config).await.expect("a group");
-        let soon_ms = now_ms() + 1_500;
+        let admin = admin(&client).await;
+        set_retry_max(&admin, GROUP, 1).await;
+        let soon_ms = now_ms() + HOUR_MS;
         let messages = [
             message("once").expires_at_ms(soon_ms),
             message("twice").expires_at_ms(soon_ms),
@@ -244,6 +222,7 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
         let mut consumer = built(
             consumer(&client)
                 .max_messages(1)
+                .invisible(DAY)
                 .wait(Duration::from_millis(20)),
         );
         let first = next(&mut consumer).await;
@@ -251,7 +230,7 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
         second.nack(Duration::ZERO).await.expect("it failed");
         let second = next(&mut consumer).await;
         assert_eq!((text(&second), second.attempts()), ("twice".into(), 2));
-        until_ms(soon_ms).await;
+        ahead_ms.store(HOUR_MS, Ordering::SeqCst);
         first.nack(Duration::ZERO).await.expect("it failed");
         second
             .nack(Duration::ZERO)
@@ -270,26 +249,25 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
 fn a_message_that_expires_in_its_handler_is_neither_tried_again_nor_dies() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
+        let (node, ahead_ms) = start_with_clock(&with_one_queue(folder.path())).await;
         let client = client(&node).await;
-        let admin = admin(&client, &node);
-        let soon_ms = now_ms() + 1_500;
+        let admin = admin(&client).await;
+        let soon_ms = now_ms() + HOUR_MS;
         let fails = [
             message("again").expires_at_ms(soon_ms),
             message("dead").expires_at_ms(soon_ms),
         ];
         send(&client, fails).await;
-        let (consumer, mut tries) = push(&client, move |message| async move {
-            match text(&message).as_str() {
-                "again" => {
-                    until_ms(soon_ms).await;
-                    Ack::RetryAfter(Duration::ZERO)
+        let (over, is_over) = watch::channel(false);
+        let (consumer, mut tries) = push(&client, move |message| {
+            let mut is_over = is_over.clone();
+            async move {
+                let _ = is_over.wait_for(|is_over| *is_over).await;
+                match text(&message).as_str() {
+                    "again" => Ack::RetryAfter(Duration::ZERO),
+                    "dead" => Ack::DeadLetter,
+                    _ => Ack::Done,
                 }
-                "dead" => {
-                    until_ms(soon_ms).await;
-                    Ack::DeadLetter
-                }
-                _ => Ack::Done,
             }
         })
         .await;
@@ -298,6 +276,8 @@ fn a_message_that_expires_in_its_handler_is_neither_tried_again_nor_dies() {
             text(&try_next(&mut tries).await),
         ];
         assert_eq!(bodies, ["again", "dead"]);
+        ahead_ms.store(HOUR_MS, Ordering::SeqCst);
+        over.send(true).expect("handlers wait");
         until(async || committed(&client, 0).await == Some(2)).await;
         assert_eq!(passed_over(&admin).await, 2);
         for topic in [format!("%RETRY%{GROUP}"), format!("%DLQ%{GROUP}")] {
@@ -312,9 +292,8 @@ fn a_message_that_expires_in_its_handler_is_neither_tried_again_nor_dies() {
 fn a_retry_expires_when_its_message_does_and_a_dead_letter_never() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
-        let admin = admin(&client, &node);
+        let (node, client) = started(&with_one_queue(folder.path())).await;
+        let admin = admin(&client).await;
         put_topic(&admin, Some("3600000")).await.expect("a topic");
         let sent = [
             lasting("by topic"),
@@ -342,11 +321,7 @@ fn a_retry_expires_when_its_message_does_and_a_dead_letter_never() {
         }
         let letters = format!("%DLQ%{GROUP}");
         until(async || stored(&admin, &letters).await == 2).await;
-        let mut letters = reader(&client, &letters).await;
-        let mut found = Vec::new();
-        while found.len() < 2 {
-            found.extend(letters.poll(Duration::from_secs(5)).await.expect("a poll"));
-        }
+        let found = read_all(&client, &admin, &letters).await;
         assert!(found.iter().all(|letter| letter.expires_at_ms().is_none()));
         consumer.shutdown().await.expect("it leaves");
         stop(node).await;
@@ -366,9 +341,8 @@ async fn put_topic(admin: &BrokerAdmin, ttl: Option<&str>) -> castmq_client::Res
 fn a_topic_lets_all_its_messages_expire_after_a_time_that_can_be_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
-        let admin = admin(&client, &node);
+        let (node, client) = started(&with_one_queue(folder.path())).await;
+        let admin = admin(&client).await;
         for bad in ["0", "-1", "1h", "", "9223372036854775808"] {
             let refused = put_topic(&admin, Some(bad)).await.expect_err("no time");
             assert_eq!(refused.code(), Some(ErrorCode::InvalidRequest));
@@ -384,9 +358,9 @@ fn a_topic_lets_all_its_messages_expire_after_a_time_that_can_be_changed() {
         assert_eq!(committed(&client, 0).await, Some(2));
         put_topic(&admin, Some("3600000")).await.expect("a topic");
         send(&client, [message("3"), expired("4"), message("5")]).await;
-        assert_eq!(read_until(&client, "5").await, ["1", "2", "3", "5"]);
+        assert_eq!(bodies_until(&client, "5").await, ["1", "2", "3", "5"]);
         put_topic(&admin, None).await.expect("a topic");
-        assert_eq!(read_until(&client, "5").await, ["1", "2", "3", "5"]);
+        assert_eq!(bodies_until(&client, "5").await, ["1", "2", "3", "5"]);
         stop(node).await;
     });
 }
@@ -395,9 +369,8 @@ fn a_topic_lets_all_its_messages_expire_after_a_time_that_can_be_changed() {
 fn a_message_that_has_expired_when_it_is_due_is_dropped() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_one_queue(folder.path())).await;
-        let client = client(&node).await;
-        let admin = admin(&client, &node);
+        let (node, client) = started(&with_one_queue(folder.path())).await;
+        let admin = admin(&client).await;
         let due_ms = now_ms() + 1_500;
         let waiting = [
             message("level").expires_at_ms(now_ms() + 1).delay_level(3),
@@ -410,7 +383,7 @@ fn a_message_that_has_expired_when_it_is_due_is_dropped() {
         ];
         send(&client, waiting).await;
         assert_eq!(
-            read_until(&client, "last time").await,
+            bodies_until(&client, "last time").await,
             ["last level", "last time"]
         );
         assert_eq!(stored(&admin, TOPIC).await, 2, "they were not stored again");
@@ -436,25 +409,21 @@ fn what_expires_stays_expired_across_clean_stops_and_kill_9() {
             send(&by_node, some()).await;
             stop(node).await;
             let broker = Process::start_small(&data, &queues);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
+            let client = broker.client().await;
             send(&client, [message(&last)]).await;
-            assert_eq!(read_until(&client, &last).await, expected);
+            assert_eq!(bodies_until(&client, &last).await, expected);
             send(&client, [expired("killed"), lasting("kept")]).await;
             expected.push("kept".to_owned());
             broker.kill();
             let broker = Process::start_small(&data, &queues);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
-            let again = read_until(&client, "kept").await;
+            let client = broker.client().await;
+            let again = bodies_until(&client, "kept").await;
             // The first "kept" of earlier cycles ends it, too.
             assert_eq!(again, expected[..again.len()]);
             let end = format!("end {cycle}");
             send(&client, [message(&end)]).await;
             expected.push(end.clone());
-            assert_eq!(read_until(&client, &end).await, expected);
+            assert_eq!(bodies_until(&client, &end).await, expected);
             broker.kill();
         }
     });

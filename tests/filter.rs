@@ -10,7 +10,7 @@ use std::time::Duration;
 use castmq_client::{Client, ErrorCode, Filter, Message, PushConsumer, SeekTo, StartFrom};
 use tokio::sync::mpsc;
 
-use support::{client, run, settings, start, stop};
+use support::{run, settings, started, stop};
 
 /// One message in a hundred is red, and each has its number.
 async fn produce(client: &Client, count: u32) {
@@ -64,8 +64,7 @@ async fn take(numbers: &mut mpsc::UnboundedReceiver<u32>, count: usize) -> Vec<u
 fn a_consumer_gets_the_messages_with_its_tags_and_its_group_passes_over_the_others() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         produce(&client, 20_000).await;
         let red = || Filter::Tags(vec!["red".into(), "green".into()]);
         let (consumer, mut numbers) = subscribe(&client, "reds", red()).await.expect("a consumer");
@@ -87,8 +86,7 @@ fn a_consumer_gets_the_messages_with_its_tags_and_its_group_passes_over_the_othe
 fn a_consumer_gets_the_messages_whose_properties_satisfy_its_expression() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         produce(&client, 5_000).await;
         let sql =
             Filter::Sql("(number BETWEEN 1000 AND 1999 AND TAGS = 'red') OR number > 4997".into());
@@ -107,8 +105,7 @@ fn a_consumer_gets_the_messages_whose_properties_satisfy_its_expression() {
 fn a_pull_consumer_filters_too() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         produce(&client, 2_000).await;
         let filter = Filter::Sql("number = 1234".into());
         let mut consumer = client
@@ -139,8 +136,7 @@ fn a_pull_consumer_filters_too() {
 fn a_bad_expression_is_refused_with_its_place_and_so_are_members_that_disagree() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         produce(&client, 1).await;
         let bad = Filter::Sql("number > > 3".into());
         let error = subscribe(&client, "bad", bad)

@@ -6,11 +6,12 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use castmq_actors::Node;
 use castmq_client::model::{GroupConfig, QueueId, QueueOffset, group_attributes};
-use castmq_client::raw::request::{GroupMode, JoinGroup, Subscribe, TopicQueue, TopicSubscription};
+use castmq_client::raw::request::{
+    GroupMode, JoinGroup, QueuePosition, Subscribe, TopicQueue, TopicSubscription,
+};
 use castmq_client::raw::response::AssignmentChanged;
 use castmq_client::raw::{Request, Response, Role};
 use castmq_client::{
@@ -18,8 +19,9 @@ use castmq_client::{
 };
 use castmq_config::Settings;
 
+use support::hostile::frame;
 use support::wire::Wire;
-use support::{client, run, settings, start, stop};
+use support::{admin, run, settings, started, stop, until};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";
@@ -28,11 +30,6 @@ fn with_lease(data: &std::path::Path, ms: u64) -> Settings {
     let mut settings = settings(data);
     settings.broker.member_lease_ms = ms;
     settings
-}
-
-async fn admin(client: &Client) -> BrokerAdmin {
-    let brokers = client.admin().masters().await.expect("brokers");
-    brokers.into_iter().next().expect("a broker")
 }
 
 /// Makes the topic, with four queues.
@@ -117,8 +114,7 @@ async fn release(wire: &mut Wire, queues: Vec<TopicQueue>) {
 fn a_member_that_is_silent_loses_its_queues_and_its_connection() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_lease(folder.path(), 200)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_lease(folder.path(), 200)).await;
         make_topic(&client).await;
         let mut silent = member(&node, "silent").await;
         joined(&mut silent, join(false, &[])).await;
@@ -142,8 +138,7 @@ fn a_member_that_is_silent_loses_its_queues_and_its_connection() {
 fn what_a_member_keeps_nobody_else_gets_until_it_is_released() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut first = member(&node, "first").await;
         joined(&mut first, join(false, &[])).await;
@@ -175,8 +170,7 @@ fn what_a_member_keeps_nobody_else_gets_until_it_is_released() {
 fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them_again() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut lost = member(&node, "lost").await;
         joined(&mut lost, join(true, &[])).await;
@@ -186,13 +180,8 @@ fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them
         );
         drop(lost);
         let admin = admin(&client).await;
-        while !admin
-            .show_group(GROUP)
-            .await
-            .expect("the group")
-            .members
-            .is_empty()
-        {}
+        let members = async || admin.show_group(GROUP).await.expect("the group").members;
+        until(async || members().await.is_empty()).await;
         let mut other = member(&node, "other").await;
         joined(&mut other, join(true, &[])).await;
         let shown = admin.show_group(GROUP).await.expect("the group");
@@ -215,8 +204,7 @@ fn an_ordered_member_whose_connection_was_lost_has_its_queues_kept_and_gets_them
 fn members_that_consume_in_order_and_members_that_do_not_are_no_group() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let mut first = member(&node, "first").await;
         joined(&mut first, join(true, &[])).await;
@@ -254,9 +242,7 @@ fn queues_of(consumer: &PushConsumer) -> BTreeSet<u32> {
 async fn have(one: &PushConsumer, first: &[u32], two: &PushConsumer, second: &[u32]) {
     let (first, second) = (first.iter().copied(), second.iter().copied());
     let (first, second): (BTreeSet<_>, BTreeSet<_>) = (first.collect(), second.collect());
-    while queues_of(one) != first || queues_of(two) != second {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until(async || queues_of(one) == first && queues_of(two) == second).await;
 }
 
 async fn set(admin: &BrokerAdmin, attribute: &str, value: &str) {
@@ -269,28 +255,21 @@ async fn set(admin: &BrokerAdmin, attribute: &str, value: &str) {
 fn a_group_shares_queues_by_the_rule_it_is_set_to_and_a_new_rule_counts_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "circle").await;
         let one = consumer(&client, Vec::new(), None).await;
         have(&one, &[0, 1, 2, 3], &one, &[0, 1, 2, 3]).await;
         let two = consumer(&client, Vec::new(), None).await;
-        while queues_of(&two).len() < 2 || queues_of(&one).len() > 2 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(async || queues_of(&two).len() >= 2 && queues_of(&one).len() <= 2).await;
         let (even, odd) = (BTreeSet::from([0, 2]), BTreeSet::from([1, 3]));
         let (first, second) = (queues_of(&one), queues_of(&two));
         assert!([&first, &second].contains(&&even) && [&first, &second].contains(&&odd));
         set(&admin, group_attributes::ASSIGNMENT, "average").await;
         let (low, high) = (BTreeSet::from([0, 1]), BTreeSet::from([2, 3]));
-        while ![queues_of(&one), queues_of(&two)]
-            .iter()
-            .all(|has| *has == low || *has == high)
-        {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let has_either = |one: &PushConsumer| [&low, &high].contains(&&queues_of(one));
+        until(async || has_either(&one) && has_either(&two)).await;
         let mut config = GroupConfig::default();
         let attribute = group_attributes::ASSIGNMENT.to_owned();
         config.attributes.insert(attribute, "by chance".to_owned());
@@ -306,8 +285,7 @@ fn members_may_name_their_queues_and_no_two_the_same() {
     run(async {
         let settings = settings(folder.path());
         let name = settings.broker.name.clone();
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "config").await;
@@ -334,8 +312,7 @@ fn members_in_the_brokers_machine_room_come_before_others() {
     run(async {
         let mut settings = settings(folder.path());
         settings.broker.machine_room = Some("east".to_owned());
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         set(&admin, group_attributes::ASSIGNMENT, "machine_room").await;
@@ -353,8 +330,7 @@ fn members_in_the_brokers_machine_room_come_before_others() {
 fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         let one = consumer(&client, Vec::new(), None).await;
@@ -397,8 +373,7 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
     });
     // Neither it nor its progress comes back.
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         let admin = admin(&client).await;
         let gone = admin.show_group(GROUP).await.expect_err("it is gone");
         assert_eq!(gone.code(), Some(ErrorCode::GroupNotFound));
@@ -406,6 +381,72 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
         admin.put_group(GROUP, new).await.expect("it is made anew");
         let shown = admin.show_group(GROUP).await.expect("the group");
         assert_eq!(shown.progress, []);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_is_committed_for_a_deleted_group_is_refused_and_not_there_when_it_is_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        make_topic(&client).await;
+        let admin = admin(&client).await;
+        // It announces the group and is no member.
+        let mut puller = member(&node, "puller").await;
+        let commit = || Request::CommitOffsets {
+            group: 1,
+            offsets: vec![QueuePosition {
+                topic: 1,
+                queue: QueueId(0),
+                offset: QueueOffset(0),
+            }],
+        };
+        assert_eq!(puller.ask(commit()).await, Response::Done);
+        admin
+            .delete_group(GROUP, false)
+            .await
+            .expect("it is deleted");
+        let refused = puller.refused(commit()).await;
+        assert_eq!(refused.code, ErrorCode::GroupNotFound);
+        let new = GroupConfig::default();
+        admin.put_group(GROUP, new).await.expect("it is made anew");
+        let shown = admin.show_group(GROUP).await.expect("the group");
+        assert_eq!(shown.progress, []);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn who_goes_while_its_first_offsets_are_looked_up_is_no_member() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&settings(folder.path())).await;
+        let client = client(&node).await;
+        make_topic(&client).await;
+        let admin = admin(&client).await;
+        for _ in 0..50 {
+            let mut passer = member(&node, "passer").await;
+            let from_a_time = JoinGroup {
+                mode: GroupMode::Broadcasting,
+                from: StartFrom::Timestamp(1),
+                ..join(false, &[])
+            };
+            passer.say(&frame(Request::JoinGroup(from_a_time))).await;
+        }
+        // Whoever never leaves would be shown for ever.
+        while !admin
+            .show_group(GROUP)
+            .await
+            .expect("the group")
+            .members
+            .is_empty()
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let deleted = admin.delete_group(GROUP, false).await;
+        deleted.expect("nobody is a member");
         stop(node).await;
     });
 }

@@ -23,8 +23,8 @@ use tokio::net::TcpStream;
 
 use support::hostile::Stock;
 use support::load::{Traffic, open};
-use support::number;
 use support::process::Process;
+use support::{number, seed};
 
 const SETTINGS: [(&str, &str); 9] = [
     ("store.commit_log_segment_bytes", "33554432"),
@@ -175,9 +175,7 @@ async fn sessions(broker: &Process) -> usize {
 fn a_million_bent_frames_disturb_nobody() {
     let frames = number("CASTMQ_HOSTILE_FRAMES", 20_000);
     let connections = number("CASTMQ_HOSTILE_CONNECTIONS", 20);
-    let seed = number("CASTMQ_HOSTILE_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_HOSTILE_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let mut broker = Process::spawn(&folder.path().join("data"), &SETTINGS);
     broker.ready();

@@ -8,27 +8,18 @@
 
 mod support;
 
-use std::path::Path;
-use std::time::Duration;
-
 use castmq_actors::Node;
 use castmq_client::model::QueueId;
 use castmq_client::raw::request::{EndTransaction, Resolution, SendExtras, TransactionPhase};
 use castmq_client::raw::response::Sent;
 use castmq_client::raw::{ErrorCode, Payload, Request, Retry};
-use castmq_client::{Error, Message};
-use castmq_config::{Flush, Settings};
+use castmq_client::{Error, Message, ReceivedMessage};
+use castmq_config::Flush;
 
 use support::numbered::{Number, NumberedSender, sent};
-use support::{client, reader, run, settings, start, stop};
+use support::{client, now_ms, read_until, run, start, stop, text, with_queues};
 
 const TOPIC: &str = "orders";
-
-fn one_queue(data: &Path) -> Settings {
-    let mut settings = settings(data);
-    settings.broker.default_topic_queues = 1;
-    settings
-}
 
 async fn sender(node: &Node) -> NumberedSender {
     let address = node.broker_address().expect("a broker").to_string();
@@ -42,15 +33,9 @@ async fn bodies(node: &Node) -> Vec<String> {
     let message = Message::new(TOPIC, last.clone());
     let sent = client.producer().build().send(message).await;
     sent.expect("it is stored");
-    let mut consumer = reader(&client, TOPIC).await;
-    let mut bodies = Vec::new();
-    while !bodies.contains(&last) {
-        let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
-        for message in messages {
-            let body = message.body().expect("a body").to_vec();
-            bodies.push(String::from_utf8(body).expect("text"));
-        }
-    }
+    let is_last = |message: &ReceivedMessage| text(message) == last;
+    let read = read_until(&client, TOPIC, |read| read.iter().any(is_last)).await;
+    let mut bodies: Vec<_> = read.iter().map(text).collect();
     bodies.retain(|body| !body.starts_with("last"));
     bodies
 }
@@ -63,7 +48,7 @@ fn code(error: &Error) -> ErrorCode {
 fn a_repeated_send_is_stored_once_and_answered_with_the_first_place() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(folder.path())).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let first = sender(&node).await;
         let stored = first.send(Number::new(7, 1), "one").await.expect("stored");
         let between = first.send(Number::new(7, 3), "three").await;
@@ -89,7 +74,7 @@ fn many_repeats_that_arrive_together_with_the_first_are_one_message() {
     run(async {
         for flush in [Flush::Async, Flush::Sync] {
             let data = folder.path().join(format!("{flush:?}"));
-            let mut settings = one_queue(&data);
+            let mut settings = with_queues(&data, 1);
             settings.store.flush = flush;
             let node = start(&settings).await;
             let sender = sender(&node).await;
@@ -116,7 +101,7 @@ fn many_repeats_that_arrive_together_with_the_first_are_one_message() {
 fn a_batch_is_repeated_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let settings = one_queue(folder.path());
+        let settings = with_queues(folder.path(), 1);
         let node = start(&settings).await;
         let sender1 = sender(&node).await;
         let batch = ["a", "b", "c"];
@@ -140,7 +125,7 @@ fn a_batch_is_repeated_whole() {
 fn what_is_too_far_back_is_refused_because_nobody_knows_any_more() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(folder.path())).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let sender = sender(&node).await;
         for sequence in 1..=3 {
             let stored = sender.send(Number::new(7, sequence), "x").await;
@@ -164,7 +149,7 @@ fn what_is_too_far_back_is_refused_because_nobody_knows_any_more() {
 fn numbers_without_a_producer_and_producers_without_a_number_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(folder.path())).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let sender = sender(&node).await;
         for number in [Number::new(0, 1), Number::new(7, 0), Number::new(0, 0)] {
             let error = sender.send(number, "x").await.expect_err("it is refused");
@@ -180,7 +165,7 @@ fn numbers_without_a_producer_and_producers_without_a_number_are_refused() {
 fn a_producer_too_many_is_refused_with_the_name_of_the_limit_and_others_go_on() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let mut settings = one_queue(folder.path());
+        let mut settings = with_queues(folder.path(), 1);
         settings.broker.idempotent_producers_max = 2;
         let node = start(&settings).await;
         let sender = sender(&node).await;
@@ -205,7 +190,7 @@ fn a_producer_too_many_is_refused_with_the_name_of_the_limit_and_others_go_on() 
 fn what_was_stored_before_a_restart_is_known_after_it() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let mut settings = one_queue(folder.path());
+        let mut settings = with_queues(folder.path(), 1);
         // What is repeated has nothing to wait for: it is durable.
         settings.store.flush = Flush::Sync;
         let mut stored: Vec<Sent> = Vec::new();
@@ -239,7 +224,7 @@ async fn twice(node: &Node, extras: SendExtras, count: usize) {
 fn delayed_and_timed_messages_are_stored_once_and_delivered_once() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let mut settings = one_queue(folder.path());
+        let mut settings = with_queues(folder.path(), 1);
         settings.broker.delay_levels = "20ms".to_owned();
         let node = start(&settings).await;
         let level = SendExtras {
@@ -247,9 +232,8 @@ fn delayed_and_timed_messages_are_stored_once_and_delivered_once() {
             ..Number::new(7, 1).extras()
         };
         twice(&node, level, 1).await;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let until = SendExtras {
-            deliver_at_ms: now.expect("a time after 1970").as_millis() as i64 + 300,
+            deliver_at_ms: now_ms() + 300,
             ..Number::new(7, 2).extras()
         };
         twice(&node, until.clone(), 2).await;
@@ -269,7 +253,7 @@ fn delayed_and_timed_messages_are_stored_once_and_delivered_once() {
 fn a_half_message_is_stored_once_and_committed_once() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&one_queue(folder.path())).await;
+        let node = start(&with_queues(folder.path(), 1)).await;
         let sender = sender(&node).await;
         let join = Request::JoinProducers {
             group: "payments".to_owned(),
@@ -305,7 +289,7 @@ fn a_half_message_is_stored_once_and_committed_once() {
 fn a_property_alone_makes_no_numbered_send() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let settings = one_queue(folder.path());
+        let settings = with_queues(folder.path(), 1);
         let node = start(&settings).await;
         let sender1 = sender(&node).await;
         // As one who sends on what it received does.

@@ -1,5 +1,8 @@
 //! Transactions of JMS's model while brokers are killed: what was committed is done once and for all, what was not comes
 //! again, and no order goes without its bill.
+//!
+//! `CASTMQ_CRASH_CYCLES` says how often it is killed; `CASTMQ_CRASH_SEED` repeats the choices of an earlier run, as far as
+//! threads let it.
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
@@ -9,15 +12,17 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use castmq_client::jms::{
-    Acknowledge, Connection, ConnectionFactory, Destination, Error, Message, MessageConsumer,
-    Session,
-};
+use castmq_client::jms::{Acknowledge, Connection, ConnectionFactory, Error, Message};
 
+use support::jms::{connected, consumer, queue, session, text};
 use support::process::Process;
-use support::{number, run};
+use support::{number, run, seed};
 
-const ORDERS: usize = 100;
+/// Commits of a cycle are fewer: the last of them is the one that the broker is killed in.
+const MOST_A_CYCLE: u32 = 20;
+
+/// Orders that are there for the end.
+const SPARE: usize = 60;
 
 /// Nothing that was answered is lost, so that each answer can be held against what comes later.
 const SETTINGS: [(&str, &str); 2] = [
@@ -28,15 +33,7 @@ const SETTINGS: [(&str, &str); 2] = [
 async fn connect(process: &Process) -> Connection {
     // What a killed broker's consumers had comes again soon.
     let factory = ConnectionFactory::new(&*process.name_server).lease(Duration::from_secs(1));
-    let connection = factory.create_connection().await.expect("a connection");
-    connection.start().expect("it starts");
-    connection
-}
-
-async fn consumer(session: &Session, name: &str) -> MessageConsumer {
-    let queue = Destination::queue(name).expect("a queue");
-    let consumer = session.create_consumer(&queue, None).await;
-    consumer.expect("a consumer")
+    connected(factory).await
 }
 
 /// What became of orders.
@@ -53,13 +50,12 @@ struct Fates {
 /// Bills orders, each in a transaction, until the broker is gone or nothing comes for a while. `before` is told of each one
 /// that is about to be committed.
 async fn bill(connection: &Connection, fates: &mut Fates, mut before: impl FnMut()) {
-    let session = connection.create_session(Acknowledge::Transacted);
-    let session = session.expect("a session");
-    let orders = consumer(&session, "orders").await;
-    let bills = Destination::queue("bills").expect("a queue");
-    let bills = session.create_producer(&bills).expect("a producer");
+    let session = session(connection, Acknowledge::Transacted);
+    let orders = consumer(&session, &queue("orders")).await;
+    let bills = session.create_producer(&queue("bills"));
+    let bills = bills.expect("a producer");
     while let Ok(Some(order)) = orders.receive_timeout(Duration::from_secs(5)).await {
-        let text = order.as_text().expect("a text").to_owned();
+        let text = text(&order);
         assert!(
             !fates.done.contains(&text),
             "{text} came again after it was committed"
@@ -83,22 +79,23 @@ async fn bill(connection: &Connection, fates: &mut Fates, mut before: impl FnMut
 fn a_broker_that_is_killed_within_commits_bills_each_order_and_none_again_that_was_committed() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let cycles = number("CASTMQ_TEST_CYCLES", 2);
+    seed("CASTMQ_CRASH_SEED");
+    let cycles = number("CASTMQ_CRASH_CYCLES", 2);
+    let orders = SPARE + cycles as usize * MOST_A_CYCLE as usize;
     run(async {
         let mut fates = Fates::default();
         let mut process = Process::start_small(&data, &SETTINGS);
         let connection = connect(&process).await;
-        let session = connection.create_session(Acknowledge::Auto);
-        let session = session.expect("a session");
-        let orders = Destination::queue("orders").expect("a queue");
-        let producer = session.create_producer(&orders).expect("a producer");
-        for order in 0..ORDERS {
+        let producing = session(&connection, Acknowledge::Auto);
+        let producer = producing.create_producer(&queue("orders"));
+        let producer = producer.expect("a producer");
+        for order in 0..orders {
             let mut message = Message::text(format!("order {order}"));
             producer.send(&mut message).await.expect("it is sent");
         }
         for _ in 0..cycles {
             let connection = connect(&process).await;
-            let mut left = fastrand::u32(1..20);
+            let mut left = fastrand::u32(1..MOST_A_CYCLE);
             let mut victim = Some(process);
             let mut killer = None;
             bill(&connection, &mut fates, || {
@@ -118,12 +115,12 @@ fn a_broker_that_is_killed_within_commits_bills_each_order_and_none_again_that_w
         bill(&connection, &mut fates, || {}).await;
         let ended = fates.done.union(&fates.doubtful).count();
         assert_eq!(
-            ended, ORDERS,
+            ended, orders,
             "each order is committed in the end, or may be"
         );
 
-        let session = connection.create_session(Acknowledge::Auto);
-        let bills = consumer(&session.expect("a session"), "bills").await;
+        let session = session(&connection, Acknowledge::Auto);
+        let bills = consumer(&session, &queue("bills")).await;
         let mut billed = HashSet::new();
         let mut twice = 0;
         while let Some(bill) = bills
@@ -131,10 +128,9 @@ fn a_broker_that_is_killed_within_commits_bills_each_order_and_none_again_that_w
             .await
             .expect("an answer")
         {
-            let text = bill.as_text().expect("a text").to_owned();
-            twice += usize::from(!billed.insert(text));
+            twice += usize::from(!billed.insert(text(&bill)));
         }
-        assert_eq!(billed.len(), ORDERS, "each order has a bill");
+        assert_eq!(billed.len(), orders, "each order has a bill");
         // Only one whose commit was not answered can have two.
         let doubts = fates.doubts;
         assert!(

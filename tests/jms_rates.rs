@@ -14,7 +14,7 @@ use castmq_client::jms::{
 };
 use castmq_config::Flush;
 
-use support::{client, run, settings, start, stop};
+use support::{run, settings, started, stop};
 
 const ROUNDS: usize = 5;
 
@@ -48,8 +48,7 @@ fn what_sending_without_an_answer_saves() {
             let mut settings = settings(folder.path());
             settings.store.commit_log_segment_bytes = 256 << 20;
             settings.store.flush = flush;
-            let node = start(&settings).await;
-            let client = client(&node).await;
+            let (node, client) = started(&settings).await;
             let factory = ConnectionFactory::from_client(&client);
             let connection = factory.create_connection().await.expect("a connection");
             let session = connection.create_session(Acknowledge::Auto);
@@ -79,8 +78,7 @@ fn what_consuming_in_each_mode_yields() {
     run(async {
         let mut settings = settings(folder.path());
         settings.store.commit_log_segment_bytes = 256 << 20;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let modes = [
             (Acknowledge::Auto, 1),
             (Acknowledge::Auto, 64),

@@ -9,17 +9,25 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use castmq_actors::Node;
 use castmq_client::model::{QueueId, TopicConfig};
+use castmq_client::raw::admin::ResetTo;
 use castmq_client::raw::request::{ChangeInvisible, Pop, PopReceipt};
 use castmq_client::raw::{Payload, Request, Response};
-use castmq_client::{Client, Error, ErrorCode, Message, PoppedMessage, StartFrom, tags};
+use castmq_client::{
+    Client, Error, ErrorCode, Message, PoppedMessage, ReceivedMessage, StartFrom, tags,
+};
 
 use support::pop::{
     GROUP, TOPIC, acknowledge, built, committed, connection, consumer, next, numbers, one, pop,
-    read, send, text, with_queues,
+    send,
 };
-use support::{client, run, start, stop};
+use support::{
+    admin, client, read_until, run, set_retry_max, start, started, stop, stored, text, until,
+    with_queues,
+};
+
+/// Longer than any test runs.
+const LONG: Duration = Duration::from_secs(86_400);
 
 /// Asserts that a message came again as it has to.
 fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
@@ -35,8 +43,7 @@ fn assert_again(first: &PoppedMessage, again: &PoppedMessage) {
 fn more_consumers_than_queues_share_a_topic() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(60)).await;
         let mut shares = Vec::new();
         let mut consumers = Vec::new();
@@ -64,8 +71,7 @@ fn more_consumers_than_queues_share_a_topic() {
 fn a_consumer_that_waits_gets_what_is_sent_then() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 4)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 4)).await;
         send(&client, ["first".to_owned()]).await;
         let mut waiting = built(consumer(&client).wait(Duration::from_secs(3600)));
         let first = next(&mut waiting).await;
@@ -85,16 +91,16 @@ fn a_consumer_that_waits_gets_what_is_sent_then() {
 fn a_message_that_is_not_acknowledged_comes_again_after_its_invisible_time_and_not_before() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 4)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 4)).await;
         send(&client, ["job".to_owned()]).await;
         let invisible = Duration::from_millis(150);
-        let mut consumer = built(consumer(&client).invisible(invisible).max_messages(1));
-        let first = next(&mut consumer).await;
+        let mut hasty = built(consumer(&client).invisible(invisible).max_messages(1));
+        let first = next(&mut hasty).await;
         assert_eq!(first.attempts(), 1);
-        let second = next(&mut consumer).await;
+        let second = next(&mut hasty).await;
         assert_again(&first, &second);
-        let third = next(&mut consumer).await;
+        let mut patient = built(consumer(&client).invisible(LONG).max_messages(1));
+        let third = next(&mut patient).await;
         assert_again(&second, &third);
         let late = first.ack().await.expect_err("that was too late");
         assert_eq!(late.code(), Some(ErrorCode::ReceiptExpired));
@@ -110,12 +116,9 @@ fn a_message_that_is_not_acknowledged_comes_again_after_its_invisible_time_and_n
 fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_one_says() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, ["job".to_owned()]).await;
-        // Longer than any test runs.
-        let long = Duration::from_secs(86_400);
-        let mut patient = built(consumer(&client).invisible(long).max_messages(1));
+        let mut patient = built(consumer(&client).invisible(LONG).max_messages(1));
         let first = next(&mut patient).await;
         first.nack(Duration::ZERO).await.expect("at once");
         let second = next(&mut patient).await;
@@ -127,17 +130,17 @@ fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_o
         assert!(third.receipt().popped_at_ms >= before_ms + 100);
         third.nack(Duration::ZERO).await.expect("at once");
 
-        let short = Duration::from_millis(200);
+        let short = Duration::from_millis(1_000);
         let mut hasty = built(consumer(&client).invisible(short).max_messages(1));
         let mut fourth = next(&mut hasty).await;
         let old = fourth.receipt();
         fourth
-            .extend(Duration::from_millis(600))
+            .extend(Duration::from_millis(1_500))
             .await
             .expect("longer");
         assert_ne!(fourth.receipt(), old);
-        assert!(fourth.visible_at_ms() >= old.popped_at_ms + 600);
-        let fifth = next(&mut hasty).await;
+        assert!(fourth.visible_at_ms() >= old.popped_at_ms + 1_500);
+        let fifth = next(&mut patient).await;
         assert_again(&fourth, &fifth);
         fifth.ack().await.expect("it is acknowledged");
         stop(node).await;
@@ -148,8 +151,7 @@ fn a_message_comes_again_when_a_consumer_says_so_and_stays_away_for_as_long_as_o
 fn forged_receipts_settle_nothing_and_say_so() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(2)).await;
         let address = node.broker_address().expect("a broker").to_string();
         let connection = connection(&address).await;
@@ -222,8 +224,7 @@ fn forged_receipts_settle_nothing_and_say_so() {
 fn what_the_filter_does_not_let_through_is_settled() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         let producer = client.producer().build();
         for number in 0..10_000 {
             let tag = match number % 2_500 {
@@ -251,17 +252,9 @@ fn what_the_filter_does_not_let_through_is_settled() {
 fn after_the_last_attempt_a_message_is_a_dead_letter() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, ["bad".to_owned(), "good".to_owned()]).await;
-        let admin = client.admin();
-        let address = node.broker_address().expect("a broker").to_string();
-        let config = castmq_client::model::GroupConfig {
-            retry_max: 2,
-            ..Default::default()
-        };
-        let put = admin.at(&address).put_group(GROUP, config).await;
-        put.expect("a group");
+        set_retry_max(&admin(&client).await, GROUP, 2).await;
         let mut consumer = built(consumer(&client).max_messages(1));
         for attempt in 1..=3 {
             let message = next(&mut consumer).await;
@@ -274,14 +267,14 @@ fn after_the_last_attempt_a_message_is_a_dead_letter() {
         let good = next(&mut consumer).await;
         assert_eq!(text(&good), "good");
         good.ack().await.expect("it is acknowledged");
-        let letter = read(&client, &format!("%DLQ%{GROUP}"), 1).await.remove(0);
-        assert_eq!(text(&letter), "bad");
+        let letters = format!("%DLQ%{GROUP}");
+        let letters = read_until(&client, &letters, |read| !read.is_empty()).await;
+        let letter = &letters[0];
+        assert_eq!(text(letter), "bad");
         assert_eq!(letter.topic(), TOPIC);
         assert_eq!(letter.reconsume_times(), 3);
         assert_eq!(letter.property("DLQ_ORIGIN_TOPIC"), Some(TOPIC));
-        while committed(&client, 0).await != Some(2) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(async || committed(&client, 0).await == Some(2)).await;
         stop(node).await;
     });
 }
@@ -292,16 +285,11 @@ fn more_messages_than_are_buried_at_once_become_dead_letters_each_once() {
     const COUNT: u32 = 600;
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(COUNT)).await;
         let address = node.broker_address().expect("a broker").to_string();
-        let config = castmq_client::model::GroupConfig {
-            retry_max: 0,
-            ..Default::default()
-        };
-        let put = client.admin().at(&address).put_group(GROUP, config).await;
-        put.expect("a group");
+        let admin = admin(&client).await;
+        set_retry_max(&admin, GROUP, 0).await;
         let connection = connection(&address).await;
         let mut count = 0;
         while count < COUNT as usize {
@@ -312,25 +300,25 @@ fn more_messages_than_are_buried_at_once_become_dead_letters_each_once() {
             };
             count += pop(&connection, all).await.len();
         }
-        let letters = read(&client, &format!("%DLQ%{GROUP}"), COUNT as usize).await;
+        until(async || committed(&client, 0).await == Some(COUNT.into())).await;
+        let letters = format!("%DLQ%{GROUP}");
+        assert_eq!(stored(&admin, &letters).await, u64::from(COUNT));
+        let is_all = |read: &[ReceivedMessage]| read.len() == COUNT as usize;
+        let letters = read_until(&client, &letters, is_all).await;
         let mut bodies: Vec<u32> = letters
             .iter()
             .map(|letter| text(letter).parse().expect("a number"))
             .collect();
         bodies.sort_unstable();
         assert!(bodies.into_iter().eq(0..COUNT));
-        while committed(&client, 0).await != Some(COUNT.into()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
         stop(node).await;
     });
 }
 
 /// Sets the group back to the first message.
-async fn reset(node: &Node, client: &Client) {
-    let address = node.broker_address().expect("a broker").to_string();
-    let to = castmq_client::raw::admin::ResetTo::Start(StartFrom::Earliest);
-    let admin = client.admin().at(&address);
+async fn reset(client: &Client) {
+    let to = ResetTo::Start(StartFrom::Earliest);
+    let admin = admin(client).await;
     let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
     reset.await.expect("a reset");
 }
@@ -349,16 +337,15 @@ fn an_operator_sets_back_what_a_group_has_popped() {
             let mut consumer = built(consumer(&client));
             let messages = consumer.receive().await.expect("messages");
             PoppedMessage::ack_all(&messages).await.expect("an answer");
-            reset(&node, &client).await;
+            reset(&client).await;
             let again = consumer.receive().await.expect("messages");
             assert_eq!(bodies(&again), bodies(&messages));
             PoppedMessage::ack_all(&again).await.expect("an answer");
             assert_eq!(committed(&client, 0).await, Some(5));
-            reset(&node, &client).await;
+            reset(&client).await;
         }
         stop(node).await;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let mut consumer = built(consumer(&client));
         let again = consumer.receive().await.expect("messages");
         let expected: Vec<_> = numbers(5).collect();
@@ -371,8 +358,7 @@ fn an_operator_sets_back_what_a_group_has_popped() {
 fn a_pop_that_waits_gets_what_is_sent_to_a_queue_that_came_meanwhile() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, ["first".to_owned()]).await;
         let mut waiting = built(consumer(&client).wait(Duration::from_secs(3600)));
         let first = next(&mut waiting).await;
@@ -386,39 +372,30 @@ fn a_pop_that_waits_gets_what_is_sent_to_a_queue_that_came_meanwhile() {
             ..one()
         };
         let of_first = pops.request(Request::Pop(of_first), Payload::none());
-        let popper = async || {
+        let popper = async |state: &str| {
             let tree = node.tree().snapshot().await;
-            tree.find("broker/delivery/popper")
-                .expect("it is there")
-                .state
-                .clone()
+            let popper = tree.find("broker/delivery/popper").expect("it is there");
+            popper.state[state].as_u64().expect("a number")
         };
-        while popper().await["waiting_pops"] != 1 {
-            tokio::task::yield_now().await;
-        }
+        until(async || popper("waiting_pops").await == 1).await;
         let (second, ()) = tokio::join!(next(&mut waiting), async {
-            while popper().await["waiting_pops"] != 2 {
-                tokio::task::yield_now().await;
-            }
-            let admin = client.admin().at(&address);
+            until(async || popper("waiting_pops").await == 2).await;
+            let admin = admin(&client).await;
             let grown = admin.put_topic(TOPIC, TopicConfig::with_queues(2));
             grown.await.expect("it has two queues");
-            while popper().await["ledgers"] != 2 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until(async || popper("ledgers").await == 2).await;
             // The name server hears of it a little later.
-            loop {
+            until(async || {
                 let client = support::client(&node).await;
                 let message = Message::builder(TOPIC, "second").queue(1);
                 let message = message.build().expect("a message");
                 match client.producer().build().send(message).await {
-                    Ok(_) => break,
-                    Err(Error::NoQueue { .. }) => {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
+                    Ok(_) => true,
+                    Err(Error::NoQueue { .. }) => false,
                     Err(error) => panic!("it is not stored: {error}"),
                 }
-            }
+            })
+            .await;
         });
         assert_eq!(text(&second), "second");
         drop(of_first);
@@ -430,8 +407,7 @@ fn a_pop_that_waits_gets_what_is_sent_to_a_queue_that_came_meanwhile() {
 fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(3)).await;
         let mut consumer = built(consumer(&client));
         let messages = consumer.receive().await.expect("messages");
@@ -442,10 +418,8 @@ fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile(
             popper.state["is_awake"].as_bool().expect("a state")
         };
         assert!(is_awake().await);
-        while is_awake().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        reset(&node, &client).await;
+        until(async || !is_awake().await).await;
+        reset(&client).await;
         let again = consumer.receive().await.expect("messages");
         assert_eq!(again.len(), 3);
         stop(node).await;
@@ -475,8 +449,7 @@ fn a_restart_changes_nothing_of_who_has_what() {
             (receipts, done)
         };
         stop(node).await;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         assert_eq!(committed(&client, 0).await, Some(1));
         let address = node.broker_address().expect("a broker").to_string();
         let connection = connection(&address).await;

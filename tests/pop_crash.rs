@@ -10,19 +10,19 @@ mod support;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_rt::task::JoinHandle;
 use castmq_actors::supervision::{Status, capture_panics};
-use castmq_client::model::GroupConfig;
 use castmq_client::{
-    BrokerAdmin, Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder,
-    PoppedMessage, ReceivedMessage, StartFrom,
+    Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder, PoppedMessage, StartFrom,
 };
 use castmq_config::Flush;
 
 use support::process::Process;
-use support::{number, reader, run, settings, start, stop};
+use support::{
+    number, read_all, run, seed, set_retry_max, settings, start, started, stop, text, until_ms,
+};
 
 const TOPIC: &str = "jobs";
 const GROUP: &str = "workers";
@@ -141,10 +141,6 @@ async fn work(mut consumer: PopConsumer, book: Book, order: PopOrder, is_reliabl
     }
 }
 
-fn text(message: &ReceivedMessage) -> String {
-    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
-}
-
 async fn connect(name_server: &str) -> Client {
     // With patience: what is tested are not timeouts.
     let client = Client::builder()
@@ -244,14 +240,12 @@ fn a_broker_that_starts_again_knows_who_has_what_although_nothing_is_flushed() {
     // Whoever waits for a flush waits longer than any test runs.
     settings.store.sync_flush_timeout_ms = 600_000;
     run(async {
-        let node = start(&settings).await;
-        let client = support::client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = client.producer().build();
         let sent = producer.send(Message::new(TOPIC, "job")).await;
         sent.expect("it is stored");
         stop(node).await;
-        let node = start(&settings).await;
-        let client = support::client(&node).await;
+        let (node, client) = started(&settings).await;
         let mut consumer = client
             .pop_consumer(GROUP)
             .topic(TOPIC)
@@ -265,9 +259,7 @@ fn a_broker_that_starts_again_knows_who_has_what_although_nothing_is_flushed() {
 }
 
 fn brokers_are_killed(order: PopOrder) {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
@@ -303,9 +295,7 @@ fn messages_survive_kill_9_and_each_key_stays_in_order() {
 
 fn actors_panic(flush: Flush) {
     capture_panics();
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         let mut settings = settings(folder.path());
@@ -355,9 +345,7 @@ fn messages_survive_panics_and_are_acknowledged_once_under_synchronous_flush() {
 
 #[test]
 fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
@@ -367,11 +355,7 @@ fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
             let client = connect(&broker.name_server).await;
             let admin = client.admin().at(&broker.broker);
             // The first attempt is the last.
-            let config = GroupConfig {
-                retry_max: 0,
-                ..GroupConfig::default()
-            };
-            admin.put_group(GROUP, config).await.expect("a group");
+            set_retry_max(&admin, GROUP, 0).await;
             sent.extend(send(&client, cycle, PopOrder::Any).await);
             let consumer = consumer(&client, PopOrder::Any)
                 .invisible(Duration::from_millis(400))
@@ -384,9 +368,7 @@ fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
             // In the midst of their burial.
             let last_ms = popped.iter().map(PoppedMessage::visible_at_ms).max();
             let kill_at_ms = last_ms.expect("messages") + fastrand::i64(0..30);
-            while now_ms() < kill_at_ms {
-                tokio::task::yield_now().await;
-            }
+            until_ms(kill_at_ms).await;
             broker.kill();
         }
         let broker = Process::start_small(&data, &[]);
@@ -405,30 +387,12 @@ fn a_message_is_one_dead_letter_whenever_the_broker_is_killed() {
             let mut consumer = consumer.build().expect("a consumer");
             consumer.receive().await.expect("an answer");
         }
-        let mut reader = reader(&client, &format!("%DLQ%{GROUP}")).await;
-        let mut bodies = Vec::new();
-        while (bodies.len() as u64) < letters(&admin).await {
-            let messages = reader.poll(Duration::from_secs(5)).await.expect("a poll");
-            bodies.extend(messages.iter().map(text));
-        }
+        let letters = read_all(&client, &admin, &format!("%DLQ%{GROUP}")).await;
+        let mut bodies: Vec<_> = letters.iter().map(text).collect();
         println!("{} dead letters of {} messages", bodies.len(), sent.len());
         bodies.sort_unstable();
         sent.sort_unstable();
         assert_eq!(bodies, sent);
         broker.kill();
     });
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a time after 1970").as_millis() as i64
-}
-
-/// Dead letters of the group.
-async fn letters(admin: &BrokerAdmin) -> u64 {
-    match admin.show_topic(&format!("%DLQ%{GROUP}")).await {
-        Ok(details) => details.queues[0].max_offset.0,
-        Err(error) if error.code() == Some(ErrorCode::TopicNotFound) => 0,
-        Err(error) => panic!("{error}"),
-    }
 }

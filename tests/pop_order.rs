@@ -15,17 +15,17 @@ use castmq_client::{
 };
 
 use support::pop::{
-    GROUP, acknowledge, built, connection, consumer, next, numbers, one, pop, read, send, text,
-    with_queues,
+    GROUP, acknowledge, built, connection, consumer, next, numbers, one, pop, send,
 };
-use support::{client, run, start, stop};
+use support::{
+    admin, client, read_until, run, set_retry_max, start, started, stop, text, with_queues,
+};
 
 #[test]
 fn in_order_nobody_gets_a_message_while_an_earlier_one_is_out() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(40)).await;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let worker = |name: u32| {
@@ -65,8 +65,7 @@ fn in_order_nobody_gets_a_message_while_an_earlier_one_is_out() {
 fn an_ordered_pop_whose_answer_was_lost_is_repeated_by_its_attempt_id() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(3)).await;
         let address = node.broker_address().expect("a broker").to_string();
         let connection = connection(&address).await;
@@ -125,8 +124,7 @@ fn bodies(messages: &[PoppedMessage]) -> Vec<String> {
 fn by_key_a_message_waits_for_the_earlier_ones_of_its_key_and_others_pass_it() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send_keyed(&client, &["a1", "a2", "b1", "-1", "a3", "b2", "-2"]).await;
         let mut one = built(by_key(&client));
         let mut other = built(by_key(&client));
@@ -151,16 +149,9 @@ fn by_key_a_message_waits_for_the_earlier_ones_of_its_key_and_others_pass_it() {
 fn by_key_a_dead_letter_makes_way_for_the_next() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send_keyed(&client, &["a1", "a2"]).await;
-        let address = node.broker_address().expect("a broker").to_string();
-        let config = castmq_client::model::GroupConfig {
-            retry_max: 1,
-            ..Default::default()
-        };
-        let put = client.admin().at(&address).put_group(GROUP, config).await;
-        put.expect("a group");
+        set_retry_max(&admin(&client).await, GROUP, 1).await;
         let mut consumer = built(by_key(&client));
         for _ in 0..2 {
             let message = next(&mut consumer).await;
@@ -169,8 +160,10 @@ fn by_key_a_dead_letter_makes_way_for_the_next() {
         }
         let follower = next(&mut consumer).await;
         assert_eq!(text(&follower), "a2");
-        let letter = read(&client, &format!("%DLQ%{GROUP}"), 1).await.remove(0);
-        assert_eq!(text(&letter), "a1");
+        let letters = format!("%DLQ%{GROUP}");
+        let letters = read_until(&client, &letters, |read| !read.is_empty()).await;
+        let letter = &letters[0];
+        assert_eq!(text(letter), "a1");
         stop(node).await;
     });
 }
@@ -181,8 +174,7 @@ fn by_key_many_workers_handle_each_key_in_order() {
     const EACH: usize = 30;
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 2)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 2)).await;
         let sent: Vec<_> = (0..EACH)
             .flat_map(|number| KEYS.map(|key| format!("{key}{number}")))
             .collect();
@@ -278,8 +270,7 @@ fn by_key_others_go_on_behind_a_key_that_is_stuck_as_far_as_a_group_may_look_ahe
     run(async {
         let mut settings = with_queues(folder.path(), 1);
         settings.broker.pop_max_outstanding = 1_000;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = client.producer().build();
         let keys = (0..2_000).map(|number| match number {
             0..900 => "stuck".to_owned(),
@@ -328,8 +319,7 @@ async fn first_of_next(consumer: &mut PopConsumer) -> PoppedMessage {
 fn consumers_of_a_group_that_pop_otherwise_than_the_others_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&with_queues(folder.path(), 1)).await;
-        let client = client(&node).await;
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
         send(&client, numbers(1)).await;
         let brief = |consumer: PopConsumerBuilder| built(consumer.wait(Duration::from_millis(1)));
         let filtered = consumer(&client).filter(tags(["red", "green"]));

@@ -21,7 +21,7 @@ use castmq_storage::disk::fault::FaultDisk;
 
 use support::history::{Figures, History, Id, Stored, Violation};
 use support::load::{Numbered, Traffic};
-use support::{number, run, settings, stop};
+use support::{number, run, seed, settings, stop};
 
 /// Actors between a message and its answer.
 const ON_THE_WAY: [&str; 4] = [
@@ -132,9 +132,7 @@ fn cut_once() -> (usize, Figures) {
 #[test]
 fn what_was_called_durable_survives_power_cuts() {
     capture_panics();
-    let seed = number("CASTMQ_POWER_CUT_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_POWER_CUT_SEED");
     for cut in 1..=number("CASTMQ_POWER_CUTS", 12) {
         let (repeated, figures) = cut_once();
         println!("cut {cut}: {repeated} sends repeated, {figures:?}");

@@ -19,7 +19,7 @@ use castmq_client::raw::{Connection, Payload, Request, Response, Role};
 use castmq_client::{Filter, Message, MessageBuilder, PopOrder, StartFrom};
 
 use support::load::open;
-use support::{client, run, settings, start, stop};
+use support::{run, settings, start, started, stop};
 
 const MESSAGES: usize = 1_000_000;
 
@@ -79,8 +79,7 @@ fn acknowledgements(what: &str, order: PopOrder, message: impl Fn(usize) -> Mess
     run(async {
         let mut settings = settings(folder.path());
         settings.store.commit_log_segment_bytes = 256 << 20;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = client.producer().build();
         for number in 0..MESSAGES {
             producer.ready().await.expect("there is room");
@@ -230,8 +229,7 @@ fn transactions_of_a_producer() {
     run(async {
         let mut settings = settings(folder.path());
         settings.store.commit_log_segment_bytes = 256 << 20;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = client.transaction_producer("payments").topic("paid");
         let producer = producer.start().await.expect("a producer");
         let body = "x".repeat(128);

@@ -27,7 +27,7 @@ use castmq_config::Settings;
 use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
-use support::{client, number, run, settings, start, stop};
+use support::{client, number, run, start, stop, with_queues};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "billing";
@@ -256,8 +256,7 @@ async fn join(number: usize, name_server: &str, notes: &Arc<Notes>) -> PushConsu
 }
 
 fn settings_of_test(folder: &std::path::Path) -> Settings {
-    let mut settings = settings(folder);
-    settings.broker.default_topic_queues = QUEUES;
+    let mut settings = with_queues(folder, QUEUES);
     settings.broker.member_lease_ms = LEASE.as_millis() as u64;
     settings
 }

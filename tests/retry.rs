@@ -14,7 +14,7 @@ use castmq_client::{
 use castmq_config::Settings;
 use tokio::sync::mpsc;
 
-use support::{client, reader, run, settings, start, stop};
+use support::{admin, read_until, reader, run, settings, started, stop, text, with_queues};
 
 /// The third level is the first that a retry waits.
 const LEVELS: &str = "1ms 1ms 10ms 20ms 30ms 40ms 50ms 60ms";
@@ -59,24 +59,19 @@ async fn send(client: &Client, body: &'static str) {
     producer.close().await;
 }
 
-/// The first message of a topic with one queue.
-async fn first_of(client: &Client, topic: &str) -> ReceivedMessage {
-    let mut consumer = reader(client, topic).await;
-    assert_eq!(consumer.assignment().len(), 1);
-    loop {
-        let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
-        if let Some(message) = messages.into_iter().next() {
-            return message;
-        }
-    }
+/// The first dead letter; its topic comes with it, and has one queue.
+async fn first_letter(client: &Client) -> ReceivedMessage {
+    let mut letters = read_until(client, "%DLQ%billing", |read| !read.is_empty()).await;
+    let queues = reader(client, "%DLQ%billing").await.assignment();
+    assert_eq!(queues.len(), 1);
+    letters.remove(0)
 }
 
 #[test]
 fn a_message_is_retried_until_it_works() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         send(&client, "pay").await;
         let (consumer, mut tries) = consume(&client, Order::None, None, |message| {
             match message.attempts() < 4 {
@@ -111,8 +106,7 @@ fn a_message_is_retried_until_it_works() {
 fn after_the_last_try_a_message_is_a_dead_letter_that_says_where_it_comes_from() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         send(&client, "never").await;
         let judge = |_: &ReceivedMessage| Ack::Retry;
         let (consumer, mut tries) = consume(&client, Order::None, Some(3), judge).await;
@@ -124,7 +118,7 @@ fn after_the_last_try_a_message_is_a_dead_letter_that_says_where_it_comes_from()
         }
         consumer.shutdown().await.expect("a shutdown");
         assert!(tries.recv().await.is_none(), "there is no fourth");
-        let letter = first_of(&client, "%DLQ%billing").await;
+        let letter = first_letter(&client).await;
         assert_eq!(letter.body().expect("a body"), b"never");
         assert_eq!(letter.topic(), "orders");
         assert_eq!(letter.reconsume_times(), 3);
@@ -141,8 +135,7 @@ fn after_the_last_try_a_message_is_a_dead_letter_that_says_where_it_comes_from()
 fn a_handler_may_say_when_to_try_again_or_that_it_is_no_use() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         send(&client, "poison").await;
         let (consumer, mut tries) = consume(&client, Order::None, None, |message| {
             match message.attempts() {
@@ -157,64 +150,51 @@ fn a_handler_may_say_when_to_try_again_or_that_it_is_no_use() {
         assert!(second.store_timestamp_ms() - first.store_timestamp_ms() >= 60);
         let third = tries.recv().await.expect("a try");
         assert!(third.store_timestamp_ms() - second.store_timestamp_ms() >= 123);
-        let letter = first_of_when_there(&client).await;
+        let letter = first_letter(&client).await;
         assert_eq!(letter.body().expect("a body"), b"poison");
         consumer.shutdown().await.expect("a shutdown");
         stop(node).await;
     });
 }
 
-/// The first dead letter; its topic comes with it.
 #[test]
 fn a_group_may_have_times_of_its_own_between_tries() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        // The broker's own levels are far too long for a test.
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        // The broker's own levels are far shorter: who goes by them is too early.
+        let (node, client) = started(&quick(folder.path())).await;
         let mut config = GroupConfig {
             retry_max: 3,
             ..GroupConfig::default()
         };
         let delays = group_attributes::RETRY_DELAYS.to_owned();
-        config.attributes.insert(delays, "20ms 60ms".to_owned());
-        for broker in client.admin().masters().await.expect("brokers") {
-            let set = broker.put_group("billing", config.clone()).await;
-            set.expect("it is set");
-        }
+        config.attributes.insert(delays, "200ms 600ms".to_owned());
+        let set = admin(&client).await.put_group("billing", config).await;
+        set.expect("it is set");
         send(&client, "pay").await;
         let (consumer, mut tries) = consume(&client, Order::None, None, |_| Ack::Retry).await;
         let mut last_ms = 0;
-        for (attempt, least_ms) in [(1, 0), (2, 20), (3, 60), (4, 60)] {
+        for (attempt, least_ms) in [(1, 0), (2, 200), (3, 600), (4, 600)] {
             let message = tries.recv().await.expect("a try");
             assert_eq!(message.attempts(), attempt);
             let stored_ms = message.store_timestamp_ms();
             assert!(stored_ms - last_ms >= least_ms, "{attempt}");
             last_ms = stored_ms;
         }
-        let dead = first_of_when_there(&client).await;
+        let dead = first_letter(&client).await;
         assert_eq!(dead.body().expect("a body"), b"pay");
         consumer.shutdown().await.expect("a shutdown");
         stop(node).await;
     });
 }
 
-async fn first_of_when_there(client: &Client) -> ReceivedMessage {
-    let consumer = client.pull_consumer("reader").build().expect("a consumer");
-    while consumer.queues("%DLQ%billing").await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    first_of(client, "%DLQ%billing").await
-}
-
 #[test]
 fn an_ordered_queue_waits_for_its_message_and_goes_on_when_it_is_given_up() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let mut settings = quick(folder.path());
-        settings.broker.default_topic_queues = 1;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let mut settings = with_queues(folder.path(), 1);
+        settings.broker.delay_levels = LEVELS.to_owned();
+        let (node, client) = started(&settings).await;
         send(&client, "first").await;
         send(&client, "second").await;
         let (consumer, mut tries) = consume(&client, Order::PerQueue, Some(2), |message| {
@@ -227,10 +207,10 @@ fn an_ordered_queue_waits_for_its_message_and_goes_on_when_it_is_given_up() {
         let mut seen = Vec::new();
         for _ in 0..3 {
             let message = tries.recv().await.expect("a try");
-            seen.push(String::from_utf8_lossy(message.body().expect("a body")).into_owned());
+            seen.push(text(&message));
         }
         assert_eq!(seen, ["first", "first", "second"]);
-        let letter = first_of_when_there(&client).await;
+        let letter = first_letter(&client).await;
         assert_eq!(letter.body().expect("a body"), b"first");
         consumer.shutdown().await.expect("a shutdown");
         stop(node).await;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use support::process::Process;
 use support::shell::Broker;
-use support::{client, reader, run, settings, start, stop};
+use support::{client, reader, run, settings, start, started, stop, text};
 
 const TOPIC: &str = "orders";
 const TRACES: &str = "RMQ_SYS_TRACE_TOPIC";
@@ -63,8 +63,7 @@ async fn traces(client: &Client, id: &str) -> Vec<TraceRecord> {
     for message in found.iter().rev() {
         let keys: Vec<_> = message.keys().collect();
         assert!(keys.contains(&id), "{keys:?}");
-        let body = std::str::from_utf8(message.body().expect("a body")).expect("text");
-        let read: Result<Vec<_>, _> = decode(body).collect();
+        let read: Result<Vec<_>, _> = decode(&text(message)).collect();
         records.extend(read.expect("each record can be read"));
     }
     records.retain(|record| record.message_id() == id);
@@ -115,8 +114,7 @@ fn ended(record: &TraceRecord) -> &TransactionEnded {
 fn a_message_that_a_push_consumer_retries_is_traced_from_its_producer_to_its_end() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         make(&client, TOPIC, "on").await;
         let producer = client.producer().build();
         producer.prepare(TOPIC).await.expect("a topic");
@@ -199,8 +197,7 @@ async fn pop(consumer: &mut PopConsumer) -> castmq_client::PoppedMessage {
 fn popped_messages_are_traced_when_they_are_received_and_when_they_are_settled() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         make(&client, TOPIC, "on").await;
         let producer = client.producer().unique_ids(true).build();
         producer
@@ -231,8 +228,7 @@ fn popped_messages_are_traced_when_they_are_received_and_when_they_are_settled()
 fn transactions_are_traced_with_how_they_were_ended() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         make(&client, TOPIC, "on").await;
         let producer = client
             .transaction_producer("payments")
@@ -335,8 +331,7 @@ fn what_does_not_say_so_is_not_traced_and_a_client_may_decide_for_itself() {
         let mut traced = 0;
         while traced < 2 {
             for message in consumer.poll(LONG).await.expect("a poll") {
-                let body = message.body().expect("a body").to_vec();
-                traced += decode(&String::from_utf8(body).expect("text")).count();
+                traced += decode(&text(&message)).count();
             }
         }
         let more = consumer.poll(Duration::ZERO).await.expect("a poll");
@@ -351,8 +346,7 @@ fn attempts_that_failed_are_traced_with_the_one_that_did_not() {
     let data = folder.path().join("data");
     run(async {
         let broker = Process::start_small(&data, &[("limits.max_message_bytes", "1000")]);
-        let connected = Client::connect(&broker.name_server).await;
-        let client = connected.expect("a client");
+        let client = broker.client().await;
         make(&client, TOPIC, "on").await;
         let producer = client.producer().unique_ids(true).build();
         producer.prepare(TOPIC).await.expect("a topic");
@@ -386,8 +380,7 @@ fn traces_never_hold_up_what_they_are_about() {
         let mut settings = quick(folder.path());
         settings.broker.trace_topic = false;
         settings.broker.auto_create_topics = false;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         make(&client, TOPIC, "on").await;
         let producer = client.producer().build();
         producer.prepare(TOPIC).await.expect("a topic");

@@ -22,9 +22,15 @@ use castmq_client::{
 use castmq_config::{Flush, Settings};
 
 use support::process::Process;
-use support::{client, number, reader, run, settings, start, stop};
+use support::{
+    admin, client, number, read_all, read_until, run, seed, settings, start, started, stop, text,
+    with_queues,
+};
 
 const TOPIC: &str = "paid";
+
+/// Where messages go that nobody ends.
+const ASIDE: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 
 fn quick(data: &Path) -> Settings {
     let mut settings = settings(data);
@@ -40,10 +46,6 @@ type Book = Arc<Mutex<HashMap<String, Resolution>>>;
 fn note(book: &Book, body: &str, resolution: Resolution) {
     let mut book = book.lock().expect("no checker panics");
     book.insert(body.to_owned(), resolution);
-}
-
-fn text(message: &ReceivedMessage) -> String {
-    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
 }
 
 async fn producer(client: &Client, book: &Book) -> TransactionProducer {
@@ -67,18 +69,9 @@ async fn begin(producer: &TransactionProducer, body: &str) -> Transaction {
     begun.expect("it is stored")
 }
 
-/// Reads a topic from its first message on, until a message has this body.
-async fn read_until(client: &Client, topic: &str, last: &str) -> Vec<ReceivedMessage> {
-    let mut consumer = reader(client, topic).await;
-    let mut read = Vec::new();
-    loop {
-        let messages = consumer.poll(Duration::from_secs(5)).await.expect("a poll");
-        let is_last = messages.iter().any(|message| text(message) == last);
-        read.extend(messages);
-        if is_last {
-            return read;
-        }
-    }
+/// Whether a message with this body was read.
+fn has(body: &str) -> impl Fn(&[ReceivedMessage]) -> bool {
+    move |read| read.iter().any(|message| text(message) == body)
 }
 
 fn bodies(messages: &[ReceivedMessage]) -> Vec<String> {
@@ -91,11 +84,9 @@ fn bodies(messages: &[ReceivedMessage]) -> Vec<String> {
 fn a_message_is_seen_when_it_is_committed_and_never_when_it_is_rolled_back() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let mut settings = quick(folder.path());
+        let mut settings = with_queues(folder.path(), 1);
         settings.broker.transaction_timeout_ms = 60_000;
-        settings.broker.default_topic_queues = 1;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let producer = producer(&client, &Book::default()).await;
         let first = begin(&producer, "first").await;
         let second = begin(&producer, "second").await;
@@ -103,13 +94,13 @@ fn a_message_is_seen_when_it_is_committed_and_never_when_it_is_rolled_back() {
         second.rollback().await.expect("a rollback");
         let id = third.id().to_owned();
         third.commit().await.expect("a commit");
-        let read = read_until(&client, TOPIC, "third").await;
+        let read = read_until(&client, TOPIC, has("third")).await;
         assert_eq!(bodies(&read), ["third"]);
         assert_eq!(read[0].unique_id(), Some(&*id));
         assert_eq!(read[0].tag(), Some("green"));
         assert_eq!(read[0].property("REAL_TOPIC"), None);
         first.commit().await.expect("a commit");
-        let read = read_until(&client, TOPIC, "first").await;
+        let read = read_until(&client, TOPIC, has("first")).await;
         assert_eq!(bodies(&read), ["first", "third"]);
         stop(node).await;
     });
@@ -119,8 +110,7 @@ fn a_message_is_seen_when_it_is_committed_and_never_when_it_is_rolled_back() {
 fn what_nobody_ends_is_asked_about_and_put_aside_in_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&quick(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&quick(folder.path())).await;
         let book = Book::default();
         let producer = producer(&client, &book).await;
         for (body, resolution) in [
@@ -133,12 +123,12 @@ fn what_nobody_ends_is_asked_about_and_put_aside_in_the_end() {
             }
             drop(begin(&producer, body).await);
         }
-        let aside = read_until(&client, "TRANS_CHECK_MAX_TIME_TOPIC", "forgotten").await;
+        let aside = read_until(&client, ASIDE, has("forgotten")).await;
         assert_eq!(bodies(&aside), ["forgotten"]);
         assert_eq!(aside[0].property("REAL_TOPIC"), Some(TOPIC));
         let last = begin(&producer, "last").await;
         last.commit().await.expect("a commit");
-        let read = read_until(&client, TOPIC, "last").await;
+        let read = read_until(&client, TOPIC, has("last")).await;
         assert_eq!(bodies(&read), ["kept", "last"]);
         stop(node).await;
     });
@@ -171,10 +161,9 @@ fn questions_go_on_being_counted_when_the_broker_starts_again() {
         // All the questions that there may be were asked before the stop.
         let before = asked.load(Ordering::Relaxed);
         settings.broker.transaction_check_max = before;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let _producer = asking(client.clone()).await.expect("a producer");
-        let aside = read_until(&client, "TRANS_CHECK_MAX_TIME_TOPIC", "forgotten").await;
+        let aside = read_until(&client, ASIDE, has("forgotten")).await;
         assert_eq!(bodies(&aside), ["forgotten"]);
         assert_eq!(asked.load(Ordering::Relaxed), before);
         stop(node).await;
@@ -227,18 +216,18 @@ async fn each_is_seen_once_or_never(client: &Client, producer: &TransactionProdu
         let commits = book.iter().filter(|(_, end)| **end == Resolution::Commit);
         commits.map(|(body, _)| body.clone()).collect()
     };
-    let mut read = Vec::new();
     for round in 0.. {
         let last = format!("last {round}");
         let committed = begin(producer, &last).await.commit().await;
         committed.expect("a commit");
-        read = bodies(&read_until(client, TOPIC, &last).await);
-        let seen: HashSet<_> = read.iter().cloned().collect();
+        let read = read_until(client, TOPIC, has(&last)).await;
+        let seen: HashSet<_> = read.iter().map(text).collect();
         if wanted.is_subset(&seen) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let mut read = bodies(&read_all(client, &admin(client).await, TOPIC).await);
     read.retain(|body| !body.starts_with("last"));
     let seen: HashSet<_> = read.iter().cloned().collect();
     assert_eq!(seen.len(), read.len(), "some came twice: {read:?}");
@@ -250,18 +239,14 @@ async fn each_is_seen_once_or_never(client: &Client, producer: &TransactionProdu
 
 #[test]
 fn transactions_survive_kill_9_and_are_seen_once_or_never() {
-    let seed = number("CASTMQ_CRASH_SEED", fastrand::u64(..));
-    println!("seed {seed}");
-    fastrand::seed(seed);
+    seed("CASTMQ_CRASH_SEED");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     run(async {
         let book = Book::default();
         for cycle in 0..number("CASTMQ_CRASH_CYCLES", 8) {
             let broker = spawn(&data);
-            let client = Client::connect(&broker.name_server)
-                .await
-                .expect("a client");
+            let client = broker.client().await;
             let producer = producer(&client, &book).await;
             let tasks: Vec<_> = (0..8)
                 .map(|task| {
@@ -280,9 +265,7 @@ fn transactions_survive_kill_9_and_are_seen_once_or_never() {
             }
         }
         let broker = spawn(&data);
-        let client = Client::connect(&broker.name_server)
-            .await
-            .expect("a client");
+        let client = broker.client().await;
         let producer = producer(&client, &book).await;
         each_is_seen_once_or_never(&client, &producer, &book).await;
         broker.kill();
@@ -297,8 +280,7 @@ fn actors_panic(flush: Flush) {
         let mut settings = quick(folder.path());
         settings.store.flush = flush;
         settings.broker.transaction_check_max = 100_000;
-        let node = start(&settings).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings).await;
         let book = Book::default();
         let producer = producer(&client, &book).await;
         let is_over = Rc::new(Cell::new(false));

@@ -11,13 +11,14 @@
 //! - `name_server`: routes.
 //! - [`supervision`]: the one place that knows actix. Actors, references to them, supervisors, the live tree, the
 //!   watchdog.
-//! - `worker`: threads for work that blocks. `clock`: where store times come from.
+//! - `worker`: threads for work that blocks. `clock`: where store times come from. `names`: those that clients say.
 
 mod broker;
 mod clock;
 mod delivery;
 mod metadata;
 mod name_server;
+mod names;
 mod network;
 pub mod node;
 mod storage;

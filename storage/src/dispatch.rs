@@ -292,13 +292,11 @@ impl Dispatch {
         }
         let name_error = |source| DispatchError::Topic { offset, source };
         let found = self.slots.find(&self.queues, topic, queue);
-        let slot = found.map_err(name_error)?;
+        let (known, run) = found.map_err(name_error)?;
         // Before anybody can see it.
-        if properties.expires && slot.queue.note_expiring(queue_offset) {
-            let topic = slot.queue.topic().clone();
-            self.met.push(Met::Expires(topic, queue));
+        if properties.expires && known.note_expiring(queue_offset) {
+            self.met.push(Met::Expires(known.topic().clone(), queue));
         }
-        let run = slot.run.get_or_insert_default();
         run.push((queue_offset, unit));
         Ok(())
     }
@@ -402,13 +400,13 @@ struct Slots {
 }
 
 impl Slots {
-    /// A queue, with a run.
+    /// A queue, and its run.
     fn find(
         &mut self,
         queues: &ConsumeQueues,
         topic: &str,
         queue: QueueId,
-    ) -> Result<&mut Slot, NameError> {
+    ) -> Result<(&ConsumeQueue, &mut Run), NameError> {
         let is_last = |slots: &TopicSlots| slots.name.as_str() == topic;
         if !self.topics.get(self.last).is_some_and(is_last) {
             self.last = self.topic(topic)?;
@@ -423,12 +421,12 @@ impl Slots {
             topic.set(queue, index);
             index
         });
-        let slot = &mut self.all[index];
-        slot.run.get_or_insert_with(|| {
+        let Slot { queue, run } = &mut self.all[index];
+        let run = run.get_or_insert_with(|| {
             self.touched.push(index);
             self.spare.pop().unwrap_or_default()
         });
-        Ok(slot)
+        Ok((queue, run))
     }
 
     fn topic(&mut self, name: &str) -> Result<usize, NameError> {

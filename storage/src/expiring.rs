@@ -43,18 +43,14 @@ impl Expiring {
         self.unsaved.lock().push((topic, queue));
     }
 
-    /// Writes down what was noted. Blocks.
-    pub(crate) fn save(&self, metadata: &Metadata) -> Result<(), MetadataError> {
+    /// Writes what was noted, to be synced by the caller. Returns whether there was anything.
+    pub(crate) fn save(&self, metadata: &Metadata) -> Result<bool, MetadataError> {
         let unsaved = self.unsaved.lock().clone();
-        if unsaved.is_empty() {
-            return Ok(());
-        }
         for (topic, queue) in &unsaved {
             metadata.put_value(NAMESPACE, &encode(topic, *queue), &[])?;
         }
-        metadata.sync()?;
         self.unsaved.lock().drain(..unsaved.len());
-        Ok(())
+        Ok(!unsaved.is_empty())
     }
 }
 

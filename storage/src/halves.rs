@@ -163,13 +163,13 @@ impl Halves {
         self.0.lock().needed_from(durable)
     }
 
-    /// Writes what was noted of records below `durable`; it survives the end of the process. Blocks.
+    /// Writes what was noted of records below `durable`, to be synced by the caller. Returns whether there was anything.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<(), MetadataError> {
-        self.save_questions(metadata)?;
+    ) -> Result<bool, MetadataError> {
+        let has_questions = self.save_questions(metadata)?;
         let (count, floor) = {
             let notes = self.0.lock();
             let changes = notes.unsaved.iter();
@@ -178,20 +178,19 @@ impl Halves {
             (count, due.last().map(|change| change.floor))
         };
         let Some(floor) = floor else {
-            return Ok(());
+            return Ok(has_questions);
         };
         metadata.put_value(NAMESPACE, FLOOR, &floor.0.to_be_bytes())?;
-        metadata.flush()?;
         self.0.lock().unsaved.drain(..count);
-        Ok(())
+        Ok(true)
     }
 
-    fn save_questions(&self, metadata: &Metadata) -> Result<(), MetadataError> {
+    fn save_questions(&self, metadata: &Metadata) -> Result<bool, MetadataError> {
         let mut questions = Vec::new();
         {
             let mut notes = self.0.lock();
             if !std::mem::take(&mut notes.has_unsaved_questions) {
-                return Ok(());
+                return Ok(false);
             }
             for (offset, count) in notes.questions().take(MAX_KEPT_QUESTIONS) {
                 questions.extend_from_slice(&offset.0.to_be_bytes());
@@ -200,7 +199,7 @@ impl Halves {
         }
         let written = metadata.put_value(NAMESPACE, ASKED, &questions);
         written
-            .and_then(|()| metadata.flush())
+            .map(|()| true)
             .inspect_err(|_| self.0.lock().has_unsaved_questions = true)
     }
 }

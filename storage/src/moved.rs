@@ -75,13 +75,13 @@ impl Moved {
         self.0.lock().next.get(&queue).copied().unwrap_or_default()
     }
 
-    /// Writes what was noted of records below `durable`; it survives the end of the process. Returns from where on the log has
-    /// records whose notes are not saved, if it has: recovery must look at them. Blocks.
+    /// Writes what was noted of records below `durable`, to be synced by the caller. Returns whether there was anything, and from
+    /// where on the log has records whose notes are not saved, if it has: recovery must look at them.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<Option<PhysicalOffset>, MetadataError> {
+    ) -> Result<(bool, Option<PhysicalOffset>), MetadataError> {
         let (count, changed, rest) = {
             let notes = self.0.lock();
             let mut changed = BTreeMap::<u8, QueueOffset>::new();
@@ -93,15 +93,11 @@ impl Moved {
             let rest = notes.unsaved.get(count).map(|(part, _)| part.start);
             (count, changed, rest)
         };
-        if count == 0 {
-            return Ok(rest);
-        }
         for (queue, offset) in &changed {
             metadata.put_value(NAMESPACE, &queue.to_string(), &offset.0.to_be_bytes())?;
         }
-        metadata.flush()?;
         self.0.lock().unsaved.drain(..count);
-        Ok(rest)
+        Ok((count > 0, rest))
     }
 }
 
@@ -142,12 +138,12 @@ mod tests {
         notes.note(&moved(3, 5), part(1500, 2000));
         assert_eq!(notes.next_scheduled(3), QueueOffset(6));
         // The record may lie before what is durable: recovery has to read it again all the same.
-        let unsaved = notes.save(&metadata, PhysicalOffset(1999)).unwrap();
+        let (_, unsaved) = notes.save(&metadata, PhysicalOffset(1999)).unwrap();
         assert_eq!(unsaved, Some(PhysicalOffset(1500)));
         let again = Moved::load(&metadata, &queues).unwrap();
         assert_eq!(again.next_scheduled(3), QueueOffset(5));
         notes.note(&moved(3, 30), part(2000, 3000));
-        let unsaved = notes.save(&metadata, PhysicalOffset(3000)).unwrap();
+        let (_, unsaved) = notes.save(&metadata, PhysicalOffset(3000)).unwrap();
         assert_eq!(unsaved, None);
         let again = Moved::load(&metadata, &queues).unwrap();
         assert_eq!(again.next_scheduled(3), QueueOffset(8));

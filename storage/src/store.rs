@@ -142,6 +142,9 @@ pub struct Store {
     /// The log was durable up to here: noted apart from the rest, which is locked while the disk is waited for.
     durable: AtomicU64,
     progress: Mutex<Progress>,
+    /// Whether notes were written and not synced since. Held while they are: the store may be closed while a checkpoint is
+    /// still being made, and older notes must not come after newer ones.
+    has_unsynced_notes: Mutex<bool>,
     _lock: Option<StoreLock>,
     /// Dropped last: see [`Store::in_use`].
     in_use: Arc<()>,
@@ -229,8 +232,7 @@ impl Store {
     ) -> Result<CheckpointRound, StoreError> {
         self.write_back()?;
         let durable = self.log.flushed();
-        let unsaved = self.unseen.save(&self.metadata, durable)?;
-        self.sequences.save(&self.metadata, durable)?;
+        let unsaved = self.save_notes(durable)?;
         Ok(CheckpointRound {
             dispatched,
             // More may be durable when the round is over; what was noted of that is not saved.
@@ -238,6 +240,21 @@ impl Store {
             store_ms,
             queues: self.queues.begin_sync(),
         })
+    }
+
+    /// Makes what was noted of records below `durable` survive a power cut, as the place will from which recovery begins: what
+    /// lies before that is known from notes only. Returns from where on recovery has to look at the log for what is not saved.
+    fn save_notes(&self, durable: PhysicalOffset) -> Result<Option<PhysicalOffset>, StoreError> {
+        let mut has_unsynced = self.has_unsynced_notes.lock();
+        // Whatever fails in between may have been written.
+        let had = std::mem::replace(&mut *has_unsynced, true);
+        let (is_any, unsaved) = self.unseen.save(&self.metadata, durable)?;
+        let is_any_send = self.sequences.save(&self.metadata, durable)?;
+        if had || is_any || is_any_send {
+            self.metadata.sync()?;
+        }
+        *has_unsynced = false;
+        Ok(unsaved)
     }
 
     /// Takes a step of bounded length. Returns whether the checkpoint is made. Blocks.

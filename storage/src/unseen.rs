@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use castmq_protocol::model::PhysicalOffset;
-use parking_lot::Mutex;
 
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
@@ -23,9 +22,6 @@ pub struct Unseen {
     pub halves: Halves,
     /// Queues with messages that may expire.
     pub expiring: Expiring,
-    /// Held while notes are written: the store may be closed while a checkpoint is still being made, and older notes must
-    /// not come after newer ones.
-    saving: Mutex<()>,
 }
 
 impl Unseen {
@@ -39,7 +35,6 @@ impl Unseen {
             moved: Moved::load(metadata, queues)?,
             halves: Halves::load(metadata, log, queues)?,
             expiring: Expiring::load(metadata, queues)?,
-            saving: Mutex::default(),
         })
     }
 
@@ -67,59 +62,16 @@ impl Unseen {
         self.halves.needed_from(durable)
     }
 
-    /// Writes what was noted of records below `durable`. Returns from where on recovery has to look at the log, if there is
-    /// anything left that it cannot know otherwise. Blocks.
+    /// Writes what was noted of records below `durable`, to be synced by the caller. Returns whether there was anything, and from
+    /// where on recovery has to look at the log, if there is anything left that it cannot know otherwise.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<Option<PhysicalOffset>, MetadataError> {
-        let _saving = self.saving.lock();
-        self.halves.save(metadata, durable)?;
-        self.expiring.save(metadata)?;
-        self.moved.save(metadata, durable)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use castmq_protocol::model::QueueOffset;
-    use castmq_protocol::record::Origin;
-
-    use super::*;
-
-    #[test]
-    fn notes_may_be_saved_by_several_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let metadata = Metadata::open(&folder.path().join("metadata"), 1 << 20).unwrap();
-        let unseen = Unseen {
-            moved: Moved::default(),
-            halves: Halves::default(),
-            expiring: Expiring::default(),
-            saving: Mutex::default(),
-        };
-        for offset in 0..1000 {
-            let origin = Origin::Schedule {
-                queue: 1,
-                offset: QueueOffset(offset),
-            };
-            let marked = Met::Marked(vec![QueueOffset(offset)]);
-            let half = Met::Half(crate::halves::Half {
-                offset: QueueOffset(offset),
-                physical: PhysicalOffset(offset),
-                stored_ms: 0,
-            });
-            let met = [Met::Moved(origin), half, marked];
-            unseen.note(&met, PhysicalOffset(offset)..PhysicalOffset(offset + 1));
-        }
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| unseen.save(&metadata, PhysicalOffset(1000)).unwrap());
-            }
-        });
-        let saved = metadata.value("transactions", "first_open").unwrap();
-        assert_eq!(saved, Some(1000_u64.to_be_bytes().to_vec()));
+    ) -> Result<(bool, Option<PhysicalOffset>), MetadataError> {
+        let of_halves = self.halves.save(metadata, durable)?;
+        let of_expiring = self.expiring.save(metadata)?;
+        let (of_moved, rest) = self.moved.save(metadata, durable)?;
+        Ok((of_halves || of_expiring || of_moved, rest))
     }
 }

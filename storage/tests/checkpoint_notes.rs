@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
-use castmq_protocol::record::{PartOfSend, Record, SendNumber, body_crc};
+use castmq_protocol::record::{Origin, PartOfSend, Record, SendNumber, body_crc};
 use castmq_storage::commit_log::LogWriter;
 use castmq_storage::disk::fault::FaultDisk;
-use castmq_storage::dispatch::Dispatch;
+use castmq_storage::dispatch::{Dispatch, Met};
+use castmq_storage::halves::Half;
 use castmq_storage::sequences::{Look, Place, StoredSend};
 use castmq_storage::store::{Store, StoreOptions};
 
@@ -147,4 +148,41 @@ fn a_send_that_a_power_cut_takes_is_not_known_and_one_that_it_leaves_is() {
         assert_eq!(look, expected, "seed {seed}");
     }
     assert!((1..16).contains(&taken), "{taken}");
+}
+
+#[test]
+fn several_checkpoints_at_once_save_each_note_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let metadata = folder.path().join("metadata");
+    let disk = FaultDisk::new();
+    let (store, _) = Store::open(Arc::new(disk.clone()), options(metadata)).unwrap();
+    let place = store_one(&store);
+    let end = store.log.sync(store.log.appended()).unwrap();
+    for offset in 0..1000 {
+        let half = Half {
+            offset: QueueOffset(offset),
+            physical: place.physical,
+            stored_ms: 0,
+        };
+        let met = [
+            Met::Moved(Origin::Schedule {
+                queue: 1,
+                offset: QueueOffset(offset),
+            }),
+            Met::Half(half),
+            Met::Marked(vec![QueueOffset(offset)]),
+        ];
+        store.unseen.note(&met, place.physical..end);
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| store.save_checkpoint(end, 5).unwrap());
+        }
+    });
+    let saved = store.metadata.value("transactions", "first_open").unwrap();
+    assert_eq!(saved, Some(1000_u64.to_be_bytes().to_vec()));
+    assert_eq!(
+        store.metadata.values("producer_sequences").unwrap().len(),
+        1
+    );
 }

@@ -8,15 +8,13 @@ use castmq_client::jms::{
     Acknowledge, Connection, ConnectionFactory, Destination, Message, MessageConsumer, Session,
 };
 
-use super::{client, settings, start};
+use super::{admin, client, start, with_queues};
 
 /// Longer than any test runs.
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn broker(data: &Path, queues: u32) -> Node {
-    let mut settings = settings(data);
-    settings.broker.default_topic_queues = queues;
-    start(&settings).await
+    start(&with_queues(data, queues)).await
 }
 
 pub(crate) fn factory(node: &Node) -> ConnectionFactory {
@@ -76,8 +74,7 @@ pub(crate) fn text(message: &Message) -> String {
 
 /// How many messages of a queue with one queue at the broker are settled, all before the first that is not.
 pub(crate) async fn settled(node: &Node, queue: &Destination) -> u64 {
-    let admin = client(node).await.admin();
-    let broker = admin.masters().await.expect("brokers").remove(0);
+    let broker = admin(&client(node).await).await;
     let group = broker.show_group("JMS-queue").await.expect("a group");
     let mut progress = group.progress.into_iter();
     let of_queue = progress.find(|progress| progress.queue.topic == queue.name());

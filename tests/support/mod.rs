@@ -12,6 +12,8 @@
 
 // Each test uses a part of it.
 #![allow(dead_code, unreachable_pub)]
+// Seeds are what a failure is repeated with.
+#![allow(clippy::print_stdout)]
 
 pub(crate) mod history;
 pub(crate) mod hostile;
@@ -24,15 +26,24 @@ pub(crate) mod shell;
 pub(crate) mod wire;
 
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use castmq_actors::{Node, Parts};
-use castmq_client::{Client, PullConsumer, SeekTo};
+use castmq_client::model::GroupConfig;
+use castmq_client::{BrokerAdmin, Client, ErrorCode, PullConsumer, ReceivedMessage, SeekTo};
 use castmq_config::{Flag, Loader, Node as Kind, Settings};
 
 /// A number from the environment.
 pub(crate) fn number(variable: &str, default: u64) -> u64 {
     let set = std::env::var(variable).ok();
     set.map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Makes random choices those of this seed, and says which it is: that in the environment, or a new one.
+pub(crate) fn seed(variable: &str) {
+    let seed = number(variable, fastrand::u64(..));
+    println!("{variable}={seed}");
+    fastrand::seed(seed);
 }
 
 /// Small files, so that a test does not reserve gigabytes.
@@ -49,6 +60,13 @@ pub(crate) fn settings(data: &Path) -> Settings {
     let flags = flags.map(|(key, value)| Flag::new(key, value, "test"));
     let loaded = Loader::new(Kind::Standalone).flags(flags).load();
     loaded.expect("settings of the test").settings
+}
+
+/// These for a broker whose new topics have so many queues.
+pub(crate) fn with_queues(data: &Path, queues: u32) -> Settings {
+    let mut settings = settings(data);
+    settings.broker.default_topic_queues = queues;
+    settings
 }
 
 /// Runs a test on an actix system of its own.
@@ -71,10 +89,67 @@ pub(crate) async fn client(node: &Node) -> Client {
         .expect("the client connects")
 }
 
-/// A consumer that reads all of a topic from its first message on.
+/// Starts name server and broker, and connects a client.
+pub(crate) async fn started(settings: &Settings) -> (Node, Client) {
+    let node = start(settings).await;
+    let client = client(&node).await;
+    (node, client)
+}
+
+/// The only broker.
+pub(crate) async fn admin(client: &Client) -> BrokerAdmin {
+    let brokers = client.admin().masters().await.expect("brokers");
+    brokers.into_iter().next().expect("a broker")
+}
+
+/// Sets how often a group's messages are tried again.
+pub(crate) async fn set_retry_max(admin: &BrokerAdmin, group: &str, retry_max: u32) {
+    let config = GroupConfig {
+        retry_max,
+        ..GroupConfig::default()
+    };
+    admin.put_group(group, config).await.expect("a group");
+}
+
+/// Messages that a topic ever got, in all its queues.
+pub(crate) async fn stored(admin: &BrokerAdmin, topic: &str) -> u64 {
+    match admin.show_topic(topic).await {
+        Ok(details) => details.queues.iter().map(|queue| queue.max_offset.0).sum(),
+        Err(error) if error.code() == Some(ErrorCode::TopicNotFound) => 0,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A message's body.
+pub(crate) fn text(message: &ReceivedMessage) -> String {
+    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
+}
+
+/// The time of day, in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a time after 1970").as_millis() as i64
+}
+
+/// Waits until this time of day is over.
+pub(crate) async fn until_ms(time_ms: i64) {
+    while now_ms() <= time_ms {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until something is true.
+pub(crate) async fn until(is_true: impl AsyncFn() -> bool) {
+    while !is_true().await {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A consumer that reads all of a topic from its first message on. Name servers may hear of the topic a moment later.
 pub(crate) async fn reader(client: &Client, topic: &str) -> PullConsumer {
     let consumer = client.pull_consumer("reader").build();
     let mut consumer = consumer.expect("a consumer");
+    until(async || consumer.queues(topic).await.is_ok()).await;
     let queues = consumer.queues(topic).await.expect("queues");
     consumer.assign(queues.clone()).await.expect("assigned");
     for queue in &queues {
@@ -82,6 +157,34 @@ pub(crate) async fn reader(client: &Client, topic: &str) -> PullConsumer {
         sought.expect("sought");
     }
     consumer
+}
+
+/// Reads a topic from its first message on until what was read is all that is wanted.
+pub(crate) async fn read_until(
+    client: &Client,
+    topic: &str,
+    is_all: impl Fn(&[ReceivedMessage]) -> bool,
+) -> Vec<ReceivedMessage> {
+    let mut consumer = reader(client, topic).await;
+    let mut read = Vec::new();
+    while !is_all(&read) {
+        read.extend(consumer.poll(Duration::from_secs(5)).await.expect("a poll"));
+    }
+    read
+}
+
+/// Reads all that a topic has: one that is there twice may lie behind the last of another queue.
+pub(crate) async fn read_all(
+    client: &Client,
+    admin: &BrokerAdmin,
+    topic: &str,
+) -> Vec<ReceivedMessage> {
+    let mut consumer = reader(client, topic).await;
+    let mut read = Vec::new();
+    while (read.len() as u64) < stored(admin, topic).await {
+        read.extend(consumer.poll(Duration::from_secs(5)).await.expect("a poll"));
+    }
+    read
 }
 
 /// Stops a node and sees to it that all actors stopped in time.

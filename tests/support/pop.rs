@@ -1,28 +1,16 @@
 //! A group of workers that pops a topic, through the client and by single requests.
 
-use std::path::Path;
-use std::time::Duration;
-
 use castmq_client::raw::request::{ANY_QUEUE, Acknowledge, Pop, PopReceipt};
 use castmq_client::raw::{Connection, Payload, Request, Response, Role};
 use castmq_client::{
     Client, ErrorCode, Filter, Message, PopConsumer, PopConsumerBuilder, PopOrder, PoppedMessage,
-    ReceivedMessage, SeekTo, StartFrom,
+    StartFrom,
 };
-use castmq_config::Settings;
 
 use super::load::open;
-use super::settings;
 
 pub(crate) const TOPIC: &str = "jobs";
 pub(crate) const GROUP: &str = "workers";
-
-/// A broker whose new topics have so many queues.
-pub(crate) fn with_queues(data: &Path, queues: u32) -> Settings {
-    let mut settings = settings(data);
-    settings.broker.default_topic_queues = queues;
-    settings
-}
 
 /// A consumer of the group, from the first message on.
 pub(crate) fn consumer(client: &Client) -> PopConsumerBuilder {
@@ -50,11 +38,6 @@ pub(crate) async fn send(client: &Client, bodies: impl IntoIterator<Item = Strin
 /// Numbers as bodies.
 pub(crate) fn numbers(count: u32) -> impl Iterator<Item = String> {
     (0..count).map(|number| number.to_string())
-}
-
-/// A message's body.
-pub(crate) fn text(message: &ReceivedMessage) -> String {
-    String::from_utf8(message.body().expect("a body").to_vec()).expect("text")
 }
 
 /// The next message, however long it takes.
@@ -137,23 +120,4 @@ pub(crate) async fn acknowledge(
         }
         other => panic!("an acknowledgement is answered with {other:?}"),
     }
-}
-
-/// Reads the first messages of a topic with one queue.
-pub(crate) async fn read(client: &Client, topic: &str, count: usize) -> Vec<ReceivedMessage> {
-    let mut reader = client.pull_consumer("reader").build().expect("a consumer");
-    let queues = loop {
-        match reader.queues(topic).await {
-            Ok(queues) => break queues,
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    };
-    reader.assign(queues.clone()).await.expect("assigned");
-    let sought = reader.seek(&queues[0], SeekTo::Earliest).await;
-    sought.expect("sought");
-    let mut messages = Vec::new();
-    while messages.len() < count {
-        messages.extend(reader.poll(Duration::from_secs(5)).await.expect("a poll"));
-    }
-    messages
 }

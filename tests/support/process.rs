@@ -5,8 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use castmq_client::Client;
+
 /// So that a test does not reserve gigabytes.
-const SMALL_FILES: [(&str, &str); 4] = [
+pub const SMALL_FILES: [(&str, &str); 4] = [
     ("store.commit_log_segment_bytes", "8388608"),
     ("store.index_hash_slots", "1000"),
     ("store.index_max_entries", "10000"),
@@ -50,9 +52,14 @@ impl Process {
         }
     }
 
-    /// Starts it on a folder with small files and these settings, and waits until it is ready.
+    /// Starts it on a folder with small files and these settings. It is not ready yet.
+    pub fn spawn_small(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(data, &[&SMALL_FILES, settings].concat())
+    }
+
+    /// The same, and waits until it is ready.
     pub fn start_small(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut process = Self::spawn(data, &[&SMALL_FILES, settings].concat());
+        let mut process = Self::spawn_small(data, settings);
         process.ready();
         process
     }
@@ -63,17 +70,22 @@ impl Process {
         let mut line = String::new();
         let read = BufReader::new(out).read_line(&mut line);
         read.expect("its output can be read");
-        let after = |word: &str| {
-            let (_, rest) = line.split_once(word)?;
-            rest.split([',', ' ']).next().map(str::to_owned)
-        };
-        match (after("name server "), after("broker ")) {
+        match (
+            address_of(&line, "name server"),
+            address_of(&line, "broker"),
+        ) {
             (Some(name_server), Some(broker)) => {
                 self.name_server = name_server;
                 self.broker = broker;
             }
             _ => panic!("not ready: {line:?}, {}", self.log()),
         }
+    }
+
+    /// A client of it.
+    pub async fn client(&self) -> Client {
+        let client = Client::connect(&self.name_server).await;
+        client.expect("the client connects")
     }
 
     /// Its process id.
@@ -105,6 +117,12 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The address in what a process says when it is ready.
+pub fn address_of(line: &str, what: &str) -> Option<String> {
+    let (_, rest) = line.split_once(&format!("{what} "))?;
+    rest.split([',', ' ']).next().map(str::to_owned)
 }
 
 impl Drop for Process {

@@ -80,6 +80,8 @@ pub(crate) struct ConsumerGroup {
     group: GroupName,
     lease: Duration,
     members: BTreeMap<MemberId, Member>,
+    /// Those whose first offsets are looked up.
+    joining: BTreeSet<MemberId>,
     holders: Holders,
     /// Topics whose first offsets are settled: queues that come later are read from their start.
     settled: BTreeSet<TopicName>,
@@ -114,6 +116,7 @@ impl ConsumerGroup {
             context,
             group,
             members: BTreeMap::new(),
+            joining: BTreeSet::new(),
             holders: Holders::default(),
             settled: BTreeSet::new(),
             generation: 0,
@@ -125,15 +128,25 @@ impl ConsumerGroup {
 
     /// Tells a member which queues it has and has to give up.
     fn tell(&mut self, id: MemberId, assigned: Vec<QueueKey>, revoked: Vec<QueueKey>) {
-        self.generation += 1;
         let assigned = assigned.into_iter().map(|key| {
             let offset = self.committed(&key);
             (key, offset)
         });
+        let assigned = assigned.collect();
+        self.send(id, assigned, revoked);
+    }
+
+    fn send(
+        &mut self,
+        id: MemberId,
+        assigned: Vec<(QueueKey, QueueOffset)>,
+        revoked: Vec<QueueKey>,
+    ) {
+        self.generation += 1;
         let change = Change {
             group: self.group.clone(),
             generation: self.generation,
-            assigned: assigned.collect(),
+            assigned,
             revoked,
         };
         if let Some(member) = self.members.get(&id) {
@@ -142,6 +155,8 @@ impl ConsumerGroup {
     }
 
     fn commit(&mut self, commit: Commit) -> Result<(), Refusal> {
+        // Offsets of a group that was deleted would be there again when it is made again.
+        self.context.groups.existing(&self.group)?;
         let mut refused = None;
         for (key, offset) in commit.offsets {
             match self.holders.may_commit(&key, commit.member) {

@@ -5,11 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use castmq_protocol::model::{GroupConfig, GroupName};
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use parking_lot::{Mutex, RwLock};
 
 use super::consumer_group::ConsumerGroup;
 use crate::broker::context::BrokerContext;
 use crate::supervision::{ActorRef, Child, Failure};
+
+/// What whoever names a group that is not there is told.
+pub(crate) fn no_group(name: &GroupName) -> Refusal {
+    Refusal::never(
+        ErrorCode::GroupNotFound,
+        format!("group {name} does not exist on this broker"),
+    )
+}
 
 /// All groups of a broker. Only the metadata actor changes their settings, after the change is durable.
 #[derive(Debug, Default)]
@@ -31,6 +40,23 @@ impl Groups {
     /// A group's settings.
     pub(crate) fn config(&self, group: &str) -> Option<GroupConfig> {
         self.configs.read().get(group).cloned()
+    }
+
+    /// The settings of a group that has to be there.
+    pub(crate) fn existing(&self, group: &GroupName) -> Result<GroupConfig, Refusal> {
+        self.config(group.as_str()).ok_or_else(|| no_group(group))
+    }
+
+    /// The settings of a group that has to be allowed to consume.
+    pub(crate) fn consuming(&self, group: &GroupName) -> Result<GroupConfig, Refusal> {
+        let config = self.existing(group)?;
+        match config.consume_enabled {
+            true => Ok(config),
+            false => Err(Refusal::never(
+                ErrorCode::GroupDisabled,
+                format!("group {group} may not consume: an operator has switched it off"),
+            )),
+        }
     }
 
     /// Adds a group or changes it.

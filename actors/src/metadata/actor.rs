@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    GroupConfig, GroupName, PhysicalOffset, TTL_ATTRIBUTE, TopicConfig, TopicName, parse_ttl_ms,
-    system_topics, topic_attributes,
+    GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::store::StoreError;
@@ -19,6 +18,7 @@ use crate::broker::offsets::ChangedOffsets;
 use crate::broker::topics::Topic;
 use crate::delivery::consumer_group::{GroupDeleted, SettingsChanged};
 use crate::delivery::popper::ForgetGroup;
+use crate::names::{group_name, topic_name};
 use crate::supervision::{Answer, Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
 use crate::worker::Worker;
 
@@ -191,29 +191,10 @@ impl Metadata {
                 format!("a topic has 1 to {limit} queues, not {queues}"),
             ));
         }
-        let ttl = put.config.attributes.get(TTL_ATTRIBUTE);
-        if let Some(ttl) = ttl
-            && parse_ttl_ms(ttl).is_none()
-        {
-            return Err(Refusal::never(
-                ErrorCode::InvalidRequest,
-                format!(
-                    "topic {name} cannot have {TTL_ATTRIBUTE}={ttl}: it takes milliseconds, from 1 to {}",
-                    i64::MAX
-                ),
-            ));
-        }
+        let checked = put.config.check();
+        checked.map_err(|e| Refusal::never(ErrorCode::InvalidRequest, e.to_string()))?;
         if system_topics::is_system(name.as_str()) {
             return Err(system_topic(name));
-        }
-        if put.config.traces().is_none() {
-            return Err(Refusal::never(
-                ErrorCode::InvalidRequest,
-                format!(
-                    "the attribute {} of a topic is on or off",
-                    topic_attributes::TRACE
-                ),
-            ));
         }
         match self.context.topics.find(name.as_str()) {
             Some(_) if put.only_new => Err(Refusal::never(
@@ -319,14 +300,6 @@ fn system_topic(name: &TopicName) -> Refusal {
         ErrorCode::NotWritable,
         format!("topic {name} belongs to the broker: it can be neither changed nor deleted"),
     )
-}
-
-fn topic_name(name: &str) -> Result<TopicName, Refusal> {
-    TopicName::new(name).map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))
-}
-
-fn group_name(name: &str) -> Result<GroupName, Refusal> {
-    GroupName::new(name).map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))
 }
 
 /// On the thread.

@@ -14,9 +14,13 @@ use serde::Serialize;
 use super::route_keeper::{
     Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
 };
+use crate::names::shortened;
 use crate::network::connection::{Connection, Session, attach, headers};
 use crate::network::greeting::Client;
 use crate::supervision::{ActorRef, AskError, Cast, Ctx, Failure};
+
+/// Letters of a name that errors show.
+const SHOWN_LETTERS: usize = 64;
 
 /// Requests that may be under way at once.
 const MAX_UNDER_WAY: usize = 1024;
@@ -83,7 +87,7 @@ impl NameServerSession {
             (Request::Route { topic }, _) => {
                 let missing = Refusal::never(
                     ErrorCode::TopicNotFound,
-                    format!("no broker has topic {}", shortened(&topic)),
+                    format!("no broker has topic {}", shortened(&topic, SHOWN_LETTERS)),
                 );
                 let asked = keeper.ask(FindRoute(topic));
                 let respond = |route: Option<_>| match route {
@@ -131,11 +135,6 @@ impl NameServerSession {
             session.connection.answer(correlation, response);
         });
     }
-}
-
-/// Names from outside are repeated up to a length.
-fn shortened(name: &str) -> String {
-    name.chars().take(64).collect()
 }
 
 impl Session for NameServerSession {

@@ -175,19 +175,7 @@ impl ProducerSession {
         let queue = (send.queue != ANY_QUEUE).then_some(send.queue);
         topic.check_write(queue)?;
         self.context.check_writes()?;
-        let properties_bytes = send.properties_bytes as usize;
-        let (properties, body) = payload
-            .bytes
-            .split_at_checked(properties_bytes)
-            .ok_or_else(|| {
-                Refusal::never(
-                    ErrorCode::InvalidRequest,
-                    format!(
-                        "{properties_bytes} bytes of properties do not fit a payload of {}",
-                        payload.bytes.len()
-                    ),
-                )
-            })?;
+        let (properties, body) = payload.split(send.properties_bytes)?;
         self.check_sizes(properties, body)?;
         let start = payload.start;
         let middle = start + send.properties_bytes;
@@ -257,10 +245,7 @@ impl ProducerSession {
             (None, Some(number)) => batch.rewrite_numbered(number, &properties)?,
             (None, None) => match properties {
                 Cow::Borrowed(_) => plain,
-                Cow::Owned(rewritten) => batch.rewrite(|out| {
-                    out.extend_from_slice(&rewritten);
-                    Ok(())
-                })?,
+                Cow::Owned(rewritten) => batch.keep(&rewritten),
             },
         };
         Ok(Placed {

@@ -167,7 +167,8 @@ impl Receive<Park> for CommitTracker {
     fn receive(&mut self, mut park: Park, _ctx: &mut Ctx<'_, Self>) {
         let end = park.end;
         if end <= self.flushed {
-            // It has nothing but what was stored before: nobody would flush anything for it.
+            // It has nothing but what was stored before, or no messages at all, and asks what was handed to the log before:
+            // nobody would flush anything for it.
             park.settle();
             return;
         }
@@ -177,9 +178,6 @@ impl Receive<Park> for CommitTracker {
         });
         match self.failure.clone() {
             Some(reason) => self.refuse(&reason),
-            // A batch without messages asks what was handed to the log before. When all of that is durable, no sync follows
-            // that would release it.
-            None if end <= self.flushed => self.release(),
             None => {
                 self.flusher.tell(FlushTo(end));
             }

@@ -32,6 +32,26 @@ pub mod topic_attributes {
     pub const TRACE: &str = "trace";
 }
 
+/// Why a topic's settings were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TopicConfigError {
+    /// Attribute `message.ttl` is no time.
+    #[error(
+        "attribute {TTL_ATTRIBUTE}: {value:?} is no number of milliseconds from 1 to {}",
+        i64::MAX
+    )]
+    Ttl {
+        /// What it is.
+        value: String,
+    },
+    /// Attribute `trace` is neither of its values.
+    #[error("attribute trace: {value:?} is neither on nor off")]
+    Trace {
+        /// What it is.
+        value: String,
+    },
+}
+
 /// A topic on one broker.
 ///
 /// The name is not part of it: it is the key under which the configuration is kept.
@@ -96,6 +116,24 @@ impl TopicConfig {
     pub fn is_by_priority(&self) -> bool {
         let message_type = self.attributes.get(TYPE_ATTRIBUTE);
         message_type.is_some_and(|message_type| message_type == PRIORITY_TYPE)
+    }
+
+    /// Whether the attributes mean something.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first that does not.
+    pub fn check(&self) -> Result<(), TopicConfigError> {
+        let value = |name: &str| self.attributes.get(name).cloned().unwrap_or_default();
+        if self.attributes.contains_key(TTL_ATTRIBUTE) && self.ttl_ms().is_none() {
+            let value = value(TTL_ATTRIBUTE);
+            return Err(TopicConfigError::Ttl { value });
+        }
+        if self.traces().is_none() {
+            let value = value(topic_attributes::TRACE);
+            return Err(TopicConfigError::Trace { value });
+        }
+        Ok(())
     }
 
     /// Queues that exist at all: those that can be read and those that can be written.

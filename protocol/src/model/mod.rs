@@ -13,8 +13,8 @@ mod tag;
 
 pub use assignment::{Assignment, AssignmentError};
 pub use config::{
-    GroupConfig, GroupConfigError, PRIORITY_TYPE, TYPE_ATTRIBUTE, TopicConfig, group_attributes,
-    permission, topic_attributes,
+    GroupConfig, GroupConfigError, PRIORITY_TYPE, TYPE_ATTRIBUTE, TopicConfig, TopicConfigError,
+    group_attributes, permission, topic_attributes,
 };
 pub use delay::{DEFAULT_DELAY_LEVELS, DelayLevels, DelayLevelsError, MAX_DELAY_LEVELS};
 pub use expiration::{TTL_ATTRIBUTE, expires_at_ms, parse_ttl_ms};

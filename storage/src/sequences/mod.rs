@@ -5,14 +5,14 @@
 //! it was taken from, and not before those are durable, and the rest is taken from the log again at a start. What a power
 //! cut takes from the log is therefore not known any more either, and is stored when it comes again.
 //!
-//! - [`Window`]: the sends of one producer; [`Table`]: all producers that are known. Pure.
-//! - [`parts`]: which records make a whole send; `walk`: sends as the log tells of them.
+//! - `window`: the sends of one producer; `table`: all producers that are known. Pure.
+//! - `parts`: which records make a whole send; `walk`: sends as the log tells of them.
 //! - `encoding`: a window among the metadata.
 
 mod encoding;
 #[cfg(test)]
 mod model_tests;
-pub mod parts;
+pub(crate) mod parts;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,11 +23,12 @@ use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::record::SendNumber;
 use parking_lot::Mutex;
 
-pub use table::{Look, ProducerLimits, Table};
+pub use table::{Look, ProducerLimits};
 pub(crate) use walk::SendWalk;
 pub use walk::StoredSend;
-pub use window::{Place, Window};
+pub use window::Place;
 
+use self::table::Table;
 use crate::metadata::{Metadata, MetadataError};
 
 /// Where windows are kept among the key-values.
@@ -78,21 +79,19 @@ impl Sequences {
         self.0.lock().producers()
     }
 
-    /// Writes what was noted of records below `durable`; it survives the end of the process. Blocks.
+    /// Writes what was noted of records below `durable`, to be synced by the caller. Returns whether there was anything.
     pub(crate) fn save(
         &self,
         metadata: &Metadata,
         durable: PhysicalOffset,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<bool, MetadataError> {
         let (changed, forgotten) = self.0.lock().take_changes();
-        if changed.is_empty() && forgotten.is_empty() {
-            return Ok(());
-        }
+        let is_any = !changed.is_empty() || !forgotten.is_empty();
         let saved = self.save_these(metadata, durable, &changed, &forgotten);
         if saved.is_err() {
             self.0.lock().put_back_changes(&changed, forgotten);
         }
-        saved
+        saved.map(|()| is_any)
     }
 
     fn save_these(
@@ -113,6 +112,6 @@ impl Sequences {
                 metadata.put_value(NAMESPACE, &key(*id), &value)?;
             }
         }
-        metadata.flush()
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use castmq_protocol::record::{PartOfSend, RecordView, SendNumber};
 
 /// Follows the records of a log in their order.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub(crate) struct Parts {
     open: Option<Open>,
 }
 
@@ -21,7 +21,11 @@ struct Open {
 
 impl Parts {
     /// Passes a record. Returns where its send begins, when that is whole with it.
-    pub fn pass(&mut self, at: PhysicalOffset, record: &RecordView<'_>) -> Option<PhysicalOffset> {
+    pub(crate) fn pass(
+        &mut self,
+        at: PhysicalOffset,
+        record: &RecordView<'_>,
+    ) -> Option<PhysicalOffset> {
         let part = PartOfSend::decode(record.prepared_transaction_offset())?;
         let next = at + record.total_bytes() as u64;
         self.open = match self.open {
@@ -44,7 +48,7 @@ impl Parts {
     }
 
     /// Where a send begins that is not whole, when the log ends here.
-    pub fn unfinished(&self, end: PhysicalOffset) -> Option<PhysicalOffset> {
+    pub(crate) fn unfinished(&self, end: PhysicalOffset) -> Option<PhysicalOffset> {
         self.open
             .filter(|open| open.next == end)
             .map(|open| open.begin)
@@ -52,7 +56,7 @@ impl Parts {
 }
 
 /// Whether a record should tell the number of its send, and does not: it is not all there.
-pub fn lacks_number(record: &RecordView<'_>) -> bool {
+pub(crate) fn lacks_number(record: &RecordView<'_>) -> bool {
     let part = PartOfSend::decode(record.prepared_transaction_offset());
     part.is_some_and(|part| part.before == 0) && SendNumber::find(record.properties()).is_none()
 }

@@ -78,7 +78,7 @@ struct Producer {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     limits: ProducerLimits,
     producers: HashMap<u64, Producer>,
     /// Each producer once, with a time at which it had not been idle for long; the first is looked at first.
@@ -91,7 +91,7 @@ pub struct Table {
 
 impl Table {
     /// One that knows nobody.
-    pub fn new(limits: ProducerLimits) -> Self {
+    pub(super) fn new(limits: ProducerLimits) -> Self {
         Self {
             limits,
             producers: HashMap::new(),
@@ -104,7 +104,7 @@ impl Table {
     }
 
     /// Takes up windows that were saved, with when each producer last stored something.
-    pub fn restore(&mut self, mut saved: Vec<(u64, Window, i64)>) {
+    pub(super) fn restore(&mut self, mut saved: Vec<(u64, Window, i64)>) {
         saved.sort_by_key(|(_, _, last_ms)| *last_ms);
         for (id, window, last_ms) in saved {
             self.remembered += window.len();
@@ -119,12 +119,13 @@ impl Table {
     }
 
     /// How many producers are known.
-    pub fn producers(&self) -> usize {
+    pub(super) fn producers(&self) -> usize {
         self.producers.len()
     }
 
     /// Sends that are remembered.
-    pub fn remembered(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
         self.remembered
     }
 
@@ -142,7 +143,7 @@ impl Table {
     }
 
     /// What is known of a send that is about to be stored.
-    pub fn look(&mut self, number: &SendNumber, now_ms: i64) -> Look {
+    pub(super) fn look(&mut self, number: &SendNumber, now_ms: i64) -> Look {
         self.now_ms = self.now_ms.max(now_ms);
         let Some(producer) = self.producers.get_mut(&number.producer_id) else {
             if self.producers.len() >= self.limits.max_producers {
@@ -168,7 +169,7 @@ impl Table {
 
     /// Notes a send that is stored. When there is no room for its producer, another one is forgotten: whoever stores it has
     /// looked before.
-    pub fn note(&mut self, send: &StoredSend) {
+    pub(super) fn note(&mut self, send: &StoredSend) {
         self.now_ms = self.now_ms.max(send.stored_ms);
         let id = send.number.producer_id;
         if !self.producers.contains_key(&id) {
@@ -249,7 +250,7 @@ impl Table {
     }
 
     /// Drops what lies behind the end of the log.
-    pub fn cut(&mut self, end: PhysicalOffset) {
+    pub(super) fn cut(&mut self, end: PhysicalOffset) {
         for (id, producer) in &mut self.producers {
             let before = producer.window.len();
             producer.window.cut(end);

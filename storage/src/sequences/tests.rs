@@ -3,6 +3,7 @@
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
 use castmq_protocol::record::SendNumber;
 
+use super::window::Window;
 use super::*;
 
 fn number(producer_id: u64, sequence: u64, settled_below: u64) -> SendNumber {

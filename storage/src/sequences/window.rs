@@ -20,7 +20,7 @@ pub struct Place {
 /// It has a floor. What is stored from there on is in it; of what is below nobody knows any more. Sequences may come in any
 /// order and leave gaps: sends fail one by one and are repeated later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Window {
+pub(super) struct Window {
     floor: u64,
     stored: BTreeMap<u64, Place>,
 }
@@ -31,34 +31,29 @@ impl Window {
     }
 
     /// The first sequence that is known of.
-    pub fn floor(&self) -> u64 {
+    pub(super) fn floor(&self) -> u64 {
         self.floor
     }
 
     /// What is stored, by sequence.
-    pub fn stored(&self) -> impl Iterator<Item = (u64, Place)> + '_ {
+    pub(super) fn stored(&self) -> impl Iterator<Item = (u64, Place)> + '_ {
         self.stored
             .iter()
             .map(|(sequence, place)| (*sequence, *place))
     }
 
     /// How many sends it has.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.stored.len()
     }
 
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.stored.is_empty()
-    }
-
     /// Where a send is stored, when it is known to be. Nothing is known of sequences below the floor.
-    pub fn find(&self, sequence: u64) -> Option<Place> {
+    pub(super) fn find(&self, sequence: u64) -> Option<Place> {
         self.stored.get(&sequence).copied()
     }
 
     /// Makes room for a sequence: nothing is known any more of what is settled, or `width` or more below it.
-    pub fn advance(&mut self, sequence: u64, settled_below: u64, width: u64) {
+    pub(super) fn advance(&mut self, sequence: u64, settled_below: u64, width: u64) {
         let behind = sequence.saturating_sub(width.saturating_sub(1));
         self.raise(settled_below.min(sequence).max(behind));
     }
@@ -76,21 +71,21 @@ impl Window {
     }
 
     /// Notes a send. The first place it was stored at stays.
-    pub fn insert(&mut self, sequence: u64, place: Place) {
+    pub(super) fn insert(&mut self, sequence: u64, place: Place) {
         if sequence >= self.floor {
             self.stored.entry(sequence).or_insert(place);
         }
     }
 
     /// Forgets the oldest send.
-    pub fn drop_oldest(&mut self) {
+    pub(super) fn drop_oldest(&mut self) {
         if let Some((sequence, _)) = self.stored.pop_first() {
             self.floor = sequence.saturating_add(1);
         }
     }
 
     /// Drops what lies behind the end of the log: it is not stored.
-    pub fn cut(&mut self, end: PhysicalOffset) {
+    pub(super) fn cut(&mut self, end: PhysicalOffset) {
         self.stored.retain(|_, place| place.physical < end);
     }
 }

@@ -120,6 +120,7 @@ impl Store {
             unseen,
             sequences,
             checkpoint: opened.checkpoint,
+            has_unsynced_notes: Mutex::default(),
             durable: AtomicU64::new(own.durable.0),
             progress: Mutex::new(Progress {
                 saved: opened.state,

@@ -9,16 +9,11 @@ impl ConsumerGroup {
             topic: key.0.to_string(),
             queue: key.1,
         };
-        let owners = self.holders.owners();
-        let queues_of_member = |id: MemberId| {
-            let owned = owners.iter().filter(|(_, member)| **member == id);
-            owned.map(|(key, _)| topic_queue(key)).collect()
-        };
         let members = self.members.iter().map(|(id, member)| MemberDetails {
             client_id: member.client_id.clone(),
             address: member.address.clone(),
             queues: match member.wishes.mode {
-                GroupMode::Clustering => queues_of_member(*id),
+                GroupMode::Clustering => self.holders.of(*id).map(topic_queue).collect(),
                 GroupMode::Broadcasting => member.told.iter().map(topic_queue).collect(),
             },
         });

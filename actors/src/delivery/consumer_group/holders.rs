@@ -72,6 +72,13 @@ impl Holders {
             .collect()
     }
 
+    /// The queues that a member has.
+    pub(super) fn of(&self, member: MemberId) -> impl Iterator<Item = &QueueKey> {
+        let of_member = move |held: &Held| held.member() == Some(member);
+        let held = self.0.iter().filter(move |(_, held)| of_member(held));
+        held.map(|(key, _)| key)
+    }
+
     /// All queues that are with somebody.
     pub(super) fn keys(&self) -> impl Iterator<Item = &QueueKey> {
         self.0.keys()

@@ -4,21 +4,7 @@ use super::*;
 
 impl ConsumerGroup {
     fn check_join(&self, join: &Join) -> Result<(), Refusal> {
-        let Some(config) = self.context.groups.config(self.group.as_str()) else {
-            return Err(Refusal::never(
-                ErrorCode::GroupNotFound,
-                format!("group {} does not exist", self.group),
-            ));
-        };
-        if !config.consume_enabled {
-            return Err(Refusal::never(
-                ErrorCode::GroupDisabled,
-                format!(
-                    "group {} may not consume: an operator has switched it off",
-                    self.group
-                ),
-            ));
-        }
+        let config = self.context.groups.consuming(&self.group)?;
         if join.wishes.mode == GroupMode::Broadcasting && !config.broadcast_enabled {
             return Err(Refusal::never(
                 ErrorCode::GroupDisabled,
@@ -118,20 +104,27 @@ impl ConsumerGroup {
             Ok(actors) => actors.cold_reader.clone(),
             Err(failure) => return ctx.fail(failure),
         };
-        ctx.then(
-            cold_reader.ask(question),
-            move |group, answer, _| match answer {
-                Ok(Ok(offsets)) => {
+        self.joining.insert(join.member);
+        ctx.then(cold_reader.ask(question), move |group, answer, _| {
+            if !group.joining.remove(&join.member) {
+                // It has gone meanwhile.
+                return;
+            }
+            let offsets = match answer {
+                Ok(offsets) => offsets,
+                Err(error) => Err(error.to_string()),
+            };
+            // The question is answered again when the client joins again.
+            let offsets = offsets.map_err(|error| Refusal::safe(ErrorCode::Internal, error));
+            // Others may have joined, and the group may be gone.
+            match offsets.and_then(|offsets| group.check_join(&join).map(|()| offsets)) {
+                Ok(offsets) => {
                     let found = unknown.into_iter().zip(offsets).collect();
                     group.admit(join, reply, &found);
                 }
-                // The question is answered again when the client joins again.
-                Ok(Err(error)) => reply.send(Err(Refusal::safe(ErrorCode::Internal, error))),
-                Err(error) => {
-                    reply.send(Err(Refusal::safe(ErrorCode::Internal, error.to_string())))
-                }
-            },
-        );
+                Err(refusal) => reply.send(Err(refusal)),
+            }
+        });
     }
 
     fn admit(
@@ -155,7 +148,9 @@ impl ConsumerGroup {
             true => {
                 self.holders.recall(id, join.holding);
                 let mut wanted = join.reclaims;
-                wanted.retain(|key| self.exists(key) && join.wishes.topics.contains_key(&key.0));
+                wanted.retain(|(topic, queue)| {
+                    queue.0 < self.read_queues(topic) && join.wishes.topics.contains_key(topic)
+                });
                 regained = self.holders.reclaim(&join.client_id, id, wanted);
             }
         }
@@ -194,9 +189,10 @@ impl ConsumerGroup {
         }
     }
 
-    fn exists(&self, (topic, queue): &QueueKey) -> bool {
+    /// Queues of a topic that can be read; none when it is not there.
+    pub(super) fn read_queues(&self, topic: &TopicName) -> u32 {
         let found = self.context.topics.find(topic.as_str());
-        found.is_some_and(|topic| queue.0 < topic.read_queues())
+        found.map_or(0, |topic| topic.read_queues())
     }
 
     fn is_settled(&self, topic: &TopicName) -> bool {
@@ -204,12 +200,7 @@ impl ConsumerGroup {
     }
 
     pub(super) fn queues_of(&self, topic: &TopicName) -> Vec<QueueKey> {
-        let count = self
-            .context
-            .topics
-            .find(topic.as_str())
-            .map_or(0, |topic| topic.read_queues());
-        (0..count)
+        (0..self.read_queues(topic))
             .map(|queue| (topic.clone(), QueueId(queue)))
             .collect()
     }
@@ -292,16 +283,9 @@ impl ConsumerGroup {
             .iter()
             .map(|key| (key.clone(), self.first_offset(key, from, at_time)))
             .collect();
-        self.generation += 1;
-        let change = Change {
-            group: self.group.clone(),
-            generation: self.generation,
-            assigned,
-            revoked: Vec::new(),
-        };
         if let Some(member) = self.members.get_mut(&id) {
             member.told.extend(new);
-            member.changes.tell(change);
         }
+        self.send(id, assigned, Vec::new());
     }
 }

@@ -4,11 +4,15 @@ use super::*;
 
 impl ConsumerGroup {
     pub(super) fn remove(&mut self, id: MemberId, how: Parting) {
+        self.joining.remove(&id);
         let Some(member) = self.members.remove(&id) else {
             return;
         };
         let now = Instant::now();
-        let left = self.lease.saturating_sub(member.heard.silence(now));
+        let left = match self.is_patient(now) {
+            true => self.lease,
+            false => self.lease.saturating_sub(member.heard.silence(now)),
+        };
         match how {
             // It may be in the middle of a message, and who comes next would get ahead of it.
             Parting::Lost if member.wishes.ordered => {
@@ -31,8 +35,7 @@ impl ConsumerGroup {
 
     pub(super) fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
         let now = Instant::now();
-        // Who stood still cannot say that others were silent.
-        if now.saturating_duration_since(self.last_tick) >= self.lease / 2 {
+        if self.stood_still(now) {
             self.patient_until = now + self.lease;
         }
         self.last_tick = now;
@@ -43,12 +46,12 @@ impl ConsumerGroup {
         }
         // What ends before the next look ends now: no queue waits for longer than a lease, and members stop sooner still.
         let next = now + self.tick_period();
-        if self.patient_until <= now {
+        if !self.is_patient(now) {
             self.end_leases(next);
-        }
-        for (topic, queue) in self.holders.end_leases(next) {
-            tracing::info!(group = %self.group, %topic, %queue, "a lost member did not come back in time for its queue");
-            has_changed = true;
+            for (topic, queue) in self.holders.end_leases(next) {
+                tracing::info!(group = %self.group, %topic, %queue, "a lost member did not come back in time for its queue");
+                has_changed = true;
+            }
         }
         if has_changed {
             self.rebalance();
@@ -60,6 +63,16 @@ impl ConsumerGroup {
             self.context.groups.forget(&self.group, ctx.me());
             ctx.stop();
         }
+    }
+
+    /// Whether this group has heard nobody because it did nothing, with its broker.
+    fn stood_still(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_tick) >= self.lease / 2
+    }
+
+    /// Whether nobody's lease ends: who stood still cannot say that others were silent.
+    fn is_patient(&self, now: Instant) -> bool {
+        now < self.patient_until || self.stood_still(now)
     }
 
     fn end_leases(&mut self, now: Instant) {

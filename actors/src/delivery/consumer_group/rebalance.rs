@@ -48,13 +48,10 @@ impl ConsumerGroup {
         }
         let shared: Vec<_> = topics
             .into_iter()
-            .map(|(topic, members)| {
-                let found = self.context.topics.find(topic.as_str());
-                Shared {
-                    topic,
-                    queues: found.map_or(0, |topic| topic.read_queues()),
-                    members,
-                }
+            .map(|(topic, members)| Shared {
+                topic,
+                queues: self.read_queues(topic),
+                members,
             })
             .collect();
         let broker = &self.context.settings.broker;

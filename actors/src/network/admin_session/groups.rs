@@ -1,30 +1,19 @@
 //! What operators do with groups.
 
 use super::*;
+use crate::delivery::groups::no_group;
+use crate::names::group_name;
 
 pub(super) async fn put_group(context: &BrokerContext, put: PutGroup) -> Result<(), Refusal> {
     let answer = context.metadata()?.ask(put).await;
     answer.map_err(lost)?.map(drop)
 }
 
-fn group_name(group: &str) -> Result<GroupName, Refusal> {
-    GroupName::new(group).map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))
-}
-
 /// The name of a group that is there.
 fn find_group(context: &BrokerContext, group: &str) -> Result<GroupName, Refusal> {
     let name = group_name(group)?;
-    match context.groups.config(name.as_str()) {
-        Some(_) => Ok(name),
-        None => Err(no_group(&name)),
-    }
-}
-
-fn no_group(name: &GroupName) -> Refusal {
-    Refusal::never(
-        ErrorCode::GroupNotFound,
-        format!("group {name} does not exist on this broker"),
-    )
+    context.groups.existing(&name)?;
+    Ok(name)
 }
 
 pub(super) async fn show_group(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use castmq_protocol::native::request::GroupMode;
 
 use crate::delivery::consumer_group::Wishes;
+use crate::names::topic_name;
 
 use super::*;
 
@@ -19,8 +20,7 @@ impl ConsumerSession {
         let mut topics = BTreeMap::new();
         for subscription in &join.subscriptions {
             compile(&subscription.filter)?;
-            let name = TopicName::new(&subscription.topic)
-                .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
+            let name = topic_name(&subscription.topic)?;
             topics.insert(name, subscription.filter.clone());
         }
         if join.mode == GroupMode::Clustering {
@@ -90,11 +90,7 @@ impl ConsumerSession {
 fn queue_keys(queues: &[TopicQueue]) -> Result<Vec<QueueKey>, Refusal> {
     queues
         .iter()
-        .map(|queue| {
-            let topic = TopicName::new(&queue.topic)
-                .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
-            Ok((topic, queue.queue))
-        })
+        .map(|queue| Ok((topic_name(&queue.topic)?, queue.queue)))
         .collect()
 }
 

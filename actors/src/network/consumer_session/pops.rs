@@ -129,13 +129,7 @@ impl ConsumerSession {
                 "a pop asks for one message or more, for one millisecond or more".to_owned(),
             );
         }
-        let config = self.context.groups.config(group.as_str());
-        if !config.is_some_and(|config| config.consume_enabled) {
-            return never(
-                ErrorCode::GroupDisabled,
-                format!("group {group} may not consume: an operator has switched it off"),
-            );
-        }
+        self.context.groups.consuming(group)?;
         if self.pops.waiting >= MAX_WAITING {
             return Err(Refusal::safe(
                 ErrorCode::Busy,

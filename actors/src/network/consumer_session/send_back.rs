@@ -41,13 +41,7 @@ impl ConsumerSession {
         let group = self.groups.get(back.group)?.clone();
         let topic = self.readable(back.topic, back.queue)?;
         self.context.check_writes()?;
-        let config = self.context.groups.config(group.as_str());
-        let config = config.ok_or_else(|| {
-            Refusal::never(
-                ErrorCode::GroupNotFound,
-                format!("group {group} does not exist"),
-            )
-        })?;
+        let config = self.context.groups.existing(&group)?;
         let returning = Returning {
             correlation,
             group,

@@ -16,6 +16,22 @@ pub(super) struct Payload<'a> {
     pub(super) start: u32,
 }
 
+impl<'a> Payload<'a> {
+    /// The properties, and the body behind them.
+    pub(super) fn split(self, properties_bytes: u32) -> Result<(&'a [u8], &'a [u8]), Refusal> {
+        let split = self.bytes.split_at_checked(properties_bytes as usize);
+        split.ok_or_else(|| {
+            Refusal::never(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "{properties_bytes} bytes of properties do not fit a payload of {}",
+                    self.bytes.len()
+                ),
+            )
+        })
+    }
+}
+
 /// A batch that grows.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
@@ -32,14 +48,26 @@ pub(super) struct Collected {
 
 impl Collected {
     /// Keeps properties that are not those of a frame, and says where they are.
+    pub(super) fn keep(&mut self, properties: &[u8]) -> Range<u32> {
+        let start = self.rewritten.len();
+        self.rewritten.extend_from_slice(properties);
+        self.since(start)
+    }
+
+    /// The same for properties that are written into place, unless that fails.
     pub(super) fn rewrite(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
     ) -> Result<Range<u32>, Refusal> {
         let start = self.rewritten.len();
         write(&mut self.rewritten).inspect_err(|_| self.rewritten.truncate(start))?;
+        Ok(self.since(start))
+    }
+
+    /// Where that is which was kept from there on.
+    fn since(&self, start: usize) -> Range<u32> {
         let place = |bytes: usize| (self.buffer_bytes + bytes) as u32;
-        Ok(place(start)..place(self.rewritten.len()))
+        place(start)..place(self.rewritten.len())
     }
 
     /// Keeps a message's properties with the number of its send, and says where they are.

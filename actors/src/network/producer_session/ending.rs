@@ -9,6 +9,7 @@ use crate::broker::topics::TopicId;
 use crate::delivery::producers::Check;
 use crate::delivery::registry::RegistryId;
 use crate::delivery::transactions::{Ended, Ends};
+use crate::names::group_name;
 
 /// What a transaction counts as in flight while it is ended, in bytes.
 const ENDING_BYTES: u64 = size_of::<Ending>() as u64;
@@ -31,8 +32,7 @@ impl ProducerSession {
     ) -> Result<(), Refusal> {
         // What came before is of the group that was joined before.
         self.end_transactions(std::mem::take(&mut batch.endings), ctx);
-        let group = GroupName::new(group)
-            .map_err(|error| Refusal::never(ErrorCode::InvalidName, error.to_string()))?;
+        let group = group_name(group)?;
         let half_topic = self.context.topics.find(system_topics::TRANSACTION_HALF);
         let half_topic = half_topic.ok_or_else(|| {
             self.context

@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use castmq_protocol::model::{MAX_PROPERTIES_BYTES, keys, property_value, replace_properties};
+use castmq_protocol::model::{keys, property_value, replace_properties};
 
 use super::*;
+use crate::delivery::redirect::check_length;
 
 /// Priorities are below.
 const PRIORITIES: u8 = 10;
@@ -33,15 +34,7 @@ pub(super) fn state(priority: u8, properties: &[u8]) -> Result<Cow<'_, [u8]>, Re
     }
     let text = priority.to_string();
     let stated = replace_properties(properties, &[(keys::PRIORITY, Some(&text))]);
-    if stated.len() > MAX_PROPERTIES_BYTES {
-        return Err(Refusal::never(
-            ErrorCode::PropertiesTooLarge,
-            format!(
-                "properties of {} bytes, with the priority, are longer than the limit of {MAX_PROPERTIES_BYTES}: send fewer or shorter ones",
-                stated.len()
-            ),
-        ));
-    }
+    check_length(&stated)?;
     Ok(Cow::Owned(stated))
 }
 

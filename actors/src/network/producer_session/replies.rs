@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::delivery::registry::RegistryId;
 use crate::delivery::requesters::PushReply;
+use crate::names::shortened;
 use crate::supervision::{Lost, Reply};
 
 /// How long a requester may take to say whether it waits for a reply (RocketMQ's brokers wait as long).
@@ -23,14 +24,14 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Replies that a requester may have been pushed without saying anything to them.
 const MAX_UNCONFIRMED: usize = 1024;
 
-/// Letters of a client id, or a request's id, that errors show: longer than any that was made by a client.
-const SHOWN_LETTERS: usize = 128;
-
 /// The only queue of the topic in which replies are stored.
 const QUEUE: QueueId = QueueId(0);
 
 /// Bits of a reply's flags that are not the broker's.
 const SENT_FLAGS: i32 = sys_flag::COMPRESSED | sys_flag::COMPRESSION_MASK;
+
+/// Letters of a client id, or a request's id, that errors show: longer than any that was made by a client.
+const SHOWN_LETTERS: usize = 128;
 
 /// What a session that takes replies has pushed.
 pub(super) struct TakesReplies {
@@ -57,11 +58,6 @@ struct Replied {
 
 fn not_awaited(message: impl Into<String>) -> Refusal {
     Refusal::never(ErrorCode::ReplyNotAwaited, message)
-}
-
-/// As much of what came from outside as a message for a person has room for.
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_LETTERS).collect()
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {
@@ -99,14 +95,7 @@ impl ProducerSession {
         batch: &mut Collected,
         ctx: &Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
-        let properties_bytes = reply.properties_bytes as usize;
-        let split = payload.bytes.split_at_checked(properties_bytes);
-        let (properties, body) = split.ok_or_else(|| {
-            let bytes = payload.bytes.len();
-            invalid(format!(
-                "{properties_bytes} bytes of properties do not fit a payload of {bytes}"
-            ))
-        })?;
+        let (properties, body) = payload.split(reply.properties_bytes)?;
         let now_ms = self.context.clock.now_ms().to_string();
         let pushed = replace_properties(properties, &[(keys::PUSH_REPLY_TIME, Some(&now_ms))]);
         self.check_sizes(&pushed, body)?;
@@ -120,13 +109,14 @@ impl ProducerSession {
         let request = named(keys::CORRELATION_ID)?;
         let client_id = named(keys::REPLY_TO_CLIENT)?;
         let topic = system_topics::replies(&self.context.settings.broker.cluster_name);
+        let body_crc = body_crc(body);
         // Whatever becomes of it: RocketMQ keeps those that nobody waits for, too.
-        self.store_reply(&topic, reply, payload, batch);
+        self.store_reply(&topic, reply, payload, body_crc, batch);
         let requester = self.context.requesters.find(client_id).ok_or_else(|| {
             not_awaited(format!(
                 "client {} is not connected to take the reply to request {}: it is gone, or never asked",
-                shown(client_id),
-                shown(request)
+                shortened(client_id, SHOWN_LETTERS),
+                shortened(request, SHOWN_LETTERS)
             ))
         })?;
         let record = Record {
@@ -143,7 +133,7 @@ impl ProducerSession {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body,
-            body_crc: body_crc(body),
+            body_crc,
             properties: &pushed,
         };
         let mut encoded = vec![0; record.encoded_bytes()];
@@ -169,6 +159,7 @@ impl ProducerSession {
         topic: &str,
         reply: &SendReply,
         payload: Payload<'_>,
+        body_crc: u32,
         batch: &mut Collected,
     ) {
         let topics = &self.context.topics;
@@ -181,12 +172,11 @@ impl ProducerSession {
         };
         let middle = payload.start + reply.properties_bytes;
         let end = payload.start + payload.bytes.len() as u32;
-        let body = payload.bytes.get(reply.properties_bytes as usize..);
         batch.messages.push(AppendMessage {
             flag: reply.flag,
             properties: payload.start..middle,
             body: middle..end,
-            body_crc: body_crc(body.unwrap_or_default()),
+            body_crc,
         });
         batch.requests.push(AppendRequest {
             is_one_way: true,

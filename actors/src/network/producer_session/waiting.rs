@@ -36,33 +36,37 @@ impl Wishes {
         let Some(extras) = extras else {
             return Ok(Self::default());
         };
-        let plain = SendExtras {
-            reconsume_times: extras.reconsume_times,
-            delay_level: extras.delay_level,
-            deliver_at_ms: extras.deliver_at_ms,
-            transaction: match extras.transaction {
-                TransactionPhase::Prepare => TransactionPhase::Prepare,
-                _ => TransactionPhase::None,
-            },
-            priority: extras.priority,
-            producer_id: extras.producer_id,
-            producer_sequence: extras.producer_sequence,
-            settled_below: extras.settled_below,
-            ..SendExtras::default()
-        };
-        if *extras != plain {
-            return Err(Refusal::never(
-                ErrorCode::NotSupported,
-                "trace context is not supported by this broker yet",
-            ));
+        // Every field is named, so that none that comes is passed over.
+        let SendExtras {
+            reconsume_times,
+            delay_level,
+            deliver_at_ms,
+            transaction,
+            prepared_offset,
+            priority,
+            producer_id: _,
+            producer_sequence: _,
+            trace,
+            settled_below: _,
+        } = extras;
+        let not_done = |what: &str| Err(Refusal::never(ErrorCode::NotSupported, what));
+        if trace.is_some() {
+            return not_done("trace context is not supported by this broker yet");
         }
-        priority::check(extras.priority)?;
+        let is_ended = matches!(
+            transaction,
+            TransactionPhase::Commit | TransactionPhase::Rollback
+        );
+        if is_ended || *prepared_offset != 0 {
+            return not_done("a send ends no transaction: ask for its end");
+        }
+        priority::check(*priority)?;
         Ok(Self {
-            reconsume_times: i32::try_from(extras.reconsume_times).unwrap_or(i32::MAX),
-            delay_level: extras.delay_level,
-            deliver_at_ms: extras.deliver_at_ms,
-            is_half: extras.transaction == TransactionPhase::Prepare,
-            priority: extras.priority,
+            reconsume_times: i32::try_from(*reconsume_times).unwrap_or(i32::MAX),
+            delay_level: *delay_level,
+            deliver_at_ms: *deliver_at_ms,
+            is_half: *transaction == TransactionPhase::Prepare,
+            priority: *priority,
             number: number(extras)?,
         })
     }
@@ -120,10 +124,7 @@ impl ProducerSession {
         Ok(Some(Elsewhere {
             topic: waiting.topic.id,
             queue: waiting.queue,
-            properties: batch.rewrite(|out| {
-                out.extend_from_slice(&waiting.properties);
-                Ok(())
-            })?,
+            properties: batch.keep(&waiting.properties),
         }))
     }
 
@@ -181,10 +182,7 @@ impl ProducerSession {
                 "the message was due already: it cannot be cancelled any more",
             ));
         };
-        let at = batch.rewrite(|out| {
-            out.extend_from_slice(&waiting.properties);
-            Ok(())
-        })?;
+        let at = batch.keep(&waiting.properties);
         batch.messages.push(AppendMessage {
             flag: 0,
             body: at.end..at.end,
