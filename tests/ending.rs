@@ -5,6 +5,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use castmq_actors::Node;
 use castmq_client::model::{PhysicalOffset, QueueOffset};
 use castmq_client::raw::request::{
@@ -12,7 +13,9 @@ use castmq_client::raw::request::{
 };
 use castmq_client::raw::{Answer, Connection, Payload, Request, Response, Role};
 use castmq_client::{Error, ReceivedMessage, Result};
+use castmq_protocol::model::{QueueId, keys, replace_properties, system_topics};
 use castmq_protocol::native::ErrorCode;
+use castmq_protocol::record::{Record, body_crc};
 
 use support::load::open;
 use support::{client, read_until, run, start, stop, text, with_queues};
@@ -36,7 +39,7 @@ async fn join(node: &Node, group: &str) -> Connection {
     connection
 }
 
-async fn begin(connection: &Connection, body: &str) -> Half {
+async fn begin(connection: &Connection, body: impl Into<Bytes>) -> Half {
     let extras = SendExtras {
         transaction: TransactionPhase::Prepare,
         ..SendExtras::default()
@@ -51,7 +54,7 @@ async fn begin(connection: &Connection, body: &str) -> Half {
         properties_bytes: 0,
         extras: Some(Box::new(extras)),
     });
-    let body = Payload::new(b"", body.to_owned().into());
+    let body = Payload::new(b"", body.into());
     let answer = connection.request(request, body).await.expect("an answer");
     match answer.header.response {
         Response::Sent(sent) => (sent.queue_offset, sent.physical_offset),
@@ -98,7 +101,7 @@ fn transactions_that_end_together_share_a_mark() {
         let producer = join(&node, "payments").await;
         let mut halves = Vec::new();
         for number in 0..100 {
-            halves.push(begin(&producer, &number.to_string()).await);
+            halves.push(begin(&producer, number.to_string()).await);
         }
         let endings: Vec<_> = (0..)
             .zip(&halves)
@@ -140,8 +143,8 @@ fn a_transaction_that_is_ended_several_times_at_once_is_ended_once() {
         let node = start(&with_queues(folder.path(), 1)).await;
         let (first, second) = (join(&node, "payments").await, join(&node, "payments").await);
         for round in 0..50 {
-            let kept = begin(&first, &format!("kept {round}")).await;
-            let dropped = begin(&first, &format!("dropped {round}")).await;
+            let kept = begin(&first, format!("kept {round}")).await;
+            let dropped = begin(&first, format!("dropped {round}")).await;
             let endings = [
                 end(&first, kept, Resolution::Commit),
                 end(&first, dropped, Resolution::Rollback),
@@ -152,7 +155,7 @@ fn a_transaction_that_is_ended_several_times_at_once_is_ended_once() {
             for ending in endings {
                 ended(ending).await;
             }
-            let contested = begin(&first, &format!("kept again {round}")).await;
+            let contested = begin(&first, format!("kept again {round}")).await;
             let (one, other) = (commit(&first, contested), commit(&second, contested));
             ended(one).await;
             ended(other).await;
@@ -210,6 +213,63 @@ fn a_transaction_that_is_unknown_or_of_another_group_is_refused_and_stays_as_it_
             refusal(commit(&stranger, half).await).0,
             ErrorCode::NotOwner
         );
+        let seen = read(&node, "paid", |bodies| !bodies.is_empty()).await;
+        assert_eq!(seen, ["ours"]);
+        stop(node).await;
+    });
+}
+
+/// What a half message looks like in the log.
+fn half_record(group: &str, (half, place): Half) -> Vec<u8> {
+    let properties = [
+        (keys::PRODUCER_GROUP, Some(group)),
+        (keys::REAL_TOPIC, Some("paid")),
+        (keys::REAL_QID, Some("0")),
+    ];
+    let host = ([127, 0, 0, 1], 1).into();
+    let record = Record {
+        topic: system_topics::TRANSACTION_HALF,
+        queue: QueueId(0),
+        queue_offset: half,
+        physical_offset: place,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 1,
+        born_host: host,
+        store_timestamp_ms: 1,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: b"theirs",
+        body_crc: body_crc(b"theirs"),
+        properties: &replace_properties(b"", &properties),
+    };
+    let mut bytes = vec![0; record.encoded_bytes()];
+    record.encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_half_message_forged_inside_of_a_body_settles_nothing() {
+    /// From the start of a record to its body, with hosts of IPv4.
+    const BODY_AT: u64 = 88;
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = start(&with_queues(folder.path(), 1)).await;
+        let (producer, forger) = (join(&node, "payments").await, join(&node, "refunds").await);
+        let (half, place) = begin(&producer, "ours").await;
+        // Two of the same length say where the next one will lie.
+        let length = half_record("refunds", (half, place)).len();
+        let (_, first) = begin(&forger, vec![0; length]).await;
+        let (_, second) = begin(&forger, vec![0; length]).await;
+        let next = second + (second.0 - first.0);
+        let forged = (half, next + BODY_AT);
+        let (_, body_of) = begin(&forger, half_record("refunds", forged)).await;
+        assert_eq!(body_of, next);
+
+        let refused = refusal(commit(&forger, forged).await);
+        assert_eq!(refused.0, ErrorCode::MessageNotFound);
+        ended(commit(&producer, (half, place))).await;
         let seen = read(&node, "paid", |bodies| !bodies.is_empty()).await;
         assert_eq!(seen, ["ours"]);
         stop(node).await;

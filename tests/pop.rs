@@ -9,17 +9,21 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use castmq_client::model::{QueueId, TopicConfig};
 use castmq_client::raw::admin::ResetTo;
 use castmq_client::raw::request::{ChangeInvisible, Pop, PopReceipt};
 use castmq_client::raw::{Payload, Request, Response};
-use castmq_client::{Client, ErrorCode, Message, PoppedMessage, StartFrom, tags};
+use castmq_client::{
+    Client, Error, ErrorCode, Message, PoppedMessage, ReceivedMessage, StartFrom, tags,
+};
 
 use support::pop::{
     GROUP, TOPIC, acknowledge, built, committed, connection, consumer, next, numbers, one, pop,
     send,
 };
 use support::{
-    admin, client, read_until, run, set_retry_max, start, started, stop, text, until, with_queues,
+    admin, client, read_until, run, set_retry_max, start, started, stop, stored, text, until,
+    with_queues,
 };
 
 /// Longer than any test runs.
@@ -183,19 +187,25 @@ fn forged_receipts_settle_nothing_and_say_so() {
                 attempt: 2,
                 ..receipt
             },
+            PopReceipt {
+                attempt: 0,
+                ..receipt
+            },
         ];
+        for receipt in [forged[0], forged[5]] {
+            let change = Request::ChangeInvisible(ChangeInvisible {
+                group: 0,
+                topic: 0,
+                receipt,
+                invisible_ms: 0,
+            });
+            let refused = connection.request(change, Payload::none()).await;
+            let refused = refused.expect_err("nothing is out with it");
+            assert_eq!(refused.code(), Some(unknown));
+        }
         let all: Vec<_> = forged.into_iter().chain([receipt]).collect();
-        let refused: Vec<_> = (0..5).map(|place| (place, unknown)).collect();
+        let refused: Vec<_> = (0..6).map(|place| (place, unknown)).collect();
         assert_eq!(acknowledge(&connection, all).await, refused);
-        let change = Request::ChangeInvisible(ChangeInvisible {
-            group: 0,
-            topic: 0,
-            receipt: forged[0],
-            invisible_ms: 0,
-        });
-        let refused = connection.request(change, Payload::none()).await;
-        let refused = refused.expect_err("nothing is out with it");
-        assert_eq!(refused.code(), Some(unknown));
         let nothing = Pop {
             invisible_ms: 0,
             ..one()
@@ -270,27 +280,125 @@ fn after_the_last_attempt_a_message_is_a_dead_letter() {
 }
 
 #[test]
-fn an_operator_sets_back_what_a_group_has_popped() {
+fn more_messages_than_are_buried_at_once_become_dead_letters_each_once() {
+    /// Twice as many as may be on their way, and some.
+    const COUNT: u32 = 600;
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
         let (node, client) = started(&with_queues(folder.path(), 1)).await;
-        send(&client, numbers(5)).await;
-        let mut consumer = built(consumer(&client));
-        let messages = consumer.receive().await.expect("messages");
-        PoppedMessage::ack_all(&messages).await.expect("an answer");
-        let to = ResetTo::Start(StartFrom::Earliest);
+        send(&client, numbers(COUNT)).await;
+        let address = node.broker_address().expect("a broker").to_string();
         let admin = admin(&client).await;
-        let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
-        reset.await.expect("a reset");
-        let again = loop {
-            let messages = consumer.receive().await.expect("an answer");
-            if !messages.is_empty() {
-                break messages;
-            }
-        };
+        set_retry_max(&admin, GROUP, 0).await;
+        let connection = connection(&address).await;
+        let mut count = 0;
+        while count < COUNT as usize {
+            let all = Pop {
+                max_messages: COUNT,
+                invisible_ms: 300,
+                ..one()
+            };
+            count += pop(&connection, all).await.len();
+        }
+        until(async || committed(&client, 0).await == Some(COUNT.into())).await;
+        let letters = format!("%DLQ%{GROUP}");
+        assert_eq!(stored(&admin, &letters).await, u64::from(COUNT));
+        let is_all = |read: &[ReceivedMessage]| read.len() == COUNT as usize;
+        let letters = read_until(&client, &letters, is_all).await;
+        let mut bodies: Vec<u32> = letters
+            .iter()
+            .map(|letter| text(letter).parse().expect("a number"))
+            .collect();
+        bodies.sort_unstable();
+        assert!(bodies.into_iter().eq(0..COUNT));
+        stop(node).await;
+    });
+}
+
+/// Sets the group back to the first message.
+async fn reset(client: &Client) {
+    let to = ResetTo::Start(StartFrom::Earliest);
+    let admin = admin(client).await;
+    let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
+    reset.await.expect("a reset");
+}
+
+#[test]
+fn an_operator_sets_back_what_a_group_has_popped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let settings = with_queues(folder.path(), 1);
         let bodies =
             |messages: &[PoppedMessage]| messages.iter().map(|one| text(one)).collect::<Vec<_>>();
-        assert_eq!(bodies(&again), bodies(&messages));
+        let node = start(&settings).await;
+        {
+            let client = client(&node).await;
+            send(&client, numbers(5)).await;
+            let mut consumer = built(consumer(&client));
+            let messages = consumer.receive().await.expect("messages");
+            PoppedMessage::ack_all(&messages).await.expect("an answer");
+            reset(&client).await;
+            let again = consumer.receive().await.expect("messages");
+            assert_eq!(bodies(&again), bodies(&messages));
+            PoppedMessage::ack_all(&again).await.expect("an answer");
+            assert_eq!(committed(&client, 0).await, Some(5));
+            reset(&client).await;
+        }
+        stop(node).await;
+        let (node, client) = started(&settings).await;
+        let mut consumer = built(consumer(&client));
+        let again = consumer.receive().await.expect("messages");
+        let expected: Vec<_> = numbers(5).collect();
+        assert_eq!(bodies(&again), expected, "a restart leaves it there");
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_pop_that_waits_gets_what_is_sent_to_a_queue_that_came_meanwhile() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let (node, client) = started(&with_queues(folder.path(), 1)).await;
+        send(&client, ["first".to_owned()]).await;
+        let mut waiting = built(consumer(&client).wait(Duration::from_secs(3600)));
+        let first = next(&mut waiting).await;
+        first.ack().await.expect("it is acknowledged");
+        let address = node.broker_address().expect("a broker").to_string();
+        let pops = connection(&address).await;
+        // Of one queue, and before the one of all.
+        let of_first = Pop {
+            queue: QueueId(0),
+            wait_ms: 3_600_000,
+            ..one()
+        };
+        let of_first = pops.request(Request::Pop(of_first), Payload::none());
+        let popper = async |state: &str| {
+            let tree = node.tree().snapshot().await;
+            let popper = tree.find("broker/delivery/popper").expect("it is there");
+            popper.state[state].as_u64().expect("a number")
+        };
+        until(async || popper("waiting_pops").await == 1).await;
+        let (second, ()) = tokio::join!(next(&mut waiting), async {
+            until(async || popper("waiting_pops").await == 2).await;
+            let admin = admin(&client).await;
+            let grown = admin.put_topic(TOPIC, TopicConfig::with_queues(2));
+            grown.await.expect("it has two queues");
+            until(async || popper("ledgers").await == 2).await;
+            // The name server hears of it a little later.
+            until(async || {
+                let client = support::client(&node).await;
+                let message = Message::builder(TOPIC, "second").queue(1);
+                let message = message.build().expect("a message");
+                match client.producer().build().send(message).await {
+                    Ok(_) => true,
+                    Err(Error::NoQueue { .. }) => false,
+                    Err(error) => panic!("it is not stored: {error}"),
+                }
+            })
+            .await;
+        });
+        assert_eq!(text(&second), "second");
+        drop(of_first);
         stop(node).await;
     });
 }
@@ -311,10 +419,7 @@ fn a_popper_that_nobody_uses_sleeps_and_finds_out_first_what_happened_meanwhile(
         };
         assert!(is_awake().await);
         until(async || !is_awake().await).await;
-        let to = ResetTo::Start(StartFrom::Earliest);
-        let admin = admin(&client).await;
-        let reset = admin.reset_offsets(GROUP, TOPIC, None, to);
-        reset.await.expect("a reset");
+        reset(&client).await;
         let again = consumer.receive().await.expect("messages");
         assert_eq!(again.len(), 3);
         stop(node).await;

@@ -97,14 +97,8 @@ fn work(store: &Store, clock: &Clock, job: Job) {
             }
         }
         Job::Offsets(question, reply) => {
-            let find = |queue: &Arc<ConsumeQueue>| {
-                queue.search::<ConsumeQueueError>(question.timestamp_ms, Boundary::Lower, |unit| {
-                    Ok(store
-                        .log
-                        .store_timestamp_ms(unit.physical)
-                        .unwrap_or(i64::MIN))
-                })
-            };
+            let find =
+                |queue: &Arc<ConsumeQueue>| offset_at_time(store, queue, question.timestamp_ms);
             let found: Result<Vec<_>, _> = question.queues.iter().map(find).collect();
             reply.send(found.map_err(|error| error.to_string()));
         }
@@ -114,6 +108,18 @@ fn work(store: &Store, clock: &Clock, job: Job) {
             reply.send(found.map_err(|error| error.to_string()));
         }
     }
+}
+
+/// The first message of a queue that was stored at a time or later. Waits for the disk.
+pub(super) fn offset_at_time(
+    store: &Store,
+    queue: &ConsumeQueue,
+    timestamp_ms: i64,
+) -> Result<QueueOffset, ConsumeQueueError> {
+    queue.search(timestamp_ms, Boundary::Lower, |unit| {
+        let stored_ms = store.log.store_timestamp_ms(unit.physical);
+        Ok(stored_ms.unwrap_or(i64::MIN))
+    })
 }
 
 /// Different keys can have one hash, so each record is asked whether it has the key.

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 use self::holders::Holders;
 use super::assignment::{Candidate, MemberId, QueueKey, Shared, Site, assign};
 use super::cold_reader::OffsetsAtTime;
+use super::popper::ForgetBooks;
 use crate::broker::context::BrokerContext;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Mailbox, Receive, Reply};
 
@@ -243,11 +244,17 @@ impl Answer<SetOffsets> for ConsumerGroup {
     /// ones meanwhile is refused.
     fn answer(&mut self, set: SetOffsets, reply: Reply<()>, _ctx: &mut Ctx<'_, Self>) {
         let mut revoked: BTreeMap<MemberId, Vec<QueueKey>> = BTreeMap::new();
+        let mut queues = Vec::with_capacity(set.offsets.len());
         for (key, offset) in set.offsets {
             if let Some(member) = self.holders.reset(&key, Instant::now()) {
                 revoked.entry(member).or_default().push(key.clone());
             }
-            self.context.offsets.set(&self.group, key, offset);
+            self.context.offsets.set(&self.group, key.clone(), offset);
+            queues.push(key);
+        }
+        if let Ok(actors) = self.context.actors() {
+            let group = self.group.clone();
+            actors.popper.tell(ForgetBooks { group, queues });
         }
         for (member, revoked) in revoked {
             self.tell(member, Vec::new(), revoked);

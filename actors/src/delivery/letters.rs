@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueOffset, TopicName};
 use castmq_protocol::record::{Origin, RecordView};
-use castmq_storage::consume_queue::{Boundary, ConsumeQueue, ConsumeQueueError, ConsumeUnit};
+use castmq_storage::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeUnit};
 use castmq_storage::disk::Wait;
 
+use super::cold_reader::offset_at_time;
 use crate::broker::context::Store;
 
 /// Units read at once.
@@ -31,11 +32,7 @@ pub(crate) fn find_letters(
 ) -> Result<Vec<bool>, ConsumeQueueError> {
     let mut places = HashSet::new();
     for queue in store.queues.of_topic(&question.topic) {
-        let stored_ms = |unit: ConsumeUnit| {
-            let time_ms = store.log.store_timestamp_ms(unit.physical);
-            Ok::<_, ConsumeQueueError>(time_ms.unwrap_or(i64::MIN))
-        };
-        let mut at = queue.search(question.since_ms, Boundary::Lower, stored_ms)?;
+        let mut at = offset_at_time(store, &queue, question.since_ms)?;
         while at < queue.max_offset() {
             let mut units = Vec::new();
             queue.read(at, UNITS, Wait::ForDisk, &mut units)?;

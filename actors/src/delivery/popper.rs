@@ -22,8 +22,10 @@ mod share;
 mod waking;
 mod writing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, QueueId};
 use castmq_protocol::native::request::PopReceipt;
@@ -35,17 +37,28 @@ use self::alarms::Alarms;
 use self::burial::Burials;
 use self::hand_out::{of_ledger, on_wire};
 pub(crate) use self::messages::{
-    Acknowledge, ChangeInvisible, ForgetGroup, HandedOut, Pop, Refused, Withdraw,
+    Acknowledge, ChangeInvisible, ForgetBooks, ForgetGroup, HandedOut, Pop, Refused, Withdraw,
 };
 use self::share::{Book, Share, ShareKey};
 use self::waking::Waking;
 use self::writing::{Owed, Writing};
+use super::catching_up;
 use super::pop::error::ReceiptError;
 use super::pop::ledger::{Order, Settings};
 use crate::broker::context::BrokerContext;
 use crate::storage::append::Appended;
 use crate::storage::log_writer::LogWriter;
 use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
+
+/// What failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A number that none of this process's poppers had before: what is answered to one that has failed is not taken for an answer
+/// to its successor.
+fn new_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// What came before it was known who has what.
 enum Parked {
@@ -64,6 +77,8 @@ pub(crate) struct Popper {
     epoch: u64,
     shares: HashMap<ShareKey, Share>,
     parked: Vec<Parked>,
+    /// Ledgers that are forgotten as soon as it is known who has what: the journal may not say so.
+    to_forget: HashSet<(ShareKey, QueueId)>,
     writing: Writing,
     alarms: Alarms,
     waking: Waking,
@@ -94,6 +109,7 @@ impl Popper {
             epoch: 0,
             shares: HashMap::new(),
             parked: Vec::new(),
+            to_forget: HashSet::new(),
             writing: Writing::default(),
             alarms: Alarms::default(),
             waking: Waking::default(),
@@ -125,6 +141,30 @@ impl Popper {
 
     fn book(&mut self, key: &ShareKey, queue: QueueId) -> Option<&mut Book> {
         self.shares.get_mut(key)?.books.get_mut(&queue)
+    }
+
+    /// The ledgers of which this holds.
+    fn places(
+        &self,
+        is_it: impl Fn(&ShareKey, QueueId, &Book) -> bool,
+    ) -> Vec<(ShareKey, QueueId)> {
+        let mut places = Vec::new();
+        for (key, share) in &self.shares {
+            let books = share.books.iter();
+            let found = books.filter(|(queue, book)| is_it(key, **queue, book));
+            places.extend(found.map(|(queue, _)| (key.clone(), *queue)));
+        }
+        places
+    }
+
+    /// Forgets who has what of a queue.
+    fn forget_book(&mut self, key: &ShareKey, queue: QueueId) {
+        let share = self.shares.get_mut(key);
+        if let Some(book) = share.and_then(|share| share.books.remove(&queue)) {
+            self.alarms.forget(key, queue, &book);
+            self.burials.forget(key, queue, &book);
+            self.writing.forget(key, queue);
+        }
     }
 
     /// A ledger has changed: it has to be written down, and may have to be looked at earlier.
@@ -159,7 +199,16 @@ impl Popper {
                 }));
                 continue;
             };
-            let of_book: Vec<_> = of_queue.iter().map(|(_, one)| of_ledger(one)).collect();
+            let (mut places, mut of_book) = (Vec::new(), Vec::new());
+            for (place, receipt) in of_queue {
+                match of_ledger(receipt) {
+                    Ok(receipt) => {
+                        places.push(*place);
+                        of_book.push(receipt);
+                    }
+                    Err(error) => refused.push((*place, error)),
+                }
+            }
             let failed = book
                 .ledger
                 .acknowledge_all(now_ms, &of_book, &mut book.journal);
@@ -169,7 +218,7 @@ impl Popper {
                 .into_iter()
                 .filter(|(_, error)| !settled_before(error));
             refused.extend(failed.filter_map(|(index, error)| {
-                let (place, _) = of_queue.get(index)?;
+                let place = places.get(index)?;
                 Some((*place, error))
             }));
             self.changed(&key, queue);
@@ -196,15 +245,14 @@ impl Popper {
         let now_ms = self.now_ms();
         let key = (change.group, change.topic);
         let PopReceipt { queue, offset, .. } = change.receipt;
-        let changed = match self.book(&key, queue) {
-            None => Err(ReceiptError::Unknown { offset }),
-            Some(book) => book.ledger.change_invisible(
-                now_ms,
-                &of_ledger(&change.receipt),
-                change.invisible_ms,
-                &mut book.journal,
-            ),
-        };
+        let book = self.book(&key, queue);
+        let book = book.ok_or(ReceiptError::Unknown { offset });
+        let changed = of_ledger(&change.receipt).and_then(|receipt| {
+            let Book {
+                ledger, journal, ..
+            } = book?;
+            ledger.change_invisible(now_ms, &receipt, change.invisible_ms, journal)
+        });
         self.changed(&key, queue);
         let receipt = changed.map(|receipt| on_wire(queue, receipt));
         self.writing.owe(Owed::Changed(reply, receipt));
@@ -278,17 +326,30 @@ impl Receive<Withdraw> for Popper {
 
 impl Receive<ForgetGroup> for Popper {
     fn receive(&mut self, ForgetGroup { group }: ForgetGroup, ctx: &mut Ctx<'_, Self>) {
-        let writing = &mut self.writing;
-        self.shares.retain(|key, share| {
-            let is_it = key.0 == group;
-            if is_it {
-                share
-                    .books
-                    .keys()
-                    .for_each(|queue| writing.forget(key, *queue));
-            }
-            !is_it
-        });
+        for (key, queue) in self.places(|key, _, _| key.0 == group) {
+            self.forget_book(&key, queue);
+        }
+        self.shares.retain(|key, _| key.0 != group);
+        self.end_turn(ctx);
+    }
+}
+
+impl Receive<ForgetBooks> for Popper {
+    fn receive(&mut self, ForgetBooks { group, queues }: ForgetBooks, ctx: &mut Ctx<'_, Self>) {
+        let places = queues.into_iter();
+        let places = places.map(|(topic, queue)| ((group.clone(), topic), queue));
+        if !self.is_ready {
+            self.to_forget.extend(places);
+            return;
+        }
+        let mut touched = BTreeSet::new();
+        for (key, queue) in places {
+            self.forget_book(&key, queue);
+            touched.insert(key);
+        }
+        for key in touched {
+            self.open_again(&key, ctx);
+        }
         self.end_turn(ctx);
     }
 }
@@ -296,9 +357,7 @@ impl Receive<ForgetGroup> for Popper {
 impl Receive<Appended> for Popper {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         let Some(first) = appended.requests.first() else {
-            let end = self.context.store.log.appended();
-            let dispatched = self.context.clone().dispatched_to(end);
-            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
+            catching_up::when_noted(&self.context, ctx, Self::caught_up);
             return;
         };
         match first.correlation {

@@ -1,12 +1,9 @@
 //! The producers that wait for replies to their requests, by client id.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
 use castmq_protocol::native::Failure as Refusal;
-use parking_lot::RwLock;
 
+use super::registry::Registry;
 use crate::supervision::{Mailbox, Reply};
 
 /// Hands a reply to its requester.
@@ -18,45 +15,14 @@ pub(crate) struct PushReply {
     pub(crate) outcome: Reply<Result<(), Refusal>>,
 }
 
-/// A requester's number.
-pub(crate) type RequesterId = u64;
-
-type Requester = (RequesterId, Mailbox<PushReply>);
-
 /// Those that are connected: at most one for each connection.
-#[derive(Debug, Default)]
-pub(crate) struct Requesters {
-    by_client: RwLock<HashMap<String, Vec<Requester>>>,
-    next: AtomicU64,
-}
+pub(crate) type Requesters = Registry<String, PushReply>;
 
 impl Requesters {
-    /// Adds a requester. It gets the replies to its client id from now on.
-    pub(crate) fn add(&self, client_id: &str, requester: Mailbox<PushReply>) -> RequesterId {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut by_client = self.by_client.write();
-        let requesters = by_client.entry(client_id.to_owned()).or_default();
-        requesters.push((id, requester));
-        id
-    }
-
-    /// A requester is gone.
-    pub(crate) fn remove(&self, client_id: &str, id: RequesterId) {
-        let mut by_client = self.by_client.write();
-        if let Some(requesters) = by_client.get_mut(client_id) {
-            requesters.retain(|(other, _)| *other != id);
-            if requesters.is_empty() {
-                by_client.remove(client_id);
-            }
-        }
-    }
-
     /// The requester with this client id. The latest where several have it: those before it may be connections that are
     /// lost, and nobody has noticed yet.
     pub(crate) fn find(&self, client_id: &str) -> Option<Mailbox<PushReply>> {
-        let by_client = self.by_client.read();
-        let (_, requester) = by_client.get(client_id)?.last()?;
-        Some(requester.clone())
+        self.latest(client_id)
     }
 }
 
@@ -84,9 +50,9 @@ mod tests {
             let sender = sender.clone();
             Mailbox::from_fn(move |_: PushReply| sender.send(number).is_ok())
         };
-        let first = requesters.add("a", requester(1));
-        let second = requesters.add("a", requester(2));
-        requesters.add("b", requester(3));
+        let first = requesters.add("a".to_owned(), requester(1));
+        let second = requesters.add("a".to_owned(), requester(2));
+        requesters.add("b".to_owned(), requester(3));
         assert!(push(&requesters, "a"));
         requesters.remove("a", second);
         assert!(push(&requesters, "a"));

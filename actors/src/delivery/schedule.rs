@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{QueueId, QueueOffset, keys, replace_properties, system_topics};
-use castmq_protocol::record::{Origin, RecordView, Step, step, sys_flag};
+use castmq_protocol::record::{Origin, RecordView, Step, step};
 use castmq_storage::disk::Wait;
 use serde::Serialize;
 
+use super::catching_up;
 use super::cold_reader::ColdFetch;
 use super::expiry::Expiry;
 use super::fetch::{Fetch, Fetched, Patience, Read, Wanted, read};
@@ -101,7 +102,7 @@ impl Schedule {
     fn begin(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.is_ready = false;
         self.epoch += 1;
-        PutBatch::default().send(&self.writer, ctx.me().mailbox());
+        catching_up::ask(&self.writer, ctx);
     }
 
     fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
@@ -252,17 +253,10 @@ impl Schedule {
         batch.add(
             level as u64,
             &Put {
-                topic: topic.id,
                 queue,
-                flag: record.flag(),
-                // It was committed before, and its transaction is no origin.
-                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                born_timestamp_ms: record.born_timestamp_ms(),
-                born_host: record.born_host(),
-                reconsume_times: record.reconsume_times(),
                 prepared_transaction_offset: origin.encode(),
                 properties: &replace_properties(properties, &[(keys::DELAY, None)]),
-                body: record.body(),
+                ..Put::again(record, topic.id)
             },
         );
     }
@@ -318,9 +312,7 @@ impl Receive<Found> for Schedule {
 impl Receive<Appended> for Schedule {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         let Some(first) = appended.requests.first() else {
-            let end = self.context.store.log.appended();
-            let dispatched = self.context.clone().dispatched_to(end);
-            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
+            catching_up::when_noted(&self.context, ctx, Self::caught_up);
             return;
         };
         if !self.is_ready {

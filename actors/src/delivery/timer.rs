@@ -14,12 +14,13 @@ use std::time::Duration;
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, keys, property_value, replace_properties, system_topics,
 };
-use castmq_protocol::record::{Origin, RecordView, sys_flag};
+use castmq_protocol::record::{Origin, RecordView};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use self::thread::{Job, Turn, Wheel};
 pub(crate) use self::thread::{SharedWheel, cancel_key};
+use super::catching_up;
 use super::expiry::Expiry;
 use super::redirect::real_place;
 use crate::broker::context::BrokerContext;
@@ -119,7 +120,7 @@ impl Timer {
     /// What was handed to the log before has to be in the log, and dispatched.
     fn begin(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.doing = Doing::Beginning;
-        PutBatch::default().send(&self.writer, ctx.me().mailbox());
+        catching_up::ask(&self.writer, ctx);
     }
 
     fn caught_up(&mut self, ctx: &mut Ctx<'_, Self>) {
@@ -238,16 +239,10 @@ impl Timer {
         batch.add(
             number,
             &Put {
-                topic: topic.id,
                 queue,
-                flag: record.flag(),
-                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                born_timestamp_ms: record.born_timestamp_ms(),
-                born_host: record.born_host(),
-                reconsume_times: record.reconsume_times(),
                 prepared_transaction_offset: Origin::Timer { place }.encode(),
                 properties: &properties,
-                body: record.body(),
+                ..Put::again(record, topic.id)
             },
         );
     }
@@ -312,9 +307,7 @@ impl Receive<Appended> for Timer {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         match (self.doing, appended.requests.is_empty()) {
             (Doing::Beginning, true) => {
-                let end = self.context.store.log.appended();
-                let dispatched = self.context.clone().dispatched_to(end);
-                ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
+                catching_up::when_noted(&self.context, ctx, Self::caught_up);
             }
             (Doing::Storing, false) => {
                 let is_stored = |request: &crate::storage::append::AppendRequest| {

@@ -28,6 +28,7 @@ use serde::Serialize;
 use self::batch::{Batch, Settled, outcome_of};
 pub(crate) use self::ends::{Ended, Ending, Ends};
 use self::half::Belongs;
+use super::catching_up;
 use super::redirect::to_schedule;
 use crate::broker::context::BrokerContext;
 use crate::broker::topics::{Topic, TopicId};
@@ -224,6 +225,11 @@ impl Transactions {
         if belongs.group != group.as_str() {
             return Err(foreign(&end, belongs.group, group));
         }
+        let open = self.context.store.unseen.halves.find(end.half);
+        if open.is_some_and(|open| open.physical != end.place) {
+            // Bytes of a body, where anybody can write what looks like somebody else's half message.
+            return Err(unknown(&end));
+        }
         match self.busy.get(&end.half) {
             Some(Busy::With { number, record }) => {
                 ending.record = *record;
@@ -236,8 +242,7 @@ impl Transactions {
             Some(Busy::Unsure) => return Ok(Done::Later),
             None => {}
         }
-        let is_open = self.context.store.unseen.halves.find(end.half).is_some();
-        if !is_open || end.resolution == Resolution::Unknown {
+        if open.is_none() || end.resolution == Resolution::Unknown {
             // Saying it again is harmless, and saying the opposite too late.
             return Ok(Done::Now);
         }
@@ -290,18 +295,13 @@ impl Transactions {
         }
         let properties = std::mem::take(&mut self.properties);
         let batch = self.batch(ctx);
+        let again = Put::again(half, topic_id);
         let put = Put {
-            topic: topic_id,
             queue,
-            flag: half.flag(),
-            sys_flag: (half.sys_flag() & !sys_flag::TRANSACTION_MASK)
-                | sys_flag::TRANSACTION_COMMIT,
-            born_timestamp_ms: half.born_timestamp_ms(),
-            born_host: half.born_host(),
-            reconsume_times: half.reconsume_times(),
+            sys_flag: again.sys_flag | sys_flag::TRANSACTION_COMMIT,
             prepared_transaction_offset: end.place.as_i64(),
             properties: &properties,
-            body: half.body(),
+            ..again
         };
         batch.put.add_checked(batch.number, &put, half.body_crc());
         self.properties = properties;
@@ -416,7 +416,7 @@ impl Cast for Transactions {
     type State = TransactionsState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
-        PutBatch::default().send(&self.writer, ctx.me().mailbox());
+        catching_up::ask(&self.writer, ctx);
         Ok(())
     }
 
@@ -446,9 +446,7 @@ impl Receive<Store> for Transactions {
 impl Receive<Appended> for Transactions {
     fn receive(&mut self, appended: Appended, ctx: &mut Ctx<'_, Self>) {
         if appended.requests.is_empty() {
-            let end = self.context.store.log.appended();
-            let dispatched = self.context.clone().dispatched_to(end);
-            ctx.then(dispatched, |actor, (), ctx| actor.caught_up(ctx));
+            catching_up::when_noted(&self.context, ctx, Self::caught_up);
             return;
         }
         self.stored(appended);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use castmq_protocol::model::QueueId;
-use castmq_protocol::record::body_crc;
+use castmq_protocol::record::{RecordView, body_crc, sys_flag};
 
 use super::append::{AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended};
 use super::log_writer::LogWriter;
@@ -28,6 +28,24 @@ pub(crate) struct Put<'a> {
     pub(crate) prepared_transaction_offset: i64,
     pub(crate) properties: &'a [u8],
     pub(crate) body: &'a [u8],
+}
+
+impl<'a> Put<'a> {
+    /// The message of a record, to be stored in a topic once more. Its transaction is over, and it has no origin.
+    pub(crate) fn again(record: &RecordView<'a>, topic: TopicId) -> Self {
+        Self {
+            topic,
+            queue: None,
+            flag: record.flag(),
+            sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
+            born_timestamp_ms: record.born_timestamp_ms(),
+            born_host: record.born_host(),
+            reconsume_times: record.reconsume_times(),
+            prepared_transaction_offset: 0,
+            properties: record.properties(),
+            body: record.body(),
+        }
+    }
 }
 
 /// Messages to be stored in one go. They come back in this order as [`Appended`].

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
 use thiserror::Error;
 
-use super::receipt::{Receipt, number};
+use super::receipt::Receipt;
 
 /// The revive queue that says that a message was popped in order.
 pub(crate) const ORDER_REVIVE_QUEUE: i32 = 999;
@@ -188,6 +188,14 @@ fn parse(text: &str) -> Result<PopHandle, &'static str> {
 fn offset(item: Option<&str>) -> Option<u64> {
     let value: i64 = number(item?)?;
     u64::try_from(value).ok()
+}
+
+/// A decimal number without a plus sign, which Rust would take and nobody writes.
+fn number<N: FromStr>(text: &str) -> Option<N> {
+    if text.starts_with('+') {
+        return None;
+    }
+    text.parse().ok()
 }
 
 #[cfg(test)]

@@ -187,12 +187,13 @@ impl Ledger {
         }
     }
 
-    /// Messages that came back after `max_attempts` or more. They go to the dead letter queue, and are then to be
-    /// settled.
+    /// The first messages that came back after `max_attempts` or more, at most so many. They go to the dead letter queue, and
+    /// are then to be settled.
     pub(crate) fn exhausted(
         &mut self,
         now_ms: i64,
         max_attempts: u32,
+        most: usize,
         journal: &mut Journal,
     ) -> Vec<QueueOffset> {
         self.look(now_ms, journal);
@@ -200,6 +201,7 @@ impl Ledger {
         offsets
             .filter(|offset| self.attempts(*offset) >= max_attempts.max(1))
             .map(QueueOffset)
+            .take(most)
             .collect()
     }
 

@@ -1,23 +1,22 @@
 //! When invisible times end.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use castmq_protocol::model::QueueId;
 
 use super::Popper;
-use super::share::{Share, ShareKey};
+use super::share::{Book, Share, ShareKey};
 use crate::supervision::{Ctx, Task};
 
 /// The wall clock is looked at again after this time, however far away the next end is: it may have been set.
 const LOOK_MS: i64 = 1_000;
 
-/// The ledgers that have to be looked at, by time. One whose alarm was set earlier since is here twice; the later alarm is
-/// passed over.
+/// The ledgers that have to be looked at.
 #[derive(Default)]
 pub(super) struct Alarms {
-    due: BinaryHeap<Reverse<(i64, ShareKey, QueueId)>>,
+    /// By time; each once.
+    due: BTreeSet<(i64, ShareKey, QueueId)>,
     /// When the timer rings.
     armed: Option<(i64, Task)>,
     /// What the clock showed last.
@@ -40,8 +39,16 @@ impl Alarms {
         if let Some(book) = share.books.get_mut(&queue)
             && book.alarm_ms.is_none_or(|alarm_ms| at_ms < alarm_ms)
         {
+            self.forget(key, queue, book);
             book.alarm_ms = Some(at_ms);
-            self.due.push(Reverse((at_ms, key.clone(), queue)));
+            self.due.insert((at_ms, key.clone(), queue));
+        }
+    }
+
+    /// Has a ledger looked at no more.
+    pub(super) fn forget(&mut self, key: &ShareKey, queue: QueueId, book: &Book) {
+        if let Some(alarm_ms) = book.alarm_ms {
+            self.due.remove(&(alarm_ms, key.clone(), queue));
         }
     }
 
@@ -52,22 +59,20 @@ impl Alarms {
     }
 
     fn take_due(&mut self, now_ms: i64) -> Option<(i64, ShareKey, QueueId)> {
-        let Reverse((at_ms, _, _)) = self.due.peek()?;
-        if *at_ms > now_ms {
-            return None;
-        }
-        self.due.pop().map(|Reverse(due)| due)
+        let is_due = self.due.first()?.0 <= now_ms;
+        is_due.then(|| self.due.pop_first()).flatten()
     }
 }
 
 impl Popper {
     /// What the clock shows. Where it was set back, no ledger waits for a time that it shows again much later: each counts
-    /// what went by before, and says anew when its next invisible time ends.
+    /// what went by before, and is looked at.
     pub(super) fn now_ms(&mut self) -> i64 {
         let now_ms = self.context.clock.now_ms();
         let Some(last_ms) = self.alarms.set_back(now_ms) else {
             return now_ms;
         };
+        self.alarms.due.clear();
         for (key, share) in &mut self.shares {
             let queues: Vec<_> = share.books.keys().copied().collect();
             for queue in queues {
@@ -77,7 +82,7 @@ impl Popper {
                     book.alarm_ms = None;
                 }
                 self.writing.note_change(key, queue, share);
-                self.alarms.set(key, queue, share);
+                self.alarms.set_at(now_ms, key, queue, share);
             }
         }
         now_ms
@@ -89,7 +94,7 @@ impl Popper {
             return;
         }
         let now_ms = self.now_ms();
-        let Some(Reverse((first_ms, _, _))) = self.alarms.due.peek() else {
+        let Some((first_ms, _, _)) = self.alarms.due.first() else {
             return;
         };
         let delay_ms = first_ms.saturating_sub(now_ms).clamp(0, LOOK_MS);
@@ -109,26 +114,62 @@ impl Popper {
         self.alarms.armed = None;
         let now_ms = self.now_ms();
         let mut due = Vec::new();
-        while let Some((at_ms, key, queue)) = self.alarms.take_due(now_ms) {
-            if let Some(book) = self.book(&key, queue)
-                && book.alarm_ms == Some(at_ms)
-            {
+        while let Some((_, key, queue)) = self.alarms.take_due(now_ms) {
+            if let Some(book) = self.book(&key, queue) {
                 book.alarm_ms = None;
                 due.push((key, queue));
             }
         }
         for (key, queue) in due {
-            let max_attempts = self.max_attempts(&key.0);
-            let Some(book) = self.book(&key, queue) else {
-                continue;
-            };
-            let exhausted = book
-                .ledger
-                .exhausted(now_ms, max_attempts, &mut book.journal);
-            self.bury(&key, queue, &exhausted, ctx);
+            self.bury_exhausted(&key, queue, ctx);
             self.serve_waiting(&key, Some(queue), ctx);
             self.changed(&key, queue);
         }
         self.end_turn(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use castmq_protocol::model::{GroupName, QueueOffset, TopicName};
+
+    use super::*;
+    use crate::delivery::pop::ledger::{Order, Settings};
+
+    const QUEUE: QueueId = QueueId(0);
+
+    fn share() -> (ShareKey, Share) {
+        let key = (
+            GroupName::new("billing").unwrap(),
+            TopicName::new("orders").unwrap(),
+        );
+        let settings = Settings {
+            order: Order::Unordered,
+            max_outstanding: 10,
+        };
+        let mut share = Share::default();
+        let book = Book::new(settings, QueueOffset::ZERO);
+        share.books.insert(QUEUE, book);
+        (key, share)
+    }
+
+    #[test]
+    fn a_ledger_whose_alarm_is_set_earlier_is_there_once() {
+        let ((key, mut share), mut alarms) = (share(), Alarms::default());
+        for at_ms in (100..200).rev() {
+            alarms.set_at(at_ms, &key, QUEUE, &mut share);
+        }
+        alarms.set_at(150, &key, QUEUE, &mut share);
+        assert_eq!(alarms.due.len(), 1);
+        assert_eq!(alarms.take_due(99), None);
+        assert_eq!(alarms.take_due(100), Some((100, key, QUEUE)));
+    }
+
+    #[test]
+    fn a_ledger_that_is_forgotten_has_no_alarm() {
+        let ((key, mut share), mut alarms) = (share(), Alarms::default());
+        alarms.set_at(100, &key, QUEUE, &mut share);
+        alarms.forget(&key, QUEUE, &share.books[&QUEUE]);
+        assert_eq!(alarms.take_due(i64::MAX), None);
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
-use castmq_protocol::record::{Origin, RecordView, sys_flag};
+use castmq_protocol::record::{Origin, RecordView};
 
-use super::Popper;
-use super::share::ShareKey;
+use super::share::{Book, ShareKey};
+use super::{Popper, RETRY, new_number};
 use crate::broker::topics::Topic;
 use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
@@ -19,14 +19,10 @@ use crate::supervision::{Ctx, Lost, Receive, Reply};
 /// Most messages of one ledger on their way at once.
 const MAX_BURIALS: usize = 256;
 
-/// What failed is tried again after this time.
-const RETRY_MS: i64 = 1_000;
-
 /// Messages on their way, by number.
 #[derive(Default)]
 pub(super) struct Burials {
     under_way: HashMap<u64, Burial>,
-    last: u64,
     done: u64,
 }
 
@@ -35,8 +31,15 @@ impl Burials {
     pub(super) fn after(before: &Self) -> Self {
         Self {
             under_way: HashMap::new(),
-            last: before.last,
             done: before.done,
+        }
+    }
+
+    /// A ledger is no more: what is on its way settles nothing in one that takes its place.
+    pub(super) fn forget(&mut self, key: &ShareKey, queue: QueueId, book: &Book) {
+        if !book.burying.is_empty() {
+            self.under_way
+                .retain(|_, burial| burial.queue != queue || burial.key != *key);
         }
     }
 
@@ -60,6 +63,24 @@ pub(super) struct BurialRead {
 }
 
 impl Popper {
+    /// Sends messages to the dead letters that came back after the last attempt, as many as may be on their way.
+    pub(super) fn bury_exhausted(
+        &mut self,
+        key: &ShareKey,
+        queue: QueueId,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        let now_ms = self.now_ms();
+        let max_attempts = self.max_attempts(&key.0);
+        let Some(book) = self.book(key, queue) else {
+            return;
+        };
+        let ledger = &mut book.ledger;
+        let exhausted = ledger.exhausted(now_ms, max_attempts, MAX_BURIALS, &mut book.journal);
+        self.changed(key, queue);
+        self.bury(key, queue, &exhausted, ctx);
+    }
+
     /// Sends messages to the dead letters.
     pub(super) fn bury(
         &mut self,
@@ -72,14 +93,13 @@ impl Popper {
             let Some(book) = self.book(key, queue) else {
                 return;
             };
-            if book.burying.len() >= MAX_BURIALS || !book.doubted.is_empty() {
+            if book.burying.len() >= MAX_BURIALS || book.is_doubted {
                 return;
             }
             if !book.burying.insert(*offset) {
                 continue;
             }
-            self.burials.last += 1;
-            let number = self.burials.last;
+            let number = new_number();
             let burial = Burial {
                 key: key.clone(),
                 queue,
@@ -161,16 +181,11 @@ impl Popper {
         batch.add(
             number,
             &Put {
-                topic: topic.id,
                 queue: Some(QueueId(number as u32 % topic.write_queues().max(1))),
-                flag: record.flag(),
-                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                born_timestamp_ms: record.born_timestamp_ms(),
-                born_host: record.born_host(),
                 reconsume_times: record.reconsume_times().saturating_add(attempts),
                 prepared_transaction_offset: origin.encode(),
                 properties: &dead_letter_properties(record),
-                body: record.body(),
+                ..Put::again(record, topic.id)
             },
         );
         batch.send(&self.writer, ctx.me().mailbox());
@@ -202,19 +217,18 @@ impl Popper {
             return;
         };
         let now_ms = self.now_ms();
-        let max_attempts = self.max_attempts(&burial.key.0);
         let Some(book) = self.book(&burial.key, burial.queue) else {
             return;
         };
         book.burying.remove(&burial.offset);
         // It may have been acknowledged, late, while it was on its way.
         let _ = book.ledger.settle(now_ms, burial.offset, &mut book.journal);
-        // Those that had to wait for their turn.
-        let next = book
-            .ledger
-            .exhausted(now_ms, max_attempts, &mut book.journal);
+        let is_last = book.burying.is_empty();
         self.changed(&burial.key, burial.queue);
-        self.bury(&burial.key, burial.queue, &next, ctx);
+        if is_last {
+            // Those that had to wait for their turn. To find them may take a look at all that came back.
+            self.bury_exhausted(&burial.key, burial.queue, ctx);
+        }
         self.go_on(&burial.key, burial.queue, ctx);
     }
 
@@ -224,7 +238,11 @@ impl Popper {
         };
         let Burial { key, queue, offset } = burial;
         tracing::warn!(group = %key.0, topic = %key.1, %queue, %offset, %reason, "a dead letter could not be stored, which is tried again");
-        let at_ms = self.context.clock.now_ms().saturating_add(RETRY_MS);
+        let at_ms = self
+            .context
+            .clock
+            .now_ms()
+            .saturating_add(RETRY.as_millis() as i64);
         if let Some(share) = self.shares.get_mut(&key) {
             if let Some(book) = share.books.get_mut(&queue) {
                 book.burying.remove(&offset);
@@ -241,5 +259,40 @@ impl Receive<BurialRead> for Popper {
             Ok(fetched) => self.burial_read(read.number, fetched, ctx),
             Err(lost) => self.try_later(read.number, &lost, ctx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use castmq_protocol::model::GroupName;
+
+    use super::*;
+    use crate::delivery::pop::ledger::{Order, Settings};
+
+    #[test]
+    fn a_ledger_that_is_forgotten_takes_its_burials_with_it_and_nobody_elses() {
+        let key = (
+            GroupName::new("billing").unwrap(),
+            TopicName::new("orders").unwrap(),
+        );
+        let settings = Settings {
+            order: Order::Unordered,
+            max_outstanding: 10,
+        };
+        let offset = QueueOffset(3);
+        let mut book = Book::new(settings, QueueOffset::ZERO);
+        book.burying.insert(offset);
+        let mut burials = Burials::default();
+        for (number, queue) in [(1, 0), (2, 1)] {
+            let burial = Burial {
+                key: key.clone(),
+                queue: QueueId(queue),
+                offset,
+            };
+            burials.under_way.insert(number, burial);
+        }
+        burials.forget(&key, QueueId(0), &book);
+        let left: Vec<_> = burials.under_way.keys().collect();
+        assert_eq!(left, [&2]);
     }
 }

@@ -3,17 +3,13 @@
 //! before anything of such a ledger is buried.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 
-use super::Popper;
 use super::share::ShareKey;
+use super::{Popper, RETRY};
 use crate::delivery::letters::FindLetters;
 use crate::supervision::Ctx;
-
-/// What failed is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Messages of a group, and what is asked of them.
 #[derive(Debug)]
@@ -27,19 +23,14 @@ impl Popper {
     pub(super) fn doubt_all(&mut self, ctx: &mut Ctx<'_, Self>) {
         let now_ms = self.context.clock.now_ms();
         let mut doubts = HashMap::<GroupName, Doubt>::new();
-        let all = self.shares.iter().flat_map(|(key, share)| {
-            let queues = share.books.keys();
-            queues.map(|queue| (key.clone(), *queue))
-        });
-        for (key, queue) in all.collect::<Vec<_>>() {
+        for (key, queue) in self.places(|_, _, _| true) {
             let max_attempts = self.max_attempts(&key.0);
             let Some(book) = self.book(&key, queue) else {
                 continue;
             };
-            let exhausted = book
-                .ledger
-                .exhausted(now_ms, max_attempts, &mut book.journal);
-            book.doubted = exhausted.iter().copied().collect::<BTreeSet<_>>();
+            let ledger = &mut book.ledger;
+            let exhausted = ledger.exhausted(now_ms, max_attempts, usize::MAX, &mut book.journal);
+            book.is_doubted = !exhausted.is_empty();
             let since_ms = exhausted
                 .iter()
                 .filter_map(|offset| book.ledger.popped_at_ms(*offset))
@@ -104,7 +95,7 @@ impl Popper {
             let Some(book) = self.book(key, *queue) else {
                 continue;
             };
-            book.doubted.remove(offset);
+            book.is_doubted = false;
             if *is_there {
                 // It may have been acknowledged, late.
                 let _ = book.ledger.settle(now_ms, *offset, &mut book.journal);
@@ -112,15 +103,7 @@ impl Popper {
             touched.insert((key, *queue));
         }
         for (key, queue) in touched {
-            let max_attempts = self.max_attempts(&key.0);
-            let Some(book) = self.book(key, queue) else {
-                continue;
-            };
-            let exhausted = book
-                .ledger
-                .exhausted(now_ms, max_attempts, &mut book.journal);
-            self.changed(key, queue);
-            self.bury(key, queue, &exhausted, ctx);
+            self.bury_exhausted(key, queue, ctx);
             self.go_on(key, queue, ctx);
         }
     }

@@ -15,6 +15,7 @@ use super::{HandedOut, Pop};
 use crate::clock::Clock;
 use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::is_hot;
+use crate::delivery::pop::error::ReceiptError;
 use crate::delivery::pop::hand_out::{Taken, Terms};
 use crate::delivery::pop::keys::key_of;
 use crate::delivery::pop::ledger::Order;
@@ -164,12 +165,10 @@ impl Look<'_> {
         let most = out.room(pop) + book.burying.len();
         let offer = ledger.offer(self.now_ms, pop.attempt_id, most, journal);
         let mut left = Left::default();
-        if offer
-            .again
-            .iter()
-            .any(|again| again.attempts >= self.max_attempts)
-        {
-            left.exhausted = ledger.exhausted(self.now_ms, self.max_attempts, journal);
+        if offer.again.iter().any(|again| {
+            again.attempts >= self.max_attempts && !book.burying.contains(&again.offset)
+        }) {
+            left.exhausted = ledger.exhausted(self.now_ms, self.max_attempts, most, journal);
         }
         let may_go = |offset: &QueueOffset| {
             !book.burying.contains(offset) && left.exhausted.binary_search(offset).is_err()
@@ -295,12 +294,16 @@ pub(super) fn on_wire(queue: QueueId, receipt: Receipt) -> PopReceipt {
 }
 
 /// A receipt as ledgers have it.
-pub(super) fn of_ledger(receipt: &PopReceipt) -> Receipt {
-    Receipt {
-        offset: receipt.offset,
+pub(super) fn of_ledger(receipt: &PopReceipt) -> Result<Receipt, ReceiptError> {
+    let offset = receipt.offset;
+    if receipt.attempt == Receipt::ANY_ATTEMPT {
+        // Nobody was given that one.
+        return Err(ReceiptError::Unknown { offset });
+    }
+    Ok(Receipt {
+        offset,
         popped_at_ms: receipt.popped_at_ms,
         invisible_ms: receipt.invisible_ms,
-        // Zero would stand for any.
         attempt: receipt.attempt,
-    }
+    })
 }

@@ -10,6 +10,7 @@ use castmq_storage::commit_log::LogSlice;
 
 use super::agreement::Habit;
 use crate::broker::topics::Topic;
+use crate::delivery::assignment::QueueKey;
 use crate::delivery::pop::error::ReceiptError;
 
 /// Takes messages for a group.
@@ -68,6 +69,13 @@ pub(crate) struct ChangeInvisible {
 #[derive(Debug)]
 pub(crate) struct ForgetGroup {
     pub(crate) group: GroupName,
+}
+
+/// Somebody has set a group's offsets: who had which message of these queues is forgotten.
+#[derive(Debug)]
+pub(crate) struct ForgetBooks {
+    pub(crate) group: GroupName,
+    pub(crate) queues: Vec<QueueKey>,
 }
 
 /// Whoever asked is gone: nobody waits for its pops.

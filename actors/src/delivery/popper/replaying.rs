@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use castmq_protocol::model::{QueueId, QueueOffset, system_topics};
 use castmq_protocol::record::{Step, step};
@@ -11,14 +10,12 @@ use castmq_storage::consume_queue::ConsumeQueue;
 use super::record::{Section, replay_from, sections};
 use super::share::{Book, ShareKey};
 use super::writing::{QUEUE, Writing};
-use super::{Alarms, Burials, Parked, Popper};
+use super::{Alarms, Burials, Parked, Popper, RETRY, new_number};
+use crate::delivery::catching_up;
 use crate::delivery::cold_reader::ColdFetch;
 use crate::delivery::fetch::{Fetch, Fetched, Patience, Wanted};
 use crate::delivery::pop::ledger::{Ledger, Settings};
 use crate::supervision::{Ctx, Lost, Receive, Reply};
-
-/// What failed is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Bytes of journal replayed at once.
 const STEP_BYTES: u32 = 256 * 1024;
@@ -66,14 +63,15 @@ impl Popper {
     /// Finds out who has what: what was handed to the log before has to be in the log, and dispatched.
     pub(super) fn begin(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.forget_all();
-        crate::storage::put::PutBatch::default().send(&self.writer, ctx.me().mailbox());
+        catching_up::ask(&self.writer, ctx);
     }
 
     /// Nothing is known any more.
     pub(super) fn forget_all(&mut self) {
         self.is_ready = false;
-        self.epoch += 1;
+        self.epoch = new_number();
         self.shares.clear();
+        self.to_forget.extend(self.writing.take_forgotten());
         self.writing = Writing::default();
         self.alarms = Alarms::default();
         self.burials = Burials::after(&self.burials);
@@ -183,12 +181,16 @@ impl Popper {
         self.is_ready = true;
         self.writing = Writing::after_replay(replay.from, replay.bytes);
         let settings = self.settings();
-        for ((key, queue), ledger) in replay.ledgers {
+        let to_forget = std::mem::take(&mut self.to_forget);
+        for (place, ledger) in replay.ledgers {
             let Some(ledger) = ledger else {
                 continue;
             };
+            let is_forgotten = to_forget.contains(&place);
+            let (key, queue) = place;
             let has_group = self.context.groups.config(key.0.as_str()).is_some();
-            if !has_group || self.context.topics.find(key.1.as_str()).is_none() {
+            let has_topic = self.context.topics.find(key.1.as_str()).is_some();
+            if is_forgotten || !has_group || !has_topic {
                 self.writing.forget(&key, queue);
                 continue;
             }

@@ -1,6 +1,5 @@
 //! Pops: what they get, and how they wait for it.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -101,7 +100,9 @@ impl Popper {
         let pop = &waiting.pop;
         let key = (pop.group.clone(), pop.topic.name.clone());
         let queues = queues_of(pop, None);
-        if pop.wait.is_zero() && !self.is_loading(&key, &queues) {
+        let share = self.shares.get(&key);
+        let is_loading = share.is_some_and(|share| share.is_loading(&queues));
+        if pop.wait.is_zero() && !is_loading {
             waiting.reply.send(Ok(Outgoing::default().finish()));
             return;
         }
@@ -113,16 +114,6 @@ impl Popper {
         if is_patient {
             queues.for_each(|queue| self.watch(&key, QueueId(queue), ctx));
         }
-    }
-
-    fn is_loading(&self, key: &ShareKey, queues: &Range<u32>) -> bool {
-        let Some(share) = self.shares.get(key) else {
-            return false;
-        };
-        let mut books = share
-            .books
-            .range(QueueId(queues.start)..QueueId(queues.end));
-        books.any(|(_, book)| book.is_loading)
     }
 
     /// Hands out what a pop may have, of one queue or of all that it wants.
@@ -222,19 +213,11 @@ impl Popper {
         only: Option<QueueId>,
         ctx: &mut Ctx<'_, Self>,
     ) {
-        let Some(share) = self.shares.get_mut(key) else {
-            return;
-        };
-        if share.waiting.is_empty() {
-            return;
-        }
-        let mut waiting = std::mem::take(&mut share.waiting);
-        let mut kept = VecDeque::with_capacity(waiting.len());
-        let mut is_dry = false;
-        while let Some(next) = waiting.pop_front() {
-            let is_elsewhere = only.is_some() && next.pop.queue.is_some_and(|q| only != Some(q));
-            if is_dry || is_elsewhere {
-                kept.push_back(next);
+        // Those for which there is nothing. They stay where they are.
+        let mut passed_over = Vec::new();
+        while let Some(next) = self.next_waiting(key) {
+            if only.is_some() && next.pop.queue.is_some_and(|queue| only != Some(queue)) {
+                passed_over.push(next);
                 continue;
             }
             match self.serve(&next.pop, only, ctx) {
@@ -245,29 +228,38 @@ impl Popper {
                 }
                 Ok(_) => {
                     // Nor is there anything for those behind it.
-                    is_dry = only.is_some() || next.pop.queue.is_none();
-                    kept.push_back(next);
+                    let is_dry = only.is_some() || next.pop.queue.is_none();
+                    passed_over.push(next);
+                    if is_dry {
+                        break;
+                    }
                 }
             }
         }
         if let Some(share) = self.shares.get_mut(key) {
-            share.waiting = kept;
+            for waiting in passed_over.into_iter().rev() {
+                share.waiting.push_front(waiting);
+            }
         }
     }
 
+    fn next_waiting(&mut self, key: &ShareKey) -> Option<Waiting> {
+        self.shares.get_mut(key)?.waiting.pop_front()
+    }
+
     /// Has a queue tell of its next message.
-    fn watch(&mut self, key: &ShareKey, id: QueueId, ctx: &mut Ctx<'_, Self>) {
+    pub(super) fn watch(&mut self, key: &ShareKey, id: QueueId, ctx: &mut Ctx<'_, Self>) {
         let epoch = self.epoch;
         let Some(share) = self.shares.get_mut(key) else {
             return;
         };
-        let until = share.waiting.iter().map(|waiting| waiting.until).max();
-        let (Some(until), Some(book)) = (until, share.books.get_mut(&id)) else {
+        let Some(book) = share.books.get_mut(&id).filter(|book| !book.is_watched) else {
             return;
         };
-        if book.is_watched {
+        let until = share.waiting.iter().map(|waiting| waiting.until).max();
+        let Some(until) = until else {
             return;
-        }
+        };
         let share = key.clone();
         let fetch = Fetch {
             wanted: Wanted {

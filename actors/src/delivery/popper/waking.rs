@@ -1,7 +1,8 @@
 //! When the popper wakes although nobody asks it anything: for pops that have waited long enough, and to look around. A
 //! popper that nobody uses sleeps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use castmq_protocol::model::QueueId;
@@ -11,7 +12,7 @@ use super::Popper;
 use super::agreement::Agreement;
 use super::hand_out::Outgoing;
 use super::serving::queues_of;
-use super::share::{Book, Share, ShareKey};
+use super::share::{Share, ShareKey};
 use crate::supervision::{Ctx, Task};
 
 /// Pops whose time is over within this are answered at once.
@@ -62,13 +63,9 @@ impl Popper {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
         for share in self.shares.values_mut() {
-            if share.waiting.is_empty() {
-                continue;
-            }
-            let is_loading = share.books.values().any(|book| book.is_loading);
             let mut kept = VecDeque::with_capacity(share.waiting.len());
-            for waiting in share.waiting.drain(..) {
-                if waiting.until <= now && !is_loading {
+            for waiting in std::mem::take(&mut share.waiting) {
+                if waiting.is_over(share, now) {
                     waiting.reply.send(Ok(Outgoing::default().finish()));
                     Agreement::answered(&mut share.agreement, now);
                 } else {
@@ -125,37 +122,46 @@ impl Popper {
         if !self.is_ready {
             return;
         }
-        for (key, share) in &mut self.shares {
-            let has_topic = self.context.topics.find(key.1.as_str()).is_some();
-            let offsets = &self.context.offsets;
-            let is_current = |queue: &QueueId, book: &Book| {
-                let offset = offsets.get(&key.0, &(key.1.clone(), *queue));
-                has_topic && offset == Some(book.committed)
-            };
-            let stale = share
-                .books
-                .iter()
-                .filter(|(queue, book)| !is_current(queue, book));
-            for queue in stale.map(|(queue, _)| *queue).collect::<Vec<_>>() {
-                tracing::info!(group = %key.0, topic = %key.1, %queue, "the group's offset was set: its popped messages are forgotten");
-                share.books.remove(&queue);
-                self.writing.forget(key, queue);
-            }
+        let (topics, offsets) = (&self.context.topics, &self.context.offsets);
+        let stale = self.places(|(group, topic), queue, book| {
+            let offset = offsets.get(group, &(topic.clone(), queue));
+            topics.find(topic.as_str()).is_none() || offset != Some(book.committed)
+        });
+        for (key, queue) in stale {
+            tracing::info!(group = %key.0, topic = %key.1, %queue, "the group's offset was set: its popped messages are forgotten");
+            self.forget_book(&key, queue);
         }
         self.shares
             .retain(|_, share| !share.books.is_empty() || !share.waiting.is_empty());
         for key in self.shares.keys().cloned().collect::<Vec<_>>() {
-            let has_lost_books = |share: &Share| {
-                share
-                    .waiting
-                    .front()
-                    .is_some_and(|waiting| queues_of(&waiting.pop, None).len() > share.books.len())
-            };
-            if self.shares.get(&key).is_some_and(has_lost_books) {
-                self.serve_waiting(&key, None, ctx);
-            }
+            self.open_again(&key, ctx);
         }
         self.writing.look_at_age(&self.shares);
         self.end_turn(ctx);
+    }
+
+    /// Opens the ledgers that pops wait for and that are not there, because they were forgotten or their queues are new, and
+    /// has their queues watched.
+    pub(super) fn open_again(&mut self, key: &ShareKey, ctx: &mut Ctx<'_, Self>) {
+        let Some(share) = self.shares.get(key) else {
+            return;
+        };
+        let wanted = share.waiting.iter();
+        let wanted = wanted.map(|waiting| queues_of(&waiting.pop, None));
+        // Most want the same.
+        let wanted: HashSet<Range<u32>> = wanted.collect();
+        let missing: BTreeSet<QueueId> = wanted
+            .into_iter()
+            .flatten()
+            .map(QueueId)
+            .filter(|queue| !share.books.contains_key(queue))
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        self.serve_waiting(key, None, ctx);
+        for queue in missing {
+            self.watch(key, queue, ctx);
+        }
     }
 }

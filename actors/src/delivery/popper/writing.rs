@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::record::Writer;
 use super::share::{Share, ShareKey};
-use super::{HandedOut, Popper, Refused};
+use super::{HandedOut, Popper, RETRY, Refused};
 use crate::delivery::pop::error::ReceiptError;
 use crate::storage::append::{Appended, Outcome};
 use crate::storage::put::{Put, PutBatch};
@@ -19,7 +19,7 @@ use crate::supervision::{Ctx, Receive, Reply};
 /// The journal's only queue.
 pub(super) const QUEUE: QueueId = QueueId(0);
 
-/// Correlation of journal records; dead letters count from 1.
+/// Correlation of journal records; dead letters have [new numbers](super::new_number), which are higher.
 pub(super) const JOURNAL: u64 = 0;
 
 /// A record that is longer is followed by another one.
@@ -36,9 +36,6 @@ const ROUND_RATIO: u64 = 4;
 
 /// And after this time in any case, before retention takes what a replay needs.
 const ROUND_AGE: Duration = Duration::from_secs(3600);
-
-/// What failed is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Writes what there is to write.
 #[derive(Debug)]
@@ -69,6 +66,8 @@ struct UnderWay {
     owed: Vec<Owed>,
     /// What the groups' offsets are when it is stored.
     floors: Vec<(ShareKey, QueueId, QueueOffset)>,
+    /// Ledgers of which the journal knows then that they are no more.
+    forgotten: Vec<(ShareKey, QueueId)>,
     bytes: u64,
 }
 
@@ -131,6 +130,15 @@ impl Writing {
         self.forgotten.push((key.clone(), queue));
     }
 
+    /// Ledgers that are no more, as far as the journal may not know that.
+    pub(super) fn take_forgotten(&mut self) -> Vec<(ShareKey, QueueId)> {
+        let mut forgotten = std::mem::take(&mut self.forgotten);
+        if let Some(under_way) = &mut self.under_way {
+            forgotten.append(&mut under_way.forgotten);
+        }
+        forgotten
+    }
+
     /// Begins a round when the last one is too long ago.
     pub(super) fn look_at_age(&mut self, shares: &HashMap<ShareKey, Share>) {
         let last = self.last_round.get_or_insert_with(Instant::now);
@@ -177,6 +185,7 @@ impl Writing {
         // One that is there again begins with a snapshot behind this.
         for (key, queue) in self.forgotten.drain(..) {
             add(&key, queue, &[]);
+            under_way.forgotten.push((key, queue));
         }
         for (key, queue) in self.changed.drain(..) {
             let share = shares.get_mut(&key);
@@ -257,6 +266,7 @@ impl Popper {
         let mut under_way = UnderWay {
             owed,
             floors: Vec::new(),
+            forgotten: Vec::new(),
             bytes: 0,
         };
         let mut batch = PutBatch::default();
@@ -302,6 +312,7 @@ impl Popper {
         let Some(first) = stored.and_then(|offsets| offsets.first().copied()) else {
             // Ledgers are ahead of what is known to be written: the log knows who has what.
             tracing::warn!("the pop journal could not be written, which is tried again");
+            self.to_forget.extend(under_way.forgotten);
             self.forget_all();
             ctx.after(RETRY, |popper, ctx| popper.begin(ctx));
             return;

@@ -117,6 +117,23 @@ pub(super) struct Wheel {
     pending: Option<(Mark, PhysicalOffset)>,
     /// Messages that were gone when their time came, since that was last said.
     gone: u64,
+    missed: Missed,
+}
+
+/// Messages that were gone before they were entered. The wheel does not know that it is beyond them until it enters one.
+#[derive(Debug, Default)]
+struct Missed {
+    /// Those before are counted.
+    counted: QueueOffset,
+}
+
+impl Missed {
+    /// How many there are, from what the wheel knows to what there still is, that were not counted before.
+    fn count(&mut self, known: QueueOffset, from: QueueOffset) -> u64 {
+        let first = known.max(self.counted);
+        self.counted = first.max(from);
+        self.counted.0 - first.0
+    }
 }
 
 impl Wheel {
@@ -138,6 +155,7 @@ impl Wheel {
             },
             pending: None,
             gone: 0,
+            missed: Missed::default(),
         }
     }
 
@@ -257,9 +275,10 @@ impl Wheel {
         };
         let known = timer.resume_offset();
         let from = known.max(queue.min_offset());
+        let missed = self.missed.count(known, from);
         // A wheel that knows nothing yet may be new beside a log that is old.
         if known > QueueOffset::ZERO {
-            self.gone += from.0 - known.0;
+            self.gone += missed;
         }
         if from >= queue.max_offset() {
             return Ok(0);
@@ -378,4 +397,21 @@ impl Wheel {
 /// How RocketMQ names a message that is to be cancelled.
 pub(crate) fn cancel_key(topic: &str, unique_id: &str) -> String {
     format!("{topic}+{unique_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_gone_before_it_was_entered_is_counted_once() {
+        let mut missed = Missed::default();
+        let mut count = |known, from| missed.count(QueueOffset(known), QueueOffset(from));
+        assert_eq!(count(5, 5), 0);
+        assert_eq!(count(5, 8), 3);
+        assert_eq!(count(5, 8), 0, "nothing was entered since");
+        assert_eq!(count(5, 9), 1);
+        assert_eq!(count(20, 20), 0);
+        assert_eq!(count(20, 22), 2);
+    }
 }

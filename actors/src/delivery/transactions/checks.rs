@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use castmq_protocol::model::{QueueOffset, keys, property_value, system_topics};
 use castmq_protocol::native::response::CheckTransaction;
-use castmq_protocol::record::{RecordView, sys_flag};
+use castmq_protocol::record::RecordView;
 use castmq_storage::commit_log::LogSlice;
 use castmq_storage::halves::{Half, QUEUE};
 
@@ -109,16 +109,8 @@ impl Transactions {
         let aside = self.system_topic(system_topics::TRANSACTION_UNRESOLVED);
         let view = record.and_then(|record| RecordView::parse(record.as_ref()).ok());
         let message = view.zip(aside).map(|(view, topic)| Put {
-            topic,
             queue: Some(QUEUE),
-            flag: view.flag(),
-            sys_flag: view.sys_flag() & !sys_flag::TRANSACTION_MASK,
-            born_timestamp_ms: view.born_timestamp_ms(),
-            born_host: view.born_host(),
-            reconsume_times: view.reconsume_times(),
-            prepared_transaction_offset: 0,
-            properties: view.properties(),
-            body: view.body(),
+            ..Put::again(&view, topic)
         });
         let batch = self.batch(ctx);
         if let Some(message) = &message {

@@ -1,7 +1,7 @@
 //! Messages that a group could not process: they wait for another attempt, or go to the dead letters.
 
 use castmq_protocol::native::request::{Another, SendBack};
-use castmq_protocol::record::{RecordView, sys_flag};
+use castmq_protocol::record::RecordView;
 
 use super::*;
 use crate::delivery::redirect::{to_schedule, to_timer};
@@ -167,16 +167,10 @@ impl ConsumerSession {
         batch.add(
             returning.correlation,
             &Put {
-                topic: id,
                 queue: Some(queue),
-                flag: record.flag(),
-                sys_flag: record.sys_flag() & !sys_flag::TRANSACTION_MASK,
-                born_timestamp_ms: record.born_timestamp_ms(),
-                born_host: record.born_host(),
                 reconsume_times: record.reconsume_times().saturating_add(1),
-                prepared_transaction_offset: 0,
                 properties: &properties,
-                body: record.body(),
+                ..Put::again(record, id)
             },
         );
         let actors = self

@@ -6,7 +6,8 @@ use castmq_protocol::native::response::PUSH;
 
 use super::*;
 use crate::broker::topics::TopicId;
-use crate::delivery::producers::{Check, ProducerId};
+use crate::delivery::producers::Check;
+use crate::delivery::registry::RegistryId;
 use crate::delivery::transactions::{Ended, Ends};
 use crate::names::group_name;
 
@@ -17,7 +18,7 @@ const ENDING_BYTES: u64 = size_of::<Ending>() as u64;
 pub(super) struct Producing {
     pub(super) group: GroupName,
     /// The session's number in it.
-    id: ProducerId,
+    id: RegistryId,
     pub(super) half_topic: TopicId,
 }
 
@@ -38,7 +39,10 @@ impl ProducerSession {
                 .internal("the topic of half messages is missing")
         })?;
         self.leave_producers();
-        let id = self.context.producers.add(&group, ctx.me().mailbox());
+        let id = self
+            .context
+            .producers
+            .add(group.clone(), ctx.me().mailbox());
         self.producing = Some(Producing {
             group,
             id,

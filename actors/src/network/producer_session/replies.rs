@@ -13,7 +13,8 @@ use castmq_protocol::record::{Record, sys_flag};
 use tokio::time::Instant;
 
 use super::*;
-use crate::delivery::requesters::{PushReply, RequesterId};
+use crate::delivery::registry::RegistryId;
+use crate::delivery::requesters::PushReply;
 use crate::names::shortened;
 use crate::supervision::{Lost, Reply};
 
@@ -34,7 +35,7 @@ const SHOWN_LETTERS: usize = 128;
 
 /// What a session that takes replies has pushed.
 pub(super) struct TakesReplies {
-    id: RequesterId,
+    id: RegistryId,
     next: u64,
     /// By number, so the oldest first.
     unconfirmed: BTreeMap<u64, Unconfirmed>,
@@ -69,7 +70,7 @@ impl ProducerSession {
         if self.replies.is_none() {
             let requesters = &self.context.requesters;
             self.replies = Some(Box::new(TakesReplies {
-                id: requesters.add(&self.client.client_id, ctx.me().mailbox()),
+                id: requesters.add(self.client.client_id.clone(), ctx.me().mailbox()),
                 next: 1,
                 unconfirmed: BTreeMap::new(),
                 is_watched: false,
@@ -81,7 +82,7 @@ impl ProducerSession {
     pub(super) fn leave_requesters(&mut self) {
         if let Some(replies) = self.replies.take() {
             let requesters = &self.context.requesters;
-            requesters.remove(&self.client.client_id, replies.id);
+            requesters.remove(self.client.client_id.as_str(), replies.id);
         }
     }
 

@@ -213,7 +213,7 @@ impl World {
             .ledger
             .acknowledge(self.now_ms, &receipt, &mut self.journal);
         let expected = self.naive.acknowledge(&receipt);
-        assert_eq!(result, expected, "{receipt}, {}", self.context);
+        assert_eq!(result, expected, "{receipt:?}, {}", self.context);
         self.seen.acknowledged += usize::from(result.is_ok());
         self.seen.refused += usize::from(result.is_err());
     }
@@ -242,7 +242,7 @@ impl World {
             .ledger
             .change_invisible(self.now_ms, &receipt, invisible_ms, journal);
         let expected = self.naive.change(&receipt, invisible_ms);
-        assert_eq!(changed, expected, "{receipt}, {}", self.context);
+        assert_eq!(changed, expected, "{receipt:?}, {}", self.context);
         if let Ok(receipt) = changed {
             self.receipts.push(receipt);
             self.seen.changed += 1;
@@ -251,7 +251,9 @@ impl World {
 
     /// Messages that had all their attempts go to the dead letter queue.
     fn bury(&mut self) {
-        let exhausted = self.ledger.exhausted(self.now_ms, 3, &mut self.journal);
+        let exhausted = self
+            .ledger
+            .exhausted(self.now_ms, 3, usize::MAX, &mut self.journal);
         let offsets: Vec<_> = exhausted.iter().map(|offset| offset.0).collect();
         assert_eq!(offsets, self.naive.exhausted(3), "{}", self.context);
         for offset in exhausted {

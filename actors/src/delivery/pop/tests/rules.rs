@@ -219,7 +219,7 @@ fn a_receipt_that_nobody_was_given_is_unknown() {
     ] {
         let offset = forged.offset;
         let unknown = Err(ReceiptError::Unknown { offset });
-        assert_eq!(bench.acknowledge(&forged), unknown, "{forged}");
+        assert_eq!(bench.acknowledge(&forged), unknown, "{forged:?}");
     }
     assert_eq!(bench.acknowledge(&real), Ok(()));
 }
@@ -292,12 +292,27 @@ fn an_invisible_time_of_zero_gives_the_message_back_at_once() {
 }
 
 #[test]
+fn of_the_messages_that_had_their_last_attempt_the_ledger_tells_the_first_ones_that_are_asked_for()
+{
+    let mut bench = bench(Order::Unordered);
+    bench.pop(5);
+    bench.pass(INVISIBLE_MS.into());
+    let (now_ms, journal) = (bench.now_ms, &mut bench.journal);
+    let ledger = &mut bench.ledger;
+    let first = [QueueOffset(0), QueueOffset(1)];
+    assert_eq!(ledger.exhausted(now_ms, 1, 2, journal), first);
+    assert_eq!(ledger.exhausted(now_ms, 1, usize::MAX, journal).len(), 5);
+}
+
+#[test]
 fn the_ledger_tells_which_messages_had_their_last_attempt_and_settles_them() {
     let mut bench = bench(Order::Unordered);
     for _ in 0..3 {
         bench.pop(1);
         assert_eq!(
-            bench.ledger.exhausted(bench.now_ms, 3, &mut bench.journal),
+            bench
+                .ledger
+                .exhausted(bench.now_ms, 3, usize::MAX, &mut bench.journal),
             [],
             "it may be acknowledged yet"
         );
@@ -305,10 +320,10 @@ fn the_ledger_tells_which_messages_had_their_last_attempt_and_settles_them() {
     }
     let (now_ms, journal) = (bench.now_ms, &mut bench.journal);
     let ledger = &mut bench.ledger;
-    assert_eq!(ledger.exhausted(now_ms, 4, journal), []);
-    assert_eq!(ledger.exhausted(now_ms, 3, journal), [QueueOffset(0)]);
+    assert_eq!(ledger.exhausted(now_ms, 4, 1, journal), []);
+    assert_eq!(ledger.exhausted(now_ms, 3, 1, journal), [QueueOffset(0)]);
     assert_eq!(ledger.settle(now_ms, QueueOffset(0), journal), Ok(()));
-    assert_eq!(ledger.exhausted(now_ms, 3, journal), []);
+    assert_eq!(ledger.exhausted(now_ms, 3, 1, journal), []);
     assert_eq!(ledger.floor(), QueueOffset(1));
     let offset = QueueOffset(0);
     assert_eq!(
