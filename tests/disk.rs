@@ -21,7 +21,7 @@ use castmq_config::{Flush, Settings};
 use castmq_storage::disk::fault::FaultDisk;
 
 use support::load::{Traffic, open};
-use support::{client, now_ms, read_until, run, settings, stop, text};
+use support::{admin, client, now_ms, pop, read_until, run, settings, stop, text, until};
 
 /// Bytes of a log segment in this test.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -39,6 +39,7 @@ struct Filling {
     producer: actix_rt::task::JoinHandle<castmq_client::Result<()>>,
     /// How far its clock is set ahead.
     ahead_ms: Arc<AtomicI64>,
+    settings: Settings,
     _folder: tempfile::TempDir,
 }
 
@@ -51,16 +52,12 @@ async fn filling(segments: u64, change: impl FnOnce(&mut Settings)) -> Filling {
     settings.store.consume_queue_file_bytes = 20_000;
     settings.limits.max_message_bytes = 100_000;
     settings.retention.check_interval_ms = 100;
+    settings.retention.force_clean_enabled = true;
     change(&mut settings);
     let disk = FaultDisk::new();
     disk.set_capacity(capacity(segments));
     let ahead_ms = Arc::new(AtomicI64::new(0));
-    let ahead = ahead_ms.clone();
-    let surroundings = Surroundings::default()
-        .disk(Arc::new(disk.clone()))
-        .clock(move || now_ms() + ahead.load(Ordering::SeqCst));
-    let node = Node::start_in(surroundings, &settings, Parts::Standalone);
-    let node = node.await.expect("the node starts");
+    let node = start_on(&disk, &ahead_ms, &settings).await;
     let address = node.broker_address().expect("a broker").to_string();
     let traffic = Traffic::new(&["orders"]);
     let (sending, to) = (traffic.clone(), address.clone());
@@ -72,8 +69,18 @@ async fn filling(segments: u64, change: impl FnOnce(&mut Settings)) -> Filling {
         traffic,
         producer,
         ahead_ms,
+        settings,
         _folder: folder,
     }
+}
+
+async fn start_on(disk: &FaultDisk, ahead_ms: &Arc<AtomicI64>, settings: &Settings) -> Node {
+    let ahead = ahead_ms.clone();
+    let surroundings = Surroundings::default()
+        .disk(Arc::new(disk.clone()))
+        .clock(move || now_ms() + ahead.load(Ordering::SeqCst));
+    let node = Node::start_in(surroundings, settings, Parts::Standalone);
+    node.await.expect("the node starts")
 }
 
 /// Sends one message and waits for its answer.
@@ -269,6 +276,48 @@ fn what_waits_is_kept_however_full_the_disk_is_and_no_longer() {
         let producer = filling.producer.await.expect("no panic");
         producer.expect("the connection holds throughout");
         stop(filling.node).await;
+    });
+}
+
+#[test]
+fn who_has_what_is_known_after_a_start_though_the_oldest_segments_made_room() {
+    run(async {
+        let filling = filling(20, |settings| {
+            settings.retention.check_interval_ms = 10;
+            settings.retention.disk_max_used_percent = 30;
+            settings.retention.disk_force_clean_percent = 50;
+            settings.retention.disk_refuse_writes_percent = 95;
+            settings.broker.default_topic_queues = 1;
+        })
+        .await;
+        let client = client(&filling.node).await;
+        let workers = pop::connection(&filling.address).await;
+        pop::send(&client, pop::numbers(1)).await;
+        let first = pop::pop(&workers, pop::one()).await;
+        assert_eq!(pop::acknowledge(&workers, first).await, []);
+        let admin = admin(&client).await;
+        until(async || {
+            let details = admin.show_topic(pop::TOPIC).await.expect("the topic");
+            details.queues[0].min_offset > QueueOffset(0)
+        })
+        .await;
+        // From here on there is room for what this test sends.
+        filling.traffic.end();
+        let producer = filling.producer.await.expect("no panic");
+        producer.expect("the connection holds throughout");
+        until(async || send(&filling.address, "other").await.is_ok()).await;
+        pop::send(&client, pop::numbers(2)).await;
+        pop::pop(&workers, pop::one()).await;
+        let second = pop::pop(&workers, pop::one()).await;
+        assert_eq!(second.len(), 1);
+        assert_eq!(pop::acknowledge(&workers, second).await, []);
+
+        stop(filling.node).await;
+        let node = start_on(&filling.disk, &filling.ahead_ms, &filling.settings).await;
+        let address = node.broker_address().expect("a broker").to_string();
+        let workers = pop::connection(&address).await;
+        assert_eq!(pop::pop(&workers, pop::one()).await, []);
+        stop(node).await;
     });
 }
 

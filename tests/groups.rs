@@ -389,8 +389,7 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
 fn what_is_committed_for_a_deleted_group_is_refused_and_not_there_when_it_is_made_again() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         // It announces the group and is no member.
@@ -422,8 +421,7 @@ fn what_is_committed_for_a_deleted_group_is_refused_and_not_there_when_it_is_mad
 fn who_goes_while_its_first_offsets_are_looked_up_is_no_member() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let node = start(&settings(folder.path())).await;
-        let client = client(&node).await;
+        let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
         for _ in 0..50 {
@@ -436,15 +434,8 @@ fn who_goes_while_its_first_offsets_are_looked_up_is_no_member() {
             passer.say(&frame(Request::JoinGroup(from_a_time))).await;
         }
         // Whoever never leaves would be shown for ever.
-        while !admin
-            .show_group(GROUP)
-            .await
-            .expect("the group")
-            .members
-            .is_empty()
-        {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let group = async || admin.show_group(GROUP).await.expect("the group");
+        until(async || group().await.members.is_empty()).await;
         let deleted = admin.delete_group(GROUP, false).await;
         deleted.expect("nobody is a member");
         stop(node).await;

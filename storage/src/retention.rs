@@ -86,6 +86,8 @@ pub enum DiskLevel {
 pub struct Decision {
     /// Segments to delete, the oldest first.
     pub delete: Vec<PhysicalOffset>,
+    /// Whether more would be deleted if it were not [needed](Look::needed_from).
+    pub is_held: bool,
     /// How full the disk is.
     pub level: DiskLevel,
     /// Why, for the log and for whoever is refused: how much is used, the limit, what is deleted.
@@ -138,6 +140,7 @@ pub fn decide(rules: &RetentionRules, look: &Look<'_>) -> Decision {
     }
     Decision {
         delete,
+        is_held: held_from.is_some(),
         level,
         reason,
     }
@@ -370,7 +373,9 @@ mod tests {
         for used in [80, 88, 99] {
             let mut look = look(&segments, used);
             look.needed_from = Some(PhysicalOffset(2 * GIB));
-            assert_eq!(deleted(&decide(&rules(), &look)), [0, 1], "at {used}%");
+            let decision = decide(&rules(), &look);
+            assert_eq!(deleted(&decision), [0, 1], "at {used}%");
+            assert!(decision.is_held);
             look.needed_from = Some(PhysicalOffset(2 * GIB - 1));
             let decision = decide(&rules(), &look);
             assert_eq!(deleted(&decision), [0], "at {used}%");

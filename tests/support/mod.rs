@@ -56,6 +56,9 @@ pub(crate) fn settings(data: &Path) -> Settings {
         ("limits.max_message_bytes", (1 << 20).to_string()),
         ("broker.listen", "127.0.0.1:0".to_owned()),
         ("name_server.listen", "127.0.0.1:0".to_owned()),
+        // However full the machine's disk is by other things.
+        ("retention.force_clean_enabled", "false".to_owned()),
+        ("retention.disk_refuse_writes_percent", "95".to_owned()),
     ];
     let flags = flags.map(|(key, value)| Flag::new(key, value, "test"));
     let loaded = Loader::new(Kind::Standalone).flags(flags).load();

@@ -40,7 +40,12 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file.expect("a file for the log"));
-        for (key, value) in settings {
+        // However full the machine's disk is by other things.
+        let full = [
+            ("retention.force_clean_enabled", "false"),
+            ("retention.disk_refuse_writes_percent", "95"),
+        ];
+        for (key, value) in full.iter().chain(settings) {
             let variable = key.to_uppercase().replace('.', "__");
             command.env(format!("CASTMQ_{variable}"), value);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -181,6 +181,7 @@ fn new_context(
         producers: Producers::default(),
         requesters: Requesters::default(),
         wheel: SharedWheel::default(),
+        pops_replay_from: AtomicU64::new(0),
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),
         spread,

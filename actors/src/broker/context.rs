@@ -1,7 +1,7 @@
 //! What the actors of one broker share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -100,6 +100,9 @@ pub(crate) struct BrokerContext {
     pub(crate) producers: Producers,
     pub(crate) requesters: Requesters,
     pub(crate) wheel: SharedWheel,
+    /// The offset of the pop journal from which the last record that is stored has a replay begin; the last number there is
+    /// when nothing would come of one.
+    pub(crate) pops_replay_from: AtomicU64,
     pub(crate) credits: Credits,
     pub(crate) meters: Meters,
     /// Turns the order of groups' members, differently on each broker.

@@ -37,7 +37,8 @@ use self::alarms::Alarms;
 use self::burial::Burials;
 use self::hand_out::{of_ledger, on_wire};
 pub(crate) use self::messages::{
-    Acknowledge, ChangeInvisible, ForgetBooks, ForgetGroup, HandedOut, Pop, Refused, Withdraw,
+    Acknowledge, ChangeInvisible, ForgetBooks, ForgetGroup, HandedOut, MakeRoom, Pop, Refused,
+    Withdraw,
 };
 use self::share::{Book, Share, ShareKey};
 use self::waking::Waking;

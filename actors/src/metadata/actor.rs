@@ -192,7 +192,9 @@ impl Metadata {
             ));
         }
         let checked = put.config.check();
-        checked.map_err(|e| Refusal::never(ErrorCode::InvalidRequest, e.to_string()))?;
+        checked.map_err(|error| {
+            Refusal::never(ErrorCode::InvalidRequest, format!("topic {name}: {error}"))
+        })?;
         if system_topics::is_system(name.as_str()) {
             return Err(system_topic(name));
         }

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::needed::Needed;
 use crate::broker::context::{BrokerContext, Store};
+use crate::delivery::popper::MakeRoom;
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::Worker;
 
@@ -88,6 +89,7 @@ impl Cleaner {
     fn cleaned(&mut self, cleaned: Cleaned) {
         let Decision {
             delete,
+            is_held,
             level,
             reason,
         } = cleaned.decision;
@@ -104,6 +106,9 @@ impl Cleaner {
                 .then(|| Refusal::safe(ErrorCode::DiskFull, reason));
         }
         self.level = level;
+        if is_held && let Ok(actors) = self.context.actors() {
+            actors.popper.tell(MakeRoom);
+        }
         self.waiting_looks = match cleaned.waiting {
             0 => 0,
             _ => self.waiting_looks + 1,

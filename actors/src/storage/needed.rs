@@ -4,6 +4,7 @@
 //! superfluous is not lost after they are.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
 use castmq_storage::consume_queue::{ConsumeQueueError, ConsumeUnit};
@@ -79,6 +80,12 @@ fn find(context: &BrokerContext) -> Result<PhysicalOffset, NeededError> {
         if let Some(first) = place(store, system_topics::SCHEDULE, id, next)? {
             needed = needed.min(first);
         }
+    }
+    let replay_from = context.pops_replay_from.load(Ordering::Acquire);
+    if replay_from < u64::MAX {
+        let (topic, from) = (system_topics::POP_JOURNAL, QueueOffset(replay_from));
+        let first = place(store, topic, QueueId(0), from)?;
+        needed = first.map_or(needed, |first| needed.min(first));
     }
     let halves = store
         .unseen

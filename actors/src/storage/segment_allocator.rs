@@ -1,12 +1,12 @@
 //! segment-allocator: keeps the log ready to be written: the next segment reserved on disk before it is needed, and
 //! pages in memory ahead of the writer, on a thread of its own.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_storage::commit_log::LogError;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -131,10 +131,13 @@ fn longest_request(context: &BrokerContext) -> u64 {
 fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refusal> {
     let made_segment = work.wants_segment && !store.log.has_next_segment();
     if made_segment {
-        store
-            .log
-            .add_segment()
-            .map_err(|error| refusal(store, &error))?;
+        let needed = store.log.segment_bytes() + spare_bytes(store);
+        let space = store.disk.space(store.log.directory());
+        if space.is_ok_and(|space| space.available_bytes < needed) {
+            return Err(refusal(store, &"some room has to be left for queues"));
+        }
+        let added = store.log.add_segment();
+        added.map_err(|error| refusal(store, &error))?;
     }
     let mut at = work.from;
     while at < work.to {
@@ -153,20 +156,26 @@ fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refu
     Ok(Ready { made_segment })
 }
 
-fn refusal(store: &Store, error: &LogError) -> Refusal {
+/// Bytes that segments leave on the disk: without queues that are written down nothing of the log can be deleted.
+fn spare_bytes(store: &Store) -> u64 {
+    store.log.segment_bytes() / 8
+}
+
+fn refusal(store: &Store, reason: &dyn Display) -> Refusal {
     let room = match store.disk.space(store.log.directory()) {
         Ok(space) => format!(
-            "{} of {} bytes are free and a segment takes {}",
+            "{} of {} bytes are free and a segment takes {}, {} have to be left",
             space.available_bytes,
             space.total_bytes,
-            store.log.segment_bytes()
+            store.log.segment_bytes(),
+            spare_bytes(store)
         ),
         Err(error) => format!("its room is not known: {error}"),
     };
     Refusal::safe(
         ErrorCode::DiskFull,
         format!(
-            "no segment can be added to the log: {error}; of the partition {room}: free space, or shorten the retention"
+            "no segment can be added to the log: {reason}; of the partition {room}: free space, or shorten the retention"
         ),
     )
 }

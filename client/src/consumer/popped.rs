@@ -291,7 +291,6 @@ impl PoppedMessage {
         let group: Arc<str> = "workers".into();
         let source = Source {
             link,
-            group: group.clone(),
             topic: "jobs".into(),
             traced: TracedGroup {
                 tracer: Arc::new(crate::trace::Tracer::none()),

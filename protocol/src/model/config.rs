@@ -40,7 +40,7 @@ pub mod topic_attributes {
 pub enum TopicConfigError {
     /// Attribute `message.ttl` is no time.
     #[error(
-        "attribute {TTL_ATTRIBUTE}: {value:?} is no number of milliseconds from 1 to {}",
+        "it cannot have {TTL_ATTRIBUTE}={value}: it takes milliseconds, from 1 to {}",
         i64::MAX
     )]
     Ttl {
@@ -48,7 +48,7 @@ pub enum TopicConfigError {
         value: String,
     },
     /// Attribute `trace` is neither of its values.
-    #[error("attribute trace: {value:?} is wrong, it can be on or off")]
+    #[error("it cannot have trace={value}: it is on or off")]
     Trace {
         /// What it is.
         value: String,

@@ -177,12 +177,16 @@ impl ConsumerGroup {
     /// After a start of the broker, members that process in order may still be at what they had: they have a moment to come
     /// back and say so.
     fn wait_for_those_before(&mut self, join: &Join) {
+        // Whoever was the first in a topic since the start has waited, or there was nobody before.
         let mut topics = join.wishes.topics.keys();
         if join.wishes.ordered
             && self.members.is_empty()
             && self.quiet_until.is_none()
             && let Some(left) = REJOIN_TIME.checked_sub(self.context.meters.uptime())
-            && topics.any(|topic| self.context.offsets.knows_topic(&self.group, topic))
+            && topics.any(|topic| {
+                !self.settled.contains(topic)
+                    && self.context.offsets.knows_topic(&self.group, topic)
+            })
         {
             tracing::info!(group = %self.group, wait = ?left, "the broker has just started: members that were there before may come back and go on");
             self.quiet_until = Some(Instant::now() + left);

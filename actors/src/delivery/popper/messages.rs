@@ -78,6 +78,10 @@ pub(crate) struct ForgetBooks {
     pub(crate) queues: Vec<QueueKey>,
 }
 
+/// Retention cannot make room: if it is the journal that keeps the log from it, a part of the journal less is needed.
+#[derive(Debug)]
+pub(crate) struct MakeRoom;
+
 /// Whoever asked is gone: nobody waits for its pops.
 #[derive(Debug)]
 pub(crate) struct Withdraw {

@@ -201,6 +201,7 @@ impl Popper {
             share.books.insert(queue, book);
             self.alarms.set(&key, queue, share);
         }
+        self.tell_retention(replay.from);
         self.doubt_all(ctx);
         self.stay_awake(ctx);
         for parked in std::mem::take(&mut self.parked) {

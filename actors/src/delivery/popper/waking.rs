@@ -136,7 +136,8 @@ impl Popper {
         for key in self.shares.keys().cloned().collect::<Vec<_>>() {
             self.open_again(&key, ctx);
         }
-        self.writing.look_at_age(&self.shares);
+        let log_end = self.context.store.log.appended();
+        self.writing.look_at_age(&self.shares, log_end);
         self.end_turn(ctx);
     }
 

@@ -1,16 +1,17 @@
 //! The journal. One batch is under way at a time; what happens meanwhile goes with the next.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use castmq_protocol::model::{QueueId, QueueOffset, system_topics};
+use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
 use castmq_protocol::native::Failure as Refusal;
 use castmq_protocol::native::request::PopReceipt;
 use tokio::time::Instant;
 
 use super::record::Writer;
 use super::share::{Share, ShareKey};
-use super::{HandedOut, Popper, RETRY, Refused};
+use super::{HandedOut, MakeRoom, Popper, RETRY, Refused};
 use crate::delivery::pop::error::ReceiptError;
 use crate::storage::append::{Appended, Outcome};
 use crate::storage::put::{Put, PutBatch};
@@ -34,7 +35,7 @@ const ROUND_BYTES: u64 = 1024 * 1024;
 /// A round comes when there is this many times more journal than the last one took: what rounds cost is bounded.
 const ROUND_RATIO: u64 = 4;
 
-/// And after this time in any case, before retention takes what a replay needs.
+/// And after this time in any case: retention leaves what a replay needs.
 const ROUND_AGE: Duration = Duration::from_secs(3600);
 
 /// Writes what there is to write.
@@ -69,6 +70,7 @@ struct UnderWay {
     /// Ledgers of which the journal knows then that they are no more.
     forgotten: Vec<(ShareKey, QueueId)>,
     bytes: u64,
+    replay_from: QueueOffset,
 }
 
 /// All ledgers are being written down whole, some with each batch.
@@ -89,10 +91,13 @@ pub(super) struct Writing {
     is_due: bool,
     /// Everything before is in what follows.
     replay_from: QueueOffset,
+    /// The same, as the last record that is stored has it.
+    told: QueueOffset,
     round: Option<Round>,
     bytes_since_round: u64,
     last_round_bytes: u64,
-    last_round: Option<Instant>,
+    /// When the last round began, and where the log ended.
+    last_round: Option<(Instant, PhysicalOffset)>,
 }
 
 impl Writing {
@@ -100,6 +105,7 @@ impl Writing {
     pub(super) fn after_replay(replay_from: QueueOffset, bytes: u64) -> Self {
         Self {
             replay_from,
+            told: replay_from,
             bytes_since_round: bytes,
             ..Self::default()
         }
@@ -140,14 +146,31 @@ impl Writing {
     }
 
     /// Begins a round when the last one is too long ago.
-    pub(super) fn look_at_age(&mut self, shares: &HashMap<ShareKey, Share>) {
-        let last = self.last_round.get_or_insert_with(Instant::now);
-        if last.elapsed() >= ROUND_AGE && !shares.is_empty() {
-            self.begin_round(shares);
+    pub(super) fn look_at_age(
+        &mut self,
+        shares: &HashMap<ShareKey, Share>,
+        log_end: PhysicalOffset,
+    ) {
+        let (began, _) = *self.last_round.get_or_insert((Instant::now(), log_end));
+        if began.elapsed() >= ROUND_AGE && !shares.is_empty() {
+            self.begin_round(shares, log_end);
         }
     }
 
-    fn begin_round(&mut self, shares: &HashMap<ShareKey, Share>) {
+    /// Begins a round when the last one is so far back in the log that it keeps segments.
+    fn make_room(
+        &mut self,
+        shares: &HashMap<ShareKey, Share>,
+        log_end: PhysicalOffset,
+        segment_bytes: u64,
+    ) {
+        let is_near = |at: PhysicalOffset| log_end.0 - at.0 < segment_bytes;
+        if !shares.is_empty() && !self.last_round.is_some_and(|(_, at)| is_near(at)) {
+            self.begin_round(shares, log_end);
+        }
+    }
+
+    fn begin_round(&mut self, shares: &HashMap<ShareKey, Share>, log_end: PhysicalOffset) {
         if self.round.is_some() {
             return;
         }
@@ -160,11 +183,12 @@ impl Writing {
             began: None,
             bytes: 0,
         });
-        self.last_round = Some(Instant::now());
+        self.last_round = Some((Instant::now(), log_end));
     }
 
     fn is_idle(&self) -> bool {
-        self.changed.is_empty() && self.forgotten.is_empty() && self.round.is_none()
+        let has_told = self.told == self.replay_from;
+        self.changed.is_empty() && self.forgotten.is_empty() && self.round.is_none() && has_told
     }
 
     /// The records of what there is to write.
@@ -252,7 +276,7 @@ impl Popper {
         }
         let limit = ROUND_BYTES.max(ROUND_RATIO * writing.last_round_bytes);
         if writing.bytes_since_round > limit {
-            writing.begin_round(&self.shares);
+            writing.begin_round(&self.shares, self.context.store.log.appended());
         }
         let owed = std::mem::take(&mut writing.owed);
         if writing.is_idle() {
@@ -268,6 +292,7 @@ impl Popper {
             floors: Vec::new(),
             forgotten: Vec::new(),
             bytes: 0,
+            replay_from: writing.replay_from,
         };
         let mut batch = PutBatch::default();
         for record in self.writing.records(&mut self.shares, &mut under_way) {
@@ -290,6 +315,15 @@ impl Popper {
         }
         self.writing.under_way = Some(under_way);
         batch.send(&self.writer, ctx.me().mailbox());
+    }
+
+    /// What a replay would need is kept.
+    pub(super) fn tell_retention(&self, replay_from: QueueOffset) {
+        let from = match self.shares.is_empty() {
+            true => u64::MAX,
+            false => replay_from.0,
+        };
+        self.context.pops_replay_from.store(from, Ordering::Release);
     }
 
     /// A batch of the journal came back.
@@ -318,6 +352,8 @@ impl Popper {
             return;
         };
         self.writing.stored(first, under_way.bytes);
+        self.writing.told = under_way.replay_from;
+        self.tell_retention(under_way.replay_from);
         let offsets = &self.context.offsets;
         for (key, queue, floor) in under_way.floors {
             let share = self.shares.get_mut(&key);
@@ -336,6 +372,18 @@ impl Popper {
         }
         under_way.owed.into_iter().for_each(Owed::pay);
         self.write_soon(ctx);
+    }
+}
+
+impl Receive<MakeRoom> for Popper {
+    fn receive(&mut self, MakeRoom: MakeRoom, ctx: &mut Ctx<'_, Self>) {
+        if self.is_ready {
+            let context = &self.context;
+            let segment_bytes = context.settings.store.commit_log_segment_bytes;
+            let log_end = context.store.log.appended();
+            self.writing.make_room(&self.shares, log_end, segment_bytes);
+            self.write_soon(ctx);
+        }
     }
 }
 
