@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_storage::consume_queue::UNIT_BYTES;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -156,9 +157,11 @@ fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refu
     Ok(Ready { made_segment })
 }
 
-/// Bytes that segments leave on the disk: without queues that are written down nothing of the log can be deleted.
+/// Bytes that segments leave on the disk: without queues that are written down nothing of the log can be deleted. Of the
+/// shortest messages, what queues and index have of a segment takes less than half of it.
 fn spare_bytes(store: &Store) -> u64 {
-    store.log.segment_bytes() / 8
+    let pending_bytes = store.queues.pending_units() * UNIT_BYTES as u64;
+    store.log.segment_bytes() / 2 + pending_bytes
 }
 
 fn refusal(store: &Store, reason: &dyn Display) -> Refusal {
