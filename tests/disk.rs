@@ -217,6 +217,23 @@ async fn send_for_later(client: &Client, delay: Duration) -> TransactionProducer
     transactions
 }
 
+/// Sends a message whose topic is deleted before it is due, and one that is cancelled.
+async fn send_what_never_comes(client: &Client, delay: Duration) {
+    let producer = client.producer().build();
+    let doomed = Message::builder("doomed", "").delay_level(1).build();
+    let sent = producer.send(doomed.expect("a message")).await;
+    sent.expect("it is stored");
+    let admin = admin(client).await;
+    admin.delete_topic("doomed").await.expect("it is deleted");
+    let at_ms = now_ms() + delay.as_millis() as i64;
+    let cancelled = Message::builder("due", "cancelled").property("UNIQ_KEY", "cancelled");
+    let cancelled = cancelled.deliver_at_ms(at_ms).build();
+    let receipt = producer.send(cancelled.expect("a message")).await;
+    let receipt = receipt.expect("it is stored");
+    let cancelled = producer.cancel_delivery(&receipt, "cancelled", at_ms);
+    cancelled.await.expect("it is cancelled");
+}
+
 async fn assert_comes_once(client: &Client) {
     let read = read_until(client, "due", |read| read.len() >= 3).await;
     let mut bodies: Vec<_> = read.iter().map(text).collect();
@@ -263,6 +280,7 @@ fn what_waits_is_kept_however_full_the_disk_is_and_no_longer() {
         .await;
         let client = client(&filling.node).await;
         let _asked = send_for_later(&client, LATER).await;
+        send_what_never_comes(&client, LATER).await;
         let failure = refusal(&filling.address).await;
         assert_says(&failure, &["60", "messages wait in it"]);
         filling

@@ -22,6 +22,8 @@ const NAMESPACE: &str = "delay_offsets";
 struct Notes {
     /// The first message of each queue of the schedule topic that was not moved yet.
     next: BTreeMap<u8, QueueOffset>,
+    /// The same when what was passed over without being moved counts, too: what had expired, or has no topic to go to.
+    passed: BTreeMap<u8, QueueOffset>,
     /// What `next` became, and by records of which part of the log: oldest first.
     unsaved: VecDeque<(Range<PhysicalOffset>, BTreeMap<u8, QueueOffset>)>,
 }
@@ -50,6 +52,7 @@ impl Moved {
         }
         Ok(Self(Mutex::new(Notes {
             next,
+            passed: BTreeMap::new(),
             unsaved: VecDeque::new(),
         })))
     }
@@ -73,6 +76,25 @@ impl Moved {
     /// The first message of a queue of the schedule topic that was not moved yet.
     pub fn next_scheduled(&self, queue: u8) -> QueueOffset {
         self.0.lock().next.get(&queue).copied().unwrap_or_default()
+    }
+
+    /// Everything before this one was moved, by records that are in the log by now, or is not to be. After a start what is
+    /// not is looked at once more.
+    pub fn pass(&self, queue: u8, next: QueueOffset) {
+        let mut notes = self.0.lock();
+        let passed = notes.passed.entry(queue).or_default();
+        *passed = next.max(*passed);
+    }
+
+    /// The first message of a queue of the schedule topic that still has to be read.
+    pub fn needed_from(&self, queue: u8) -> QueueOffset {
+        let notes = self.0.lock();
+        let both = [notes.next.get(&queue), notes.passed.get(&queue)];
+        both.into_iter()
+            .flatten()
+            .copied()
+            .max()
+            .unwrap_or_default()
     }
 
     /// Writes what was noted of records below `durable`, to be synced by the caller. Returns whether there was anything, and from
@@ -136,6 +158,10 @@ mod tests {
         let part = |from, to| PhysicalOffset(from)..PhysicalOffset(to);
         notes.note(&moved(3, 4), part(900, 1000));
         notes.note(&moved(3, 5), part(1500, 2000));
+        assert_eq!(notes.next_scheduled(3), QueueOffset(6));
+        // What was passed over is not needed, and no record says that it was moved.
+        notes.pass(3, QueueOffset(7));
+        assert_eq!(notes.needed_from(3), QueueOffset(7));
         assert_eq!(notes.next_scheduled(3), QueueOffset(6));
         // The record may lie before what is durable: recovery has to read it again all the same.
         let (_, unsaved) = notes.save(&metadata, PhysicalOffset(1999)).unwrap();

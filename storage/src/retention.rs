@@ -66,6 +66,8 @@ pub struct Look<'a> {
     pub was_refusing: bool,
     /// Segments stay from the one on in which this lies, however full the disk is.
     pub needed_from: Option<PhysicalOffset>,
+    /// Bytes that have to be free so that the log can grow.
+    pub next_segment_bytes: u64,
 }
 
 /// How full the disk is.
@@ -117,8 +119,7 @@ pub fn decide(rules: &RetentionRules, look: &Look<'_>) -> Decision {
     let candidates = look.segments.split_last().map_or(&[][..], |(_, rest)| rest);
     for segment in candidates.iter().take(rules.batch_max) {
         let is_expired = is_expired(rules, look, segment);
-        let makes_room =
-            is_forced && used_percent(look.space, freed_bytes) > rules.force_percent.into();
+        let makes_room = is_forced && is_short(rules, look, freed_bytes);
         // In order and without a gap, so the first that has to stay keeps all behind it.
         if !(is_due && is_expired && (!segment.in_use || is_forced)) && !makes_room {
             break;
@@ -162,13 +163,20 @@ fn level(rules: &RetentionRules, look: &Look<'_>) -> DiskLevel {
     let resume = refuse - RESUME_BELOW_PERCENT;
     if used > refuse || (look.was_refusing && used > resume) {
         DiskLevel::RefuseWrites
-    } else if used > f64::from(rules.force_percent) {
+    } else if is_short(rules, look, 0) {
         DiskLevel::ForceDelete
     } else if used > f64::from(rules.max_used_percent) {
         DiskLevel::Warn
     } else {
         DiskLevel::Ok
     }
+}
+
+/// Whether the oldest segments have to make room, after so many bytes are freed.
+fn is_short(rules: &RetentionRules, look: &Look<'_>, freed_bytes: u64) -> bool {
+    let is_full = used_percent(look.space, freed_bytes) > rules.force_percent.into();
+    let free_bytes = look.space.available_bytes.saturating_add(freed_bytes);
+    is_full || free_bytes < look.next_segment_bytes
 }
 
 fn is_expired(rules: &RetentionRules, look: &Look<'_>, segment: &SegmentAge) -> bool {
@@ -195,14 +203,19 @@ fn reason(
             "above {}%, so expired segments are deleted at any hour",
             rules.max_used_percent
         ),
-        DiskLevel::ForceDelete if rules.force_enabled => format!(
-            "above {}%, so the oldest segments are deleted before they expire",
-            rules.force_percent
-        ),
-        DiskLevel::ForceDelete => format!(
-            "above {}%, but segments are not to be deleted before they expire",
-            rules.force_percent
-        ),
+        DiskLevel::ForceDelete => {
+            let (force, next) = (rules.force_percent, look.next_segment_bytes);
+            let limit = match used > f64::from(force) {
+                true => format!("above {force}%"),
+                false => {
+                    format!("and less is free than the {next} bytes that another segment needs")
+                }
+            };
+            match rules.force_enabled {
+                true => format!("{limit}, so the oldest segments are deleted before they expire"),
+                false => format!("{limit}, but segments are not to be deleted before they expire"),
+            }
+        }
         DiskLevel::RefuseWrites => format!(
             "messages are refused above {}% until {}% is reached",
             rules.refuse_percent,
@@ -278,6 +291,7 @@ mod tests {
             is_manual: false,
             was_refusing: false,
             needed_from: None,
+            next_segment_bytes: 0,
         }
     }
 
@@ -341,6 +355,18 @@ mod tests {
         let mut rules = rules();
         rules.force_enabled = false;
         assert_eq!(deleted(&decide(&rules, &look(&segments, 88))), [0]);
+    }
+
+    #[test]
+    fn on_a_disk_so_small_that_no_segment_fits_below_the_limit_the_oldest_make_room_for_one() {
+        let segments = segments(&[50, 40, 30, 0]);
+        let mut look = look(&segments, 80);
+        look.next_segment_bytes = 21 * GIB + GIB / 2;
+        let decision = decide(&rules(), &look);
+        assert_eq!(decision.level, DiskLevel::ForceDelete);
+        assert_eq!(deleted(&decision), [0, 1]);
+        let reason = &decision.reason;
+        assert!(reason.contains("another segment needs"), "{reason}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::abort;
 use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::recovery::Recovered;
 use crate::commit_log::{CommitLog, LogError};
-use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, SyncRound};
+use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, SyncRound, UNIT_BYTES};
 use crate::disk::Disk;
 use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
@@ -340,6 +340,14 @@ impl Store {
         progress.own = own;
         self.write_note(progress);
         Ok(())
+    }
+
+    /// Bytes that have to be free before another segment is added, for it and for what queues and index have still to write:
+    /// without queues that are written down nothing of the log can be deleted. Of the shortest messages, what queues and
+    /// index have of a segment takes less than half of it.
+    pub fn room_for_segment(&self) -> u64 {
+        let segment_bytes = self.log.segment_bytes();
+        segment_bytes + segment_bytes / 2 + self.queues.pending_units() * UNIT_BYTES as u64
     }
 
     /// Takes the oldest segment out of the log, see [`CommitLog::retire`]; refuses while a crash would still have queues

@@ -81,7 +81,9 @@ pub(crate) struct ConsumerGroup {
     lease: Duration,
     members: BTreeMap<MemberId, Member>,
     /// Those whose first offsets are looked up.
-    joining: BTreeSet<MemberId>,
+    joining: BTreeMap<MemberId, u64>,
+    /// Tells attempts to join apart.
+    joins: u64,
     holders: Holders,
     /// Topics whose first offsets are settled: queues that come later are read from their start.
     settled: BTreeSet<TopicName>,
@@ -116,7 +118,8 @@ impl ConsumerGroup {
             context,
             group,
             members: BTreeMap::new(),
-            joining: BTreeSet::new(),
+            joining: BTreeMap::new(),
+            joins: 0,
             holders: Holders::default(),
             settled: BTreeSet::new(),
             generation: 0,

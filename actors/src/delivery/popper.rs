@@ -80,6 +80,8 @@ pub(crate) struct Popper {
     parked: Vec<Parked>,
     /// Ledgers that are forgotten as soon as it is known who has what: the journal may not say so.
     to_forget: HashSet<(ShareKey, QueueId)>,
+    /// And those of groups.
+    groups_to_forget: HashSet<GroupName>,
     writing: Writing,
     alarms: Alarms,
     waking: Waking,
@@ -111,6 +113,7 @@ impl Popper {
             shares: HashMap::new(),
             parked: Vec::new(),
             to_forget: HashSet::new(),
+            groups_to_forget: HashSet::new(),
             writing: Writing::default(),
             alarms: Alarms::default(),
             waking: Waking::default(),
@@ -327,6 +330,10 @@ impl Receive<Withdraw> for Popper {
 
 impl Receive<ForgetGroup> for Popper {
     fn receive(&mut self, ForgetGroup { group }: ForgetGroup, ctx: &mut Ctx<'_, Self>) {
+        if !self.is_ready {
+            self.groups_to_forget.insert(group);
+            return;
+        }
         for (key, queue) in self.places(|key, _, _| key.0 == group) {
             self.forget_book(&key, queue);
         }

@@ -214,9 +214,7 @@ impl Schedule {
             batch.send(&self.writer, ctx.me().mailbox());
             return;
         }
-        if let Some(state) = self.levels.get_mut(level) {
-            state.next = next;
-        }
+        self.passed(level, next);
         match due_in_ms {
             Some(ms) => {
                 let time = Duration::from_millis(ms.unsigned_abs());
@@ -224,6 +222,14 @@ impl Schedule {
             }
             None if next > first => self.read(level, ctx),
             None => {}
+        }
+    }
+
+    /// Everything before this one is stored, or is not to be.
+    fn passed(&mut self, level: usize, next: QueueOffset) {
+        if let Some(state) = self.levels.get_mut(level) {
+            state.next = next;
+            self.context.store.unseen.moved.pass(level as u8, next);
         }
     }
 
@@ -336,10 +342,8 @@ impl Receive<Appended> for Schedule {
             return;
         }
         self.moved += appended.requests.len() as u64;
-        if let Some(state) = self.levels.get_mut(level)
-            && let Doing::Moving(next) = state.doing
-        {
-            state.next = next;
+        if let Some(Doing::Moving(next)) = self.levels.get(level).map(|state| state.doing) {
+            self.passed(level, next);
             self.read(level, ctx);
         }
     }

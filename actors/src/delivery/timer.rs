@@ -167,7 +167,7 @@ impl Timer {
             }
         }
         // A checkpoint that has to wait for the log is made with the next one, and keeps nobody waiting.
-        self.is_changed |= turn.is_uncovered;
+        self.is_changed |= turn.is_uncovered || turn.is_behind;
         let stands_still = turn.is_uncovered && self.last.checkpoint_first;
         self.last = Turn {
             due: Vec::new(),

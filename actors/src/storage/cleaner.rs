@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use castmq_config::RetentionSettings;
+use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::retention::{
     Decision, DiskLevel, Look, RetentionRules, SegmentAge, decide, local_hour,
@@ -32,6 +33,8 @@ struct Work {
 #[derive(Debug)]
 struct Cleaned {
     decision: Decision,
+    /// Why it is not known what is needed: nothing is deleted.
+    unknown: Option<String>,
     /// Segments whose readers are waited for.
     waiting: usize,
 }
@@ -113,7 +116,16 @@ impl Cleaner {
             0 => 0,
             _ => self.waiting_looks + 1,
         };
-        self.last_error = None;
+        self.failed(cleaned.unknown);
+    }
+
+    fn failed(&mut self, error: Option<String>) {
+        if let Some(error) = &error
+            && self.last_error.as_ref() != Some(error)
+        {
+            tracing::error!(error, "retention cannot be carried out");
+        }
+        self.last_error = error;
     }
 }
 
@@ -149,6 +161,7 @@ fn clean(
         .collect();
     let space = store.disk.space(store.log.directory());
     let now = SystemTime::now();
+    let needed_from = needed.from();
     let look = Look {
         now,
         local_hour: local_hour(now),
@@ -156,7 +169,8 @@ fn clean(
         space: space.map_err(|error| error.to_string())?,
         is_manual: false,
         was_refusing: work.was_refusing,
-        needed_from: Some(needed.from().map_err(|error| error.to_string())?),
+        needed_from: Some(*needed_from.as_ref().unwrap_or(&PhysicalOffset::ZERO)),
+        next_segment_bytes: store.room_for_segment(),
     };
     let decision = decide(rules, &look);
     for base in &decision.delete {
@@ -172,7 +186,11 @@ fn clean(
         .log
         .remove_retired(work.forces)
         .map_err(|e| text(e.into()))?;
-    Ok(Cleaned { decision, waiting })
+    Ok(Cleaned {
+        decision,
+        unknown: needed_from.err().map(|error| error.to_string()),
+        waiting,
+    })
 }
 
 impl Cast for Cleaner {
@@ -209,12 +227,7 @@ impl Receive<Done> for Cleaner {
         self.is_busy = false;
         match result {
             Ok(Ok(cleaned)) => self.cleaned(cleaned),
-            Ok(Err(error)) => {
-                if self.last_error.as_ref() != Some(&error) {
-                    tracing::error!(error, "retention cannot be carried out");
-                }
-                self.last_error = Some(error);
-            }
+            Ok(Err(error)) => self.failed(Some(error)),
             Err(Lost) => ctx.fail(Failure::new("the cleaner's thread died")),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
 use castmq_storage::consume_queue::{ConsumeQueueError, ConsumeUnit};
@@ -13,6 +14,9 @@ use castmq_storage::timer::TimerError;
 use thiserror::Error;
 
 use crate::broker::context::{BrokerContext, Store};
+
+/// The timer is waited for no longer than this: the disk is looked at meanwhile, too.
+const MOST_WAIT: Duration = Duration::from_secs(1);
 
 /// Why it cannot be said.
 #[derive(Debug, Error)]
@@ -43,8 +47,9 @@ impl Needed {
 
     /// Where the first message lies that is needed, or an earlier place.
     pub(crate) fn from(&mut self) -> Result<PhysicalOffset, NeededError> {
-        if self.next.is_none() {
-            let from = find(&self.context)?;
+        if self.next.is_none()
+            && let Some(from) = find(&self.context)?
+        {
             self.next = Some((from, self.context.store.log.appended()));
         }
         if let Some((from, end)) = self.next
@@ -57,25 +62,24 @@ impl Needed {
     }
 }
 
-fn find(context: &BrokerContext) -> Result<PhysicalOffset, NeededError> {
+/// `None` when it cannot be said now, because the timer is busy for long or not open yet.
+fn find(context: &BrokerContext) -> Result<Option<PhysicalOffset>, NeededError> {
     let store = &context.store;
-    let mut needed = store.log.appended();
-    let mut wheel = context.wheel.lock();
-    let Some(wheel) = wheel.as_mut() else {
-        // It is not open yet.
-        return Ok(PhysicalOffset::ZERO);
+    // Nobody has looked at what comes behind.
+    let mut needed = context.positions.dispatched();
+    let Some(mut wheel) = context.wheel.try_lock_for(MOST_WAIT) else {
+        return Ok(None);
     };
-    let entered = wheel.first_waiting()?;
-    let to_enter = place(
-        store,
-        system_topics::TIMER,
-        QueueId(0),
-        wheel.resume_offset(),
-    )?;
+    let Some(timer) = wheel.as_mut() else {
+        return Ok(None);
+    };
+    let (entered, resume) = (timer.first_waiting()?, timer.resume_offset());
+    drop(wheel);
+    let to_enter = place(store, system_topics::TIMER, QueueId(0), resume)?;
     let places = [entered, to_enter];
     needed = places.into_iter().flatten().fold(needed, Ord::min);
     for queue in 0..context.delays.count() {
-        let next = store.unseen.moved.next_scheduled(queue);
+        let next = store.unseen.moved.needed_from(queue);
         let id = QueueId(queue.into());
         if let Some(first) = place(store, system_topics::SCHEDULE, id, next)? {
             needed = needed.min(first);
@@ -92,7 +96,7 @@ fn find(context: &BrokerContext) -> Result<PhysicalOffset, NeededError> {
         .halves
         .stored_before(i64::MAX, QueueOffset::ZERO, 1);
     let places = halves.iter().map(|half| half.physical);
-    Ok(places.fold(needed, Ord::min))
+    Ok(Some(places.fold(needed, Ord::min)))
 }
 
 /// Where the message of a queue's offset lies, or the first after it that is there.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_storage::consume_queue::UNIT_BYTES;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -132,9 +131,8 @@ fn longest_request(context: &BrokerContext) -> u64 {
 fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refusal> {
     let made_segment = work.wants_segment && !store.log.has_next_segment();
     if made_segment {
-        let needed = store.log.segment_bytes() + spare_bytes(store);
         let space = store.disk.space(store.log.directory());
-        if space.is_ok_and(|space| space.available_bytes < needed) {
+        if space.is_ok_and(|space| space.available_bytes < store.room_for_segment()) {
             return Err(refusal(store, &"some room has to be left for queues"));
         }
         let added = store.log.add_segment();
@@ -157,21 +155,13 @@ fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refu
     Ok(Ready { made_segment })
 }
 
-/// Bytes that segments leave on the disk: without queues that are written down nothing of the log can be deleted. Of the
-/// shortest messages, what queues and index have of a segment takes less than half of it.
-fn spare_bytes(store: &Store) -> u64 {
-    let pending_bytes = store.queues.pending_units() * UNIT_BYTES as u64;
-    store.log.segment_bytes() / 2 + pending_bytes
-}
-
 fn refusal(store: &Store, reason: &dyn Display) -> Refusal {
     let room = match store.disk.space(store.log.directory()) {
         Ok(space) => format!(
-            "{} of {} bytes are free and a segment takes {}, {} have to be left",
+            "{} of {} bytes are free and {} are needed for a segment and its queues",
             space.available_bytes,
             space.total_bytes,
-            store.log.segment_bytes(),
-            spare_bytes(store)
+            store.room_for_segment()
         ),
         Err(error) => format!("its room is not known: {error}"),
     };

@@ -214,7 +214,6 @@ impl Model {
 
     /// Nothing that has not come out lies before the first message that waits, which may come out yet.
     fn check_first_waiting(&mut self) {
-        self.timer.flush().unwrap();
         let first = self.timer.first_waiting().unwrap();
         let durable_ms = self.timer.start_ms(self.timer.durable_time());
         let mut inserted = self.queue[..self.next].iter().map(|entry| entry.physical);

@@ -41,8 +41,8 @@ impl Timer {
         Ok(true)
     }
 
-    /// Where the first message lies that may still have to be read, of those that have been inserted and
-    /// [flushed](Self::flush): all that have not come out before the last checkpoint that survives a power cut.
+    /// Where the first message lies that may still have to be read, of those that have been inserted: all that have not come
+    /// out before the last checkpoint that survives a power cut.
     ///
     /// It goes on where it or [`retire`](Self::retire) has looked last, so that each unit of the log is read once.
     ///
@@ -50,6 +50,7 @@ impl Timer {
     ///
     /// I/O errors; it can be called again.
     pub fn first_waiting(&mut self) -> Result<Option<PhysicalOffset>, TimerError> {
+        self.log.write()?;
         while self.look_on()? {}
         let is_all_out = self.retiring.at >= self.log.written;
         Ok((!is_all_out).then_some(self.retiring.physical))

@@ -104,12 +104,15 @@ impl ConsumerGroup {
             Ok(actors) => actors.cold_reader.clone(),
             Err(failure) => return ctx.fail(failure),
         };
-        self.joining.insert(join.member);
+        self.joins += 1;
+        let number = self.joins;
+        self.joining.insert(join.member, number);
         ctx.then(cold_reader.ask(question), move |group, answer, _| {
-            if !group.joining.remove(&join.member) {
-                // It has gone meanwhile.
+            if group.joining.get(&join.member) != Some(&number) {
+                // It has gone meanwhile, and may be about to come back.
                 return;
             }
+            group.joining.remove(&join.member);
             let offsets = match answer {
                 Ok(offsets) => offsets,
                 Err(error) => Err(error.to_string()),

@@ -92,10 +92,10 @@ impl Popper {
         let now_ms = self.context.clock.now_ms();
         let mut touched = BTreeSet::new();
         for ((key, queue, offset), is_there) in doubt.places.iter().zip(are_there) {
-            let Some(book) = self.book(key, *queue) else {
+            // One that was begun anew meanwhile is in no doubt.
+            let Some(book) = self.book(key, *queue).filter(|book| book.is_doubted) else {
                 continue;
             };
-            book.is_doubted = false;
             if *is_there {
                 // It may have been acknowledged, late.
                 let _ = book.ledger.settle(now_ms, *offset, &mut book.journal);
@@ -103,6 +103,9 @@ impl Popper {
             touched.insert((key, *queue));
         }
         for (key, queue) in touched {
+            if let Some(book) = self.book(key, queue) {
+                book.is_doubted = false;
+            }
             self.bury_exhausted(key, queue, ctx);
             self.go_on(key, queue, ctx);
         }

@@ -182,11 +182,12 @@ impl Popper {
         self.writing = Writing::after_replay(replay.from, replay.bytes);
         let settings = self.settings();
         let to_forget = std::mem::take(&mut self.to_forget);
+        let groups_to_forget = std::mem::take(&mut self.groups_to_forget);
         for (place, ledger) in replay.ledgers {
             let Some(ledger) = ledger else {
                 continue;
             };
-            let is_forgotten = to_forget.contains(&place);
+            let is_forgotten = to_forget.contains(&place) || groups_to_forget.contains(&place.0.0);
             let (key, queue) = place;
             let has_group = self.context.groups.config(key.0.as_str()).is_some();
             let has_topic = self.context.topics.find(key.1.as_str()).is_some();

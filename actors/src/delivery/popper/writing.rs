@@ -151,7 +151,9 @@ impl Writing {
         shares: &HashMap<ShareKey, Share>,
         log_end: PhysicalOffset,
     ) {
-        let (began, _) = *self.last_round.get_or_insert((Instant::now(), log_end));
+        // None since the start: how far back the last one is, is not known.
+        let never = (Instant::now(), PhysicalOffset::ZERO);
+        let (began, _) = *self.last_round.get_or_insert(never);
         if began.elapsed() >= ROUND_AGE && !shares.is_empty() {
             self.begin_round(shares, log_end);
         }
@@ -312,6 +314,9 @@ impl Popper {
                     body: &record,
                 },
             );
+        }
+        if self.context.pops_replay_from.load(Ordering::Acquire) == u64::MAX {
+            self.tell_retention(under_way.replay_from);
         }
         self.writing.under_way = Some(under_way);
         batch.send(&self.writer, ctx.me().mailbox());

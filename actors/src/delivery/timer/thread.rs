@@ -73,6 +73,8 @@ pub(super) struct Turn {
     pub(super) checkpoint_first: bool,
     /// The log is not durable as far as a checkpoint that survives a power cut needs it.
     pub(super) is_uncovered: bool,
+    /// A checkpoint leaves something to be written down later: until then it keeps its part of the log.
+    pub(super) is_behind: bool,
     /// When the next message may be due, in milliseconds since the epoch.
     pub(super) next_ms: i64,
     /// Messages that wait.
@@ -388,6 +390,7 @@ impl Wheel {
         }
         Ok(Turn {
             is_uncovered: !is_covered,
+            is_behind: timer.first_waiting()?.is_some(),
             more: true,
             ..Turn::default()
         })

@@ -73,14 +73,17 @@ impl Transactions {
             return;
         };
         let Ok(view) = RecordView::parse(record.as_ref()) else {
+            self.give_up(half, None, ctx);
             return;
         };
         let properties = view.properties();
         let immunity_s = property_value(properties, keys::CHECK_IMMUNITY_SECONDS);
         let immunity_s = immunity_s.and_then(|seconds| seconds.parse::<i64>().ok());
-        if immunity_s
-            .is_some_and(|s| half.stored_ms.saturating_add(s.saturating_mul(1000)) > now_ms)
-        {
+        // It keeps the log from its place on, and no longer than messages are kept in any case.
+        let keep_hours = self.context.settings.retention.keep_hours;
+        let most_s = i64::try_from(keep_hours.saturating_mul(3600)).unwrap_or(i64::MAX);
+        let immunity_ms = immunity_s.map(|s| s.min(most_s).saturating_mul(1000));
+        if immunity_ms.is_some_and(|ms| half.stored_ms.saturating_add(ms) > now_ms) {
             return;
         }
         let halves = &self.context.store.unseen.halves;
