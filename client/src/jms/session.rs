@@ -168,7 +168,7 @@ impl SessionCore {
 }
 
 /// Leases of a session that are made longer at once.
-const EXTENSIONS: usize = 64;
+pub(super) const EXTENSIONS: usize = 64;
 
 /// Makes leases longer until the session ends.
 async fn keep_leases(session: Weak<SessionCore>, lease: Duration) {
@@ -330,91 +330,5 @@ impl Session {
     pub async fn close(&self) -> Result<()> {
         self.core.check_not_within()?;
         self.core.close().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use castmq_protocol::model::{QueueId, QueueOffset};
-    use castmq_protocol::native::request::PopReceipt;
-    use castmq_protocol::native::{Request, Response};
-    use tokio::sync::mpsc;
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::consumer::PoppedMessage;
-    use crate::jms::ConnectionFactory;
-    use crate::link::Link;
-    use crate::message::{ReceivedMessage, stored_record};
-    use crate::raw::{Options, Role};
-    use crate::testing::{FakeCluster, Listener, Network, welcome};
-
-    const LEASE: Duration = Duration::from_secs(3);
-
-    /// A message that was popped just now from the broker at this address.
-    fn popped(network: &Network, address: &str, place: u64) -> Arc<Held> {
-        let options = Options::new(Role::Consumer, "test").dial(Arc::new(network.clone()));
-        let record = stored_record(place, b"", b"", 0);
-        let message = ReceivedMessage::from_record(record.into()).unwrap();
-        let receipt = PopReceipt {
-            queue: QueueId(0),
-            offset: QueueOffset(place),
-            popped_at_ms: 1,
-            invisible_ms: 3000,
-            attempt: 1,
-        };
-        let link = Arc::new(Link::new(address.into(), options));
-        let message = PoppedMessage::of_link(message, receipt, link);
-        Arc::new(Held::popped(message, LEASE))
-    }
-
-    /// A broker that makes leases longer, and tells of it.
-    async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<()>) {
-        let mut peer = listener.greet(welcome("b")).await;
-        while let Some((header, _)) = peer.next().await {
-            let response = match header.request {
-                Request::AnnounceGroup { alias, .. } => Response::GroupAnnounced { alias },
-                Request::AnnounceTopic { alias, .. } => Response::TopicAnnounced {
-                    alias,
-                    write_queues: 1,
-                    read_queues: 1,
-                },
-                Request::ChangeInvisible(change) => {
-                    let _ = extended.send(());
-                    Response::InvisibleChanged {
-                        receipt: change.receipt,
-                    }
-                }
-                other => panic!("{other:?}"),
-            };
-            peer.reply(header.correlation, response).await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_broker_that_does_not_answer_costs_no_lease_of_another() {
-        let network = Network::default();
-        let mut silent = network.listen("silent:1");
-        tokio::spawn(async move {
-            let _peer = silent.greet(welcome("silent")).await;
-            std::future::pending::<()>().await
-        });
-        let (extended, mut extensions) = mpsc::unbounded_channel();
-        tokio::spawn(extend(network.listen("b:1"), extended));
-        let client = FakeCluster::start(&[]).client().await;
-        let factory = ConnectionFactory::from_client(&client).lease(LEASE);
-        let connection = factory.create_connection().await.unwrap();
-        let session = connection.create_session(Acknowledge::Client).unwrap();
-        let others = (0..=EXTENSIONS).map(|place| popped(&network, "silent:1", place as u64));
-        let others: Vec<_> = others.collect();
-        let one = popped(&network, "b:1", 0);
-        for held in others.iter().chain([&one]) {
-            session.core().keep(held);
-        }
-        for _ in 0..3 {
-            let extension = timeout(LEASE, extensions.recv()).await;
-            assert!(extension.is_ok(), "its lease ended");
-        }
-        assert!(!one.is_lost().await);
     }
 }

@@ -23,7 +23,7 @@ impl Session {
         let (sends, held) = self.core().take_transaction();
         let connection = &self.core().connection;
         let delay = connection.settings.redelivery_delay;
-        if is_any_lost(&held).await {
+        if is_any_lost(&held) {
             give_back(&held, delay).await;
             let lost = "a message that it received was not kept and may be with another consumer";
             return Err(Error::TransactionRolledBack(Error::state(lost).into()));

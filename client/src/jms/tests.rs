@@ -1,0 +1,166 @@
+//! What becomes of messages whose broker does not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castmq_protocol::model::{QueueId, QueueOffset};
+use castmq_protocol::native::request::PopReceipt;
+use castmq_protocol::native::{Request, Response};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::consumer::{ConsumerCore, GRACE};
+use super::delivery::Held;
+use super::feed::Feed;
+use super::session::EXTENSIONS;
+use super::{Acknowledge, ConnectionFactory, Destination, MessageConsumer, Session};
+use crate::consumer::PoppedMessage;
+use crate::link::Link;
+use crate::message::{ReceivedMessage, stored_record};
+use crate::raw::{Options, Role};
+use crate::testing::{FakeCluster, Listener, Network, welcome};
+
+const LEASE: Duration = Duration::from_secs(3);
+
+/// A message that was popped just now from the broker at this address.
+fn popped(network: &Network, address: &str, place: u64) -> Arc<Held> {
+    let options = Options::new(Role::Consumer, "test").dial(Arc::new(network.clone()));
+    let record = stored_record(place, b"", b"", 0);
+    let message = ReceivedMessage::from_record(record.into()).unwrap();
+    let receipt = PopReceipt {
+        queue: QueueId(0),
+        offset: QueueOffset(place),
+        popped_at_ms: 1,
+        invisible_ms: 3000,
+        attempt: 1,
+    };
+    let link = Arc::new(Link::new(address.into(), options));
+    let message = PoppedMessage::of_link(message, receipt, link);
+    Arc::new(Held::popped(message, LEASE))
+}
+
+/// A broker that greets, and answers nothing else.
+async fn silent(mut listener: Listener) {
+    let _peer = listener.greet(welcome("silent")).await;
+    std::future::pending().await
+}
+
+/// A broker that makes leases longer, and tells of it.
+async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<()>) {
+    let mut peer = listener.greet(welcome("b")).await;
+    while let Some((header, _)) = peer.next().await {
+        let response = match header.request {
+            Request::AnnounceGroup { alias, .. } => Response::GroupAnnounced { alias },
+            Request::AnnounceTopic { alias, .. } => Response::TopicAnnounced {
+                alias,
+                write_queues: 1,
+                read_queues: 1,
+            },
+            Request::ChangeInvisible(change) => {
+                let _ = extended.send(());
+                Response::InvisibleChanged {
+                    receipt: change.receipt,
+                }
+            }
+            other => panic!("{other:?}"),
+        };
+        peer.reply(header.correlation, response).await;
+    }
+}
+
+/// A session whose connection is started.
+async fn session(mode: Acknowledge) -> Session {
+    let client = FakeCluster::start(&[]).client().await;
+    let factory = ConnectionFactory::from_client(&client).lease(LEASE);
+    let connection = factory.create_connection().await.unwrap();
+    connection.start().unwrap();
+    connection.create_session(mode).unwrap()
+}
+
+/// A consumer that has taken messages and not delivered them.
+fn consumer(session: &Session, buffer: impl IntoIterator<Item = Arc<Held>>) -> MessageConsumer {
+    let core = session.core();
+    let consumer = core.connection.client.pop_consumer("workers").topic("jobs");
+    let feed = Feed::Pop {
+        consumer: consumer.build().unwrap(),
+        lease: LEASE,
+        buffer: buffer.into_iter().inspect(|held| core.keep(held)).collect(),
+    };
+    let jobs = Destination::queue("jobs").unwrap();
+    let consumer = ConsumerCore::new(core, &jobs, feed, None);
+    core.add(&consumer);
+    MessageConsumer::new(consumer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_answer_costs_no_lease_of_another() {
+    let network = Network::default();
+    tokio::spawn(silent(network.listen("silent:1")));
+    let (extended, mut extensions) = mpsc::unbounded_channel();
+    tokio::spawn(extend(network.listen("b:1"), extended));
+    let session = session(Acknowledge::Client).await;
+    let others = (0..=EXTENSIONS).map(|place| popped(&network, "silent:1", place as u64));
+    let others: Vec<_> = others.collect();
+    let one = popped(&network, "b:1", 0);
+    for held in others.iter().chain([&one]) {
+        session.core().keep(held);
+    }
+    for _ in 0..3 {
+        let extension = timeout(LEASE, extensions.recv()).await;
+        assert!(extension.is_ok(), "its lease ended");
+    }
+    assert!(!one.is_lost());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_here_are_delivered_though_their_broker_does_not_make_their_leases_longer()
+ {
+    let network = Network::default();
+    tokio::spawn(silent(network.listen("silent:1")));
+    let session = session(Acknowledge::Client).await;
+    let consumer = consumer(
+        &session,
+        (0..2).map(|place| popped(&network, "silent:1", place)),
+    );
+    // The broker is being asked to make them longer.
+    sleep(LEASE / 2).await;
+    let start = Instant::now();
+    let first = consumer.receive_timeout(Duration::from_millis(100)).await;
+    assert!(first.unwrap().is_some());
+    assert!(consumer.receive_no_wait().await.unwrap().is_some());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_receives_waits_no_longer_though_the_broker_does_not_say_that_it_has_the_acknowledgement()
+ {
+    let network = Network::default();
+    tokio::spawn(silent(network.listen("silent:1")));
+    let session = session(Acknowledge::Auto).await;
+    let consumer = consumer(&session, [popped(&network, "silent:1", 0)]);
+    let start = Instant::now();
+    assert!(consumer.receive_no_wait().await.unwrap().is_none());
+    assert_eq!(start.elapsed(), GRACE);
+    let soon = Duration::from_millis(100);
+    let start = Instant::now();
+    assert!(consumer.receive_timeout(soon).await.unwrap().is_none());
+    assert_eq!(start.elapsed(), soon + GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_closes_though_it_waits_for_a_broker_that_does_not_answer() {
+    let network = Network::default();
+    tokio::spawn(silent(network.listen("silent:1")));
+    let session = session(Acknowledge::Auto).await;
+    let consumer = consumer(&session, [popped(&network, "silent:1", 0)]);
+    let close = async {
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        consumer.close().await.unwrap();
+        start.elapsed()
+    };
+    let (received, took) = tokio::join!(consumer.receive(), close);
+    assert!(received.unwrap().is_none());
+    // After the acknowledgement the message is given back, in vain too.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
