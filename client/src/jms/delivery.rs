@@ -138,13 +138,19 @@ impl Held {
         }
     }
 
-    async fn give_back(&self, delay: Duration) {
+    /// Its lease is made no longer: it comes again when that ends, unless it is settled.
+    pub(super) fn release(&self) {
         if let Self::Popped(lease) = self {
             *lease.until.lock() = None;
-            if let Err(error) = lease.popped.lock().await.nack(delay).await {
-                // It comes again all the same, when its lease ends.
-                tracing::debug!(%error, "a message could not be given back");
-            }
+        }
+    }
+
+    async fn give_back(&self, delay: Duration) {
+        if let Self::Popped(lease) = self
+            && let Err(error) = lease.popped.lock().await.nack(delay).await
+        {
+            // It comes again all the same, when its lease ends.
+            tracing::debug!(%error, "a message could not be given back");
         }
     }
 
@@ -226,13 +232,17 @@ pub(super) fn is_any_lost(held: &[Arc<Held>]) -> bool {
     held.iter().any(|one| one.is_lost())
 }
 
-/// Has messages delivered again, in the order in which they were, after `delay`.
+/// Has messages delivered again, in the order in which they were, after `delay`. Dropped on the way it leaves the others to
+/// come again when their leases end.
 pub(super) async fn give_back(held: &[Arc<Held>], delay: Duration) {
     let ready_at = Instant::now() + delay;
     for one in held.iter().rev() {
         if let Some((again, next)) = one.again() {
             again.add(ready_at, Arc::new(next));
         }
+    }
+    for one in held {
+        one.release();
     }
     for one in held {
         one.give_back(delay).await;

@@ -130,9 +130,18 @@ impl SessionCore {
         }
     }
 
+    /// Has messages delivered again that the session holds no more: nobody could finish it later, so it is done to its end
+    /// though whoever waits for it may stop.
+    pub(super) async fn give_back(&self, held: Vec<Arc<Held>>, delay: Duration) {
+        let runtime = &self.connection.client.shared.runtime;
+        let giving_back = runtime.spawn(async move { give_back(&held, delay).await });
+        // Only a runtime that ends ends it sooner.
+        let _ = giving_back.await;
+    }
+
     async fn give_back_all(&self, delay: Duration) {
         let held = std::mem::take(&mut *self.held.lock());
-        give_back(&held, delay).await;
+        self.give_back(held, delay).await;
     }
 
     pub(super) async fn close(&self) -> Result<()> {
@@ -291,7 +300,7 @@ impl Session {
     }
 
     /// Ends the transaction and begins another: what it sent is dropped, what it received is delivered again, with
-    /// JMSRedelivered.
+    /// JMSRedelivered. Dropped on the way it goes on by itself.
     ///
     /// # Errors
     ///
@@ -299,12 +308,13 @@ impl Session {
     pub async fn rollback(&self) -> Result<()> {
         self.check_transacted()?;
         let (_, held) = self.core.take_transaction();
-        give_back(&held, self.core.connection.settings.redelivery_delay).await;
+        let delay = self.core.connection.settings.redelivery_delay;
+        self.core.give_back(held, delay).await;
         Ok(())
     }
 
     /// Has everything delivered again that was consumed and not acknowledged, with JMSRedelivered. Messages of a queue, or of
-    /// a shared subscription, may go to other consumers then.
+    /// a shared subscription, may go to other consumers then. Dropped on the way it goes on by itself.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use crate::consumer::PoppedMessage;
 use crate::link::Link;
 use crate::message::{ReceivedMessage, stored_record};
 use crate::raw::{Options, Role};
-use crate::testing::{FakeCluster, Listener, Network, welcome};
+use crate::testing::{FakeCluster, Listener, Network, Peer, welcome};
 
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -45,11 +45,18 @@ async fn silent(mut listener: Listener) {
     std::future::pending().await
 }
 
-/// A broker that makes leases longer, and tells of it.
-async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<()>) {
-    let mut peer = listener.greet(welcome("b")).await;
+/// A broker that lets leases end when it is asked to, and tells in how many milliseconds.
+async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<u32>) {
+    loop {
+        let peer = listener.greet(welcome("b")).await;
+        tokio::spawn(extend_on(peer, extended.clone()));
+    }
+}
+
+async fn extend_on(mut peer: Peer, extended: mpsc::UnboundedSender<u32>) {
     while let Some((header, _)) = peer.next().await {
         let response = match header.request {
+            Request::Heartbeat => Response::Done,
             Request::AnnounceGroup { alias, .. } => Response::GroupAnnounced { alias },
             Request::AnnounceTopic { alias, .. } => Response::TopicAnnounced {
                 alias,
@@ -57,7 +64,7 @@ async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<()>) {
                 read_queues: 1,
             },
             Request::ChangeInvisible(change) => {
-                let _ = extended.send(());
+                let _ = extended.send(change.invisible_ms);
                 Response::InvisibleChanged {
                     receipt: change.receipt,
                 }
@@ -110,6 +117,46 @@ async fn a_broker_that_does_not_answer_costs_no_lease_of_another() {
         assert!(extension.is_ok(), "its lease ended");
     }
     assert!(!one.is_lost());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_back_comes_again_though_nobody_waits_for_that_to_its_end() {
+    for mode in [Acknowledge::Transacted, Acknowledge::Client] {
+        let network = Network::default();
+        let (extended, mut extensions) = mpsc::unbounded_channel();
+        tokio::spawn(extend(network.listen("b:1"), extended));
+        let session = session(mode).await;
+        let held = [0, 1].map(|place| popped(&network, "b:1", place));
+        for one in &held {
+            session.core().keep(one);
+            session.core().hold(one.clone());
+        }
+        let dropped = match mode {
+            Acknowledge::Transacted => timeout(Duration::ZERO, session.rollback()).await,
+            _ => timeout(Duration::ZERO, session.recover()).await,
+        };
+        assert!(dropped.is_err(), "{dropped:?}");
+        let delay = session.core().connection.settings.redelivery_delay;
+        for _ in &held {
+            let told = extensions.recv().await;
+            assert_eq!(told, Some(delay.as_millis() as u32), "{mode:?}");
+        }
+        // The application has them, and they are kept no longer all the same.
+        let more = timeout(LEASE * 2, extensions.recv()).await;
+        assert!(more.is_err(), "{mode:?}: {more:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_commit_received_is_kept_no_longer_though_nobody_waits_for_that_to_its_end() {
+    let network = Network::default();
+    tokio::spawn(silent(network.listen("silent:1")));
+    let session = session(Acknowledge::Transacted).await;
+    let held = popped(&network, "silent:1", 0);
+    session.core().hold(held.clone());
+    let dropped = timeout(Duration::ZERO, session.commit()).await;
+    assert!(dropped.is_err(), "{dropped:?}");
+    assert!(held.is_lost());
 }
 
 #[tokio::test(start_paused = true)]
