@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use castmq_protocol::native::{ErrorCode, Failure};
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -180,31 +181,56 @@ impl Held {
     }
 }
 
+/// A message whose acknowledgement the broker does not take, and why.
+pub(super) type Refused = (Arc<Held>, Error);
+
 /// Says that messages are processed.
 ///
 /// # Errors
 ///
 /// When the broker does not take some of them: they come again.
 pub(super) async fn settle(held: &[Arc<Held>]) -> Result<()> {
+    told(settle_each(held).await?)
+}
+
+/// Says that messages are processed, and returns those that are refused.
+///
+/// # Errors
+///
+/// When it is not known of some of them.
+pub(super) async fn settle_each(held: &[Arc<Held>]) -> Result<Vec<Refused>> {
     let mut leases = Vec::new();
     for one in held {
         if let Held::Popped(lease) = &**one {
-            leases.push((lease, lease.popped.lock().await));
+            leases.push((one, lease.popped.lock().await));
         }
     }
     if leases.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let messages: Vec<_> = leases.iter().map(|(_, popped)| &**popped).collect();
     let refused = PoppedMessage::ack_each(&messages).await?;
-    for (place, (lease, _)) in leases.iter().enumerate() {
-        if refused.iter().all(|(other, _)| *other != place) {
-            *lease.until.lock() = None;
+    let mut errors: HashMap<_, _> = refused
+        .into_iter()
+        .map(|(place, failure)| (place, refusal(failure)))
+        .collect();
+    let mut refused = Vec::new();
+    for (place, (one, _)) in leases.iter().enumerate() {
+        let error = errors.remove(&place);
+        if error.as_ref().is_none_or(says_lost) {
+            one.release();
         }
+        refused.extend(error.map(|error| ((*one).clone(), error)));
     }
-    match refused.into_iter().next() {
-        None => Ok(()),
-        Some((_, failure)) => Err(refusal(failure)),
+    Ok(refused)
+}
+
+/// One error for all that are refused: of one that is lost, if there is any, since those are not asked about again.
+pub(super) fn told(mut refused: Vec<Refused>) -> Result<()> {
+    let lost = refused.iter().position(|(_, error)| says_lost(error));
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(refused.swap_remove(lost.unwrap_or(0)).1),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::connection::ConnectionCore;
 use super::consumer::ConsumerCore;
-use super::delivery::{Held, give_back, settle};
+use super::delivery::{Held, give_back, says_lost, settle, settle_each, told};
 use super::destination::Destination;
 use super::error::{Error, Result};
 use super::producer::MessageProducer;
@@ -99,16 +99,22 @@ impl SessionCore {
     /// Acknowledges what is held; when that fails, or is dropped on the way, it is held as before.
     pub(super) async fn settle_all(&self) -> Result<()> {
         let held = self.held.lock().clone();
-        settle(&held).await?;
-        self.let_go(&held);
-        Ok(())
+        self.settle(held).await
     }
 
     pub(super) async fn settle_one(&self, held: &Arc<Held>) -> Result<()> {
-        let held = std::slice::from_ref(held);
-        settle(held).await?;
-        self.let_go(held);
-        Ok(())
+        self.settle(vec![held.clone()]).await
+    }
+
+    /// Acknowledges messages. Of those that are lost this is told once, and the session holds them no more: the next time is
+    /// about the others.
+    async fn settle(&self, mut held: Vec<Arc<Held>>) -> Result<()> {
+        let refused = settle_each(&held).await?;
+        let open = refused.iter().filter(|(_, error)| !says_lost(error));
+        let open: HashSet<_> = open.map(|(one, _)| Arc::as_ptr(one)).collect();
+        held.retain(|one| !open.contains(&Arc::as_ptr(one)));
+        self.let_go(&held);
+        told(refused)
     }
 
     fn let_go(&self, settled: &[Arc<Held>]) {

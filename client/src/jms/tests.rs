@@ -1,11 +1,12 @@
-//! What becomes of messages whose broker does not answer.
+//! What becomes of messages whose broker does not answer, or refuses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{QueueId, QueueOffset};
 use castmq_protocol::native::request::PopReceipt;
-use castmq_protocol::native::{Request, Response};
+use castmq_protocol::native::response::{Acknowledged, RefusedReceipt};
+use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -13,7 +14,7 @@ use super::consumer::{ConsumerCore, GRACE};
 use super::delivery::Held;
 use super::feed::Feed;
 use super::session::EXTENSIONS;
-use super::{Acknowledge, ConnectionFactory, Destination, MessageConsumer, Session};
+use super::{Acknowledge, ConnectionFactory, Destination, Error, MessageConsumer, Session};
 use crate::consumer::PoppedMessage;
 use crate::link::Link;
 use crate::message::{ReceivedMessage, stored_record};
@@ -56,22 +57,61 @@ async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<u32>) {
 async fn extend_on(mut peer: Peer, extended: mpsc::UnboundedSender<u32>) {
     while let Some((header, _)) = peer.next().await {
         let response = match header.request {
-            Request::Heartbeat => Response::Done,
-            Request::AnnounceGroup { alias, .. } => Response::GroupAnnounced { alias },
-            Request::AnnounceTopic { alias, .. } => Response::TopicAnnounced {
-                alias,
-                write_queues: 1,
-                read_queues: 1,
-            },
             Request::ChangeInvisible(change) => {
                 let _ = extended.send(change.invisible_ms);
                 Response::InvisibleChanged {
                     receipt: change.receipt,
                 }
             }
-            other => panic!("{other:?}"),
+            other => greeted(other),
         };
         peer.reply(header.correlation, response).await;
+    }
+}
+
+/// A broker that refuses acknowledgements by their offsets, one in a request, and tells of each.
+async fn refuse(
+    mut listener: Listener,
+    refusals: [Option<ErrorCode>; 3],
+    asked: mpsc::UnboundedSender<u64>,
+) {
+    loop {
+        let mut peer = listener.greet(welcome("b")).await;
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            while let Some((header, _)) = peer.next().await {
+                let response = match header.request {
+                    Request::Acknowledge(request) => {
+                        let offset = request.receipts[0].offset.0;
+                        let _ = asked.send(offset);
+                        let code = refusals[offset as usize];
+                        let refused = code.map(|code| RefusedReceipt {
+                            place: 0,
+                            failure: Failure::never(code, "no"),
+                        });
+                        Response::Acknowledged(Acknowledged {
+                            refused: refused.into_iter().collect(),
+                        })
+                    }
+                    other => greeted(other),
+                };
+                peer.reply(header.correlation, response).await;
+            }
+        });
+    }
+}
+
+/// What any broker says to what comes before a request.
+fn greeted(request: Request) -> Response {
+    match request {
+        Request::Heartbeat => Response::Done,
+        Request::AnnounceGroup { alias, .. } => Response::GroupAnnounced { alias },
+        Request::AnnounceTopic { alias, .. } => Response::TopicAnnounced {
+            alias,
+            write_queues: 1,
+            read_queues: 1,
+        },
+        other => panic!("{other:?}"),
     }
 }
 
@@ -144,6 +184,33 @@ async fn what_is_taken_back_comes_again_though_nobody_waits_for_that_to_its_end(
         // The application has them, and they are kept no longer all the same.
         let more = timeout(LEASE * 2, extensions.recv()).await;
         assert!(more.is_err(), "{mode:?}: {more:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_are_lost_are_acknowledged_once_and_those_that_are_refused_otherwise_again() {
+    let network = Network::default();
+    let (asking, mut asked) = mpsc::unbounded_channel();
+    let refusals = [None, Some(ErrorCode::Busy), Some(ErrorCode::ReceiptExpired)];
+    tokio::spawn(refuse(network.listen("b:1"), refusals, asking));
+    let session = session(Acknowledge::Client).await;
+    for place in 0..3 {
+        session.core().hold(popped(&network, "b:1", place));
+    }
+    let rounds: [(_, &[u64]); 3] = [
+        (ErrorCode::ReceiptExpired, &[0, 1, 2]),
+        (ErrorCode::Busy, &[1]),
+        (ErrorCode::Busy, &[1]),
+    ];
+    for (code, offsets) in rounds {
+        let told = session.core().settle_all().await;
+        let told = told.expect_err("one is refused");
+        assert!(
+            matches!(&told, Error::Client(error) if error.code() == Some(code)),
+            "{told}"
+        );
+        let asked: Vec<_> = std::iter::from_fn(|| asked.try_recv().ok()).collect();
+        assert_eq!(asked, offsets);
     }
 }
 
