@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use castmq_protocol::native::{ErrorCode, Failure};
+use futures_util::stream::{self, StreamExt};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -19,6 +20,9 @@ use crate::message::ReceivedMessage;
 
 /// Deliveries after which a message of a subscription that is not durable is given up; the others go to dead letters.
 const MAX_DELIVERIES: u32 = 17;
+
+/// Messages that brokers are asked about at once, where each is asked about by itself.
+pub(super) const ASKED_AT_ONCE: usize = 64;
 
 /// A message that is with a session.
 #[derive(Debug)]
@@ -270,9 +274,12 @@ pub(super) async fn give_back(held: &[Arc<Held>], delay: Duration) {
     for one in held {
         one.release();
     }
-    for one in held {
+    // Brokers that do not answer hold up few others, and whoever waits for all of them not for each.
+    let giving_back = stream::iter(held.to_vec());
+    let giving_back = giving_back.for_each_concurrent(ASKED_AT_ONCE, |one| async move {
         one.give_back(delay).await;
-    }
+    });
+    giving_back.await;
 }
 
 /// What a message that was received needs to be acknowledged.

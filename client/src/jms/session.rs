@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::connection::ConnectionCore;
 use super::consumer::ConsumerCore;
-use super::delivery::{Held, give_back, says_lost, settle, settle_each, told};
+use super::delivery::{ASKED_AT_ONCE, Held, give_back, says_lost, settle, settle_each, told};
 use super::destination::Destination;
 use super::error::{Error, Result};
 use super::producer::MessageProducer;
@@ -182,9 +182,6 @@ impl SessionCore {
     }
 }
 
-/// Leases of a session that are made longer at once.
-pub(super) const EXTENSIONS: usize = 64;
-
 /// Makes leases longer until the session ends.
 async fn keep_leases(session: Weak<SessionCore>, lease: Duration) {
     loop {
@@ -207,7 +204,7 @@ async fn keep_leases(session: Weak<SessionCore>, lease: Duration) {
 
 async fn extend_all(session: Arc<SessionCore>, kept: Vec<Arc<Held>>, lease: Duration) {
     let session = &*session;
-    let extending = stream::iter(kept).for_each_concurrent(EXTENSIONS, |held| async move {
+    let extending = stream::iter(kept).for_each_concurrent(ASKED_AT_ONCE, |held| async move {
         if let Err(error) = held.extend(lease).await {
             session.connection.report(&error);
         }

@@ -11,9 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::consumer::{ConsumerCore, GRACE};
-use super::delivery::Held;
+use super::delivery::{ASKED_AT_ONCE, Held};
 use super::feed::Feed;
-use super::session::EXTENSIONS;
 use super::{Acknowledge, ConnectionFactory, Destination, Error, MessageConsumer, Session};
 use crate::consumer::PoppedMessage;
 use crate::link::Link;
@@ -146,7 +145,7 @@ async fn a_broker_that_does_not_answer_costs_no_lease_of_another() {
     let (extended, mut extensions) = mpsc::unbounded_channel();
     tokio::spawn(extend(network.listen("b:1"), extended));
     let session = session(Acknowledge::Client).await;
-    let others = (0..=EXTENSIONS).map(|place| popped(&network, "silent:1", place as u64));
+    let others = (0..=ASKED_AT_ONCE).map(|place| popped(&network, "silent:1", place as u64));
     let others: Vec<_> = others.collect();
     let one = popped(&network, "b:1", 0);
     for held in others.iter().chain([&one]) {
@@ -266,7 +265,8 @@ async fn a_consumer_closes_though_it_waits_for_a_broker_that_does_not_answer() {
     let network = Network::default();
     tokio::spawn(silent(network.listen("silent:1")));
     let session = session(Acknowledge::Auto).await;
-    let consumer = consumer(&session, [popped(&network, "silent:1", 0)]);
+    let messages = (0..10).map(|place| popped(&network, "silent:1", place));
+    let consumer = consumer(&session, messages);
     let close = async {
         tokio::task::yield_now().await;
         let start = Instant::now();
@@ -275,6 +275,6 @@ async fn a_consumer_closes_though_it_waits_for_a_broker_that_does_not_answer() {
     };
     let (received, took) = tokio::join!(consumer.receive(), close);
     assert!(received.unwrap().is_none());
-    // After the acknowledgement the message is given back, in vain too.
+    // After the acknowledgement all are given back, in vain too.
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
