@@ -585,6 +585,38 @@ fn that_a_message_was_lost_is_told_once() {
 }
 
 #[test]
+fn a_message_that_was_lost_fails_one_acknowledgement_and_none_that_follows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let node = broker(folder.path(), 1).await;
+        let lease = Duration::from_secs(1);
+        let connection = connected(factory(&node).lease(lease)).await;
+        let orders = queue("orders");
+        let losing = session(&connection, Acknowledge::Client);
+        send(&losing, &orders, &["1"]).await;
+        let loser = consumer(&losing, &orders).await;
+        let _lost = next(&loser).await;
+        // The program hangs, and what keeps leases with it.
+        std::thread::sleep(lease * 3 / 2);
+        let finding = session(&connection, Acknowledge::Client);
+        let found = next(&consumer(&finding, &orders).await).await;
+        assert_eq!((text(&found).as_str(), found.delivery_count()), ("1", 2));
+        send(&losing, &orders, &["2"]).await;
+        let second = next(&loser).await;
+        let told = second.acknowledge().await;
+        assert!(matches!(told, Err(Error::Client(_))), "{told:?}");
+        send(&losing, &orders, &["3"]).await;
+        let third = next(&loser).await;
+        assert_eq!(text(&third), "3");
+        third.acknowledge().await.expect("it is acknowledged");
+        found.acknowledge().await.expect("it is acknowledged");
+        assert_eq!(settled(&node, &orders).await, 3);
+        connection.close().await.expect("it closes");
+        stop(node).await;
+    });
+}
+
+#[test]
 fn an_acknowledgement_that_nobody_waited_for_to_its_end_is_made_by_the_next() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {

@@ -26,7 +26,7 @@ use crate::message::now_ms;
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// How long an answer may take longer than the broker was asked to wait.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// How long a consumer waits for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,22 @@ impl ConsumerCore {
         }
     }
 
+    /// Ends when a broker's answer is of no use any more: the time is over or the consumer closed, and longer ago than an answer
+    /// may take.
+    async fn too_late(&self, patience: Patience) {
+        let mut is_closed = self.is_closed.subscribe();
+        let deadline = match patience {
+            Patience::None => Some(Instant::now()),
+            Patience::Until(deadline) => Some(deadline),
+            Patience::Forever => None,
+        };
+        tokio::select! {
+            _ = is_closed.wait_for(|is_closed| *is_closed) => {}
+            () = until(deadline) => {}
+        }
+        sleep(GRACE).await;
+    }
+
     /// Waits until there is a message. `None` when the time is over, or the consumer is closed. It is acknowledged here when
     /// the session acknowledges what it receives.
     async fn take(
@@ -138,15 +154,19 @@ impl ConsumerCore {
                 continue;
             }
             if let Some(held) = feed.next() {
-                if held.is_lost().await {
+                if held.is_lost() {
                     // The broker will deliver it again, to whomever.
                     feed.done();
                     continue;
                 }
-                let (message, is_expired) = held.message(&self.destination, now_ms()).await;
+                let (message, is_expired) = held.message(&self.destination, now_ms());
                 if is_expired || acknowledges {
                     // It stays the next one until this is known: whoever stops waiting here loses nothing.
-                    match settle(std::slice::from_ref(&held)).await {
+                    let settled = tokio::select! {
+                        settled = settle(std::slice::from_ref(&held)) => settled,
+                        () = self.too_late(patience) => return Ok(None),
+                    };
+                    match settled {
                         Err(error) if says_lost(&error) => {
                             feed.done();
                             continue;
@@ -165,7 +185,11 @@ impl ConsumerCore {
             };
             has_asked = true;
             if self.session.mode == Acknowledge::DupsOk && !wait.is_zero() {
-                self.session.settle_lazily(true).await;
+                // What is cut short here the session does when it closes, or sooner.
+                tokio::select! {
+                    _ = is_closed.changed() => continue,
+                    () = self.session.settle_lazily(true) => {}
+                }
             }
             let fetched = tokio::select! {
                 _ = is_closed.changed() => continue,
@@ -376,7 +400,7 @@ impl MessageConsumer {
         self.core.receive(Patience::Forever).await
     }
 
-    /// The next message, when there is one within this time.
+    /// The next message, when there is one within this time. A broker that was asked has 2 s more to answer.
     ///
     /// # Errors
     ///
@@ -388,6 +412,7 @@ impl MessageConsumer {
     }
 
     /// The next message, when brokers have one now. A topic's consumer whose subscription does not last looks for 50 ms.
+    /// Brokers have 2 s to answer.
     ///
     /// # Errors
     ///

@@ -5,6 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use castmq_protocol::native::{ErrorCode, Failure};
+use futures_util::stream::{self, StreamExt};
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -19,11 +21,14 @@ use crate::message::ReceivedMessage;
 /// Deliveries after which a message of a subscription that is not durable is given up; the others go to dead letters.
 const MAX_DELIVERIES: u32 = 17;
 
+/// Messages that brokers are asked about at once, where each is asked about by itself.
+pub(super) const ASKED_AT_ONCE: usize = 64;
+
 /// A message that is with a session.
 #[derive(Debug)]
 pub(super) enum Held {
     /// The broker lets nobody else have it for a while.
-    Popped(tokio::sync::Mutex<Lease>),
+    Popped(Box<Lease>),
     /// Only this consumer has a copy.
     Read {
         message: ReceivedMessage,
@@ -35,9 +40,11 @@ pub(super) enum Held {
 /// A popped message, and until when it is the session's.
 #[derive(Debug)]
 pub(super) struct Lease {
-    message: PoppedMessage,
+    message: ReceivedMessage,
     /// Not later than the broker thinks; `None` when the session has settled it, given it back, or lost it.
-    until: Option<Instant>,
+    until: Mutex<Option<Instant>>,
+    /// What the broker is asked with. Locked as long as its answer takes, and so by nobody who only wants to know of the message.
+    popped: tokio::sync::Mutex<PoppedMessage>,
 }
 
 /// Messages that a consumer delivers again, before others, each from a time on.
@@ -78,30 +85,26 @@ impl Again {
 
 impl Held {
     pub(super) fn popped(message: PoppedMessage, lease: Duration) -> Self {
-        Self::Popped(tokio::sync::Mutex::new(Lease {
-            until: Some(message.asked_at() + lease),
-            message,
+        Self::Popped(Box::new(Lease {
+            message: message.message().clone(),
+            until: Mutex::new(Some(message.asked_at() + lease)),
+            popped: tokio::sync::Mutex::new(message),
         }))
     }
 
     /// What the application gets, and whether nobody wants it any more.
-    pub(super) async fn message(&self, destination: &Destination, now_ms: i64) -> (Message, bool) {
-        let of = |message: &ReceivedMessage, delivery_count| {
-            let is_expired = message.is_over(0, now_ms);
-            let message = Message::received(message, destination, delivery_count);
-            (message, is_expired)
-        };
-        match self {
-            Self::Popped(lease) => {
-                let lease = lease.lock().await;
-                of(&lease.message, lease.message.attempts())
-            }
+    pub(super) fn message(&self, destination: &Destination, now_ms: i64) -> (Message, bool) {
+        let (message, delivery_count) = match self {
+            Self::Popped(lease) => (&lease.message, lease.message.attempts()),
             Self::Read {
                 message,
                 delivery_count,
                 ..
-            } => of(message, *delivery_count),
-        }
+            } => (message, *delivery_count),
+        };
+        let is_expired = message.is_over(0, now_ms);
+        let message = Message::received(message, destination, delivery_count);
+        (message, is_expired)
     }
 
     /// Makes the lease longer when less than two thirds of it are left. A message that is being settled is left alone, and one
@@ -110,41 +113,49 @@ impl Held {
         let Self::Popped(held) = self else {
             return Ok(());
         };
-        let Ok(mut held) = held.try_lock() else {
+        let Ok(mut popped) = held.popped.try_lock() else {
             return Ok(());
         };
         let now = Instant::now();
-        if held.until.is_none_or(|until| until > now + lease * 2 / 3) {
+        let until = *held.until.lock();
+        if until.is_none_or(|until| until > now + lease * 2 / 3) {
             return Ok(());
         }
-        let extended = held.message.extend(lease).await.map_err(Error::from);
+        let extended = popped.extend(lease).await.map_err(Error::from);
+        let mut until = held.until.lock();
         match &extended {
-            Ok(()) => held.until = Some(now + lease),
-            Err(error) if says_lost(error) => held.until = None,
+            // It may be about to be given back meanwhile.
+            Ok(()) => *until = until.map(|_| now + lease),
+            Err(error) if says_lost(error) => *until = None,
             Err(_) => {}
         }
         extended
     }
 
     /// Whether somebody else may have it already.
-    pub(super) async fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         match self {
             Self::Popped(lease) => {
-                let until = lease.lock().await.until;
+                let until = *lease.until.lock();
                 until.is_none_or(|until| until <= Instant::now())
             }
             Self::Read { .. } => false,
         }
     }
 
-    async fn give_back(&self, delay: Duration) {
+    /// Its lease is made no longer: it comes again when that ends, unless it is settled.
+    pub(super) fn release(&self) {
         if let Self::Popped(lease) = self {
-            let mut lease = lease.lock().await;
-            lease.until = None;
-            if let Err(error) = lease.message.nack(delay).await {
-                // It comes again all the same, when its lease ends.
-                tracing::debug!(%error, "a message could not be given back");
-            }
+            *lease.until.lock() = None;
+        }
+    }
+
+    async fn give_back(&self, delay: Duration) {
+        if let Self::Popped(lease) = self
+            && let Err(error) = lease.popped.lock().await.nack(delay).await
+        {
+            // It comes again all the same, when its lease ends.
+            tracing::debug!(%error, "a message could not be given back");
         }
     }
 
@@ -174,31 +185,56 @@ impl Held {
     }
 }
 
+/// A message whose acknowledgement the broker does not take, and why.
+pub(super) type Refused = (Arc<Held>, Error);
+
 /// Says that messages are processed.
 ///
 /// # Errors
 ///
 /// When the broker does not take some of them: they come again.
 pub(super) async fn settle(held: &[Arc<Held>]) -> Result<()> {
+    told(settle_each(held).await?)
+}
+
+/// Says that messages are processed, and returns those that are refused.
+///
+/// # Errors
+///
+/// When it is not known of some of them.
+pub(super) async fn settle_each(held: &[Arc<Held>]) -> Result<Vec<Refused>> {
     let mut leases = Vec::new();
     for one in held {
         if let Held::Popped(lease) = &**one {
-            leases.push(lease.lock().await);
+            leases.push((one, lease.popped.lock().await));
         }
     }
     if leases.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let messages: Vec<_> = leases.iter().map(|lease| &lease.message).collect();
+    let messages: Vec<_> = leases.iter().map(|(_, popped)| &**popped).collect();
     let refused = PoppedMessage::ack_each(&messages).await?;
-    for (place, lease) in leases.iter_mut().enumerate() {
-        if refused.iter().all(|(other, _)| *other != place) {
-            lease.until = None;
+    let mut errors: HashMap<_, _> = refused
+        .into_iter()
+        .map(|(place, failure)| (place, refusal(failure)))
+        .collect();
+    let mut refused = Vec::new();
+    for (place, (one, _)) in leases.iter().enumerate() {
+        let error = errors.remove(&place);
+        if error.as_ref().is_none_or(says_lost) {
+            one.release();
         }
+        refused.extend(error.map(|error| ((*one).clone(), error)));
     }
-    match refused.into_iter().next() {
-        None => Ok(()),
-        Some((_, failure)) => Err(refusal(failure)),
+    Ok(refused)
+}
+
+/// One error for all that are refused: of one that is lost, if there is any, since those are not asked about again.
+pub(super) fn told(mut refused: Vec<Refused>) -> Result<()> {
+    let lost = refused.iter().position(|(_, error)| says_lost(error));
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(refused.swap_remove(lost.unwrap_or(0)).1),
     }
 }
 
@@ -222,16 +258,12 @@ pub(super) fn says_lost(error: &Error) -> bool {
 }
 
 /// Whether one of them may be with somebody else already.
-pub(super) async fn is_any_lost(held: &[Arc<Held>]) -> bool {
-    for one in held {
-        if one.is_lost().await {
-            return true;
-        }
-    }
-    false
+pub(super) fn is_any_lost(held: &[Arc<Held>]) -> bool {
+    held.iter().any(|one| one.is_lost())
 }
 
-/// Has messages delivered again, in the order in which they were, after `delay`.
+/// Has messages delivered again, in the order in which they were, after `delay`. Dropped on the way it leaves the others to
+/// come again when their leases end.
 pub(super) async fn give_back(held: &[Arc<Held>], delay: Duration) {
     let ready_at = Instant::now() + delay;
     for one in held.iter().rev() {
@@ -240,8 +272,14 @@ pub(super) async fn give_back(held: &[Arc<Held>], delay: Duration) {
         }
     }
     for one in held {
-        one.give_back(delay).await;
+        one.release();
     }
+    // Brokers that do not answer hold up few others, and whoever waits for all of them not for each.
+    let giving_back = stream::iter(held.to_vec());
+    let giving_back = giving_back.for_each_concurrent(ASKED_AT_ONCE, |one| async move {
+        one.give_back(delay).await;
+    });
+    giving_back.await;
 }
 
 /// What a message that was received needs to be acknowledged.
@@ -278,8 +316,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn only_what_expires_for_the_broker_expires_here() {
+    #[test]
+    fn only_what_expires_for_the_broker_expires_here() {
         let news = Destination::topic("news").unwrap();
         for (expires_at, expiration_ms, is_expired) in [
             ("5", 5, true),
@@ -288,7 +326,7 @@ mod tests {
             ("-1", 0, false),
         ] {
             let held = read(&format!("EXPIRES_AT\x01{expires_at}\x02"), &Arc::default());
-            let (message, over) = held.message(&news, 5).await;
+            let (message, over) = held.message(&news, 5);
             assert_eq!(
                 (message.expiration_ms(), over),
                 (expiration_ms, is_expired),

@@ -88,6 +88,8 @@ mod message;
 mod producer;
 mod session;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub use browser::QueueBrowser;

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::connection::ConnectionCore;
 use super::consumer::ConsumerCore;
-use super::delivery::{Held, give_back, settle};
+use super::delivery::{ASKED_AT_ONCE, Held, give_back, says_lost, settle, settle_each, told};
 use super::destination::Destination;
 use super::error::{Error, Result};
 use super::producer::MessageProducer;
@@ -99,16 +99,22 @@ impl SessionCore {
     /// Acknowledges what is held; when that fails, or is dropped on the way, it is held as before.
     pub(super) async fn settle_all(&self) -> Result<()> {
         let held = self.held.lock().clone();
-        settle(&held).await?;
-        self.let_go(&held);
-        Ok(())
+        self.settle(held).await
     }
 
     pub(super) async fn settle_one(&self, held: &Arc<Held>) -> Result<()> {
-        let held = std::slice::from_ref(held);
-        settle(held).await?;
-        self.let_go(held);
-        Ok(())
+        self.settle(vec![held.clone()]).await
+    }
+
+    /// Acknowledges messages. Of those that are lost this is told once, and the session holds them no more: the next time is
+    /// about the others.
+    async fn settle(&self, mut held: Vec<Arc<Held>>) -> Result<()> {
+        let refused = settle_each(&held).await?;
+        let open = refused.iter().filter(|(_, error)| !says_lost(error));
+        let open: HashSet<_> = open.map(|(one, _)| Arc::as_ptr(one)).collect();
+        held.retain(|one| !open.contains(&Arc::as_ptr(one)));
+        self.let_go(&held);
+        told(refused)
     }
 
     fn let_go(&self, settled: &[Arc<Held>]) {
@@ -130,9 +136,18 @@ impl SessionCore {
         }
     }
 
+    /// Has messages delivered again that the session holds no more: nobody could finish it later, so it is done to its end
+    /// though whoever waits for it may stop.
+    pub(super) async fn give_back(&self, held: Vec<Arc<Held>>, delay: Duration) {
+        let runtime = &self.connection.client.shared.runtime;
+        let giving_back = runtime.spawn(async move { give_back(&held, delay).await });
+        // Only a runtime that ends ends it sooner.
+        let _ = giving_back.await;
+    }
+
     async fn give_back_all(&self, delay: Duration) {
         let held = std::mem::take(&mut *self.held.lock());
-        give_back(&held, delay).await;
+        self.give_back(held, delay).await;
     }
 
     pub(super) async fn close(&self) -> Result<()> {
@@ -167,9 +182,6 @@ impl SessionCore {
     }
 }
 
-/// Leases of a session that are made longer at once.
-const EXTENSIONS: usize = 64;
-
 /// Makes leases longer until the session ends.
 async fn keep_leases(session: Weak<SessionCore>, lease: Duration) {
     loop {
@@ -192,7 +204,7 @@ async fn keep_leases(session: Weak<SessionCore>, lease: Duration) {
 
 async fn extend_all(session: Arc<SessionCore>, kept: Vec<Arc<Held>>, lease: Duration) {
     let session = &*session;
-    let extending = stream::iter(kept).for_each_concurrent(EXTENSIONS, |held| async move {
+    let extending = stream::iter(kept).for_each_concurrent(ASKED_AT_ONCE, |held| async move {
         if let Err(error) = held.extend(lease).await {
             session.connection.report(&error);
         }
@@ -291,7 +303,7 @@ impl Session {
     }
 
     /// Ends the transaction and begins another: what it sent is dropped, what it received is delivered again, with
-    /// JMSRedelivered.
+    /// JMSRedelivered. Dropped on the way it goes on by itself.
     ///
     /// # Errors
     ///
@@ -299,12 +311,13 @@ impl Session {
     pub async fn rollback(&self) -> Result<()> {
         self.check_transacted()?;
         let (_, held) = self.core.take_transaction();
-        give_back(&held, self.core.connection.settings.redelivery_delay).await;
+        let delay = self.core.connection.settings.redelivery_delay;
+        self.core.give_back(held, delay).await;
         Ok(())
     }
 
     /// Has everything delivered again that was consumed and not acknowledged, with JMSRedelivered. Messages of a queue, or of
-    /// a shared subscription, may go to other consumers then.
+    /// a shared subscription, may go to other consumers then. Dropped on the way it goes on by itself.
     ///
     /// # Errors
     ///
@@ -330,91 +343,5 @@ impl Session {
     pub async fn close(&self) -> Result<()> {
         self.core.check_not_within()?;
         self.core.close().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use castmq_protocol::model::{QueueId, QueueOffset};
-    use castmq_protocol::native::request::PopReceipt;
-    use castmq_protocol::native::{Request, Response};
-    use tokio::sync::mpsc;
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::consumer::PoppedMessage;
-    use crate::jms::ConnectionFactory;
-    use crate::link::Link;
-    use crate::message::{ReceivedMessage, stored_record};
-    use crate::raw::{Options, Role};
-    use crate::testing::{FakeCluster, Listener, Network, welcome};
-
-    const LEASE: Duration = Duration::from_secs(3);
-
-    /// A message that was popped just now from the broker at this address.
-    fn popped(network: &Network, address: &str, place: u64) -> Arc<Held> {
-        let options = Options::new(Role::Consumer, "test").dial(Arc::new(network.clone()));
-        let record = stored_record(place, b"", b"", 0);
-        let message = ReceivedMessage::from_record(record.into()).unwrap();
-        let receipt = PopReceipt {
-            queue: QueueId(0),
-            offset: QueueOffset(place),
-            popped_at_ms: 1,
-            invisible_ms: 3000,
-            attempt: 1,
-        };
-        let link = Arc::new(Link::new(address.into(), options));
-        let message = PoppedMessage::of_link(message, receipt, link);
-        Arc::new(Held::popped(message, LEASE))
-    }
-
-    /// A broker that makes leases longer, and tells of it.
-    async fn extend(mut listener: Listener, extended: mpsc::UnboundedSender<()>) {
-        let mut peer = listener.greet(welcome("b")).await;
-        while let Some((header, _)) = peer.next().await {
-            let response = match header.request {
-                Request::AnnounceGroup { alias, .. } => Response::GroupAnnounced { alias },
-                Request::AnnounceTopic { alias, .. } => Response::TopicAnnounced {
-                    alias,
-                    write_queues: 1,
-                    read_queues: 1,
-                },
-                Request::ChangeInvisible(change) => {
-                    let _ = extended.send(());
-                    Response::InvisibleChanged {
-                        receipt: change.receipt,
-                    }
-                }
-                other => panic!("{other:?}"),
-            };
-            peer.reply(header.correlation, response).await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_broker_that_does_not_answer_costs_no_lease_of_another() {
-        let network = Network::default();
-        let mut silent = network.listen("silent:1");
-        tokio::spawn(async move {
-            let _peer = silent.greet(welcome("silent")).await;
-            std::future::pending::<()>().await
-        });
-        let (extended, mut extensions) = mpsc::unbounded_channel();
-        tokio::spawn(extend(network.listen("b:1"), extended));
-        let client = FakeCluster::start(&[]).client().await;
-        let factory = ConnectionFactory::from_client(&client).lease(LEASE);
-        let connection = factory.create_connection().await.unwrap();
-        let session = connection.create_session(Acknowledge::Client).unwrap();
-        let others = (0..=EXTENSIONS).map(|place| popped(&network, "silent:1", place as u64));
-        let others: Vec<_> = others.collect();
-        let one = popped(&network, "b:1", 0);
-        for held in others.iter().chain([&one]) {
-            session.core().keep(held);
-        }
-        for _ in 0..3 {
-            let extension = timeout(LEASE, extensions.recv()).await;
-            assert!(extension.is_ok(), "its lease ended");
-        }
-        assert!(!one.is_lost().await);
     }
 }

@@ -4,10 +4,22 @@
 //! again, and nothing was sent. One in between leaves messages sent, some or all, and those received come again: so a
 //! transaction may be done twice, and is never half forgotten. What a listener must not do twice it has to recognize.
 
-use super::delivery::{give_back, is_any_lost, settle};
+use std::sync::Arc;
+
+use super::delivery::{Held, is_any_lost, settle};
 use super::error::{Error, Result};
 use super::session::Session;
 use crate::Retry;
+
+/// What a transaction received, while that is being committed. However it ends, the session keeps none of it any longer: what is
+/// not acknowledged comes again, though the application may still have it.
+struct Received(Vec<Arc<Held>>);
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|held| held.release());
+    }
+}
 
 impl Session {
     /// Sends what the transaction sent, acknowledges what it received, and begins another. To be run to its end: dropped on
@@ -21,10 +33,12 @@ impl Session {
     pub async fn commit(&self) -> Result<()> {
         self.check_transacted()?;
         let (sends, held) = self.core().take_transaction();
+        let mut received = Received(held);
         let connection = &self.core().connection;
         let delay = connection.settings.redelivery_delay;
-        if is_any_lost(&held).await {
-            give_back(&held, delay).await;
+        if is_any_lost(&received.0) {
+            let held = std::mem::take(&mut received.0);
+            self.core().give_back(held, delay).await;
             let lost = "a message that it received was not kept and may be with another consumer";
             return Err(Error::TransactionRolledBack(Error::state(lost).into()));
         }
@@ -42,14 +56,15 @@ impl Session {
             }
         }
         if let Some(error) = first {
-            give_back(&held, delay).await;
+            let held = std::mem::take(&mut received.0);
+            self.core().give_back(held, delay).await;
             let cause = Box::new(Error::from(error));
             return Err(match sent == 0 && !is_doubtful {
                 true => Error::TransactionRolledBack(cause),
                 false => in_doubt(sent, count, "comes again", cause),
             });
         }
-        settle(&held).await.map_err(|error| {
+        settle(&received.0).await.map_err(|error| {
             let received = "may come again";
             in_doubt(sent, count, received, Box::new(error))
         })

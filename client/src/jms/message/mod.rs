@@ -377,8 +377,9 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// [`Error::IllegalState`] when the session is closed. [`Error::Client`] when the broker does not know it as this
-    /// session's any more: it comes again. Whatever the error, acknowledging again is harmless.
+    /// [`Error::IllegalState`] when the session is closed. [`Error::Client`] when the broker does not know it, or one of those
+    /// that its session has consumed, as this session's any more: that one comes again, the others are acknowledged, and the
+    /// session's next acknowledgement is not about it. Whatever the error, acknowledging again is harmless.
     pub async fn acknowledge(&self) -> Result<()> {
         match &self.delivered {
             Some(delivered) => delivered.acknowledge().await,
