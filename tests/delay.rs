@@ -11,10 +11,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
+use castmq_actors::supervision::capture_panics;
 use castmq_client::{Client, Message, Producer, ReceivedMessage};
 
 use support::process::Process;
-use support::{admin, now_ms, number, reader, run, seed, settings, started, stop, stored, text};
+use support::{
+    admin, now_ms, number, panics, reader, run, seed, settings, started, stop, stored, text,
+};
 
 const TOPIC: &str = "reminders";
 
@@ -127,6 +130,37 @@ fn a_delayed_message_comes_once_and_not_before_it_is_due() {
         assert_eq!(stored.len(), 2);
         read_with(&client, &stored).await;
         producer.close().await;
+        stop(node).await;
+    });
+}
+
+#[test]
+fn delayed_messages_come_once_though_their_sender_is_gone_and_what_moves_them_panics() {
+    capture_panics();
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let mut settings = settings(folder.path());
+        settings.broker.delay_levels = LEVELS.to_owned();
+        let (node, client) = started(&settings).await;
+        let sender = Client::connect(&node.name_server_address().expect("one").to_string()).await;
+        let sender = sender.expect("the client connects");
+        let producer = sender.producer().build();
+        let names = (0..4_000).map(|n: usize| (n.to_string(), WAITS[n % WAITS.len()]));
+        let sent = send(&producer, &names.collect::<Vec<_>>()).await;
+        drop((producer, sender));
+        for actor in [
+            "broker/delivery/schedule",
+            "broker/delivery/timer",
+            "broker/storage/log-writer",
+            "broker/delivery/timer",
+            "broker/delivery/schedule",
+        ] {
+            panics(&node, actor).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(5..300))).await;
+        }
+        let seen = read_with(&client, &sent).await;
+        let again: Vec<_> = seen.iter().filter(|(_, times)| **times != 1).collect();
+        assert!(again.is_empty(), "{again:?}");
         stop(node).await;
     });
 }

@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, watch};
 use support::pop::{GROUP, TOPIC, built, committed, consumer, next};
 use support::process::Process;
 use support::{
-    admin, client, now_ms, read_all, read_until, run, set_retry_max, start, started, stop, stored,
-    text, until, until_ms, with_queues,
+    admin, client, now_ms, read_all, read_until, reader, run, set_retry_max, start, started, stop,
+    stored, text, until, until_ms, with_queues,
 };
 
 fn with_one_queue(data: &Path) -> Settings {
@@ -241,6 +241,30 @@ fn a_popped_message_that_expires_while_it_is_out_neither_comes_again_nor_dies() 
         until(async || committed(&client, 0).await == Some(2)).await;
         assert_eq!(passed_over(&admin).await, 2);
         assert_eq!(stored(&admin, &format!("%DLQ%{GROUP}")).await, 0);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_that_has_expired_is_there_again_when_the_clock_is_set_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let (node, ahead_ms) = start_with_clock(&with_one_queue(folder.path())).await;
+        let client = client(&node).await;
+        send(&client, [message("back").expires_at_ms(now_ms() + HOUR_MS)]).await;
+        ahead_ms.store(2 * HOUR_MS, Ordering::SeqCst);
+        let mut early = reader(&client, TOPIC).await;
+        let none = early.poll(Duration::from_millis(100)).await;
+        assert_eq!(none.expect("a poll").len(), 0);
+        send(&client, [message("later")]).await;
+        ahead_ms.store(0, Ordering::SeqCst);
+        send(&client, [message("last")]).await;
+        let read = read_until(&client, TOPIC, |read| read.len() >= 3).await;
+        let bodies: Vec<_> = read.iter().map(text).collect();
+        assert_eq!(bodies, ["back", "later", "last"]);
+        // What is stored later has no earlier time.
+        assert!(read[2].store_timestamp_ms() >= read[1].store_timestamp_ms());
+        assert!(read[1].store_timestamp_ms() > now_ms() + HOUR_MS);
         stop(node).await;
     });
 }

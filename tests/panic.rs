@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use castmq_actors::supervision::{Status, TreeNode, capture_panics};
+use castmq_actors::supervision::{TreeNode, capture_panics};
 use castmq_actors::{Node, Parts};
 use castmq_client::{Filter, PushConsumer, StartFrom};
 use castmq_config::Flush;
@@ -20,7 +20,7 @@ use castmq_protocol::native::Role;
 
 use support::history::Id;
 use support::load::{Traffic, open};
-use support::{client, run, settings, stop};
+use support::{client, panics, run, settings, stop};
 
 /// What an actor is, whatever instance of it: its path without what tells instances apart.
 fn kind(path: &str) -> String {
@@ -146,24 +146,9 @@ async fn busy(flush: Flush) -> Busy {
     }
 }
 
-/// Restarts of one path, `None` when it is gone.
-async fn restarts(node: &Node, path: &str) -> Option<(u32, Status)> {
-    let tree = node.tree().snapshot().await;
-    tree.find(path).map(|found| (found.restarts, found.status))
-}
-
 async fn kill(busy: &Busy, kind: &str, path: &str) {
     let node = &busy.node;
-    let (before, _) = restarts(node, path).await.expect("it is there");
-    assert!(node.tree().poison(path), "{path} is there");
-    loop {
-        match restarts(node, path).await {
-            // Sessions end with their connection, and others come.
-            None => break,
-            Some((now, Status::Running)) if now > before => break,
-            Some(_) => tokio::time::sleep(Duration::from_millis(1)).await,
-        }
-    }
+    panics(node, path).await;
     // It serves on: every connection is made anew or goes on.
     busy.traffic.reach(busy.traffic.acknowledged() + 300).await;
     while !kinds(node).await.contains_key(kind) {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_rt::task::JoinHandle;
-use castmq_actors::supervision::{Status, capture_panics};
+use castmq_actors::supervision::capture_panics;
 use castmq_client::{
     Client, ErrorCode, Message, PopConsumer, PopConsumerBuilder, PopOrder, PoppedMessage, StartFrom,
 };
@@ -21,7 +21,8 @@ use castmq_config::Flush;
 
 use support::process::Process;
 use support::{
-    number, read_all, run, seed, set_retry_max, settings, start, started, stop, text, until_ms,
+    number, panics, read_all, run, seed, set_retry_max, settings, start, started, stop, text,
+    until_ms,
 };
 
 const TOPIC: &str = "jobs";
@@ -315,16 +316,7 @@ fn actors_panic(flush: Flush) {
             sent.extend(send(&client, cycle, PopOrder::Any).await);
             let workers = Workers::start(&client, &book, PopOrder::Any);
             tokio::time::sleep(Duration::from_millis(fastrand::u64(5..100))).await;
-            let restarts = async || {
-                let tree = node.tree().snapshot().await;
-                let found = tree.find(actor).expect("it is there");
-                (found.restarts, found.status)
-            };
-            let (before, _) = restarts().await;
-            assert!(node.tree().poison(actor), "{actor} is there");
-            while !matches!(restarts().await, (now, Status::Running) if now > before) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            panics(&node, actor).await;
             tokio::time::sleep(Duration::from_millis(fastrand::u64(5..100))).await;
             workers.stop().await;
         }

@@ -28,6 +28,7 @@ pub(crate) mod wire;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use castmq_actors::supervision::Status;
 use castmq_actors::{Node, Parts};
 use castmq_client::model::GroupConfig;
 use castmq_client::{BrokerAdmin, Client, ErrorCode, PullConsumer, ReceivedMessage, SeekTo};
@@ -139,6 +140,21 @@ pub(crate) async fn until_ms(time_ms: i64) {
     while now_ms() <= time_ms {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Has an actor panic, and waits until it is there again, or gone for good: sessions end with their connection.
+pub(crate) async fn panics(node: &Node, actor: &str) {
+    let restarts = async || {
+        let tree = node.tree().snapshot().await;
+        tree.find(actor).map(|found| (found.restarts, found.status))
+    };
+    let (before, _) = restarts().await.expect("it is there");
+    assert!(node.tree().poison(actor), "{actor} is there");
+    until(async || match restarts().await {
+        None => true,
+        Some((now, status)) => now > before && status == Status::Running,
+    })
+    .await;
 }
 
 /// Waits until something is true.
