@@ -6,7 +6,7 @@
 //! With a delay the broker keeps each message for a time, and what counts is how late it comes after that.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use castmq_client::{Client, Filter, Message, ReceivedMessage, StartFrom};
 use hdrhistogram::Histogram;
@@ -18,6 +18,7 @@ use super::flags::LatencyFlags;
 use super::peer::{Amount, Peer};
 use super::report::{self, Round, Stopwatch, new_histogram};
 use super::ticker::Ticker;
+use crate::tools::now_ms;
 
 /// Sent before measuring, so that routes, queues and caches are there.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -162,11 +163,6 @@ fn begin_at_a_millisecond() -> (Instant, i64) {
         }
         std::hint::spin_loop();
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 impl Pace<'_> {

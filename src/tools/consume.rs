@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use castmq_client::{Error, Filter, ReceivedMessage, StartFrom};
+use castmq_client::{Error, Filter, ReceivedMessage, StartFrom, tags};
 use clap::Args;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +31,12 @@ pub(crate) struct ConsumeFlags {
     /// The consumer group; its members share the messages.
     #[arg(long)]
     group: String,
+    /// Only messages with one of these tags: "new || paid". The others count as consumed.
+    #[arg(long, value_name = "TAGS", conflicts_with = "sql")]
+    tags: Option<String>,
+    /// Only messages whose properties satisfy an SQL92 expression: "price BETWEEN 10 AND 20 AND colour = 'red'".
+    #[arg(long, value_name = "EXPRESSION")]
+    sql: Option<String>,
     /// Where the group begins the first time: earliest, latest, or the first message stored at a time: milliseconds since
     /// the epoch, 2026-01-31T12:00:00Z, a local time like "2026-01-31 12:00", or how long ago like 15m.
     #[arg(long, value_parser = time::parse_start, default_value = "earliest")]
@@ -41,6 +47,14 @@ pub(crate) struct ConsumeFlags {
     /// Print each message as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+fn filter(flags: &ConsumeFlags) -> Filter {
+    match (&flags.tags, &flags.sql) {
+        (Some(some), _) => tags(some.split("||").map(str::trim)),
+        (None, Some(expression)) => Filter::Sql(expression.clone()),
+        (None, None) => Filter::All,
+    }
 }
 
 /// Standard output, shared by the handlers.
@@ -154,7 +168,7 @@ pub(super) async fn run(flags: &ConsumeFlags) -> Result<(), ToolError> {
     };
     let consumer = client
         .push_consumer(&flags.group)
-        .subscribe(flags.topic.as_str(), Filter::All)
+        .subscribe(flags.topic.as_str(), filter(flags))
         .from(flags.from)
         .drain_timeout(Duration::from_millis(100))
         .handler(handler)

@@ -31,7 +31,7 @@ pub(crate) use error::ToolError;
 pub(crate) use produce::ProduceFlags;
 pub(crate) use stop::StopFlags;
 pub(crate) use store::StoreCommand;
-pub(crate) use time::parse_length;
+pub(crate) use time::{now_ms, parse_length};
 
 fn block_on<T>(tool: impl Future<Output = Result<T, ToolError>>) -> Result<T, ToolError> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -54,6 +54,9 @@ pub(crate) struct ProduceFlags {
     /// Nobody gets the messages this long after they are sent.
     #[arg(long, value_name = "TIME", value_parser = time::parse_length)]
     ttl: Option<Duration>,
+    /// Nobody gets the messages before this long after they are sent.
+    #[arg(long, value_name = "TIME", value_parser = time::parse_length)]
+    delay: Option<Duration>,
     /// Send at most this many messages a second.
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<f64>,
@@ -320,6 +323,10 @@ fn message(flags: &ProduceFlags, body: Vec<u8>) -> Result<Message, Error> {
     }
     if let Some(priority) = flags.priority {
         builder = builder.priority(priority);
+    }
+    if let Some(delay) = flags.delay {
+        let ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        builder = builder.deliver_at_ms(time::now_ms().saturating_add(ms));
     }
     if let Some(ttl) = flags.ttl {
         builder = builder.expires_after(ttl);

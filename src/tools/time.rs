@@ -10,6 +10,11 @@ use jiff::{Span, SpanRelativeTo, Timestamp, Zoned};
 /// What [`parse`] takes, for messages.
 const FORMS: &str = "milliseconds since the epoch, 2026-01-31T12:00:00Z, a local time like 2026-01-31 12:00, or how long ago like 15m";
 
+/// The time of day in milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
 /// Reads a time as milliseconds since the epoch.
 fn parse(text: &str, now: &Zoned) -> Result<i64, String> {
     let unreadable = || format!("{text:?} is not a time: it takes {FORMS}");

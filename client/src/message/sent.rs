@@ -239,13 +239,13 @@ impl MessageBuilder {
         self.expires_at_ms(now_ms().saturating_add(time_ms))
     }
 
-    /// RocketMQ's delay level, 1-based. A broker that does not delay messages yet refuses it.
+    /// RocketMQ's delay level, 1-based: consumers get the message after the time that the broker has for that level.
     pub fn delay_level(mut self, level: u8) -> Self {
         self.extras().delay_level = level;
         self
     }
 
-    /// When to deliver, in milliseconds since the epoch. A broker that does not delay messages yet refuses it.
+    /// When to deliver, in milliseconds since the epoch: consumers do not get the message before.
     pub fn deliver_at_ms(mut self, timestamp_ms: i64) -> Self {
         self.extras().deliver_at_ms = timestamp_ms;
         self
