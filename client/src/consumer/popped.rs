@@ -9,6 +9,7 @@ use castmq_protocol::native::request::{
     Acknowledge, ChangeInvisible, GroupAlias, PopReceipt, TopicAlias,
 };
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
@@ -232,11 +233,22 @@ impl PoppedMessage {
                 None => by_source.push((&message.source, vec![place])),
             }
         }
-        let mut refused = Vec::new();
-        for (source, places) in by_source {
+        // All are asked, whichever of them does not answer.
+        let asked = by_source.into_iter().map(async |(source, places)| {
             let receipts = places.iter().filter_map(|place| messages.get(*place));
             let receipts: Vec<_> = receipts.map(|message| message.receipt).collect();
-            let failed = source.acknowledge(&receipts).await?;
+            (places, source.acknowledge(&receipts).await)
+        });
+        let mut refused = Vec::new();
+        let mut error = None;
+        for (places, answer) in join_all(asked).await {
+            let failed = match answer {
+                Ok(failed) => failed,
+                Err(unknown) => {
+                    error.get_or_insert(unknown);
+                    continue;
+                }
+            };
             for (index, place) in places.iter().enumerate() {
                 let refusal = failed.iter().find(|(other, _)| *other == index);
                 if let Some(message) = messages.get(*place) {
@@ -247,6 +259,9 @@ impl PoppedMessage {
                 let place = places.get(index)?;
                 Some((*place, failure))
             }));
+        }
+        if let Some(error) = error {
+            return Err(error);
         }
         refused.sort_by_key(|(place, _)| *place);
         Ok(refused)

@@ -214,6 +214,21 @@ async fn those_that_are_lost_are_acknowledged_once_and_those_that_are_refused_ot
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_answer_keeps_no_acknowledgement_from_another() {
+    let network = Network::default();
+    let (asking, mut asked) = mpsc::unbounded_channel();
+    tokio::spawn(silent(network.listen("silent:1")));
+    tokio::spawn(refuse(network.listen("b:1"), [None; 3], asking));
+    let session = session(Acknowledge::Client).await;
+    for address in ["silent:1", "b:1"] {
+        session.core().hold(popped(&network, address, 0));
+    }
+    let told = session.core().settle_all().await;
+    assert!(told.is_err(), "of one it is not known");
+    assert_eq!(asked.try_recv(), Ok(0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_commit_received_is_kept_no_longer_though_nobody_waits_for_that_to_its_end() {
     let network = Network::default();
     tokio::spawn(silent(network.listen("silent:1")));
