@@ -88,3 +88,28 @@ fn messages_that_cannot_be_sent_are_told_of() {
     produce(&["--file", "/nowhere/at all"], "").fails(1, &["/nowhere/at all"]);
     produce(&["--property", "a\x01b=no", "--body", "x"], "").fails(1, &[]);
 }
+
+#[test]
+fn messages_wait_when_they_are_told_to_and_consumers_get_what_they_ask_for() {
+    let broker = Broker::start();
+    let produce = |args: &[&str]| broker.run(&[&["produce", "orders"], args].concat());
+    produce(&["--body", "late", "--delay", "1s", "--tag", "old"]).well();
+    let cheap = ["--body", "cheap", "--tag", "new", "--property", "price=1"];
+    produce(&cheap).well();
+    let dear = ["--body", "dear", "--tag", "new", "--property", "price=9"];
+    produce(&dear).well();
+    let consume = |args: &[&str]| broker.run(&[&["consume", "orders", "--group"], args].concat());
+    let listed = |max, group, filter: &[&str]| {
+        let consumed = consume(&[&[group, "--max", max], filter].concat()).well();
+        let mut lines: Vec<_> = consumed.out.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(listed("1", "dear", &["--sql", "price > 5"]), ["dear"]);
+    let new = listed("2", "new", &["--tags", "new || none"]);
+    assert_eq!(new, ["cheap", "dear"]);
+    assert_eq!(listed("3", "all", &[]), ["cheap", "dear", "late"]);
+    produce(&["--body", "never", "--delay", "41d"]).fails(1, &["broker.timer_max_delay_ms"]);
+    consume(&["wrong", "--sql", "price >"]).fails(1, &["character 8"]);
+    consume(&["both", "--sql", "price > 1", "--tags", "new"]).fails(2, &["cannot be used with"]);
+}
