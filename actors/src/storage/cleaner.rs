@@ -104,7 +104,8 @@ impl Cleaner {
                 "looked at the disk"
             );
         }
-        if level != self.level {
+        // Who is refused is told what holds now.
+        if level != self.level || level == DiskLevel::RefuseWrites {
             *self.context.refuses_writes.write() = (level == DiskLevel::RefuseWrites)
                 .then(|| Refusal::safe(ErrorCode::DiskFull, reason));
         }
