@@ -211,13 +211,17 @@ impl Receive<Prepared> for SegmentAllocator {
         self.is_busy = false;
         match result {
             Ok(Ok(ready)) => {
-                self.last_refusal = None;
+                if self.last_refusal.take().is_some() {
+                    tracing::info!("the log can grow again");
+                }
                 if ready.made_segment || self.context.store.log.has_next_segment() {
                     self.writer.tell(SegmentReady);
                 }
             }
             Ok(Err(reason)) => {
-                tracing::error!(%reason, "the log cannot grow");
+                if self.last_refusal.is_none() {
+                    tracing::error!(%reason, "the log cannot grow");
+                }
                 self.last_refusal = Some(reason.message.clone());
                 self.writer.tell(SegmentRefused { reason });
                 ctx.after(RETRY, |allocator, ctx| allocator.make_ready(ctx));
