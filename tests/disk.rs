@@ -31,12 +31,14 @@ fn capacity(segments: u64) -> u64 {
     segments * SEGMENT_BYTES + SEGMENT_BYTES / 2
 }
 
+type Producing = actix_rt::task::JoinHandle<castmq_client::Result<()>>;
+
 struct Filling {
     node: Node,
     disk: FaultDisk,
     address: String,
     traffic: Rc<Traffic>,
-    producer: actix_rt::task::JoinHandle<castmq_client::Result<()>>,
+    producer: Producing,
     /// How far its clock is set ahead.
     ahead_ms: Arc<AtomicI64>,
     settings: Settings,
@@ -135,13 +137,14 @@ fn assert_says(failure: &Failure, words: &[&str]) {
     }
 }
 
+async fn end_producing(traffic: &Traffic, producer: Producing) {
+    traffic.end();
+    let producer = producer.await.expect("no panic");
+    producer.expect("the connection holds throughout");
+}
+
 async fn end(filling: Filling) {
-    filling.traffic.end();
-    filling
-        .producer
-        .await
-        .expect("no panic")
-        .expect("the connection holds throughout");
+    end_producing(&filling.traffic, filling.producer).await;
     let figures = filling.traffic.verify(&filling.address).await;
     assert_eq!(figures.unknown, 0, "{figures:?}");
     stop(filling.node).await;
@@ -290,9 +293,7 @@ fn what_waits_is_kept_however_full_the_disk_is_and_no_longer() {
         // Nothing waits any more, and the oldest make room.
         let acknowledged = filling.traffic.acknowledged();
         filling.traffic.reach(acknowledged + 10_000).await;
-        filling.traffic.end();
-        let producer = filling.producer.await.expect("no panic");
-        producer.expect("the connection holds throughout");
+        end_producing(&filling.traffic, filling.producer).await;
         stop(filling.node).await;
     });
 }
@@ -320,9 +321,7 @@ fn who_has_what_is_known_after_a_start_though_the_oldest_segments_made_room() {
         })
         .await;
         // From here on there is room for what this test sends.
-        filling.traffic.end();
-        let producer = filling.producer.await.expect("no panic");
-        producer.expect("the connection holds throughout");
+        end_producing(&filling.traffic, filling.producer).await;
         until(async || send(&filling.address, "other").await.is_ok()).await;
         pop::send(&client, pop::numbers(2)).await;
         pop::pop(&workers, pop::one()).await;
@@ -451,12 +450,7 @@ fn where_the_oldest_segments_make_room_readers_are_told_where_the_queue_begins()
             .traffic
             .reach(filling.traffic.acknowledged() + 1000)
             .await;
-        filling.traffic.end();
-        filling
-            .producer
-            .await
-            .expect("no panic")
-            .expect("the connection holds throughout");
+        end_producing(&filling.traffic, filling.producer).await;
         stop(filling.node).await;
     });
 }

@@ -377,12 +377,16 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
         let admin = admin(&client).await;
         let gone = admin.show_group(GROUP).await.expect_err("it is gone");
         assert_eq!(gone.code(), Some(ErrorCode::GroupNotFound));
-        let new = GroupConfig::default();
-        admin.put_group(GROUP, new).await.expect("it is made anew");
-        let shown = admin.show_group(GROUP).await.expect("the group");
-        assert_eq!(shown.progress, []);
+        assert_is_new_when_made_again(&admin).await;
         stop(node).await;
     });
+}
+
+async fn assert_is_new_when_made_again(admin: &BrokerAdmin) {
+    let new = GroupConfig::default();
+    admin.put_group(GROUP, new).await.expect("it is made anew");
+    let shown = admin.show_group(GROUP).await.expect("the group");
+    assert_eq!(shown.progress, []);
 }
 
 #[test]
@@ -409,10 +413,7 @@ fn what_is_committed_for_a_deleted_group_is_refused_and_not_there_when_it_is_mad
             .expect("it is deleted");
         let refused = puller.refused(commit()).await;
         assert_eq!(refused.code, ErrorCode::GroupNotFound);
-        let new = GroupConfig::default();
-        admin.put_group(GROUP, new).await.expect("it is made anew");
-        let shown = admin.show_group(GROUP).await.expect("the group");
-        assert_eq!(shown.progress, []);
+        assert_is_new_when_made_again(&admin).await;
         stop(node).await;
     });
 }

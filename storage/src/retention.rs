@@ -65,7 +65,7 @@ pub struct Look<'a> {
     /// Whether the last look refused messages.
     pub was_refusing: bool,
     /// Segments stay from the one on in which this lies, however full the disk is.
-    pub needed_from: Option<PhysicalOffset>,
+    pub needed_from: PhysicalOffset,
     /// Bytes that have to be free so that the log can grow.
     pub next_segment_bytes: u64,
 }
@@ -125,7 +125,7 @@ pub fn decide(rules: &RetentionRules, look: &Look<'_>) -> Decision {
             break;
         }
         let next = segment.base.0.saturating_add(segment.bytes);
-        if look.needed_from.is_some_and(|from| from.0 < next) {
+        if look.needed_from.0 < next {
             held_from = Some(segment.base);
             break;
         }
@@ -290,7 +290,7 @@ mod tests {
             },
             is_manual: false,
             was_refusing: false,
-            needed_from: None,
+            needed_from: PhysicalOffset(u64::MAX),
             next_segment_bytes: 0,
         }
     }
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_in_use_keeps_all_behind_it_unless_room_makes_room() {
+    fn a_segment_in_use_keeps_all_behind_it_unless_room_is_needed() {
         let mut segments = segments(&[100, 100, 100, 0]);
         segments[1].in_use = true;
         assert_eq!(deleted(&decide(&rules(), &look(&segments, 80))), [0]);
@@ -398,11 +398,11 @@ mod tests {
         let segments = segments(&[100, 100, 100, 0]);
         for used in [80, 88, 99] {
             let mut look = look(&segments, used);
-            look.needed_from = Some(PhysicalOffset(2 * GIB));
+            look.needed_from = PhysicalOffset(2 * GIB);
             let decision = decide(&rules(), &look);
             assert_eq!(deleted(&decision), [0, 1], "at {used}%");
             assert!(decision.is_held);
-            look.needed_from = Some(PhysicalOffset(2 * GIB - 1));
+            look.needed_from = PhysicalOffset(2 * GIB - 1);
             let decision = decide(&rules(), &look);
             assert_eq!(deleted(&decision), [0], "at {used}%");
             let reason = decision.reason;
@@ -410,7 +410,7 @@ mod tests {
                 reason.contains("the segment at 1073741824 stays"),
                 "{reason}"
             );
-            look.needed_from = Some(PhysicalOffset(0));
+            look.needed_from = PhysicalOffset(0);
             let decision = decide(&rules(), &look);
             assert_eq!(deleted(&decision), [], "at {used}%");
         }

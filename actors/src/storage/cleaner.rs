@@ -170,7 +170,7 @@ fn clean(
         space: space.map_err(|error| error.to_string())?,
         is_manual: false,
         was_refusing: work.was_refusing,
-        needed_from: Some(*needed_from.as_ref().unwrap_or(&PhysicalOffset::ZERO)),
+        needed_from: *needed_from.as_ref().unwrap_or(&PhysicalOffset::ZERO),
         next_segment_bytes: store.room_for_segment(),
     };
     let decision = decide(rules, &look);

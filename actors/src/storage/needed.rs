@@ -8,12 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
-use castmq_storage::consume_queue::{ConsumeQueueError, ConsumeUnit};
-use castmq_storage::disk::Wait;
+use castmq_storage::consume_queue::ConsumeQueueError;
 use castmq_storage::timer::TimerError;
 use thiserror::Error;
 
-use crate::broker::context::{BrokerContext, Store};
+use crate::broker::context::BrokerContext;
 
 /// The timer is waited for no longer than this: the disk is looked at meanwhile, too.
 const MOST_WAIT: Duration = Duration::from_secs(1);
@@ -65,6 +64,7 @@ impl Needed {
 /// `None` when it cannot be said now, because the timer is busy for long or not open yet.
 fn find(context: &BrokerContext) -> Result<Option<PhysicalOffset>, NeededError> {
     let store = &context.store;
+    let queues = &store.queues;
     // Nobody has looked at what comes behind.
     let mut needed = context.positions.dispatched();
     let Some(mut wheel) = context.wheel.try_lock_for(MOST_WAIT) else {
@@ -75,20 +75,20 @@ fn find(context: &BrokerContext) -> Result<Option<PhysicalOffset>, NeededError> 
     };
     let (entered, resume) = (timer.first_waiting()?, timer.resume_offset());
     drop(wheel);
-    let to_enter = place(store, system_topics::TIMER, QueueId(0), resume)?;
+    let to_enter = queues.place(system_topics::TIMER, QueueId(0), resume)?;
     let places = [entered, to_enter];
     needed = places.into_iter().flatten().fold(needed, Ord::min);
     for queue in 0..context.delays.count() {
         let next = store.unseen.moved.needed_from(queue);
         let id = QueueId(queue.into());
-        if let Some(first) = place(store, system_topics::SCHEDULE, id, next)? {
+        if let Some(first) = queues.place(system_topics::SCHEDULE, id, next)? {
             needed = needed.min(first);
         }
     }
     let replay_from = context.pops_replay_from.load(Ordering::Acquire);
     if replay_from < u64::MAX {
         let (topic, from) = (system_topics::POP_JOURNAL, QueueOffset(replay_from));
-        let first = place(store, topic, QueueId(0), from)?;
+        let first = queues.place(topic, QueueId(0), from)?;
         needed = first.map_or(needed, |first| needed.min(first));
     }
     let halves = store
@@ -97,20 +97,4 @@ fn find(context: &BrokerContext) -> Result<Option<PhysicalOffset>, NeededError> 
         .stored_before(i64::MAX, QueueOffset::ZERO, 1);
     let places = halves.iter().map(|half| half.physical);
     Ok(Some(places.fold(needed, Ord::min)))
-}
-
-/// Where the message of a queue's offset lies, or the first after it that is there.
-fn place(
-    store: &Store,
-    topic: &str,
-    queue: QueueId,
-    offset: QueueOffset,
-) -> Result<Option<PhysicalOffset>, ConsumeQueueError> {
-    let Some(queue) = store.queues.find(topic, queue) else {
-        return Ok(None);
-    };
-    let mut units = Vec::new();
-    let from = offset.max(queue.min_offset());
-    queue.read(from, 1, Wait::ForDisk, &mut units)?;
-    Ok(units.first().map(|unit: &ConsumeUnit| unit.physical))
 }

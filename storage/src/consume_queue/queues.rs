@@ -19,7 +19,7 @@ use super::tail::Tail;
 use super::truncate::Leftovers;
 use super::unit::UNIT;
 use crate::deletion::Deletion;
-use crate::disk::Disk;
+use crate::disk::{Disk, Wait};
 
 /// Threads that look at queues when the store opens: more than cores, since they wait for the disk.
 const PARALLEL_THREADS: usize = 16;
@@ -203,6 +203,26 @@ impl ConsumeQueues {
             Some(queue) => queue,
             None => self.insert(topic, id, self.shared.initial(topic, id)),
         }
+    }
+
+    /// Where the message of a queue's offset lies, or the first after it that is there. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors.
+    pub fn place(
+        &self,
+        topic: &str,
+        id: QueueId,
+        offset: QueueOffset,
+    ) -> Result<Option<PhysicalOffset>, ConsumeQueueError> {
+        let Some(queue) = self.find(topic, id) else {
+            return Ok(None);
+        };
+        let mut units = Vec::new();
+        let from = offset.max(queue.min_offset());
+        queue.read(from, 1, Wait::ForDisk, &mut units)?;
+        Ok(units.first().map(|unit| unit.physical))
     }
 
     /// The queue of this topic and number.

@@ -131,26 +131,15 @@ impl Popper {
 
 #[cfg(test)]
 mod tests {
-    use castmq_protocol::model::{GroupName, QueueOffset, TopicName};
-
+    use super::super::share::tests::{book, key};
     use super::*;
-    use crate::delivery::pop::ledger::{Order, Settings};
 
     const QUEUE: QueueId = QueueId(0);
 
     fn share() -> (ShareKey, Share) {
-        let key = (
-            GroupName::new("billing").unwrap(),
-            TopicName::new("orders").unwrap(),
-        );
-        let settings = Settings {
-            order: Order::Unordered,
-            max_outstanding: 10,
-        };
         let mut share = Share::default();
-        let book = Book::new(settings, QueueOffset::ZERO);
-        share.books.insert(QUEUE, book);
-        (key, share)
+        share.books.insert(QUEUE, book());
+        (key(), share)
     }
 
     #[test]

@@ -264,23 +264,13 @@ impl Receive<BurialRead> for Popper {
 
 #[cfg(test)]
 mod tests {
-    use castmq_protocol::model::GroupName;
-
+    use super::super::share::tests::{book, key};
     use super::*;
-    use crate::delivery::pop::ledger::{Order, Settings};
 
     #[test]
     fn a_ledger_that_is_forgotten_takes_its_burials_with_it_and_nobody_elses() {
-        let key = (
-            GroupName::new("billing").unwrap(),
-            TopicName::new("orders").unwrap(),
-        );
-        let settings = Settings {
-            order: Order::Unordered,
-            max_outstanding: 10,
-        };
         let offset = QueueOffset(3);
-        let mut book = Book::new(settings, QueueOffset::ZERO);
+        let (key, mut book) = (key(), book());
         book.burying.insert(offset);
         let mut burials = Burials::default();
         for (number, queue) in [(1, 0), (2, 1)] {

@@ -128,7 +128,7 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use castmq_protocol::model::TopicConfig;
@@ -138,12 +138,25 @@ mod tests {
     use super::*;
     use crate::broker::topics::Topics;
 
-    /// A share of two queues, and a pop of one of them whose time is over.
-    fn pop_of(queue: u32) -> (Share, Waiting) {
-        let (group, topic) = (
+    pub(in super::super) fn key() -> ShareKey {
+        (
             GroupName::new("billing").unwrap(),
             TopicName::new("orders").unwrap(),
-        );
+        )
+    }
+
+    /// A ledger that knows nothing.
+    pub(in super::super) fn book() -> Book {
+        let settings = Settings {
+            order: Order::Unordered,
+            max_outstanding: 10,
+        };
+        Book::new(settings, QueueOffset::ZERO)
+    }
+
+    /// A share of two queues, and a pop of one of them whose time is over.
+    fn pop_of(queue: u32) -> (Share, Waiting) {
+        let (group, topic) = key();
         let topics = Topics::new([(topic, TopicConfig::with_queues(2))], 0);
         let pop = Pop {
             member: 0,
@@ -159,11 +172,6 @@ mod tests {
             attempt_id: None,
             wait: Duration::ZERO,
         };
-        let settings = Settings {
-            order: Order::Unordered,
-            max_outstanding: 10,
-        };
-        let book = || Book::new(settings, QueueOffset::ZERO);
         let share = Share {
             books: [(QueueId(0), book()), (QueueId(1), book())].into(),
             ..Share::default()

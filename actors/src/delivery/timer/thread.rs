@@ -204,7 +204,13 @@ impl Wheel {
         let from = match written {
             Some(bytes) => PhysicalOffset(u64::from_be_bytes(bytes)),
             // What came out lies behind the first that was entered.
-            None => self.first_place()?.unwrap_or(ends.physical),
+            None => {
+                let first =
+                    store
+                        .queues
+                        .place(system_topics::TIMER, QueueId(0), QueueOffset::ZERO)?;
+                first.unwrap_or(ends.physical)
+            }
         };
         self.delivered = HashSet::new();
         self.search_from = Some(from.max(store.log.begin()));
@@ -218,16 +224,6 @@ impl Wheel {
         self.pending = None;
         self.cancelled.clear();
         Ok(timer)
-    }
-
-    /// Where the first message of the timer topic lies.
-    fn first_place(&self) -> Result<Option<PhysicalOffset>, WheelError> {
-        let Some(queue) = self.store.queues.find(system_topics::TIMER, QueueId(0)) else {
-            return Ok(None);
-        };
-        let mut units = Vec::new();
-        queue.read(queue.min_offset(), 1, Wait::ForDisk, &mut units)?;
-        Ok(units.first().map(|unit: &ConsumeUnit| unit.physical))
     }
 
     /// The messages that the log says were delivered, from a record's start on.
