@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use castmq_client::jms::{Acknowledge, Error};
-use tokio::sync::mpsc;
 
 use super::support::jms::{
-    broker, connected, consumer, factory, next, queue, send, session, settled, text, topic,
+    broker, connected, consumer, factory, failures, next, queue, send, session, settled, text,
+    topic,
 };
 use super::support::{run, stop};
 
@@ -93,10 +93,7 @@ fn what_is_settled_or_given_back_is_kept_no_longer_though_the_application_has_it
         let node = broker(folder.path(), 1).await;
         let lease = Duration::from_secs(2);
         let connection = connected(factory(&node).lease(lease)).await;
-        let (failures, mut failed) = mpsc::unbounded_channel();
-        connection.set_exception_listener(move |error| {
-            let _ = failures.send(error.to_string());
-        });
+        let mut failed = failures(&connection);
         let (orders, bills) = (queue("orders"), queue("bills"));
         let session = session(&connection, Acknowledge::Individual);
         send(&session, &orders, &["settled"]).await;
@@ -121,10 +118,7 @@ fn that_a_message_was_lost_is_told_once() {
         let node = broker(folder.path(), 1).await;
         let lease = Duration::from_secs(1);
         let connection = connected(factory(&node).lease(lease)).await;
-        let (failures, mut failed) = mpsc::unbounded_channel();
-        connection.set_exception_listener(move |error| {
-            let _ = failures.send(error.to_string());
-        });
+        let mut failed = failures(&connection);
         let orders = queue("orders");
         send(&session(&connection, Acknowledge::Auto), &orders, &["1"]).await;
         let session = session(&connection, Acknowledge::Transacted);

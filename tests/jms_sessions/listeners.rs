@@ -8,7 +8,7 @@ use castmq_client::jms::{Acknowledge, Error};
 use tokio::sync::mpsc;
 
 use super::support::jms::{
-    broker, connected, consumer, factory, queue, send, session, text, topic,
+    broker, connected, consumer, factory, failures, queue, send, session, text, topic,
 };
 use super::support::{run, stop};
 
@@ -18,10 +18,7 @@ fn a_listener_gets_messages_one_by_one_and_again_when_it_fails() {
     run(async {
         let node = broker(folder.path(), 4).await;
         let connection = connected(factory(&node)).await;
-        let (failures, mut failed) = mpsc::unbounded_channel();
-        connection.set_exception_listener(move |error| {
-            let _ = failures.send(error.to_string());
-        });
+        let mut failed = failures(&connection);
         let session = session(&connection, Acknowledge::Auto);
         for destination in [queue("jobs"), topic("news")] {
             let consumer = consumer(&session, &destination).await;

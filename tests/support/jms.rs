@@ -8,6 +8,8 @@ use castmq_client::jms::{
     Acknowledge, Connection, ConnectionFactory, Destination, Message, MessageConsumer, Session,
 };
 
+use tokio::sync::mpsc;
+
 use super::{admin, client, start, with_queues};
 
 /// Longer than any test runs.
@@ -80,4 +82,13 @@ pub(crate) async fn settled(node: &Node, queue: &Destination) -> u64 {
     let of_queue = progress.find(|progress| progress.queue.topic == queue.name());
     let committed = of_queue.expect("it was read").committed;
     committed.expect("it was read").0
+}
+
+/// What a connection's exception listener is told.
+pub(crate) fn failures(connection: &Connection) -> mpsc::UnboundedReceiver<String> {
+    let (failures, failed) = mpsc::unbounded_channel();
+    connection.set_exception_listener(move |error| {
+        let _ = failures.send(error.to_string());
+    });
+    failed
 }
