@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use castmq_client::{Error, Filter, ReceivedMessage, StartFrom, tags};
+use castmq_protocol::filter::tags_of;
 use clap::Args;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +52,7 @@ pub(crate) struct ConsumeFlags {
 
 fn filter(flags: &ConsumeFlags) -> Filter {
     match (&flags.tags, &flags.sql) {
-        (Some(some), _) => tags(some.split("||").map(str::trim)),
+        (Some(some), _) => tags(tags_of(some)),
         (None, Some(expression)) => Filter::Sql(expression.clone()),
         (None, None) => Filter::All,
     }

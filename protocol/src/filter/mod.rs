@@ -62,6 +62,7 @@ pub use dialect::Dialect;
 pub use error::FilterError;
 pub use expression::Expression;
 pub use selector::{PropertyValues, Selector, Value};
+pub use tags::tags_of;
 
 /// Longest expression or list of tags in text form, in bytes. RocketMQ has no limit.
 pub const MAX_EXPRESSION_BYTES: usize = 16 * 1024;

@@ -47,8 +47,7 @@ impl TagSet {
         if text.is_empty() || text == "*" {
             return Ok(None);
         }
-        let tags = text.split("||").map(trim).filter(|tag| !tag.is_empty());
-        Self::new(tags).map(Some)
+        Self::new(tags_of(text)).map(Some)
     }
 
     /// Whether a message with this code can have one of the tags. RocketMQ looks at the lower 32 bits alone.
@@ -76,6 +75,11 @@ impl TagSet {
         }
         self.tags.iter().any(|other| other.as_bytes() == tag)
     }
+}
+
+/// The tags of RocketMQ's text form, `new || paid`.
+pub fn tags_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split("||").map(trim).filter(|tag| !tag.is_empty())
 }
 
 /// Java's `trim`.
