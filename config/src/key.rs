@@ -118,8 +118,6 @@ pub enum Effect {
     Restart,
     /// At the next start, for a store that holds no such files yet: files on disk keep the size they were made with.
     NewStore,
-    /// The value is checked and kept; a later release acts on it.
-    LaterRelease,
 }
 
 impl fmt::Display for Effect {
@@ -127,7 +125,6 @@ impl fmt::Display for Effect {
         f.write_str(match self {
             Effect::Restart => "restart",
             Effect::NewStore => "restart, new store",
-            Effect::LaterRelease => "later release",
         })
     }
 }

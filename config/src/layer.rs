@@ -2,7 +2,6 @@
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
-use crate::key::Effect;
 use crate::value::{Raw, check};
 use crate::{KeyInfo, Origin, Problem, Warning, WithoutEffect};
 
@@ -29,10 +28,6 @@ impl Layer {
         let name = shown_name(name, info);
         match check(&info.rule, raw) {
             Ok(value) => {
-                if info.rule.effect == Effect::LaterRelease {
-                    let text = format!("{name} is accepted, but only a later release acts on it");
-                    self.warn(&name, text, &origin);
-                }
                 self.entries.push(Entry {
                     info,
                     value,

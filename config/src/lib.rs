@@ -42,7 +42,8 @@ pub use origin::Origin;
 pub use problem::{LoadError, Problem, Warning, WithoutEffect};
 pub use settings::{
     BrokerSettings, Flush, LimitSettings, LogFormat, LogSettings, NameServerSettings,
-    ReplicationSettings, RetentionSettings, Role, Settings, StoreSettings, find_key, keys,
+    ReplicationSettings, RetentionSettings, Role, Settings, StoreSettings, WithoutSlaves, find_key,
+    keys,
 };
 
 /// What the names of CastMQ's environment variables begin with.

@@ -6,11 +6,13 @@
 //! - [`record`]: RocketMQ's commit-log record, written and read; the same bytes lie in the log and travel to consumers.
 //! - [`filter`]: what decides whether a consumer wants a message: tags, SQL92, JMS selectors.
 //! - [`native`]: CastMQ's own wire: preface, length-prefixed frames, bincode headers, raw payloads.
+//! - [`ha`]: RocketMQ's wire between a slave and its master.
 //! - [`trace`]: what happened to messages, in RocketMQ's form.
 //!
 //! Nothing here knows sockets, files or actors.
 
 pub mod filter;
+pub mod ha;
 pub mod model;
 pub mod native;
 pub mod record;

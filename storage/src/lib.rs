@@ -8,6 +8,7 @@
 //! - [`deletion`]: what is kept of deleted topics.
 //! - [`disk`]: directories, files and segments as the store sees them, on the operating system and in memory.
 //! - [`dispatch`]: the one road from the log to the queues.
+//! - [`epochs`]: who wrote the log.
 //! - [`expiring`]: which queues hold messages that may expire.
 //! - [`halves`]: half messages of open transactions.
 //! - [`index`]: where messages with a key lie in the log.
@@ -28,6 +29,7 @@ pub mod consume_queue;
 pub mod deletion;
 pub mod disk;
 pub mod dispatch;
+pub mod epochs;
 pub mod expiring;
 pub mod halves;
 pub mod index;

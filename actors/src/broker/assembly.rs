@@ -21,6 +21,7 @@ use super::details::SOFTWARE;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
+use super::standing::Standing;
 use super::topics::Topics;
 use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
@@ -169,6 +170,7 @@ fn new_context(
     let broker = &settings.broker;
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
     Ok(Arc::new(BrokerContext {
+        standing: Standing::take_up(settings, &store)?,
         limits: limits(settings),
         delays,
         flush_policy: FlushPolicy::from(settings.store.flush),
@@ -388,7 +390,7 @@ impl Reception for Desk {
             software: SOFTWARE.to_owned(),
             cluster: broker.cluster_name.clone(),
             broker: broker.name.clone(),
-            broker_id: broker.id.into(),
+            broker_id: self.0.standing.id,
             store_host: self.0.store_host.to_string(),
             limits: self.0.limits,
         }

@@ -16,6 +16,7 @@ use super::credits::Credits;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
+use super::standing::Standing;
 use super::topics::Topics;
 use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
@@ -84,6 +85,7 @@ pub(crate) struct BrokerActors {
 /// other.
 pub(crate) struct BrokerContext {
     pub(crate) settings: Settings,
+    pub(crate) standing: Standing,
     pub(crate) limits: Limits,
     pub(crate) flush_policy: FlushPolicy,
     pub(crate) clock: Clock,
@@ -145,6 +147,7 @@ impl BrokerContext {
     /// Whether messages are taken at all.
     #[inline]
     pub(crate) fn check_writes(&self) -> Result<(), Refusal> {
+        self.standing.check_master()?;
         match &*self.refuses_writes.read() {
             None => Ok(()),
             Some(refusal) => Err(refusal.clone()),

@@ -54,7 +54,7 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
     BrokerDetails {
         cluster: broker.cluster_name.clone(),
         name: broker.name.clone(),
-        broker_id: broker.id.into(),
+        broker_id: context.standing.id,
         software: SOFTWARE.to_owned(),
         uptime_ms: u64::try_from(reading.uptime.as_millis()).unwrap_or(u64::MAX),
         messages_in: reading.stored,

@@ -1,6 +1,7 @@
 //! A broker: its store, its tables, its actors.
 //!
-//! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`].
+//! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
+//!   [`standing`].
 //! - [`assembly`]: how all of it is put together and taken apart.
 //! - [`details`]: what operators see.
 
@@ -11,4 +12,5 @@ pub(crate) mod details;
 pub(crate) mod meters;
 pub(crate) mod offsets;
 pub(crate) mod positions;
+pub(crate) mod standing;
 pub(crate) mod topics;

@@ -20,6 +20,8 @@ type BrokerKey = (String, u64);
 #[derive(Debug)]
 struct Broker {
     cluster: String,
+    configured_id: u64,
+    epoch: u32,
     address: String,
     ha_address: String,
     version: DataVersion,
@@ -85,6 +87,8 @@ impl RouteTable {
         }
         let broker = Broker {
             cluster: register.cluster,
+            configured_id: register.configured_id,
+            epoch: register.epoch,
             address: register.address,
             ha_address: register.ha_address,
             version,
@@ -94,11 +98,18 @@ impl RouteTable {
             topics,
         };
         self.brokers.insert(key.clone(), broker);
+        let members = (key.0.clone(), 0)..=(key.0.clone(), u64::MAX);
+        let members = self.brokers.range(members);
+        let members = members.map(|((_, id), broker)| (*id, broker.address.clone()));
+        let members = members.collect();
         let master = self.brokers.get(&(key.0, 0));
         Registered {
             version,
             master_address: master.map_or_else(String::new, |m| m.address.clone()),
             master_ha_address: master.map_or_else(String::new, |m| m.ha_address.clone()),
+            master_configured_id: master.map_or(0, |m| m.configured_id),
+            master_epoch: master.map_or(0, |m| m.epoch),
+            members,
         }
     }
 
@@ -232,6 +243,8 @@ mod tests {
             cluster: "c".into(),
             broker: broker.into(),
             broker_id: id,
+            configured_id: id,
+            epoch: 1,
             address: format!("{broker}-{id}:1"),
             ha_address: format!("{broker}-{id}:2"),
             expiry_ms: 120_000,

@@ -176,7 +176,9 @@ impl Registrar {
         RegisterBroker {
             cluster: broker.cluster_name.clone(),
             broker: broker.name.clone(),
-            broker_id: broker.id.into(),
+            broker_id: self.context.standing.id,
+            configured_id: broker.id.into(),
+            epoch: self.context.standing.epoch,
             address: self.context.store_host.to_string(),
             ha_address: ha_address.map_or_else(String::new, |address| address.to_string()),
             expiry_ms: u32::try_from(self.context.settings.name_server.broker_expiry_ms)
@@ -258,7 +260,7 @@ impl Cast for Registrar {
         let goodbye = Request::UnregisterBroker {
             cluster: broker.cluster_name.clone(),
             broker: broker.name.clone(),
-            broker_id: broker.id.into(),
+            broker_id: self.context.standing.id,
         };
         let hold = ctx.hold();
         ctx.spawn(async move {

@@ -36,5 +36,7 @@ pub(crate) fn request_name(request: &Request) -> &'static str {
         Request::TakeReplies => "take replies",
         Request::SendReply(_) => "send reply",
         Request::ReplyTaken { .. } => "reply taken",
+        Request::Follow(_) => "follow",
+        Request::SyncMetadata(_) => "sync metadata",
     }
 }

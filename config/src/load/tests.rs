@@ -213,14 +213,15 @@ fn an_empty_variable_takes_an_optional_value_back() {
 }
 
 #[test]
-fn a_later_release_is_named_for_what_it_will_act_on() {
-    let loaded = from_file(Node::Broker, "b.toml", "replication.in_sync_replicas = 2").unwrap();
-    assert_eq!(loaded.settings.replication.in_sync_replicas, 2);
-    assert!(
-        loaded.warnings[0]
-            .text
-            .contains("only a later release acts on it")
-    );
+fn a_sync_master_waits_for_a_slave_unless_it_is_told_otherwise() {
+    let told = |text: &str| {
+        let settings = from_file(Node::Broker, "b.toml", text).unwrap().settings;
+        settings.in_sync_replicas(settings.broker.role)
+    };
+    assert_eq!(told("broker.role = 'sync_master'"), 2);
+    assert_eq!(told("replication.in_sync_replicas = 3"), 1);
+    let both = "broker.role = 'sync_master'\nreplication.in_sync_replicas = 3";
+    assert_eq!(told(both), 3);
 }
 
 /// Values at the ends of what `info` takes.

@@ -113,8 +113,6 @@ pub(crate) static NOT_YET: &[NotYet] = not_yet! {
     storeType = "default", "keep consume queues in RocksDB";
     // Replication.
     offsetCheckInSlave = "false", "check the offsets of pulls from a slave";
-    haSendHeartbeatInterval = "5000", "set the time between two heartbeats of replication";
-    haHousekeepingInterval = "20000", "set the silence after which replication reconnects";
     haTransferBatchSize = "32768", "bound the bytes sent to a slave at once";
     haMaxGapNotInSync = "268435456", "say how many bytes behind a slave is out of sync";
     haMaxTimeSlaveNotCatchup = "15000", "say how long behind a slave is out of sync";

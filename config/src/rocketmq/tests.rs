@@ -242,10 +242,6 @@ fn what_is_not_there_yet_is_said_without_its_value() {
             "file a.properties:1: innerClientAuthenticationCredentials is not supported yet; it would name the credentials between brokers"
         ]
     );
-    assert_eq!(
-        warnings("haListenPort=10912")[0],
-        "file a.properties:1: haListenPort (replication.ha_listen_port) is accepted, but only a later release acts on it"
-    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub use broker::{BrokerSettings, Role};
 pub use limits::LimitSettings;
 pub use log::{LogFormat, LogSettings};
 pub use name_server::NameServerSettings;
-pub use replication::ReplicationSettings;
+pub use replication::{ReplicationSettings, WithoutSlaves};
 pub use retention::RetentionSettings;
 pub use store::{Flush, StoreSettings};
 
@@ -43,6 +43,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Brokers that must have a message before it is acknowledged: [`ReplicationSettings::in_sync_replicas`], which only
+    /// counts in a sync_master.
+    pub fn in_sync_replicas(&self, role: Role) -> u32 {
+        match role {
+            Role::SyncMaster => self.replication.in_sync_replicas.unwrap_or(2),
+            Role::AsyncMaster | Role::Slave => 1,
+        }
+    }
+
     /// Where a master listens for slaves: [`ReplicationSettings::ha_listen_port`], or the port after the broker's.
     ///
     /// Port 0 (any free one) stays 0; `None` when the broker's port is the last there is.

@@ -1,18 +1,41 @@
 //! `[replication]`
 
-use crate::declare::section;
-use crate::key::{Effect, Rule, Unit};
+use std::net::SocketAddr;
+
+use crate::declare::{choices, section};
+use crate::key::{Rule, Unit};
+
+choices!(
+    /// What a sync_master does with a message while too few slaves are in step with it.
+    WithoutSlaves {
+        /// Stores it, and says to its producer that no slave was available.
+        Accept = "accept";
+        /// Stores it, and waits for slaves: for its answer as long as `replication.slave_timeout_ms`, and for consumers to see it until they have it.
+        Wait = "wait";
+        /// Refuses it.
+        Refuse = "refuse";
+    }
+);
 
 section!(
-    /// Masters and slaves. These keys are checked and kept now; replication itself comes with a later release.
+    /// Masters and slaves.
     ReplicationSettings in replication {
         /// Port on which a master listens for slaves, at the IP address of `broker.listen`. Unset (RocketMQ: 0): the port after the broker's.
-        ha_listen_port: Option<u16> = None, Rule::integer(Unit::Count, 1, 65_535).optional().effect(Effect::LaterRelease).rocketmq(&["haListenPort"]);
-        /// Brokers, the master among them, that must have a message before a sync_master acknowledges it. RocketMQ's default 1 waits for no slave.
-        in_sync_replicas: u32 = 1, Rule::integer(Unit::Count, 1, 64).effect(Effect::LaterRelease).rocketmq(&["inSyncReplicas"]);
-        /// Whether consumers may read from a slave while its master lives.
-        slave_read_enabled: bool = false, Rule::switch().effect(Effect::LaterRelease).rocketmq(&["slaveReadEnable"]);
-        /// Time after which a producer is told that its message is stored but not yet on enough brokers.
-        slave_timeout_ms: u64 = 3_000, Rule::integer(Unit::Milliseconds, 1, 600_000).effect(Effect::LaterRelease).rocketmq(&["slaveTimeout"]);
+        ha_listen_port: Option<u16> = None, Rule::integer(Unit::Count, 1, 65_535).optional().rocketmq(&["haListenPort"]);
+        /// Where the master that a slave copies listens for slaves. Unset: where name servers say.
+        ha_master_address: Option<SocketAddr> = None, Rule::socket().optional().rocketmq(&["haMasterAddress"]);
+        /// Brokers, the master among them, that must have a message before a sync_master acknowledges it and consumers see it.
+        /// Unset: 2 in a sync_master. RocketMQ's default, 1, waits for no slave.
+        in_sync_replicas: Option<u32> = None, Rule::integer(Unit::Count, 1, 64).optional().rocketmq(&["inSyncReplicas"]);
+        /// What a sync_master does with a message while too few slaves are in step with it.
+        without_slaves: WithoutSlaves = WithoutSlaves::Accept, Rule::choice(WithoutSlaves::CHOICES);
+        /// Whether consumers may read from a slave while its master lives. They may always while it does not.
+        slave_read_enabled: bool = false, Rule::switch().rocketmq(&["slaveReadEnable"]);
+        /// Time after which a producer is told that its message is stored but not yet on enough brokers; a slave that has got nothing on for as long is not in step.
+        slave_timeout_ms: u64 = 3_000, Rule::integer(Unit::Milliseconds, 1, 600_000).rocketmq(&["slaveTimeout"]);
+        /// Time between two signs of life of a link at rest.
+        heartbeat_interval_ms: u64 = 5_000, Rule::integer(Unit::Milliseconds, 10, 600_000).rocketmq(&["haSendHeartbeatInterval"]);
+        /// Silence after which a link is closed.
+        housekeeping_interval_ms: u64 = 20_000, Rule::integer(Unit::Milliseconds, 20, 3_600_000).rocketmq(&["haHousekeepingInterval"]);
     }
 );

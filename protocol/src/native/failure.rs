@@ -77,6 +77,10 @@ pub enum ErrorCode {
     ReplyNotAwaited,
     /// Whether the producer's sequence is stored is not known any more: it is too far behind the newest.
     SequenceForgotten,
+    /// The broker copies a master: only that takes the request.
+    NotMaster,
+    /// Too few slaves are in step with the master to take the message.
+    SlaveNotAvailable,
 }
 
 /// Whether the request may be sent again.

@@ -9,6 +9,7 @@
 //! - [`request`]: what clients send.
 //! - [`response`]: what servers send, answers and pushes.
 //! - [`route`]: what name servers are told and asked.
+//! - [`replication`]: what a slave and its master say to each other.
 //! - [`admin`]: what operators ask.
 //! - [`failure`]: errors on the wire.
 //!
@@ -19,6 +20,7 @@ pub mod failure;
 pub mod frame;
 pub mod hello;
 mod pop_order;
+pub mod replication;
 pub mod request;
 pub mod response;
 pub mod route;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::admin::AdminRequest;
 use super::hello::Hello;
 pub use super::pop_order::PopOrder;
+use super::replication::{Follow, SyncMetadata};
 use super::route::RegisterBroker;
 use crate::model::{PhysicalOffset, QueueId, QueueOffset};
 
@@ -175,6 +176,10 @@ pub enum Request {
         /// Whether anybody waited for it.
         is_awaited: bool,
     },
+    /// A slave asks its master to copy its log. After the answer the connection is one of [`ha`](crate::ha).
+    Follow(Follow),
+    /// A slave asks its master what has changed besides the log.
+    SyncMetadata(SyncMetadata),
 }
 
 /// Bits of [`Send::flags`] and [`SendBatch::flags`].

@@ -5,6 +5,7 @@ use bincode::{Decode, Encode};
 use super::admin::AdminResponse;
 use super::failure::Failure;
 use super::hello::Welcome;
+use super::replication::{Followed, MetadataChanges};
 use super::request::{GroupAlias, PopReceipt, TopicAlias, TopicQueue};
 use super::route::{Registered, TopicRoute};
 use crate::model::{PhysicalOffset, QueueId, QueueOffset};
@@ -86,6 +87,10 @@ pub enum Response {
     },
     /// Push: a reply to a request of this client. Payload: its record, which lies in no queue.
     Reply(PushedReply),
+    /// A slave may follow.
+    Followed(Followed),
+    /// What has changed besides the log.
+    Metadata(MetadataChanges),
 }
 
 /// A reply to a request of this client.

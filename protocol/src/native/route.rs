@@ -34,6 +34,10 @@ pub struct RegisterBroker {
     pub broker: String,
     /// 0 for a master.
     pub broker_id: u64,
+    /// Its number in the configuration, whatever it is now.
+    pub configured_id: u64,
+    /// How often the set's master was changed by operators, as far as it knows; of two masters the one with more is it.
+    pub epoch: u32,
     /// Where clients reach it.
     pub address: String,
     /// Where slaves reach it; empty when it takes none.
@@ -88,6 +92,12 @@ pub struct Registered {
     pub master_address: String,
     /// Where slaves reach the master; empty when there is none.
     pub master_ha_address: String,
+    /// The master's number in its configuration.
+    pub master_configured_id: u64,
+    /// The master's epoch; a master that is told a greater one than its own is none any more.
+    pub master_epoch: u32,
+    /// Broker id and address of each that is known of the set.
+    pub members: Vec<(u64, String)>,
 }
 
 /// Where a topic is.

@@ -3,6 +3,7 @@
 use castmq_protocol::model::{GroupConfig, PhysicalOffset, QueueId, QueueOffset, TopicConfig};
 use castmq_protocol::native::admin::{AdminRequest, ResetTo};
 use castmq_protocol::native::hello::Credentials;
+use castmq_protocol::native::replication::{Follow, GroupOffset, SyncMetadata};
 use castmq_protocol::native::request::{
     ANY_QUEUE, Acknowledge, Another, ChangeInvisible, EndTransaction, Filter, GroupMode, JoinGroup,
     Pop, PopOrder, Pull, QueuePosition, Resolution, Send, SendBack, SendBatch, SendExtras,
@@ -56,6 +57,8 @@ pub(crate) fn requests() -> Vec<Request> {
         cluster: "c".into(),
         broker: "b".into(),
         broker_id: 1,
+        configured_id: 1,
+        epoch: 3,
         address: "127.0.0.1:10911".into(),
         ha_address: "127.0.0.1:10912".into(),
         expiry_ms: 120_000,
@@ -317,6 +320,25 @@ pub(crate) fn requests() -> Vec<Request> {
             max_bytes: 65536,
             wait_ms: 15_000,
             filter: Filter::Selector("JMSType = 'car'".into()),
+        }),
+        Request::Follow(Follow {
+            cluster: "c".into(),
+            broker: "b".into(),
+            broker_id: 1,
+            address: "127.0.0.1:10921".into(),
+            segment_bytes: 1 << 30,
+            log_begin: PhysicalOffset(0),
+            log_end: PhysicalOffset(7),
+            epochs: Vec::new(),
+        }),
+        Request::SyncMetadata(SyncMetadata {
+            broker_id: 1,
+            offsets: vec![GroupOffset {
+                group: "g".into(),
+                topic: "t".into(),
+                queue: QueueId(1),
+                offset: None,
+            }],
         }),
     ]
 }

@@ -5,6 +5,9 @@ use castmq_protocol::native::admin::{
     AdminResponse, BrokerDetails, GroupDetails, MemberDetails, QueueDetails, QueueProgress,
     TopicDetails,
 };
+use castmq_protocol::native::replication::{
+    Followed, GroupOffset, LogEpoch, MetadataChange, MetadataChanges, TimerMark,
+};
 use castmq_protocol::native::request::GroupMode;
 use castmq_protocol::native::response::{
     Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, CheckTransaction, Deliver, Joined,
@@ -93,6 +96,9 @@ pub(crate) fn responses() -> Vec<Response> {
             version: DataVersion::default(),
             master_address: "m".into(),
             master_ha_address: String::new(),
+            master_configured_id: 1,
+            master_epoch: 2,
+            members: vec![(0, "m".into()), (1, "s".into())],
         }),
         Response::Admin(AdminResponse::Names(vec!["a".into()])),
         Response::Admin(AdminResponse::Topic(TopicDetails {
@@ -170,5 +176,46 @@ pub(crate) fn responses() -> Vec<Response> {
             receipt: POP_RECEIPT,
         },
         Response::Reply(PushedReply { number: 6 }),
+        Response::Followed(Followed {
+            from: PhysicalOffset(9),
+            epochs: vec![LogEpoch {
+                epoch: 1,
+                run: 2,
+                start: PhysicalOffset(0),
+            }],
+            is_sync: true,
+        }),
+        Response::Metadata(MetadataChanges {
+            changes: vec![
+                MetadataChange::Begin,
+                MetadataChange::Topic {
+                    name: "t".into(),
+                    config: TopicConfig::with_queues(2),
+                },
+                MetadataChange::TopicDeleted {
+                    name: "u".into(),
+                    below: PhysicalOffset(5),
+                    next: vec![(QueueId(0), QueueOffset(6))],
+                },
+                MetadataChange::TopicGone { name: "u".into() },
+                MetadataChange::Group {
+                    name: "g".into(),
+                    config: GroupConfig::default(),
+                },
+                MetadataChange::GroupGone { name: "h".into() },
+                MetadataChange::Offset(GroupOffset {
+                    group: "g".into(),
+                    topic: "t".into(),
+                    queue: QueueId(1),
+                    offset: Some(QueueOffset(7)),
+                }),
+                MetadataChange::Timer(TimerMark {
+                    read_to_ms: 8,
+                    log: PhysicalOffset(9),
+                }),
+                MetadataChange::Complete,
+            ],
+            more: true,
+        }),
     ]
 }
