@@ -1,7 +1,7 @@
 //! Putting a broker together: the store is opened, the children of its tree are made, and each gets to know the others.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,6 +43,7 @@ use crate::network::greeting::Client;
 use crate::network::listener::{Accepted, Listener, Reception, role_not_served};
 use crate::network::producer_session::ProducerSession;
 use crate::network::registrar::Registrar;
+use crate::network::socket::Bound;
 use crate::node::NodeError;
 use crate::storage::checkpointer::Checkpointer;
 use crate::storage::cleaner::Cleaner;
@@ -81,7 +82,7 @@ pub(crate) fn assemble(
     data: &Stage,
 ) -> Result<Broker, NodeError> {
     let socket = bind(settings.broker.listen)?;
-    let address = socket.local_addr().map_err(NodeError::Io)?;
+    let address = socket.address()?;
     let store_host = advertised(settings, address)?;
     let (store, report) = Store::open(disk, store_options(settings))?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
@@ -95,8 +96,8 @@ pub(crate) fn assemble(
 }
 
 /// Binds an address, so that one in use is an error before anything is started.
-pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
-    TcpListener::bind(address).map_err(|source| NodeError::Bind { address, source })
+pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
+    Bound::to(address).map_err(|source| NodeError::Bind { address, source })
 }
 
 /// The address that is part of message ids and that name servers give out.
@@ -273,7 +274,7 @@ fn crowd() -> Plan {
 /// stage.
 fn plan(
     context: &Arc<BrokerContext>,
-    socket: TcpListener,
+    socket: Bound,
     name_servers: &[String],
 ) -> Result<Plan, NodeError> {
     let wiring: Wiring = Arc::default();
@@ -369,7 +370,7 @@ fn plan(
 
 fn listener(
     context: &Arc<BrokerContext>,
-    socket: TcpListener,
+    socket: Bound,
 ) -> Child<Listener, impl FnMut() -> Result<Listener, Failure> + 'static> {
     let reception: Arc<dyn Reception> = Arc::new(Desk(context.clone()));
     let connections = context.connections.clone();

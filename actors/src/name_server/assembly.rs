@@ -1,6 +1,6 @@
 //! Putting a name server together.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::network::aliases::MAX_ALIASES;
 use crate::network::connection::Connection;
 use crate::network::greeting::Client;
 use crate::network::listener::{Accepted, Listener, Reception, role_not_served};
+use crate::network::socket::Bound;
 use crate::node::NodeError;
 use crate::supervision::{ActorRef, Child, Plan, Strategy, Supervisor};
 
@@ -27,7 +28,7 @@ pub(crate) struct NameServer {
 
 pub(crate) fn assemble(settings: &Settings) -> Result<NameServer, NodeError> {
     let socket = bind(settings.name_server.listen)?;
-    let address = socket.local_addr().map_err(NodeError::Io)?;
+    let address = socket.address()?;
     let expiry = Duration::from_millis(settings.name_server.broker_expiry_ms);
     let scan = Duration::from_millis(settings.name_server.scan_interval_ms);
     let keeper = Child::new("route-keeper", move || Ok(RouteKeeper::new(expiry, scan)));
@@ -46,7 +47,7 @@ pub(crate) fn assemble(settings: &Settings) -> Result<NameServer, NodeError> {
 }
 
 fn listener(
-    socket: TcpListener,
+    socket: Bound,
     desk: Arc<dyn Reception>,
 ) -> Child<Listener, impl FnMut() -> Result<Listener, crate::supervision::Failure> + 'static> {
     let connections = Arc::new(AtomicU32::new(0));

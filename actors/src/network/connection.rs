@@ -17,12 +17,12 @@ use castmq_protocol::native::{
 };
 use castmq_storage::commit_log::LogSlice;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::input::{Input, ReadError};
 use super::listener::Seat;
 use super::output::Output;
+use super::socket::Stream;
 use crate::supervision::{Cast, Ctx, Hold};
 
 /// How long a connection that was told why it ends is read on, so that what was told arrives: a socket that is closed
@@ -37,7 +37,7 @@ const READS_A_TURN: usize = 4;
 
 /// An open connection.
 pub(crate) struct Connection {
-    socket: TcpStream,
+    socket: Stream,
     peer: SocketAddr,
     input: Input,
     output: Output,
@@ -59,7 +59,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Takes over an accepted socket and what was read from it already.
     pub(crate) fn new(
-        socket: TcpStream,
+        socket: Stream,
         peer: SocketAddr,
         already: BytesMut,
         max_frame_bytes: usize,

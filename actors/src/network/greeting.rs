@@ -13,10 +13,10 @@ use castmq_protocol::native::{
 };
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::Farewell;
+use super::socket::Stream;
 
 /// Longest hello frame: nobody has said yet who they are.
 const MAX_HELLO_BYTES: usize = 64 * 1024;
@@ -49,7 +49,7 @@ impl Client {
 /// A connection that has been greeted.
 #[derive(Debug)]
 pub(crate) struct Greeted {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Stream,
     pub(crate) client: Client,
     /// What was read behind the hello.
     pub(crate) already: BytesMut,
@@ -86,13 +86,13 @@ impl GreetingError {
 
 /// Reads the hello and answers it. `welcome` is what accepted clients are told; `check` may refuse them.
 pub(crate) async fn greet(
-    mut socket: TcpStream,
+    mut socket: Stream,
     peer: SocketAddr,
     within: Duration,
     welcome: Welcome,
     check: impl FnOnce(&Client) -> Result<(), Refusal>,
 ) -> Result<Greeted, GreetingError> {
-    socket.set_nodelay(true)?;
+    socket.set_nodelay()?;
     let hello = timeout(within, read_hello(&mut socket)).await;
     let (header, already) = match hello.unwrap_or(Err(GreetingError::Late(within))) {
         Ok(hello) => hello,
@@ -123,7 +123,7 @@ pub(crate) async fn greet(
     })
 }
 
-async fn say(socket: &mut TcpStream, correlation: u64, response: Response) -> io::Result<()> {
+async fn say(socket: &mut Stream, correlation: u64, response: Response) -> io::Result<()> {
     let header = ServerHeader {
         correlation,
         response,
@@ -134,7 +134,7 @@ async fn say(socket: &mut TcpStream, correlation: u64, response: Response) -> io
 }
 
 /// Says why a connection is not opened, to whoever hears it.
-async fn turn_away(mut socket: TcpStream, within: Duration, correlation: u64, response: Response) {
+async fn turn_away(mut socket: Stream, within: Duration, correlation: u64, response: Response) {
     let said = timeout(within, say(&mut socket, correlation, response)).await;
     if matches!(said, Ok(Ok(()))) {
         let mut farewell = Farewell::default();
@@ -142,7 +142,7 @@ async fn turn_away(mut socket: TcpStream, within: Duration, correlation: u64, re
     }
 }
 
-async fn read_hello(socket: &mut TcpStream) -> Result<(ClientHeader, BytesMut), GreetingError> {
+async fn read_hello(socket: &mut Stream) -> Result<(ClientHeader, BytesMut), GreetingError> {
     let mut buffer = BytesMut::with_capacity(1024);
     while buffer.len() < PREFACE.len() {
         read_some(socket, &mut buffer).await?;
@@ -165,7 +165,7 @@ async fn read_hello(socket: &mut TcpStream) -> Result<(ClientHeader, BytesMut), 
     }
 }
 
-async fn read_some(socket: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<()> {
+async fn read_some(socket: &mut Stream, buffer: &mut BytesMut) -> io::Result<()> {
     match socket.read_buf(buffer).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(()),

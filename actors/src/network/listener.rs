@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Role, Welcome};
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::greeting::{Client, Greeted, GreetingError, greet};
+use super::socket::{self, Bound, Detached, Stream};
 use crate::supervision::{Cast, Ctx, Failure};
 
 /// After accepting has failed, for lack of file descriptors perhaps, the next try.
@@ -27,7 +27,7 @@ pub(crate) trait Reception: Send + Sync + 'static {
     /// Whether this client is taken.
     fn check(&self, client: &Client) -> Result<(), Refusal>;
 
-    /// Starts a session. The socket is the operating system's own, to be taken to whatever thread.
+    /// Starts a session, on whatever thread.
     fn start_session(&self, connection: Accepted);
 
     /// Time a client has for its hello.
@@ -40,7 +40,7 @@ pub(crate) trait Reception: Send + Sync + 'static {
 /// A connection that has been greeted and has no session yet.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(crate) socket: std::net::TcpStream,
+    pub(crate) socket: Detached,
     pub(crate) client: Client,
     pub(crate) already: bytes::BytesMut,
     /// Held as long as the connection counts.
@@ -49,8 +49,8 @@ pub(crate) struct Accepted {
 
 impl Accepted {
     /// The socket on the current thread's reactor.
-    pub(crate) fn into_parts(self) -> std::io::Result<(TcpStream, Client, bytes::BytesMut, Seat)> {
-        let socket = TcpStream::from_std(self.socket)?;
+    pub(crate) fn into_parts(self) -> std::io::Result<(Stream, Client, bytes::BytesMut, Seat)> {
+        let socket = self.socket.attach()?;
         Ok((socket, self.client, self.already, self.seat))
     }
 }
@@ -76,7 +76,7 @@ impl Drop for Seat {
 /// See the module.
 pub(crate) struct Listener {
     /// Bound before the tree was started, so that a port in use is an error at start; taken over by each incarnation.
-    socket: std::net::TcpListener,
+    socket: Bound,
     address: SocketAddr,
     reception: Arc<dyn Reception>,
     connections: Arc<AtomicU32>,
@@ -95,12 +95,12 @@ pub(crate) struct ListenerState {
 
 impl Listener {
     pub(crate) fn new(
-        socket: std::net::TcpListener,
+        socket: Bound,
         reception: Arc<dyn Reception>,
         connections: Arc<AtomicU32>,
     ) -> Result<Self, Failure> {
         Ok(Self {
-            address: socket.local_addr()?,
+            address: socket.address()?,
             socket,
             reception,
             connections,
@@ -109,7 +109,7 @@ impl Listener {
         })
     }
 
-    fn accept_next(listener: Arc<TcpListener>, ctx: &mut Ctx<'_, Self>) {
+    fn accept_next(listener: Arc<socket::Listener>, ctx: &mut Ctx<'_, Self>) {
         let accepting = {
             let listener = listener.clone();
             async move {
@@ -129,7 +129,7 @@ impl Listener {
         });
     }
 
-    fn accepted(&mut self, socket: TcpStream, peer: SocketAddr, ctx: &mut Ctx<'_, Self>) {
+    fn accepted(&mut self, socket: Stream, peer: SocketAddr, ctx: &mut Ctx<'_, Self>) {
         self.accepted += 1;
         let limit = self.reception.max_connections();
         let seat = Seat::take(&self.connections, limit);
@@ -154,7 +154,7 @@ impl Listener {
             };
             let within = reception.handshake_timeout();
             let greeted = greet(socket, peer, within, reception.welcome(), check).await;
-            match (greeted.and_then(into_std), seat) {
+            match (greeted.and_then(detach), seat) {
                 (Ok((socket, client, already)), Some(seat)) => {
                     reception.start_session(Accepted {
                         socket,
@@ -173,10 +173,8 @@ impl Listener {
     }
 }
 
-fn into_std(
-    greeted: Greeted,
-) -> Result<(std::net::TcpStream, Client, bytes::BytesMut), GreetingError> {
-    let socket = greeted.socket.into_std()?;
+fn detach(greeted: Greeted) -> Result<(Detached, Client, bytes::BytesMut), GreetingError> {
+    let socket = greeted.socket.detach()?;
     Ok((socket, greeted.client, greeted.already))
 }
 
@@ -184,9 +182,7 @@ impl Cast for Listener {
     type State = ListenerState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
-        let socket = self.socket.try_clone()?;
-        socket.set_nonblocking(true)?;
-        let listener = Arc::new(TcpListener::from_std(socket)?);
+        let listener = Arc::new(self.socket.listen()?);
         Self::accept_next(listener, ctx);
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! - [`producer_session`], [`consumer_session`], [`admin_session`]: one connection each. [`aliases`] are the numbers that
 //!   stand for names on it, [`announce`] makes sure of what is named, [`membership`] speaks for a client in its groups.
 //! - [`registrar`]: keeps a broker known to one name server.
+//! - [`socket`]: where all sockets come from; `simulated` is the kind that tests have.
 
 pub(crate) mod admin_session;
 pub(crate) mod aliases;
@@ -19,3 +20,6 @@ mod membership;
 mod output;
 pub(crate) mod producer_session;
 pub(crate) mod registrar;
+#[cfg(feature = "simulation")]
+mod simulated;
+pub(crate) mod socket;

@@ -14,10 +14,10 @@ use castmq_protocol::native::{
 use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::Framed;
 
+use super::socket::Stream;
 use crate::broker::context::BrokerContext;
 use crate::broker::details::SOFTWARE;
 use crate::supervision::{Cast, Ctx, Failure, Receive};
@@ -38,7 +38,7 @@ const RECONNECT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct RegisterNow;
 
-type Wire = Framed<TcpStream, FrameCodec<ServerHeader, ClientHeader>>;
+type Wire = Framed<Stream, FrameCodec<ServerHeader, ClientHeader>>;
 
 /// See the module.
 pub(crate) struct Registrar {
@@ -190,8 +190,7 @@ impl Registrar {
 }
 
 async fn connect(name_server: &str, client_id: String) -> io::Result<Wire> {
-    let mut socket = TcpStream::connect(name_server).await?;
-    socket.set_nodelay(true)?;
+    let mut socket = Stream::connect(name_server).await?;
     socket.write_all(&PREFACE).await?;
     let mut wire = Framed::new(socket, FrameCodec::new(MAX_FRAME_BYTES));
     let hello = Request::Hello(Hello {
