@@ -16,6 +16,7 @@ use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::recovery::Recovered;
 use crate::commit_log::{CommitLog, LogError};
 use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, SyncRound, UNIT_BYTES};
+use crate::deletion::Deletion;
 use crate::disk::Disk;
 use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
@@ -341,6 +342,21 @@ impl Store {
         self.metadata.delete_topic(name, &kept)?;
         self.metadata.sync()?;
         Ok(self.queues.delete_topic(name, kept)?)
+    }
+
+    /// Takes over what the master keeps of a topic that was deleted there; `is_gone` when nobody made it again. To be synced by
+    /// the caller. Blocks.
+    pub fn adopt_deletion(
+        &self,
+        name: &TopicName,
+        kept: Deletion,
+        is_gone: bool,
+    ) -> Result<(), StoreError> {
+        match is_gone {
+            true => self.metadata.delete_topic(name, &kept)?,
+            false => self.metadata.put_deletion(name, Some(&kept))?,
+        }
+        Ok(self.queues.adopt_deletion(name, kept)?)
     }
 
     fn save_progress(&self, progress: &mut Progress, own: OwnState) -> Result<(), StoreError> {

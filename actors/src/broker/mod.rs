@@ -12,5 +12,7 @@ pub(crate) mod details;
 pub(crate) mod meters;
 pub(crate) mod offsets;
 pub(crate) mod positions;
+pub(crate) mod restart;
+pub(crate) mod set_view;
 pub(crate) mod standing;
 pub(crate) mod topics;

@@ -222,6 +222,11 @@ impl Topics {
         self.table.read().by_name.len()
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.table.read().by_name.values().cloned().collect()
+    }
+
     /// Their names, sorted.
     pub(crate) fn names(&self) -> Vec<TopicName> {
         let mut names: Vec<_> = self.table.read().by_name.keys().cloned().collect();

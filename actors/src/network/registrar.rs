@@ -113,6 +113,8 @@ impl Registrar {
                     );
                 }
                 self.wire = Some(wire);
+                self.context.set.hear(&self.name_server, &registered);
+                self.context.look_for_another_master();
                 // A name server that knows another state is told everything.
                 again |= registered.version != self.context.topics.version();
                 self.confirmed = Some(registered.version);
@@ -172,7 +174,7 @@ impl Registrar {
             }
             _ => TopicsReport::Full(self.context.topics.report()),
         };
-        let ha_address = self.context.settings.ha_listen();
+        let ha_address = self.context.ha_address.get();
         RegisterBroker {
             cluster: broker.cluster_name.clone(),
             broker: broker.name.clone(),

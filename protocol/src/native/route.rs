@@ -84,7 +84,7 @@ pub struct TopicQueues {
 }
 
 /// A name server has taken note of a broker.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Registered {
     /// The state that the name server has now; when it is not the broker's, the broker sends all its topics.
     pub version: DataVersion,

@@ -196,8 +196,9 @@ pub(crate) fn responses() -> Vec<Response> {
                     name: "u".into(),
                     below: PhysicalOffset(5),
                     next: vec![(QueueId(0), QueueOffset(6))],
+                    is_gone: true,
                 },
-                MetadataChange::TopicGone { name: "u".into() },
+                MetadataChange::Needed(PhysicalOffset(3)),
                 MetadataChange::Group {
                     name: "g".into(),
                     config: GroupConfig::default(),
@@ -210,7 +211,8 @@ pub(crate) fn responses() -> Vec<Response> {
                     offset: Some(QueueOffset(7)),
                 }),
                 MetadataChange::Timer(TimerMark {
-                    read_to_ms: 8,
+                    out_to_ms: 8,
+                    entered: QueueOffset(4),
                     log: PhysicalOffset(9),
                 }),
                 MetadataChange::Complete,

@@ -50,6 +50,11 @@ impl LogWriter {
         self.position()
     }
 
+    /// Forgets what came of a record that is not whole: it comes again.
+    pub fn forget_unpublished(&mut self) {
+        self.drop_unpublished();
+    }
+
     /// Takes bytes of another log, which belong at `at`, and lets readers see what records are whole by them. Returns how many
     /// were taken: fewer than there are when the next segment is not there yet.
     pub fn copy(&mut self, at: PhysicalOffset, bytes: &[u8]) -> Result<usize, CopyError> {

@@ -130,6 +130,12 @@ impl LogWriter {
         &self.writer.unpublished()[..self.pending]
     }
 
+    /// Clears it away.
+    pub(super) fn drop_unpublished(&mut self) {
+        let bytes = std::mem::take(&mut self.pending);
+        self.writer.unpublished()[..bytes].fill(0);
+    }
+
     /// How much that is.
     pub(super) fn unpublished_bytes(&self) -> usize {
         self.pending

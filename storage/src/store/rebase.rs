@@ -39,6 +39,11 @@ impl Store {
         Ok(recovery::cut(&**disk, log, segment_bytes, at, reason)?)
     }
 
+    /// Forgets how far messages that wait for a time are: a slave keeps none of that. Blocks.
+    pub fn forget_wheel(&self) -> Result<(), StoreError> {
+        remove_timer(&*self.disk, &self.options.root)
+    }
+
     /// Gives up all messages: the log begins anew at `at`, the first byte of a segment. Blocks.
     pub fn begin_anew(
         disk: &Arc<dyn Disk>,
