@@ -21,6 +21,7 @@ use super::details::SOFTWARE;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
+use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::topics::Topics;
 use crate::clock::Clock;
@@ -171,6 +172,7 @@ fn new_context(
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
     Ok(Arc::new(BrokerContext {
         standing: Standing::take_up(settings, &store)?,
+        set: BrokerSetView::default(),
         limits: limits(settings),
         delays,
         flush_policy: FlushPolicy::from(settings.store.flush),
@@ -196,6 +198,7 @@ fn new_context(
         data_stage: data.clone(),
         settings: settings.clone(),
         store_host,
+        ha_address: OnceLock::new(),
         store,
         clock,
     }))

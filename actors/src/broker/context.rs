@@ -16,6 +16,7 @@ use super::credits::Credits;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
+use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::topics::Topics;
 use crate::clock::Clock;
@@ -86,6 +87,8 @@ pub(crate) struct BrokerActors {
 pub(crate) struct BrokerContext {
     pub(crate) settings: Settings,
     pub(crate) standing: Standing,
+    /// What name servers say of the set.
+    pub(crate) set: BrokerSetView,
     pub(crate) limits: Limits,
     pub(crate) flush_policy: FlushPolicy,
     pub(crate) clock: Clock,
@@ -93,6 +96,8 @@ pub(crate) struct BrokerContext {
     pub(crate) delays: DelayLevels,
     pub(crate) store: Arc<Store>,
     pub(crate) store_host: SocketAddr,
+    /// Where slaves are listened for, once they are.
+    pub(crate) ha_address: OnceLock<SocketAddr>,
     pub(crate) positions: Positions,
     pub(crate) runway: Arc<Runway>,
     pub(crate) topics: Topics,
