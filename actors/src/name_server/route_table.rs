@@ -103,12 +103,12 @@ impl RouteTable {
     }
 
     fn check_clusters(&self, register: &RegisterBroker, now: Instant) -> Result<(), Refusal> {
-        let others = self
-            .set(&register.broker)
-            .filter(|(_, member)| member.address != register.address && member.is_alive(now));
-        others
-            .map(|(_, member)| check_cluster(register, member))
-            .collect()
+        for (_, member) in self.set(&register.broker) {
+            if member.address != register.address && member.is_alive(now) {
+                check_cluster(register, member)?;
+            }
+        }
+        Ok(())
     }
 
     /// A broker has one number: what it was under another, before it was made the master or a slave, is over.

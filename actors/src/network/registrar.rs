@@ -186,7 +186,11 @@ impl Registrar {
     /// Says why, once: it is tried again and again.
     fn not_registered(&mut self, reason: String) {
         if self.last_error.as_ref() != Some(&reason) {
-            tracing::warn!(reason, "not registered with a name server");
+            tracing::warn!(
+                name_server = self.name_server,
+                reason,
+                "not registered with the name server"
+            );
         }
         if self.link.is_none() {
             self.knows_better = false;

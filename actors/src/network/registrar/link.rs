@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use castmq_protocol::native::frame::{CodecError, FrameCodec, PREFACE, encode_frame};
+use castmq_protocol::native::frame::{CodecError, Frame, FrameCodec, PREFACE, encode_frame};
 use castmq_protocol::native::response::PUSH;
 use castmq_protocol::native::route::{RegisterBroker, Registered};
 use castmq_protocol::native::{
@@ -169,7 +169,7 @@ impl Link {
 
     fn read(
         &self,
-        came: Option<Result<castmq_protocol::native::frame::Frame<ServerHeader>, CodecError>>,
+        came: Option<Result<Frame<ServerHeader>, CodecError>>,
     ) -> Result<(u64, Response), RegisterError> {
         let name_server = || self.name_server.clone();
         match came {
