@@ -92,7 +92,7 @@ pub(crate) fn assemble(
     let address = socket.address()?;
     let store_host = advertised(settings, address)?;
     let (store, report) = Store::open(disk, store_options(settings))?;
-    let slaves = bind_for_slaves(settings, address)?;
+    let slaves = bind_for_slaves(settings)?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
     let copying = Copying::new(&context, slaves, replication)?;
     let plan = plan(&context, socket, copying, name_servers)?;
@@ -111,18 +111,11 @@ pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
 
 /// Binds the address on which a master takes slaves. Where nobody chose the port it is no error that somebody has it, unless
 /// slaves are waited for.
-fn bind_for_slaves(settings: &Settings, bound: SocketAddr) -> Result<Option<Bound>, NodeError> {
+fn bind_for_slaves(settings: &Settings) -> Result<Option<Bound>, NodeError> {
     let chosen = settings.replication.ha_listen_port;
-    let beside = || bound.port().checked_add(1);
-    let port = match (chosen, settings.broker.listen.port()) {
-        (Some(port), _) => port,
-        (None, 0) => 0,
-        (None, _) => match beside() {
-            Some(port) => port,
-            None => return Ok(None),
-        },
+    let Some(address) = settings.ha_listen() else {
+        return Ok(None);
     };
-    let address = SocketAddr::new(bound.ip(), port);
     match bind(address) {
         Err(NodeError::Bind { address, source })
             if chosen.is_none() && settings.broker.role == BrokerRole::AsyncMaster =>

@@ -121,6 +121,8 @@ pub(crate) struct BrokerActors {
 pub(crate) struct BrokerContext {
     pub(crate) settings: Settings,
     pub(crate) standing: Standing,
+    /// What name servers say of the set.
+    pub(crate) set: BrokerSetView,
     pub(crate) limits: Limits,
     pub(crate) flush_policy: FlushPolicy,
     pub(crate) copies: CopyPolicy,
@@ -153,8 +155,6 @@ pub(crate) struct BrokerContext {
     pub(crate) replicas: Arc<Replicas>,
     /// Told when the log has grown, or more of it is safe.
     pub(crate) pulse: Pulse,
-    /// What name servers say of the set.
-    pub(crate) set: BrokerSetView,
     /// On a slave: its master.
     pub(crate) following: Following,
     /// On a slave: who wrote the log that it copies.

@@ -124,18 +124,22 @@ impl News {
     }
 
     fn look(&mut self, context: &BrokerContext) {
-        let version = context.topics.version();
-        if version != self.topics {
-            let (changed, removed) = context.topics.changes_since(self.topics);
+        if context.topics.version() != self.topics {
+            let (version, report) = context.topics.report(Some(self.topics));
+            if report.since.is_none() {
+                // So much has changed that all of it is shorter.
+                *self = Self::new(context);
+                return;
+            }
             self.topics = version;
-            for name in &removed {
+            for name in &report.removed {
                 if let Ok(name) = TopicName::new(name) {
                     let kept = context.store.queues.deletion(&name);
                     let change = deleted(&name, kept.unwrap_or_default(), true);
                     self.waiting.push_back(change);
                 }
             }
-            for queues in &changed {
+            for queues in &report.changed {
                 if let Ok(name) = TopicName::new(&queues.topic)
                     && let Some(kept) = context.store.queues.deletion(&name)
                 {
