@@ -61,6 +61,12 @@ fn a_restarted_member_has_its_address_and_another_process() {
     // A name server knows nothing when it starts.
     assert_eq!(cluster.member("broker-a")["registered"]["with"], 1);
 
+    // The others are not waited for.
+    cluster.kill("broker-a-s");
+    cluster.restart("broker-a");
+    assert_eq!(cluster.state("broker-a-s"), "died");
+
+    cluster.restart("broker-a-s");
     cluster.suspend("broker-a-s");
     cluster.run("restart", &["--all"]).well();
     cluster.run("status", &[]).well();

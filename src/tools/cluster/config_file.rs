@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use castmq_config::{Flag, LoadError, Loader, Node, Origin, Row};
 
 use super::ClusterError;
-use super::folder::{Cluster, Member, Plan, Replication};
+use super::folder::Cluster;
+use super::plan::{Member, Plan, Replication};
 use super::shape::Part;
 
 /// What a member gets from the cluster, so that it cannot be set for all of them.

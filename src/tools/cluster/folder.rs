@@ -2,16 +2,13 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::ClusterError;
-use super::ports::Ports;
-use super::shape::{Part, Shape};
+use super::plan::{Member, Plan};
+use super::shape::Part;
 use crate::tools::{ToolError, remark};
 
 const FILE: &str = "cluster.toml";
@@ -21,93 +18,6 @@ const ABOUT: &str = "\
 # for slaves at the port behind its own. The settings of each member are in its folder.
 
 ";
-
-/// When a master answers to a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Replication {
-    /// When a slave has the message, too.
-    Sync,
-    /// When it has stored the message itself.
-    Async,
-}
-
-/// What a cluster is made of, and with which settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Plan {
-    pub(super) replication: Replication,
-    /// Further settings, key and value, as they were given.
-    pub(super) settings: Vec<(String, String)>,
-    #[serde(rename = "member")]
-    pub(super) members: Vec<Member>,
-}
-
-/// A server of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Member {
-    pub(super) name: String,
-    #[serde(flatten)]
-    pub(super) part: Part,
-    pub(super) port: u16,
-}
-
-impl Member {
-    /// Where clients reach it.
-    pub(super) fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
-    }
-}
-
-impl Plan {
-    /// A new one, with ports that are free now. They are kept for it as long as `ports` is.
-    pub(super) fn new(
-        shape: Shape,
-        replication: Replication,
-        settings: Vec<(String, String)>,
-        ports: &mut Ports,
-    ) -> Result<Self, ClusterError> {
-        let mut members = Vec::new();
-        for (name, part) in shape.members() {
-            let port = ports.find(part.ports()).map_err(ClusterError::Ports)?;
-            members.push(Member { name, part, port });
-        }
-        Ok(Self {
-            replication,
-            settings,
-            members,
-        })
-    }
-
-    pub(super) fn shape(&self) -> Shape {
-        let count = |is_one: fn(&Part) -> bool| {
-            let those = self.members.iter().filter(|member| is_one(&member.part));
-            u8::try_from(those.count()).unwrap_or(u8::MAX)
-        };
-        Shape {
-            name_servers: count(Part::is_name_server),
-            masters: count(Part::is_master),
-            slaves: count(|part| !part.is_name_server() && !part.is_master()),
-        }
-    }
-
-    /// All name servers, separated by commas, as flags take them.
-    pub(super) fn name_servers(&self) -> String {
-        let those = self
-            .members
-            .iter()
-            .filter(|member| member.part.is_name_server());
-        let addresses: Vec<_> = those.map(|member| member.address().to_string()).collect();
-        addresses.join(",")
-    }
-
-    /// Whether a master has slaves when the cluster is made.
-    pub(super) fn has_slaves(&self, set: &str) -> bool {
-        self.members.iter().any(
-            |member| matches!(&member.part, Part::Broker { set: its, id } if its == set && *id > 0),
-        )
-    }
-}
 
 /// A cluster that is there.
 #[derive(Debug)]
@@ -221,6 +131,16 @@ impl Cluster {
         self.plan.members.iter().collect()
     }
 
+    /// What is said when these do not run.
+    pub(super) fn some_down(&self, names: &[String]) -> ClusterError {
+        ClusterError::SomeDown {
+            count: names.len(),
+            all: self.plan.members.len(),
+            names: names.join(", "),
+            folder: self.folder.clone(),
+        }
+    }
+
     /// A member's own folder.
     pub(super) fn folder_of(&self, member: &Member) -> PathBuf {
         self.folder.join(&member.name)
@@ -299,6 +219,9 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Replication;
+    use super::super::ports::Ports;
+    use super::super::shape::Shape;
     use super::*;
 
     fn plan() -> Plan {

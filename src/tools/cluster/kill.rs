@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 
-use super::folder::{Cluster, Member};
+use super::folder::Cluster;
+use super::plan::Member;
 use super::{ClusterError, Place, process};
 use crate::pid_file::Server;
 use crate::tools::{ToolError, print};

@@ -2,9 +2,8 @@
 //!
 //! - [`shape`]: who belongs to a cluster of so many masters, slaves and name servers. [`ports`]: free ones;
 //!   [`port_owner`]: who has one that is not.
-//! - [`folder`]: the cluster's folder, with what it remembers of its members. [`config_file`]: a member's settings.
-//! - [`process`]: a member's process: whether it runs, how it starts and ends. [`seen`]: what name servers and brokers
-//!   say of themselves.
+//! - [`plan`]: what a cluster remembers of itself. [`folder`]: where it does. [`config_file`]: a member's settings.
+//! - [`process`]: a member's process. [`starting`]: one that is not ready yet. [`seen`]: what name servers and brokers say.
 //! - [`up`], [`status`], [`kill`], [`restart`], [`down`]: one command each. [`running`]: what those that start and stop
 //!   members share.
 //! - [`error`]: what is said when one of them fails.
@@ -14,6 +13,7 @@ mod down;
 mod error;
 mod folder;
 mod kill;
+mod plan;
 mod port_owner;
 mod ports;
 mod process;
@@ -21,6 +21,7 @@ mod restart;
 mod running;
 mod seen;
 mod shape;
+mod starting;
 mod status;
 mod up;
 

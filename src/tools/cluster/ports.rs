@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Where they are looked for: below those that Linux gives to outgoing connections, 32768 and up. One of those could be
 /// taken by any client while its member does not run.
-const AMONG: Range<u16> = 20_000..32_000;
+const AMONG: Range<u16> = 12_000..32_000;
 
 /// How often others are tried.
 const ATTEMPTS: usize = 1_000;

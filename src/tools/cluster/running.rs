@@ -3,8 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::folder::{Cluster, Member, failed};
-use super::process::{self, Condition, Found, Starting};
+use super::folder::{Cluster, failed};
+use super::plan::Member;
+use super::process::{self, Condition, Found};
+use super::starting::Starting;
 use super::{ClusterError, config_file, port_owner, ports, seen};
 use crate::tools::{ToolError, block_on, print};
 
@@ -12,6 +14,10 @@ use crate::tools::{ToolError, block_on, print};
 pub(super) const WAIT_S: u64 = 60;
 
 /// Starts those that do not run, continues those that are suspended, and waits until all of them are ready and known.
+///
+/// # Errors
+///
+/// What kept one from it, or that one has ended since.
 pub(super) fn start(
     cluster: &Cluster,
     members: &[&Member],
@@ -39,8 +45,12 @@ pub(super) fn start(
         down.iter().partition(|member| member.part.is_name_server());
     start_together(cluster, &name_servers, wait)?;
     start_together(cluster, &brokers, wait)?;
-    let found = process::find_all(cluster, &cluster.all())?;
-    block_on(seen::until_registered(cluster, &found, wait))
+    block_on(seen::until_registered(cluster, members, wait))?;
+    let found = process::find_all(cluster, members)?;
+    match process::down(&found).as_slice() {
+        [] => Ok(()),
+        names => Err(cluster.some_down(names).into()),
+    }
 }
 
 fn start_together(cluster: &Cluster, members: &[&Member], wait: Duration) -> Result<(), ToolError> {

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 
 use super::ClusterError;
 use super::folder::Cluster;
-use super::process::{Condition, Found};
+use super::plan::Member;
+use super::process::{self, Condition, Found};
 use super::shape::Part;
 use crate::tools::{ToolError, print};
 
@@ -86,11 +87,15 @@ impl Seen {
         Some(client.admin().at(address).show_broker().await)
     }
 
-    /// Brokers that run and are not known to all name servers that run.
-    fn missing(&self, found: &[Found<'_>]) -> Vec<String> {
+    /// Brokers that run and are not known to all name servers that run. Pairs that none of `concerned` is in are passed over.
+    fn missing(&self, found: &[Found<'_>], concerned: &[&Member]) -> Vec<String> {
+        let is_concerned = |name: &str| concerned.iter().any(|member| member.name == name);
         let of_one = |(name_server, sets): &(String, Vec<BrokerSet>)| {
             let brokers = running(found, |part| !part.is_name_server());
-            let unknown = brokers.filter(|(_, address)| id_of(sets, address).is_none());
+            let unknown = brokers.filter(|(broker, address)| {
+                let is_asked = is_concerned(broker) || is_concerned(name_server);
+                is_asked && id_of(sets, address).is_none()
+            });
             let unknown = unknown.map(|(broker, _)| format!("{broker} at {name_server}"));
             unknown.collect::<Vec<_>>()
         };
@@ -98,15 +103,16 @@ impl Seen {
     }
 }
 
-/// Waits until each broker that runs is registered with each name server that runs.
+/// Waits until these are registered, as far as they run, and all others with those that are name servers.
 pub(super) async fn until_registered(
     cluster: &Cluster,
-    found: &[Found<'_>],
+    members: &[&Member],
     wait: Duration,
 ) -> Result<(), ToolError> {
     let deadline = Instant::now() + wait;
     loop {
-        let missing = Seen::ask(found).await.missing(found);
+        let found = process::find_all(cluster, &cluster.all())?;
+        let missing = Seen::ask(&found).await.missing(&found, members);
         if missing.is_empty() {
             return Ok(());
         }

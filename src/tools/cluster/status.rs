@@ -3,11 +3,11 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::Place;
 use super::folder::Cluster;
 use super::process::{self, Condition, Found};
 use super::seen::Seen;
 use super::shape::Part;
-use super::{ClusterError, Place};
 use crate::tools::print::{self, Table, left, right};
 use crate::tools::{ToolError, block_on, time};
 
@@ -51,13 +51,7 @@ pub(super) fn run(flags: &StatusFlags) -> Result<(), ToolError> {
     let down = print(&cluster, flags.json)?;
     match down.as_slice() {
         [] => Ok(()),
-        names => Err(ClusterError::SomeDown {
-            count: names.len(),
-            all: cluster.plan.members.len(),
-            names: names.join(", "),
-            folder: cluster.folder,
-        }
-        .into()),
+        names => Err(cluster.some_down(names).into()),
     }
 }
 
@@ -73,9 +67,7 @@ pub(super) fn print(cluster: &Cluster, as_json: bool) -> Result<Vec<String>, Too
         Ok(rows)
     })?;
     print::either(as_json, &rows, || table(&rows).to_string())?;
-    let is_down = |found: &&Found<'_>| found.condition != Condition::Running;
-    let down = found.iter().filter(is_down);
-    Ok(down.map(|found| found.member.name.clone()).collect())
+    Ok(process::down(&found))
 }
 
 async fn row(cluster: &Cluster, found: &Found<'_>, seen: &Seen) -> Row {

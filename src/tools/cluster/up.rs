@@ -4,19 +4,17 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::folder::{Cluster, Plan, Replication};
+use super::folder::Cluster;
+use super::plan::{Plan, Replication};
 use super::ports::Ports;
 use super::running::{self, WAIT_S};
 use super::shape::{MAX_MASTERS, MAX_NAME_SERVERS, MAX_SLAVES_PER_MASTER, Shape};
 use super::{ClusterError, Place, config_file, status};
 use crate::tools::{ToolError, print};
 
-/// RocketMQ's 2m-2s-sync: two of each, and masters that wait for a slave but not for the disk.
-const DEFAULT: Shape = Shape {
-    name_servers: 2,
-    masters: 2,
-    slaves: 2,
-};
+/// When nothing is said it is RocketMQ's 2m-2s-sync: two of each, and masters that wait for a slave but not for the disk.
+const MASTERS: u8 = 2;
+const NAME_SERVERS: u8 = 2;
 
 const MOST_SLAVES: i64 = MAX_MASTERS as i64 * MAX_SLAVES_PER_MASTER as i64;
 
@@ -28,7 +26,7 @@ pub(crate) struct UpFlags {
     /// How many masters [default: 2].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_MASTERS)))]
     masters: Option<u8>,
-    /// How many slaves in all, spread over the masters [default: 2].
+    /// How many slaves in all, spread over the masters [default: one for each].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=MOST_SLAVES))]
     slaves: Option<u8>,
     /// How many name servers [default: 2].
@@ -61,10 +59,11 @@ pub(super) fn run(flags: &UpFlags) -> Result<(), ToolError> {
 
 impl UpFlags {
     fn make(&self) -> Result<Cluster, ToolError> {
+        let masters = self.masters.unwrap_or(MASTERS);
         let shape = Shape {
-            name_servers: self.name_servers.unwrap_or(DEFAULT.name_servers),
-            masters: self.masters.unwrap_or(DEFAULT.masters),
-            slaves: self.slaves.unwrap_or(DEFAULT.slaves),
+            name_servers: self.name_servers.unwrap_or(NAME_SERVERS),
+            masters,
+            slaves: self.slaves.unwrap_or(masters),
         };
         for (key, _) in &self.settings {
             config_file::check(key)?;
