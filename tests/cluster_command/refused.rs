@@ -118,3 +118,16 @@ fn a_member_that_ends_when_it_is_started_is_shown_with_the_end_of_its_log() {
     fs::write(&file, good).expect("a file");
     cluster.restart("broker-a");
 }
+
+#[test]
+fn a_member_that_is_not_ready_in_time_is_named_and_goes_on_starting() {
+    let cluster = Cluster::up(1, 0, 1, &[]);
+    cluster.stop("broker-a");
+    let late = cluster.run("restart", &["broker-a", "--wait", "0"]);
+    late.fails(
+        1,
+        &["broker-a (process ", "was not ready within 0 s", "--wait"],
+    );
+    while cluster.state("broker-a") != "running" {}
+    cluster.run("up", &[]).well();
+}
