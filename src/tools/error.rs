@@ -9,6 +9,7 @@ use castmq_storage::store::StoreError;
 use castmq_storage::store::check::CheckError;
 use thiserror::Error;
 
+use super::cluster::ClusterError;
 use super::print::OutputError;
 
 /// Why a tool stopped.
@@ -93,6 +94,9 @@ pub(crate) enum ToolError {
     NotTraced { id: String },
     #[error("{0}")]
     Request(String),
+
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 
     // store
     #[error(transparent)]
