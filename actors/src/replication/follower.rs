@@ -11,7 +11,7 @@ use castmq_protocol::ha::{Blocks, Part, encode_report};
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::replication::{Follow, Followed};
 use castmq_protocol::native::{Request, Response};
-use castmq_storage::epochs::Epochs;
+use castmq_storage::epochs::{Epochs, note_master};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
@@ -177,8 +177,10 @@ impl Attempt {
         let epochs = Epochs::of(followed.epochs.iter().copied());
         let store = self.context.store.clone();
         let noted = epochs.clone();
+        let is_sync = followed.is_sync;
         let saving = tokio::task::spawn_blocking(move || {
             noted.save(&store.metadata)?;
+            note_master(&store.metadata, is_sync)?;
             store.metadata.sync()
         });
         saving.await?.map_err(io::Error::other)?;

@@ -8,12 +8,14 @@
 //! - [`replicas`]: which slaves are there, and how far they are.
 //! - [`steps`]: which of them keep up.
 //! - [`pulse`]: wakes those who wait for the log to grow.
+//! - [`promotion`]: a slave becomes the master.
 //! - [`wire`]: native frames on a connection that may become another.
 
 pub(crate) mod desk;
 pub(crate) mod follower;
 pub(crate) mod following;
 pub(crate) mod link;
+pub(crate) mod promotion;
 pub(crate) mod pulse;
 pub(crate) mod replicas;
 pub(crate) mod shadow;

@@ -344,5 +344,6 @@ pub(crate) fn requests() -> Vec<Request> {
                 offset: None,
             }],
         }),
+        Request::Admin(AdminRequest::PromoteBroker { force: true }),
     ]
 }

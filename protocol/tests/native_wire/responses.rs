@@ -3,7 +3,7 @@
 use castmq_protocol::model::{GroupConfig, PhysicalOffset, QueueId, QueueOffset, TopicConfig};
 use castmq_protocol::native::admin::{
     AdminResponse, BrokerDetails, GroupDetails, MemberDetails, QueueDetails, QueueProgress,
-    TopicDetails,
+    ReplicationDetails, SlaveDetails, TopicDetails,
 };
 use castmq_protocol::native::replication::{
     Followed, GroupOffset, LogEpoch, MetadataChange, MetadataChanges, TimerMark,
@@ -133,6 +133,15 @@ pub(crate) fn responses() -> Vec<Response> {
         Response::Admin(AdminResponse::Broker(Box::new(BrokerDetails {
             cluster: "c".into(),
             messages_in_per_second: 1.5,
+            replication: ReplicationDetails {
+                role: "sync_master".into(),
+                slaves: vec![SlaveDetails {
+                    broker_id: 1,
+                    is_in_step: true,
+                    ..SlaveDetails::default()
+                }],
+                ..ReplicationDetails::default()
+            },
             ..BrokerDetails::default()
         }))),
         Response::Admin(AdminResponse::Messages { count: 2 }),
@@ -219,5 +228,6 @@ pub(crate) fn responses() -> Vec<Response> {
             ],
             more: true,
         }),
+        Response::Admin(AdminResponse::Promoted { epoch: 2 }),
     ]
 }
