@@ -83,7 +83,9 @@ fn the_old_masters_tail_is_cut_and_kept_and_it_follows_the_new_one() {
         let expected: Vec<u64> = (0..1000).chain(2000..2050).collect();
         assert_eq!(numbers(&client, "orders", 1050).await, expected);
         let kept = fs::read_dir(folder.path().join("broker-0/commitlog.cut")).unwrap();
-        let kept: Vec<_> = kept.map(|file| file.unwrap().metadata().unwrap().len()).collect();
+        let kept: Vec<_> = kept
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .collect();
         assert!(matches!(kept[..], [bytes] if bytes > 10_000), "{kept:?}");
 
         // And back again.
