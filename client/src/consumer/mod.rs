@@ -1,7 +1,7 @@
 //! Receiving messages.
 //!
-//! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `member` and `holding`: the
-//!   group at one broker; `dispatcher`: the messages held, and whose turn it is; `worker`: runs handlers; `handler`: what
+//! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `home`: where
+//!   a broker set is consumed; `member` and `holding`: the group at one broker; `dispatcher`: the messages held, and whose turn it is; `worker`: runs handlers; `handler`: what
 //!   they are; `broadcast`: offsets kept here; `lease`: how long queues are a member's own.
 //! - [`PopConsumer`]: takes messages that are acknowledged one by one. `pop`; `popped`: such messages.
 //! - [`PullConsumer`]: asks for messages itself. `pull`; `reader`: asking brokers.
@@ -12,6 +12,7 @@ mod credit;
 mod dispatcher;
 mod handler;
 mod holding;
+mod home;
 mod lease;
 mod member;
 mod pop;

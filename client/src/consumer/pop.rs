@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, TopicName};
 use castmq_protocol::native::request::{ANY_QUEUE, Filter, Pop, PopOrder, StartFrom};
-use castmq_protocol::native::{Request, Response, Role};
+use castmq_protocol::native::{Request, Response, Retry, Role};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::popped::{PoppedMessage, Source};
+use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::{Origin, read_records};
 use crate::raw::milliseconds;
-use crate::routes::REFRESH;
+use crate::routes::{FRESH, LOOK, REFRESH, ReadBroker, readable};
 use crate::trace::TracedGroup;
 
 /// Settings of a [`PopConsumer`], from [`Client::pop_consumer`].
@@ -153,6 +154,7 @@ impl PopConsumerBuilder {
             topic: topic.as_str().into(),
             settings: self.settings,
             brokers: HashMap::new(),
+            is_stale: false,
             pops: Mutex::new(FuturesUnordered::new()),
         })
     }
@@ -211,6 +213,8 @@ pub struct PopConsumer {
     topic: Arc<str>,
     settings: Settings,
     brokers: HashMap<Arc<str>, Broker>,
+    /// What routes say has turned out to be wrong.
+    is_stale: bool,
     /// At most one for each broker. Never locked: the mutex lets the consumer be shared although the futures cannot be.
     pops: Mutex<FuturesUnordered<Pin<Box<dyn Future<Output = Popped> + Send>>>>,
 }
@@ -241,35 +245,75 @@ impl PopConsumer {
 
     /// Takes messages. None came when there were none for [`PopConsumerBuilder::wait`].
     ///
-    /// Their invisible time begins when the broker hands them out. May be dropped and called again: nothing is lost.
+    /// Their invisible time begins when the broker hands them out. May be dropped and called again: nothing is lost. A broker
+    /// that cannot be asked is looked for again until something comes or the wait is over; only masters can be asked.
     ///
     /// # Errors
     ///
     /// When no broker of the topic could be asked. Calling it again is right, after a while.
     pub async fn receive(&mut self) -> Result<Vec<PoppedMessage>> {
-        self.ask_all().await?;
-        let mut last = Ok(Vec::new());
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(self.settings.wait_ms.into());
+        let mut backoff = Backoff::up_to(LOOK);
+        let mut done = HashSet::new();
         let mut has_answer = false;
-        while let Some(popped) = self.pops.get_mut().next().await {
-            if let Some(broker) = self.brokers.get_mut(&popped.broker)
-                && Arc::ptr_eq(&broker.source, &popped.source)
-            {
-                broker.is_asked = false;
-                let is_lost = popped.result.as_ref().is_err_and(Error::is_connectivity);
-                if !is_lost {
-                    broker.attempt_id = fastrand::u64(..);
+        let mut last = self.ask_all(&done).await.err();
+        if let Some(error) = last.take_if(|error| error.retry() == Retry::Never) {
+            return Err(error);
+        }
+        // What was asked in the background has been answered by then.
+        let mut look_at = Some(began + LOOK);
+        loop {
+            tokio::select! {
+                biased;
+                Some(popped) = self.pops.get_mut().next() => {
+                    let is_stale = popped.result.as_ref().is_err_and(Error::hints_at_stale_route);
+                    if is_stale {
+                        self.is_stale = true;
+                        let next = Instant::now() + backoff.after_failure(fastrand::f64());
+                        look_at = Some(look_at.map_or(next, |at| at.min(next)));
+                    }
+                    let broker = self.take(&popped).filter(|_| !is_stale);
+                    done.extend(broker);
+                    match popped.result {
+                        Ok(messages) if messages.is_empty() => has_answer = true,
+                        Ok(messages) => return Ok(messages),
+                        Err(error) => last = Some(error),
+                    }
+                }
+                () = sleep_until(look_at.unwrap_or(deadline)), if look_at.is_some_and(|at| at < deadline) => {
+                    look_at = None;
+                    if let Err(error) = self.ask_all(&done).await {
+                        self.is_stale = true;
+                        look_at = Some(Instant::now() + backoff.after_failure(fastrand::f64()));
+                        last = Some(error);
+                    }
+                }
+                else => {
+                    return match last {
+                        Some(error) if !has_answer => Err(error),
+                        _ => Ok(Vec::new()),
+                    };
                 }
             }
-            match popped.result {
-                Ok(messages) if messages.is_empty() => has_answer = true,
-                Ok(messages) => return Ok(messages),
-                Err(error) => last = Err(error),
+            if self.pops.get_mut().is_empty() && has_answer && last.is_none() {
+                return Ok(Vec::new());
             }
         }
-        match has_answer {
-            true => Ok(Vec::new()),
-            false => last,
+    }
+
+    /// Notes that a pop is over. Returns its broker, unless that has moved and is asked where it is now.
+    fn take(&mut self, popped: &Popped) -> Option<Arc<str>> {
+        let broker = self.brokers.get_mut(&popped.broker)?;
+        if !Arc::ptr_eq(&broker.source, &popped.source) {
+            return None;
         }
+        broker.is_asked = false;
+        let is_lost = popped.result.as_ref().is_err_and(Error::is_connectivity);
+        if !is_lost {
+            broker.attempt_id = fastrand::u64(..);
+        }
+        Some(popped.broker.clone())
     }
 
     /// How long brokers that are asked from now on wait when there is nothing.
@@ -277,52 +321,69 @@ impl PopConsumer {
         self.settings.wait_ms = milliseconds(time);
     }
 
-    /// Asks the brokers that are not asked.
-    async fn ask_all(&mut self) -> Result<()> {
+    /// The masters of the topic.
+    async fn masters(&mut self) -> Result<Vec<ReadBroker>> {
         let routes = &self.client.shared.routes;
-        let found = routes.for_reading(&self.topic, REFRESH).await?;
-        let brokers = found.ok_or_else(|| Error::TopicNotFound {
+        let found = match std::mem::take(&mut self.is_stale) {
+            true => routes.find(&self.topic, FRESH).await?,
+            false => routes.at_hand(&self.topic, REFRESH).await?,
+        };
+        let route = found.ok_or_else(|| Error::TopicNotFound {
             topic: self.topic.clone(),
         })?;
-        if brokers.is_empty() {
-            return Err(Error::NoQueue {
-                topic: self.topic.clone(),
-                reason: "no broker of it can be read".into(),
-            });
-        }
-        for found in brokers {
-            let has_moved = |broker: &Broker| broker.source.link.address() != &found.address;
+        let mut brokers = readable(&route);
+        brokers.retain(|broker| !broker.place.is_slave);
+        Ok(brokers)
+    }
+
+    /// Asks the brokers that are neither asked nor `done`.
+    async fn ask_all(&mut self, done: &HashSet<Arc<str>>) -> Result<()> {
+        let masters = self.masters().await;
+        for found in masters.iter().flatten() {
+            let address = &found.place.address;
+            let has_moved = |broker: &Broker| broker.source.link.address() != address;
             if self.brokers.get(&found.name).is_none_or(has_moved) {
-                let link = self
-                    .client
-                    .private_link(&found.address, Role::Consumer, &self.id);
+                let link = self.client.private_link(address, Role::Consumer, &self.id);
                 self.add_broker(&found.name, link);
             }
-            let Some(broker) = self.brokers.get_mut(&found.name) else {
-                continue;
-            };
-            if !broker.is_asked {
+        }
+        let mut are_asked = !done.is_empty();
+        for (name, broker) in &mut self.brokers {
+            let is_listed = masters.iter().flatten().any(|found| found.name == *name);
+            // Name servers forget masters that are still there.
+            let is_there = is_listed || broker.source.link.live().is_some();
+            if is_there && !broker.is_asked && !done.contains(name) {
                 broker.is_asked = true;
                 let repeats = self.settings.order == PopOrder::Queue;
                 let attempt_id = repeats.then_some(broker.attempt_id);
-                let source = broker.source.clone();
+                let (name, source) = (name.clone(), broker.source.clone());
                 let settings = self.settings.clone();
                 self.pops.get_mut().push(Box::pin(async move {
                     let result = pop(&source, &settings, attempt_id).await;
                     Popped {
-                        broker: found.name,
+                        broker: name,
                         source,
                         result,
                     }
                 }));
             }
+            are_asked |= broker.is_asked;
         }
-        Ok(())
+        match masters {
+            _ if are_asked => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::NoQueue {
+                topic: self.topic.clone(),
+                reason: "no broker of it that can be read has a master".into(),
+            }),
+        }
     }
 
     fn add_broker(&mut self, name: &Arc<str>, link: Arc<Link>) {
         let source = Source {
+            client: self.client.clone(),
             link,
+            broker: name.clone(),
             topic: self.topic.clone(),
             traced: TracedGroup {
                 tracer: self.client.shared.tracer.clone(),
