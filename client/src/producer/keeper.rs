@@ -76,6 +76,16 @@ impl Schedule {
         }
     }
 
+    /// How old a route may be for a search.
+    fn max_age(&self, need: Need) -> Duration {
+        let is_needed = need != Need::None || self.misses_some;
+        match is_needed && self.last.is_some() {
+            true => FRESH,
+            // The first search takes what others have found.
+            false => REFRESH / 2,
+        }
+    }
+
     fn found_all(&mut self, now: Instant) {
         self.backoff.reset();
         self.misses_some = false;
@@ -117,8 +127,8 @@ pub(super) async fn keep(kept: Kept, client: Client, mut closed: watch::Receiver
         };
         if search.is_none() && now >= schedule.next(need) {
             lane.stale.store(false, Ordering::Release);
-            let is_needed = need != Need::None || schedule.misses_some;
-            search = Some(Box::pin(find(lane.clone(), client.clone(), is_needed)));
+            let max_age = schedule.max_age(need);
+            search = Some(Box::pin(find(lane.clone(), client.clone(), max_age)));
         }
         let next_search = search.is_none().then(|| schedule.next(need));
         let wake_at = next_search.into_iter().chain(lane.next_tick()).min();
@@ -168,13 +178,8 @@ async fn lost(brokers: Vec<BrokerSlot>) {
 }
 
 /// Finds the topic's brokers and connects to them. Each is published as soon as it can be reached.
-async fn find(lane: Arc<Lane>, client: Client, is_needed: bool) -> Result<bool> {
+async fn find(lane: Arc<Lane>, client: Client, max_age: Duration) -> Result<bool> {
     let known = lane.brokers();
-    let max_age = if is_needed && !known.is_empty() {
-        FRESH
-    } else {
-        REFRESH / 2
-    };
     let route = match client.shared.routes.for_writing(&lane.topic, max_age).await {
         Ok(route) => route,
         Err(error) if known.is_empty() => return Err(error),
