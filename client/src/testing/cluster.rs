@@ -1,10 +1,12 @@
 //! A cluster in memory: name servers and brokers, which fail when a test says so.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::QueueId;
-use castmq_protocol::native::{ClientHeader, ErrorCode, Failure, Response, Welcome};
+use castmq_protocol::native::request::Pull;
+use castmq_protocol::native::{ClientHeader, ErrorCode, Failure, Request, Response, Welcome};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -314,13 +316,13 @@ async fn serve(state: Arc<Mutex<State>>, index: usize, mut peer: Peer) {
 
 /// Does what is asked. False closes the connection.
 fn handle(
-    state: &Mutex<State>,
+    shared: &Arc<Mutex<State>>,
     index: usize,
     session: &mut Session,
     header: ClientHeader,
     payload: &Bytes,
 ) -> bool {
-    let mut state = state.lock();
+    let mut state = shared.lock();
     let state = &mut *state;
     let creates = state.creates_topics;
     let set = state.brokers[index].name.clone();
@@ -350,6 +352,16 @@ fn handle(
         answer(not_master());
         return true;
     }
+    if let Request::Pull(pull) = &header.request {
+        let wait = Duration::from_millis(pull.wait_ms.into());
+        tokio::spawn(end_pull(
+            shared.clone(),
+            index,
+            session.id,
+            header.correlation,
+            wait,
+        ));
+    }
     let committed = &mut state.committed;
     let response = broker.answer(
         session,
@@ -375,4 +387,22 @@ fn handle(
     }
     broker.deliver();
     true
+}
+
+/// Answers a pull that has waited for long enough.
+async fn end_pull(
+    state: Arc<Mutex<State>>,
+    index: usize,
+    connection: usize,
+    correlation: u64,
+    wait: Duration,
+) {
+    tokio::time::sleep(wait).await;
+    let broker = &mut state.lock().brokers[index];
+    let its =
+        |waiting: &(usize, u64, Pull, String)| (waiting.0, waiting.1) == (connection, correlation);
+    if let Some(place) = broker.waiting.iter().position(its) {
+        broker.waiting[place].2.wait_ms = 0;
+        broker.deliver();
+    }
 }

@@ -55,21 +55,17 @@ impl FakeCluster {
         });
     }
 
-    /// A slave gets how far groups are.
-    pub(crate) fn copy_offsets(&self, from: &str, to: &str) {
-        let mut state = self.state.lock();
-        let of_node = |((_, _, node, _), _): &(_, u64)| node == from;
-        let copied: Vec<_> = state
-            .committed
-            .clone()
-            .into_iter()
-            .filter(of_node)
-            .collect();
-        for ((group, topic, _, queue), offset) in copied {
-            state
-                .committed
-                .insert((group, topic, to.into(), queue), offset);
-        }
+    /// A broker learns how far a group is.
+    pub(crate) fn with_offset(
+        &self,
+        group: &str,
+        topic: &str,
+        node: &str,
+        queue: u32,
+        offset: u64,
+    ) {
+        let key = (group.into(), topic.into(), node.into(), queue);
+        self.state.lock().committed.insert(key, offset);
     }
 
     /// A broker that was a slave is the master of its set, and the one that was is a slave.

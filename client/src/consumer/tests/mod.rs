@@ -1,5 +1,6 @@
 //! How consumers behave, against a cluster in memory.
 
+mod cluster;
 mod group;
 mod pop;
 mod pull;
