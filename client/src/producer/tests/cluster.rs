@@ -210,17 +210,20 @@ async fn time_that_a_message_waited_here_is_not_held_against_its_broker() {
     cluster.topic("b", "orders", 1);
     cluster.stop_broker("a");
     cluster.stop_broker("b");
-    let producer = cluster.client().await.producer().build();
+    let timeout = Duration::from_secs(10);
+    let producer = cluster.client().await.producer().send_timeout(timeout);
+    let producer = producer.build();
     let waiting: Vec<_> = numbered(0..8)
         .map(|message| producer.enqueue(message))
         .collect();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // As an answer, that would cost the broker six seconds.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     cluster.start_broker("a");
     for delivery in waiting {
         delivery.await.unwrap();
     }
     cluster.start_broker("b");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let before = cluster.bodies("a", "orders", 0).len();
     for message in numbered(8..18) {
         producer.send(message).await.unwrap();
