@@ -293,7 +293,7 @@ impl Routes {
             return self.latest(topic).await;
         }
         if is_due {
-            let _ = self.ask(topic);
+            drop(self.ask(topic));
         }
         Ok(route)
     }

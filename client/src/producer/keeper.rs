@@ -180,7 +180,10 @@ async fn lost(brokers: Vec<BrokerSlot>) {
 /// Finds the topic's brokers and connects to them. Each is published as soon as it can be reached.
 async fn find(lane: Arc<Lane>, client: Client, max_age: Duration) -> Result<bool> {
     let known = lane.brokers();
+    let is_in_use = |slot: &BrokerSlot| slot.target.as_ref().is_some_and(|t| t.is_usable());
     let route = match client.shared.routes.for_writing(&lane.topic, max_age).await {
+        // Name servers have not heard of it yet, or have forgotten it: it must not be made a second time elsewhere.
+        Ok(route) if route.creates && known.iter().any(is_in_use) => known_route(&known),
         Ok(route) => route,
         Err(error) if known.is_empty() => return Err(error),
         Err(error) => {
@@ -191,7 +194,7 @@ async fn find(lane: Arc<Lane>, client: Client, max_age: Duration) -> Result<bool
     };
     lane.look_at_tracer();
     if route.creates {
-        create(&lane, &client, &known, route.brokers).await
+        create(&lane, &client, route.brokers).await
     } else {
         connect(&lane, &client, &known, route.brokers).await
     }
@@ -300,19 +303,7 @@ async fn connect(
 }
 
 /// Creates the topic on the first broker that does it.
-async fn create(
-    lane: &Lane,
-    client: &Client,
-    known: &[BrokerSlot],
-    mut brokers: Vec<WriteBroker>,
-) -> Result<bool> {
-    if brokers
-        .iter()
-        .any(|broker| reuse(&lane.topic, known, broker).is_some())
-    {
-        // Created before; name servers have not heard of it yet.
-        return Ok(true);
-    }
+async fn create(lane: &Lane, client: &Client, mut brokers: Vec<WriteBroker>) -> Result<bool> {
     let first = fastrand::usize(..brokers.len().max(1));
     brokers.rotate_left(first);
     let mut last = Error::TopicNotFound {

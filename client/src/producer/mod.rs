@@ -8,7 +8,8 @@
 //!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
 //! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `replies`: taking what comes.
 //! - `again`: sending a message that may be stored once more, so that it is not stored twice.
-//! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
+//! - [`TransactionProducer`]: messages that nobody sees until their producer says so. `transaction`; `checks`: what brokers
+//!   ask about those that nobody ended.
 //! - `standing`: the connections on which brokers send replies, and ask about transactions; `kept`: one that is made again
 //!   whenever it ends.
 
@@ -18,6 +19,7 @@ mod avoidance;
 mod batcher;
 mod budget;
 mod builder;
+mod checks;
 mod choose;
 mod clock;
 mod delivery;

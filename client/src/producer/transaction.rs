@@ -1,38 +1,35 @@
 //! Transactions: messages that nobody sees until their producer says so.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName, keys};
 use castmq_protocol::native::request::{
-    EndTransaction, Resolution, Send as SendRequest, TopicAlias, TransactionPhase,
+    Resolution, Send as SendRequest, TopicAlias, TransactionPhase,
 };
-use castmq_protocol::native::{Request, Response, Role};
+use castmq_protocol::native::{Request, Response};
 use castmq_protocol::trace::MessageKind;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::checks::{Checker, Checks, end};
 use super::clock::WallClock;
 use super::ids::UniqueIds;
-use super::kept::Keeping;
 use super::standing::Standing;
 use super::traced::{Attempt, TracedTransaction};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Session;
-use crate::message::{Message, Origin, ReceivedMessage};
-use crate::raw::{Payload, Push, Pushes};
+use crate::message::{Message, ReceivedMessage};
+use crate::raw::Payload;
 use crate::routes::LOOK;
 
 /// How often a transaction is begun again that brokers refused (RocketMQ `retryTimesWhenSendFailed`).
 const RETRIES: u32 = 2;
-
-type Checking = Pin<Box<dyn Future<Output = Resolution> + Send>>;
-type Checker = Arc<dyn Fn(ReceivedMessage) -> Checking + Send + Sync>;
 
 /// Settings of a [`TransactionProducer`].
 #[must_use = "a builder does nothing until `start`"]
@@ -386,97 +383,5 @@ impl Transaction {
         };
         let ended = timeout(self.inner.send_timeout, trying).await;
         ended.unwrap_or_else(|_| Err(first.clone()))
-    }
-}
-
-async fn end(
-    session: &Session,
-    half: QueueOffset,
-    place: PhysicalOffset,
-    resolution: Resolution,
-) -> Result<()> {
-    let request = Request::EndTransaction(EndTransaction {
-        half,
-        place,
-        resolution,
-    });
-    match session.ask(request).await?.header.response {
-        Response::Done => Ok(()),
-        _ => Err(session.unexpected("end transaction")),
-    }
-}
-
-/// Answers one broker's questions.
-struct Checks {
-    client: Client,
-    group: Arc<str>,
-    checker: Checker,
-}
-
-impl Keeping for Checks {
-    const FOR: &'static str = "transactions";
-
-    async fn open(&self, address: &str) -> Result<(Arc<Session>, Pushes)> {
-        let options = self.client.options(Role::Producer, self.client.id());
-        let (session, pushes) = Session::open(address, &options).await?;
-        let group = self.group.as_ref().to_owned();
-        match session
-            .ask(Request::JoinProducers { group })
-            .await?
-            .header
-            .response
-        {
-            Response::Done => Ok((Arc::new(session), pushes)),
-            _ => Err(session.unexpected("join producers")),
-        }
-    }
-
-    fn take(&self, session: &Arc<Session>, push: Push) {
-        let Response::CheckTransaction(check) = push.response else {
-            return;
-        };
-        let Some((checking, traced)) = self.check(session, push.payload) else {
-            return;
-        };
-        let session = session.clone();
-        tokio::spawn(async move {
-            let resolution = checking.await;
-            if let Some(traced) = traced {
-                traced.end(resolution, true);
-            }
-            if let Err(error) = end(&session, check.half, check.place, resolution).await {
-                tracing::debug!(%error, "a transaction could not be settled, it will be asked about again");
-            }
-        });
-    }
-}
-
-impl Checks {
-    fn check(
-        &self,
-        session: &Session,
-        mut record: bytes::Bytes,
-    ) -> Option<(Checking, Option<Box<TracedTransaction>>)> {
-        let origin = |topic: &str| {
-            Arc::new(Origin {
-                topic: topic.into(),
-                broker: session.broker.clone(),
-            })
-        };
-        let message = ReceivedMessage::take(&mut record, Some(&origin("")));
-        let message = message.inspect_err(|error| {
-            tracing::warn!(%error, "a half message cannot be read");
-        });
-        let message = message.ok()?;
-        let topic = message.property(keys::REAL_TOPIC).unwrap_or_default();
-        let traced = TracedTransaction::new(
-            &self.client.shared.tracer,
-            &self.group,
-            topic,
-            session,
-            |name| message.property(name),
-        );
-        let origin = origin(topic);
-        Some(((self.checker)(message.of(origin)), traced))
     }
 }

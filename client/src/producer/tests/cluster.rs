@@ -276,3 +276,18 @@ async fn nobody_waits_for_name_servers_that_are_gone_when_the_route_is_known() {
     producer.send(Message::new("orders", "2")).await.unwrap();
     begin().await.unwrap().commit().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_name_servers_have_forgotten_is_not_made_again_elsewhere() {
+    let cluster = FakeCluster::start(&["a", "b"]);
+    cluster.create_topics();
+    cluster.topic("a", "orders", 1);
+    let producer = prepared(&cluster).await;
+    cluster.list("a", false);
+    for message in numbered(0..10) {
+        producer.send(message).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    assert_stored_once(&cluster, &["a"], 0..10);
+    assert!(cluster.all_bodies("b", "orders").is_empty());
+}
