@@ -12,6 +12,7 @@ const NAMESPACE: &str = "replication";
 const EPOCHS: &str = "epochs";
 const LEADERSHIP: &str = "leadership";
 const IS_SYNC: &str = "follows_sync_master";
+const HAD_SLAVES: &str = "had_slaves";
 
 const ENTRY_BYTES: usize = 20;
 
@@ -120,6 +121,20 @@ pub fn note_master(metadata: &Metadata, is_sync: bool) -> Result<(), MetadataErr
 /// Whether the master that was followed last waited for slaves.
 pub fn follows_sync_master(metadata: &Metadata) -> Result<bool, MetadataError> {
     Ok(metadata.value(NAMESPACE, IS_SYNC)?.as_deref() == Some(&[1]))
+}
+
+/// Notes that there are others who may become the master. Blocks.
+pub fn note_slaves(metadata: &Metadata) -> Result<(), MetadataError> {
+    if !had_slaves(metadata)? {
+        metadata.put_value(NAMESPACE, HAD_SLAVES, &[1])?;
+        metadata.sync()?;
+    }
+    Ok(())
+}
+
+/// Whether there were ever others who could have become the master.
+pub fn had_slaves(metadata: &Metadata) -> Result<bool, MetadataError> {
+    Ok(metadata.value(NAMESPACE, HAD_SLAVES)?.is_some())
 }
 
 /// What a broker has become, whatever its configuration says.

@@ -4,7 +4,7 @@ use std::fs;
 
 use castmq_actors::Parts;
 use castmq_client::raw::admin::ReplicationDetails;
-use castmq_client::{BrokerAdmin, Client, ErrorCode, SendStatus};
+use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, SendStatus};
 use castmq_config::Role;
 
 use crate::set::{Running, admin, broker, client, in_step, name_server, send};
@@ -101,4 +101,43 @@ fn the_old_masters_tail_is_cut_and_kept_and_it_follows_the_new_one() {
         again.stop().await;
         name_server.stop().await;
     });
+}
+
+#[test]
+fn a_master_that_had_slaves_takes_nothing_before_a_name_server_says_that_it_still_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let name_server_of_set = name_server(folder.path()).await;
+        let settings = broker(folder.path(), 0, Role::AsyncMaster, &[&name_server_of_set]);
+        let second = broker(folder.path(), 1, Role::Slave, &[&name_server_of_set]);
+        let master = Running::start(&settings, Parts::Broker).await;
+        let slave = Running::start(&second, Parts::Broker).await;
+        let client = client(&name_server_of_set).await;
+        send(&client, "orders", 0..10).await;
+        let at_master = admin(&client, &master.address);
+        in_step(&at_master, &admin(&client, &slave.address)).await;
+        // The client knows where the topic is from here on.
+        numbers(&client, "orders", 10).await;
+        slave.stop().await;
+        master.stop().await;
+        name_server_of_set.stop().await;
+
+        let mut settings = settings;
+        settings.broker.listen = master_address(&at_master);
+        let master = Running::start(&settings, Parts::Broker).await;
+        let producer = client.producer().retries(0).build();
+        let refused = producer
+            .send(Message::new("orders", "x"))
+            .await
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("no name server has said"),
+            "{refused}"
+        );
+        master.stop().await;
+    });
+}
+
+fn master_address(at: &BrokerAdmin) -> std::net::SocketAddr {
+    at.address().parse().expect("an address")
 }

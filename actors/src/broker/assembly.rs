@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use castmq_config::{Flush, Role as BrokerRole, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
-use castmq_protocol::native::{Failure as Refusal, Limits, Role, Welcome};
+use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
+use castmq_storage::epochs::had_slaves;
 use castmq_storage::sequences::ProducerLimits;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
 use parking_lot::{Mutex, RwLock};
@@ -94,6 +95,14 @@ pub(crate) fn assemble(
     let (store, report) = Store::open(disk, store_options(settings))?;
     let slaves = bind_for_slaves(settings)?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
+    let may_be_replaced = !context.standing.is_slave() && had_slaves(&context.store.metadata)?;
+    if may_be_replaced && !name_servers.is_empty() {
+        *context.lacks_word.write() = Some(Refusal::safe(
+            ErrorCode::NotMaster,
+            "the broker has just started, and no name server has said yet that no slave became the master meanwhile: use another \
+             broker, or look after the name servers",
+        ));
+    }
     let copying = Copying::new(&context, slaves, replication)?;
     let plan = plan(&context, socket, copying, name_servers)?;
     Ok(Broker {
@@ -202,6 +211,7 @@ fn new_context(
         copies: CopyPolicy::new(settings, standing.role),
         copied_epochs: Mutex::new(standing.epochs.clone()),
         standing,
+        lacks_word: RwLock::new(None),
         lacks_slaves: RwLock::new(None),
         replicas: Arc::default(),
         pulse: Pulse::default(),

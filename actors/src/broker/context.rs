@@ -149,6 +149,8 @@ pub(crate) struct BrokerContext {
     pub(crate) spread: u64,
     /// Why writes are refused, while they are.
     pub(crate) refuses_writes: RwLock<Option<Refusal>>,
+    /// The same until a name server has said that no other broker has become the master meanwhile.
+    pub(crate) lacks_word: RwLock<Option<Refusal>>,
     /// The same for lack of slaves.
     pub(crate) lacks_slaves: RwLock<Option<Refusal>>,
     /// On a master: its slaves.
@@ -228,6 +230,8 @@ impl BrokerContext {
         if !self.standing.is_slave() && epoch > self.standing.epoch {
             let master_id = self.set.master().map(|master| master.configured_id);
             self.fence(Fence { epoch, master_id });
+        } else {
+            self.lacks_word.write().take();
         }
     }
 
@@ -296,7 +300,7 @@ impl BrokerContext {
     #[inline]
     pub(crate) fn check_writes(&self) -> Result<(), Refusal> {
         self.standing.check_master()?;
-        let lacking = [&self.refuses_writes, &self.lacks_slaves];
+        let lacking = [&self.refuses_writes, &self.lacks_word, &self.lacks_slaves];
         let refusal = lacking
             .into_iter()
             .find_map(|lacking| lacking.read().clone());

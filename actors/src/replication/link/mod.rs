@@ -15,6 +15,7 @@ use std::sync::Arc;
 use castmq_protocol::ha::{CLASSIC_BLOCK_BYTES, take_report};
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Request, Response};
+use castmq_storage::epochs::note_slaves;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
@@ -104,6 +105,9 @@ async fn serve_native(
                     // It has to change its log first, and comes back.
                     return Ok(());
                 }
+                let store = context.store.clone();
+                let noting = tokio::task::spawn_blocking(move || note_slaves(&store.metadata));
+                noting.await?.map_err(io::Error::other)?;
                 let replicas = &context.replicas;
                 let place = replicas.join(follow.broker_id, follow.address, from);
                 *shown.lock() = Some(place.replica().clone());
