@@ -5,6 +5,7 @@
 
 mod copying;
 mod promotion;
+mod reading;
 mod set;
 #[path = "../support/mod.rs"]
 mod support;

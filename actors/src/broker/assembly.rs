@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::context::{BrokerActors, BrokerContext, CopyPolicy, FlushPolicy};
 use super::credits::Credits;
+use super::details::ProcessUse;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
@@ -218,6 +219,8 @@ fn new_context(
         set: BrokerSetView::default(),
         following: Following::default(),
         timer_mark: Arc::default(),
+        near_bytes: ProcessUse::machine_memory_bytes() / 100
+            * u64::from(settings.replication.slave_read_memory_percent),
         needed: AtomicU64::new(0),
         ha_address: OnceLock::new(),
         restart: Restart::default(),

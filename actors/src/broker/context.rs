@@ -163,6 +163,8 @@ pub(crate) struct BrokerContext {
     pub(crate) copied_epochs: Mutex<Epochs>,
     /// How far messages that wait for a time have come out.
     pub(crate) timer_mark: Arc<Mutex<Option<TimerMark>>>,
+    /// Bytes of the log from its end that count as being in memory.
+    pub(crate) near_bytes: u64,
     /// From here on the log is needed for more than to be read: on a slave, as its master says.
     pub(crate) needed: AtomicU64,
     /// Where slaves reach this broker, once it listens for them.
@@ -320,6 +322,22 @@ impl BrokerContext {
     /// Whether consumers may read here while the master lives.
     pub(crate) fn serves_beside_master(&self) -> bool {
         self.settings.replication.slave_read_enabled
+    }
+
+    /// The id of the broker of the set that is better asked by whoever is this far behind: a slave when it would have the master
+    /// read from its disk, and the master again when it would not.
+    pub(crate) fn better_read_at(&self, behind_bytes: u64) -> u64 {
+        let is_far = behind_bytes > self.near_bytes;
+        match self.standing.is_slave() {
+            true if is_far || !self.following.has_told() => self.standing.id,
+            true => 0,
+            false if is_far && self.serves_beside_master() => {
+                let slaves = self.replicas.all();
+                let in_step = slaves.iter().filter(|slave| slave.is_in_step());
+                in_step.map(|slave| slave.broker_id).min().unwrap_or(0)
+            }
+            false => 0,
+        }
     }
 
     /// What consumers of a slave are told whose master is there.

@@ -19,6 +19,14 @@ pub(crate) struct ProcessUse {
 }
 
 impl ProcessUse {
+    /// Memory of the machine in bytes; 0 where the operating system does not tell.
+    pub(crate) fn machine_memory_bytes() -> u64 {
+        let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = total.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+
     /// As the operating system tells; zeros where it does not.
     pub(crate) fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -106,7 +114,9 @@ fn replication_details(context: &BrokerContext) -> ReplicationDetails {
         }
         .to_owned(),
         configured_id: context.settings.broker.id.into(),
-        epoch: standing.epoch,
+        epoch: standing
+            .epoch
+            .max(context.copied_epochs.lock().last_epoch()),
         ha_address: ha_address.map_or_else(String::new, ToString::to_string),
         following: context.following.master().unwrap_or_default(),
         in_sync_replicas: context.settings.in_sync_replicas(standing.role),

@@ -29,6 +29,8 @@ pub(super) struct Reader {
     filters_here: Arc<AtomicBool>,
     /// Where brokers were read last.
     places: Arc<Mutex<HashMap<Arc<str>, Place>>>,
+    /// Brokers of other ids that are to be asked for messages, by the brokers' own word.
+    better: Arc<Mutex<HashMap<Arc<str>, u64>>>,
     /// That has turned out to be wrong.
     is_stale: Arc<AtomicBool>,
 }
@@ -40,6 +42,7 @@ impl Reader {
             group: group.as_str().into(),
             filters_here: Arc::default(),
             places: Arc::default(),
+            better: Arc::default(),
             is_stale: Arc::default(),
         }
     }
@@ -130,6 +133,22 @@ impl Reader {
             }
         };
         Ok((session, place.is_slave))
+    }
+
+    /// A connection to the slave at which the queue's messages are better asked for, if there is one that can be reached.
+    async fn better_session(&self, queue: &Queue) -> Option<Arc<Session>> {
+        let id = self.better.lock().get(&queue.broker).copied();
+        let id = id.filter(|id| *id > 0)?;
+        let routes = &self.client.shared.routes;
+        let route = routes.at_hand(&queue.topic, REFRESH).await.ok()??;
+        let set = route.brokers.iter().find(|set| set.name == *queue.broker)?;
+        let (_, address) = set.addresses.iter().find(|(known, _)| *known == id)?;
+        let link = self.client.link(&address.as_str().into(), Role::Consumer);
+        let session = link.session().await;
+        if session.is_err() {
+            self.better.lock().remove(&queue.broker);
+        }
+        session.ok()
     }
 
     /// Asks the broker of some queues, and once more when that says that it is the wrong one. `request` is told the group's
@@ -228,7 +247,10 @@ impl Reader {
         settings: &PullSettings,
         origin: &Arc<Origin>,
     ) -> Result<(Vec<ReceivedMessage>, QueueOffset)> {
-        let (session, is_slave) = self.session(queue).await?;
+        let (session, is_slave) = match self.better_session(queue).await {
+            Some(session) => (session, true),
+            None => self.session(queue).await?,
+        };
         let filter = match &settings.filter {
             Filter::Tags(_) if self.filters_here() => Filter::All,
             other => other.clone(),
@@ -245,12 +267,16 @@ impl Reader {
         });
         let reply = session.ask(request).await;
         let reply = reply.inspect_err(|error| {
+            self.better.lock().remove(&queue.broker);
             self.note(error);
             session.forget_if_gone(&queue.topic, error);
         })?;
         let Response::Pulled(pulled) = reply.header.response else {
             return Err(session.unexpected("pull"));
         };
+        self.better
+            .lock()
+            .insert(queue.broker.clone(), pulled.ask_next);
         let mut messages = match pulled.status {
             PullStatus::Found => read_records(reply.payload, Some(origin), pulled.messages)?,
             _ => Vec::new(),

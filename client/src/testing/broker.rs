@@ -459,6 +459,7 @@ impl Broker {
             min_offset: QueueOffset(0),
             max_offset: QueueOffset(max),
             messages: found.len() as u32,
+            ask_next: 0,
         };
         Some((Response::Pulled(pulled), found.concat()))
     }

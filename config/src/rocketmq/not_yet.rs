@@ -70,7 +70,6 @@ pub(crate) static NOT_YET: &[NotYet] = not_yet! {
     maxTransferCountOnMessageInMemory = "32", "bound the messages of a pull from memory";
     maxTransferBytesOnMessageInDisk = "65536", "bound the bytes of a pull from disk";
     maxTransferCountOnMessageInDisk = "8", "bound the messages of a pull from disk";
-    accessMessageInMemoryMaxRatio = "40", "say which part of memory counts as holding recent messages";
     readUnCommitted = "false", "show consumers messages that can still be lost";
     // Broker: pop.
     popPollingSize = "1024", "bound the waiting pops of a queue";

@@ -31,6 +31,8 @@ section!(
         without_slaves: WithoutSlaves = WithoutSlaves::Accept, Rule::choice(WithoutSlaves::CHOICES);
         /// Whether consumers may read from a slave while its master lives. They may always while it does not.
         slave_read_enabled: bool = false, Rule::switch().rocketmq(&["slaveReadEnable"]);
+        /// Who pulls and is further behind than this part of the machine's memory is sent to a slave, where slaves are read while their master lives.
+        slave_read_memory_percent: u32 = 40, Rule::integer(Unit::Percent, 0, 100).rocketmq(&["accessMessageInMemoryMaxRatio"]);
         /// Time after which a producer is told that its message is stored but not yet on enough brokers; a slave that has got nothing on for as long is not in step.
         slave_timeout_ms: u64 = 3_000, Rule::integer(Unit::Milliseconds, 1, 600_000).rocketmq(&["slaveTimeout"]);
         /// Time between two signs of life of a link at rest.

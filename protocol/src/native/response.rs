@@ -214,6 +214,8 @@ pub struct Pulled {
     pub max_offset: QueueOffset,
     /// Messages in the payload.
     pub messages: u32,
+    /// The broker of the set that is better asked next, by its id: 0 for the master.
+    pub ask_next: u64,
 }
 
 /// A member has joined.

@@ -71,6 +71,7 @@ pub(crate) fn responses() -> Vec<Response> {
             min_offset: QueueOffset(2),
             max_offset: QueueOffset(3),
             messages: 4,
+            ask_next: 1,
         }),
         Response::Offset(Some(QueueOffset(6))),
         Response::Range(range),

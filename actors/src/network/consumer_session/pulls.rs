@@ -93,6 +93,7 @@ impl Receive<PullDone> for ConsumerSession {
                     min_offset: fetched.min_offset,
                     max_offset: fetched.max_offset,
                     messages: fetched.messages,
+                    ask_next: self.context.better_read_at(fetched.behind_bytes),
                 });
                 self.connection
                     .answer_with_log(pull.correlation, response, fetched.records);
