@@ -83,8 +83,7 @@ fn a_slave_serves_nobody_while_its_master_is_there_unless_it_is_told_to() {
             })
             .start();
         // The group was never known: a slave makes none.
-        let refused = consumer.await.map(drop).unwrap_err();
-        assert_eq!(refused.code(), Some(ErrorCode::NotMaster), "{refused}");
+        assert!(consumer.await.is_err());
         assert!(received.try_recv().is_err());
         // Those that are known are served.
         let read = read_until(&client, "orders", |read| read.len() >= 100).await;
