@@ -249,6 +249,28 @@ async fn consumers_go_on_without_name_servers_for_as_long_as_it_takes() {
     consumer.shutdown().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_master_that_is_replaced_while_it_lives_is_left_within_a_refresh() {
+    let cluster = set();
+    let seen = Seen::default();
+    let builder = group(&cluster).await.handler(collecting(&seen));
+    let consumer = builder.start().await.unwrap();
+    seen.count(20).await;
+    sleep(Duration::from_secs(6)).await;
+    for queue in 0..2 {
+        cluster.with_offset("g", "orders", "a-1", queue, 10);
+    }
+    cluster.promote("a-1");
+    let began = Instant::now();
+    until("it is there", || cluster.members("a-1", "g") == 1).await;
+    assert!(began.elapsed() < Duration::from_secs(31));
+    assert_eq!(cluster.members("a", "g"), 0);
+    cluster.store("a-1", "orders", 0, 20..25);
+    seen.count(25).await;
+    assert_eq!(seen.sorted(), (0..25).collect::<Vec<_>>());
+    consumer.shutdown().await.unwrap();
+}
+
 /// A pull consumer of all queues, and what it has read so far.
 async fn pulling(cluster: &FakeCluster) -> (PullConsumer, Seen) {
     let builder = cluster.client().await.pull_consumer("g");
