@@ -111,6 +111,26 @@ async fn a_master_that_cannot_be_reached_yet_does_not_end_reading_from_the_slave
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_master_that_only_name_servers_have_lost_is_joined_again() {
+    let cluster = set();
+    let seen = Seen::default();
+    let builder = group(&cluster).await.handler(collecting(&seen));
+    let consumer = builder.start().await.unwrap();
+    seen.count(20).await;
+    // The route that it knows is old enough to be asked for again.
+    sleep(Duration::from_secs(2)).await;
+    lose_master(&cluster);
+    cluster.start_broker("a");
+    cluster.store("a", "orders", 0, 20..25);
+    let began = Instant::now();
+    seen.count(25).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(seen.sorted(), (0..25).collect::<Vec<_>>());
+    consumer.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slave_that_took_over_without_the_end_of_the_log_says_itself_how_far_the_group_is() {
     let cluster = set();
     let seen = Seen::default();
