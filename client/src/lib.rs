@@ -57,6 +57,9 @@
 //!
 //! - A [`SendReceipt`] means *stored*, as the broker's policy says.
 //! - Everything has a timeout; nothing waits for ever. Lost connections are made again, with growing pauses.
+//! - Where brokers are is asked again every 30 s, and at once and then every second while something is not where it was. So a
+//!   slave that took over from its master is found within seconds. Consumers read from a slave while there is no master, and go
+//!   back to it. With all name servers gone, everything goes on with what is known.
 //! - Messages with one [ordering key](MessageBuilder::ordering_key) from one task are stored in that order, whatever has
 //!   to be sent again. Others are, as long as nothing has to.
 //! - A message is delivered to a group at least once. Committed offsets never pass one that is not done.

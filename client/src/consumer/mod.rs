@@ -1,8 +1,9 @@
 //! Receiving messages.
 //!
-//! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `home`: where
-//!   a broker set is consumed; `member` and `holding`: the group at one broker; `dispatcher`: the messages held, and whose turn it is; `worker`: runs handlers; `handler`: what
-//!   they are; `broadcast`: offsets kept here; `lease`: how long queues are a member's own.
+//! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `home`:
+//!   where a broker set is consumed; `member` and `holding`: the group at one broker; `dispatcher`: the messages held, and
+//!   whose turn it is; `worker`: runs handlers; `handler`: what they are; `broadcast`: offsets kept here; `lease`: how long
+//!   queues are a member's own.
 //! - [`PopConsumer`]: takes messages that are acknowledged one by one. `pop_builder` and `pop`; `popped`: such messages.
 //! - [`PullConsumer`]: asks for messages itself. `pull`; `reader`: asking brokers.
 //! - `tracker`, `credit`: the decisions, pure.

@@ -143,20 +143,23 @@ impl PopConsumer {
         if let Some(error) = last.take_if(|error| error.retry() == Retry::Never) {
             return Err(error);
         }
-        // What was asked in the background has been answered by then.
+        let mut is_missing = last.is_some();
+        self.is_stale |= is_missing;
+        // What was asked of name servers in the background is known by then.
         let mut look_at = Some(began + LOOK);
-        loop {
+        while is_missing || !self.pops.get_mut().is_empty() {
             tokio::select! {
                 biased;
                 Some(popped) = self.pops.get_mut().next() => {
-                    let is_stale = popped.result.as_ref().is_err_and(Error::hints_at_stale_route);
-                    if is_stale {
+                    let broker = self.take(&popped);
+                    if popped.result.as_ref().is_err_and(Error::hints_at_stale_route) {
+                        is_missing = true;
                         self.is_stale = true;
                         let next = Instant::now() + backoff.after_failure(fastrand::f64());
                         look_at = Some(look_at.map_or(next, |at| at.min(next)));
+                    } else {
+                        done.extend(broker);
                     }
-                    let broker = self.take(&popped).filter(|_| !is_stale);
-                    done.extend(broker);
                     match popped.result {
                         Ok(messages) if messages.is_empty() => has_answer = true,
                         Ok(messages) => return Ok(messages),
@@ -164,23 +167,18 @@ impl PopConsumer {
                     }
                 }
                 () = sleep_until(look_at.unwrap_or(deadline)), if look_at.is_some_and(|at| at < deadline) => {
-                    look_at = None;
-                    if let Err(error) = self.ask_all(&done).await {
-                        self.is_stale = true;
-                        look_at = Some(Instant::now() + backoff.after_failure(fastrand::f64()));
-                        last = Some(error);
-                    }
+                    let asked = self.ask_all(&done).await;
+                    is_missing = asked.is_err();
+                    self.is_stale |= is_missing;
+                    look_at = is_missing.then(|| Instant::now() + backoff.after_failure(fastrand::f64()));
+                    last = asked.err().or(last);
                 }
-                else => {
-                    return match last {
-                        Some(error) if !has_answer => Err(error),
-                        _ => Ok(Vec::new()),
-                    };
-                }
+                else => break,
             }
-            if self.pops.get_mut().is_empty() && has_answer && last.is_none() {
-                return Ok(Vec::new());
-            }
+        }
+        match last {
+            Some(error) if !has_answer => Err(error),
+            _ => Ok(Vec::new()),
         }
     }
 

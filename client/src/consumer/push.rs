@@ -103,6 +103,7 @@ impl Core {
                     let found = readable(&route).into_iter();
                     brokers.extend(found.map(|broker| (broker.name, broker.place)));
                 }
+                None if max_age < REFRESH / 2 => tracing::debug!(%topic, "topic is not there"),
                 None => tracing::warn!(%topic, group = %self.group, "topic does not exist yet"),
             }
         }
@@ -167,7 +168,7 @@ impl Members {
             };
             match self.core.brokers(max_age).await {
                 Ok(brokers) => self.update(brokers),
-                Err(error) => tracing::warn!(%error, "cannot look for brokers"),
+                Err(error) => tracing::debug!(%error, "cannot look for brokers"),
             }
         }
         let mut result = Ok(());

@@ -66,8 +66,8 @@ impl ProducerBuilder {
     /// How often a message is sent again after it failed. Default: 2, as RocketMQ's.
     ///
     /// The other broker is tried where there is one. A message with an ordering key or a queue of its own is sent to its
-    /// queue again. Attempts that did not leave this side, because there was no connection, do not count; the send timeout
-    /// ends them.
+    /// queue again. Attempts that did not leave this side, because there was no connection, do not count, nor do those at a
+    /// broker that is no master any more; the send timeout ends them.
     pub fn retries(mut self, retries: u32) -> Self {
         self.settings.retries = retries;
         self

@@ -98,7 +98,8 @@ struct Shared {
 /// Cheap to clone; clones share everything. Many messages may be on their way at once, from one task or from many: an
 /// answer is never waited for before the next message goes.
 ///
-/// Messages are spread over all writable queues of all brokers. One that fails is sent again, up to two times, to another
+/// Messages are spread over all writable queues of all masters, but for those of brokers that have lately been
+/// [slow](ProducerBuilder::avoid_slow_brokers). One that fails is sent again, up to two times, to another
 /// broker where there is one. Like RocketMQ's, a producer may therefore store a message twice: when a broker may have
 /// stored it but did not say so. [`ProducerBuilder::idempotent`] has brokers store it once all the same,
 /// [`ProducerBuilder::allow_duplicates`] has it fail instead, and [`ProducerBuilder::unique_ids`] lets consumers tell.

@@ -290,7 +290,7 @@ impl Inner {
 }
 
 impl TransactionProducer {
-    /// Stores a message that nobody sees yet.
+    /// Stores a message that nobody sees yet. One that a broker does not take for certain goes to another, up to two times.
     ///
     /// # Errors
     ///
@@ -333,7 +333,7 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// When it is not known whether the broker did: then it asks, and the checker decides.
+    /// When it is not known whether the broker did, nor whoever took over from it: then it asks, and the checker decides.
     pub async fn commit(self) -> Result<()> {
         self.end(Resolution::Commit).await
     }
@@ -342,7 +342,7 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// When it is not known whether the broker did: then it asks, and the checker decides.
+    /// When it is not known whether the broker did, nor whoever took over from it: then it asks, and the checker decides.
     pub async fn rollback(self) -> Result<()> {
         self.end(Resolution::Rollback).await
     }

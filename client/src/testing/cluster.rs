@@ -326,10 +326,8 @@ fn handle(
     let state = &mut *state;
     let creates = state.creates_topics;
     let set = state.brokers[index].name.clone();
-    let masters = state.brokers.iter().filter(|broker| broker.id == 0);
-    let is_master_there = masters
-        .into_iter()
-        .any(|master| master.name == set && master.up && !master.unlisted);
+    let mut masters = state.brokers.iter().filter(|broker| broker.id == 0);
+    let is_master_there = masters.any(|master| master.name == set && master.up);
     let broker = &mut state.brokers[index];
     let name = crate::raw::request_name(&header.request);
     broker.asked.push(name);

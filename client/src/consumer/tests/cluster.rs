@@ -111,6 +111,26 @@ async fn a_master_that_cannot_be_reached_yet_does_not_end_reading_from_the_slave
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_master_that_only_name_servers_have_lost_is_joined_again() {
+    let cluster = set();
+    let seen = Seen::default();
+    let builder = group(&cluster).await.handler(collecting(&seen));
+    let consumer = builder.start().await.unwrap();
+    seen.count(20).await;
+    // The route that it knows is old enough to be asked for again.
+    sleep(Duration::from_secs(2)).await;
+    lose_master(&cluster);
+    cluster.start_broker("a");
+    cluster.store("a", "orders", 0, 20..25);
+    let began = Instant::now();
+    seen.count(25).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(seen.sorted(), (0..25).collect::<Vec<_>>());
+    consumer.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slave_that_took_over_without_the_end_of_the_log_says_itself_how_far_the_group_is() {
     let cluster = set();
     let seen = Seen::default();
@@ -246,6 +266,28 @@ async fn consumers_go_on_without_name_servers_for_as_long_as_it_takes() {
     let began = Instant::now();
     seen.count(25).await;
     assert!(began.elapsed() < Duration::from_secs(3));
+    consumer.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_that_is_replaced_while_it_lives_is_left_within_a_refresh() {
+    let cluster = set();
+    let seen = Seen::default();
+    let builder = group(&cluster).await.handler(collecting(&seen));
+    let consumer = builder.start().await.unwrap();
+    seen.count(20).await;
+    sleep(Duration::from_secs(6)).await;
+    for queue in 0..2 {
+        cluster.with_offset("g", "orders", "a-1", queue, 10);
+    }
+    cluster.promote("a-1");
+    let began = Instant::now();
+    until("it is there", || cluster.members("a-1", "g") == 1).await;
+    assert!(began.elapsed() < Duration::from_secs(31));
+    assert_eq!(cluster.members("a", "g"), 0);
+    cluster.store("a-1", "orders", 0, 20..25);
+    seen.count(25).await;
+    assert_eq!(seen.sorted(), (0..25).collect::<Vec<_>>());
     consumer.shutdown().await.unwrap();
 }
 

@@ -218,3 +218,23 @@ async fn nobody_connects_any_more_to_where_a_broker_was() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(cluster.asked("b", "join producers"), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_name_servers_have_not_heard_of_the_new_master_the_old_one_is_not_pressed() {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", "orders", 1);
+    cluster.start_slave("a-1", "a");
+    let producer = producer(&cluster).await;
+    begin(&producer, 1).await;
+    cluster.list("a-1", false);
+    cluster.promote("a-1");
+    let hear_of_it = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        cluster.list("a-1", true);
+    };
+    let begun = producer.begin(Message::new("orders", "x"));
+    let (begun, ()) = tokio::join!(begun, hear_of_it);
+    begun.unwrap().commit().await.unwrap();
+    assert_eq!(cluster.bodies("a-1", "orders", 0), ["x"]);
+    assert_eq!(cluster.asked("a", "send"), 2);
+}
