@@ -1,13 +1,18 @@
 //! A slave becomes the master, and the master of before its slave.
 
 use std::fs;
+use std::path::Path;
 
 use castmq_actors::Parts;
+use castmq_client::model::{QueueId, QueueOffset};
 use castmq_client::raw::admin::ReplicationDetails;
-use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, SendStatus};
-use castmq_config::Role;
+use castmq_client::raw::request::{Filter, Pull};
+use castmq_client::raw::{Connection, Options, Payload, Reply, Request, Role as As};
+use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, Result, SendStatus};
+use castmq_config::{Role, Settings};
 
 use crate::set::{Running, admin, broker, client, in_step, name_server, send};
+use crate::support::load::{Traffic, open};
 use crate::support::{read_until, run, text, until};
 
 async fn standing(at: &BrokerAdmin) -> ReplicationDetails {
@@ -29,7 +34,7 @@ async fn becomes(at: &BrokerAdmin, role: &str, epoch: u32) {
 async fn numbers(client: &Client, topic: &str, count: usize) -> Vec<u64> {
     let read = read_until(client, topic, |read| read.len() >= count).await;
     let number = |text: String| text.trim_start_matches("message ").parse();
-    let numbers: Result<Vec<u64>, _> = read.iter().map(text).map(number).collect();
+    let numbers: std::result::Result<Vec<u64>, _> = read.iter().map(text).map(number).collect();
     let mut numbers = numbers.expect("numbers");
     numbers.sort_unstable();
     numbers
@@ -140,4 +145,107 @@ fn a_master_that_had_slaves_takes_nothing_before_a_name_server_says_that_it_stil
 
 fn master_address(at: &BrokerAdmin) -> std::net::SocketAddr {
     at.address().parse().expect("an address")
+}
+
+/// A set whose slave was promoted while its master was away. Returns the settings of both, and the new master.
+async fn promoted_without(
+    folder: &Path,
+    name_server: &Running,
+    client: &Client,
+) -> (Settings, Settings, Running) {
+    let first = broker(folder, 0, Role::SyncMaster, &[name_server]);
+    let second = broker(folder, 1, Role::Slave, &[name_server]);
+    let master = Running::start(&first, Parts::Broker).await;
+    let slave = Running::start(&second, Parts::Broker).await;
+    let (at_master, at_slave) = (
+        admin(client, &master.address),
+        admin(client, &slave.address),
+    );
+    send(client, "orders", 0..100).await;
+    in_step(&at_master, &at_slave).await;
+    until(async || at_slave.show_topic("orders").await.is_ok()).await;
+    slave.stop().await;
+    send(client, "orders", 100..200).await;
+    master.stop().await;
+    let promoted = Running::start(&second, Parts::Broker).await;
+    let at_promoted = admin(client, &promoted.address);
+    assert_eq!(at_promoted.promote(false).await.unwrap(), 2);
+    becomes(&at_promoted, "sync_master", 2).await;
+    (first, second, promoted)
+}
+
+#[test]
+fn a_master_that_comes_back_welcomes_nobody_before_it_is_a_slave() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let name_server = name_server(folder.path()).await;
+        let client = client(&name_server).await;
+        let (first, _, promoted) = promoted_without(folder.path(), &name_server, &client).await;
+        let registered = promoted.address.clone();
+        until(async || {
+            let brokers = client.admin().masters().await;
+            brokers.is_ok_and(|all| all.iter().any(|broker| broker.address() == registered))
+        })
+        .await;
+        let old = Running::start(&first, Parts::Broker).await;
+        let options = Options::new(As::Consumer, "early");
+        let opened = loop {
+            // It starts anew meanwhile.
+            if let Ok((connection, _)) = Connection::open(&old.address, &options).await {
+                break connection;
+            }
+        };
+        assert_eq!(opened.welcome().broker_id, 1);
+        opened.close();
+        old.stop().await;
+        promoted.stop().await;
+        name_server.stop().await;
+    });
+}
+
+/// Asks a broker for the first messages of a queue.
+async fn pull(address: &str) -> Result<Reply> {
+    let connection = open(address, As::Consumer, "reader").await?;
+    let topic = "orders".to_owned();
+    let announce = Request::AnnounceTopic { alias: 0, topic };
+    connection.request(announce, Payload::none()).await?;
+    let pull = Request::Pull(Pull {
+        topic: 0,
+        queue: QueueId(0),
+        offset: QueueOffset(0),
+        max_messages: 1,
+        max_bytes: 1024,
+        wait_ms: 0,
+        filter: Filter::All,
+    });
+    connection.request(pull, Payload::none()).await
+}
+
+#[test]
+fn a_slave_that_has_not_followed_the_master_of_its_epoch_yet_shows_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let name_server = name_server(folder.path()).await;
+        let client = client(&name_server).await;
+        let (first, second, promoted) =
+            promoted_without(folder.path(), &name_server, &client).await;
+        promoted.stop().await;
+        let old = Running::start(&first, Parts::Broker).await;
+        let at_old = admin(&client, &old.address);
+        becomes(&at_old, "slave", 2).await;
+        let refused = pull(&old.address).await.unwrap_err();
+        assert_eq!(refused.code(), Some(ErrorCode::NotMaster), "{refused}");
+        assert!(refused.to_string().contains("epoch 2"), "{refused}");
+
+        // Once it has, it does without its master.
+        let promoted = Running::start(&second, Parts::Broker).await;
+        in_step(&admin(&client, &promoted.address), &at_old).await;
+        promoted.stop().await;
+        until(async || pull(&old.address).await.is_ok()).await;
+        let traffic = Traffic::new(&["orders"]);
+        let stored = traffic.read_all(&old.address).await.unwrap();
+        assert_eq!(stored.values().map(Vec::len).sum::<usize>(), 100);
+        old.stop().await;
+        name_server.stop().await;
+    });
 }

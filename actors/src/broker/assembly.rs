@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -485,6 +486,11 @@ struct Desk(Arc<BrokerContext>);
 impl Reception for Desk {
     fn welcome(&self) -> Welcome {
         self.0.welcome()
+    }
+
+    fn opens(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let context = self.0.clone();
+        Box::pin(async move { context.until_not_replaced().await })
     }
 
     fn check(&self, client: &Client) -> Result<(), Refusal> {

@@ -52,6 +52,9 @@ use crate::supervision::{ActorRef, Failure, Stage, Supervisor, Tree};
 /// How long a slave waits for news of its master before it looks again.
 const MASTER_LOOK: Duration = Duration::from_secs(1);
 
+/// Name servers have so long to tell a master that starts of another one. Those of a dead host do not keep it from starting.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
+
 /// How often it is looked whether the dispatcher has caught up.
 const DISPATCH_LOOK: Duration = Duration::from_millis(5);
 
@@ -237,6 +240,27 @@ impl BrokerContext {
         }
     }
 
+    /// Waits until all name servers were asked whether another broker has become the master while this one was away. Before,
+    /// it might take messages, and show some, that are cut off its log in the next moment.
+    pub(crate) async fn until_not_replaced(&self) {
+        if self.standing.is_slave() {
+            return;
+        }
+        let name_servers = self.registrars.get().map_or(0, Vec::len);
+        if timeout(ASK_WITHIN, self.set.until_tried(name_servers))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "not all name servers answer: another master that one of them knows of comes to light later"
+            );
+        }
+        if self.set.epoch() > self.standing.epoch {
+            // It starts anew, as a slave.
+            std::future::pending().await
+        }
+    }
+
     /// Another broker of the set is its master: this one starts anew as its slave.
     pub(crate) fn fence(&self, fence: Fence) {
         self.restart.ask(Asked::Fenced(fence));
@@ -312,10 +336,27 @@ impl BrokerContext {
     /// Whether consumers are served: those of a slave only while its master is not there, unless they may always be.
     #[inline]
     pub(crate) fn check_reads(&self) -> Result<(), Refusal> {
-        match self.standing.is_slave() && !self.serves_beside_master() && self.following.has_told()
-        {
+        if !self.standing.is_slave() {
+            return Ok(());
+        }
+        self.check_followed()?;
+        match !self.serves_beside_master() && self.following.has_told() {
             false => Ok(()),
             true => Err(self.master_is_there()),
+        }
+    }
+
+    /// What a slave has of before an epoch that it knows of, its master may lack: it may be cut off when the slave follows.
+    fn check_followed(&self) -> Result<(), Refusal> {
+        let epoch = self.standing.epoch;
+        match self.copied_epochs.lock().last_epoch() < epoch {
+            false => Ok(()),
+            true => Err(Refusal::safe(
+                ErrorCode::NotMaster,
+                format!(
+                    "the broker is a slave that has not followed the master of epoch {epoch} yet: read there"
+                ),
+            )),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What name servers say of the set that the broker belongs to. Each says what it knows, and some may be behind.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use castmq_protocol::native::route::Registered;
 use parking_lot::RwLock;
@@ -51,6 +51,8 @@ impl Heard {
 #[derive(Debug)]
 pub(crate) struct BrokerSetView {
     by_name_server: RwLock<BTreeMap<String, Heard>>,
+    /// Name servers that have said something since the start, or did not answer.
+    tried: RwLock<BTreeSet<String>>,
     changes: watch::Sender<()>,
 }
 
@@ -58,6 +60,7 @@ impl Default for BrokerSetView {
     fn default() -> Self {
         Self {
             by_name_server: RwLock::default(),
+            tried: RwLock::default(),
             changes: watch::Sender::new(()),
         }
     }
@@ -80,6 +83,22 @@ impl BrokerSetView {
         if let Some(heard) = table.get_mut(name_server).filter(|heard| heard.is_current) {
             heard.is_current = false;
             self.changes.send_replace(());
+        }
+    }
+
+    /// A name server was asked, whatever came of it.
+    pub(crate) fn tried(&self, name_server: &str) {
+        if self.tried.write().insert(name_server.to_owned()) {
+            self.changes.send_replace(());
+        }
+    }
+
+    /// Waits until so many name servers were asked.
+    pub(crate) async fn until_tried(&self, name_servers: usize) {
+        let mut changes = self.changes();
+        while self.tried.read().len() < name_servers {
+            // It is told as long as it is there.
+            let _ = changes.changed().await;
         }
     }
 

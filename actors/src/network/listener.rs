@@ -1,6 +1,8 @@
 //! listener: accepts connections on one address, greets them, and starts a session of the role that was asked for.
 
+use std::future::ready;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -29,6 +31,11 @@ pub(crate) trait Reception: Send + Sync + 'static {
 
     /// Starts a session, on whatever thread.
     fn start_session(&self, connection: Accepted);
+
+    /// Resolves when connections can be taken. Until then they wait.
+    fn opens(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(ready(()))
+    }
 
     /// Whether connections are taken that do not begin with a hello.
     fn takes_foreign(&self) -> bool {
@@ -229,7 +236,9 @@ impl Cast for Listener {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let listener = Arc::new(self.socket.listen()?);
-        Self::accept_next(listener, ctx);
+        ctx.then(self.reception.opens(), |_, (), ctx| {
+            Self::accept_next(listener, ctx);
+        });
         Ok(())
     }
 

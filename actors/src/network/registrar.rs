@@ -128,6 +128,7 @@ impl Registrar {
                     _ => RETRY,
                 };
                 self.not_registered(error.to_string());
+                self.context.set.tried(&self.name_server);
                 return self.pause(pause, ctx);
             }
         };
@@ -135,6 +136,7 @@ impl Registrar {
         self.refused_pause = RETRY;
         self.context.set.hear(&self.name_server, &told.registered);
         self.context.look_for_another_master();
+        self.context.set.tried(&self.name_server);
         self.knows_better = is_outdated_by(&self.context, &told.registered);
         if let Some(reason) = outdated(&self.context) {
             return self.not_registered(reason);

@@ -95,6 +95,15 @@ impl Lane {
         let Some((broker, queue)) = inflight.kept_place() else {
             return left.push(inflight);
         };
+        if inflight.number > 0 {
+            // Where it waits for its connection, those behind it wait, too.
+            let is_it =
+                |index: &usize| ready.broker(*index) == &*broker && ready.id(*index) == queue;
+            return match (0..ready.len()).find(is_it) {
+                Some(index) => self.place_in_order(ready, index, inflight),
+                None => left.push(inflight),
+            };
+        }
         let is_there = |index: &usize| ready.broker(*index) == &*broker && ready.is_usable(*index);
         let index = (0..ready.len()).find(is_there);
         let Some(target) = index.and_then(|index| ready.target(index)) else {

@@ -85,6 +85,15 @@ pub(crate) enum ClusterError {
         missing: String,
         folder: PathBuf,
     },
+    #[error(
+        "all run, but within {seconds} s not in step with the master of their set: {missing}; wait longer with --wait, or look into \
+         the logs, {}/*/castmq.log", folder.display()
+    )]
+    NotInStep {
+        seconds: u64,
+        missing: String,
+        folder: PathBuf,
+    },
     #[error("{names} did not stop within {seconds} s: wait longer with --wait, or end it with `castmq cluster kill {first} --dir {}`", folder.display())]
     StillRunning {
         names: String,

@@ -3,7 +3,8 @@
 //! - [`shape`]: who belongs to a cluster of so many masters, slaves and name servers. [`ports`]: free ones;
 //!   [`port_owner`]: who has one that is not.
 //! - [`plan`]: what a cluster remembers of itself. [`folder`]: where it does. [`config_file`]: a member's settings.
-//! - [`process`]: a member's process. [`starting`]: one that is not ready yet. [`seen`]: what name servers and brokers say.
+//! - [`process`]: a member's process. [`starting`]: one that is not ready yet. [`seen`]: what name servers and brokers say;
+//!   [`steps`]: whether slaves have what their masters have.
 //! - [`up`], [`status`], [`kill`], [`restart`], [`down`]: one command each. [`running`]: what those that start and stop
 //!   members share.
 //! - [`error`]: what is said when one of them fails.
@@ -23,6 +24,7 @@ mod seen;
 mod shape;
 mod starting;
 mod status;
+mod steps;
 mod up;
 
 use std::path::PathBuf;

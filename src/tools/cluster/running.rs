@@ -7,13 +7,14 @@ use super::folder::{Cluster, failed};
 use super::plan::Member;
 use super::process::{self, Condition, Found};
 use super::starting::Starting;
-use super::{ClusterError, config_file, port_owner, ports, seen};
+use super::{ClusterError, config_file, port_owner, ports, seen, steps};
 use crate::tools::{ToolError, block_on, print};
 
 /// How long to wait for members, in seconds, when nothing else is said.
 pub(super) const WAIT_S: u64 = 60;
 
-/// Starts those that do not run, continues those that are suspended, and waits until all of them are ready and known.
+/// Starts those that do not run, continues those that are suspended, and waits until all of them are ready and known, and
+/// the slaves of their sets are in step.
 ///
 /// # Errors
 ///
@@ -45,7 +46,10 @@ pub(super) fn start(
         down.iter().partition(|member| member.part.is_name_server());
     start_together(cluster, &name_servers, wait)?;
     start_together(cluster, &brokers, wait)?;
-    block_on(seen::until_registered(cluster, members, wait))?;
+    block_on(async {
+        seen::until_registered(cluster, members, wait).await?;
+        steps::until_in_step(cluster, members, wait).await
+    })?;
     let found = process::find_all(cluster, members)?;
     match process::down(&found).as_slice() {
         [] => Ok(()),

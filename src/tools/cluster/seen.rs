@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use castmq_client::raw::admin::BrokerDetails;
 use castmq_client::raw::route::BrokerSet;
 use castmq_client::{Client, Error};
 use tokio::task::JoinSet;
@@ -13,6 +12,7 @@ use super::folder::Cluster;
 use super::plan::Member;
 use super::process::{self, Condition, Found};
 use super::shape::Part;
+use super::steps::Details;
 use crate::tools::{ToolError, print};
 
 /// How long one of them may take to answer. They are on this machine.
@@ -81,10 +81,16 @@ impl Seen {
         (!roles.is_empty()).then(|| roles.join(", "))
     }
 
-    /// What a broker says of itself; `None` when no name server answers either.
-    pub(super) async fn details(&self, address: &str) -> Option<Result<BrokerDetails, Error>> {
-        let client = self.client.as_ref()?;
-        Some(client.admin().at(address).show_broker().await)
+    /// What the brokers that run say of themselves; nothing when no name server answers either.
+    pub(super) async fn all_details(&self, found: &[Found<'_>]) -> Details {
+        let mut asked = JoinSet::new();
+        for (_, address) in running(found, |part| !part.is_name_server()) {
+            if let Some(client) = &self.client {
+                let broker = client.admin().at(&address);
+                asked.spawn(async move { (address, broker.show_broker().await) });
+            }
+        }
+        asked.join_all().await.into_iter().collect()
     }
 
     /// Brokers that run and are not known to all name servers that run. Pairs that none of `concerned` is in are passed over.

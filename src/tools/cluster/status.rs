@@ -1,13 +1,16 @@
 //! `castmq cluster status`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::Place;
 use super::folder::Cluster;
-use super::process::{self, Condition, Found};
+use super::process::{self, Found};
 use super::seen::Seen;
 use super::shape::Part;
+use super::steps::{self, Details, Step};
 use crate::tools::print::{self, Table, left, right};
 use crate::tools::{ToolError, block_on, time};
 
@@ -33,6 +36,10 @@ struct Row {
     uptime_ms: Option<u64>,
     /// What a broker is to name servers.
     role: Option<String>,
+    /// How often its set's master was changed, as far as it knows; 1 for a set whose master never was.
+    epoch: Option<u32>,
+    /// How far a slave is behind; `None` when it follows no master.
+    step: Option<Step>,
     registered: Option<Registered>,
     /// What a broker says of itself.
     health: Option<String>,
@@ -60,24 +67,27 @@ pub(super) fn print(cluster: &Cluster, as_json: bool) -> Result<Vec<String>, Too
     let found = process::find_all(cluster, &cluster.all())?;
     let rows = block_on(async {
         let seen = Seen::ask(&found).await;
-        let mut rows = Vec::new();
-        for found in &found {
-            rows.push(row(cluster, found, &seen).await);
-        }
-        Ok(rows)
+        let details = seen.all_details(&found).await;
+        let slaves = steps::of_slaves(&details);
+        let row = |found| row(cluster, found, &seen, &details, &slaves);
+        Ok(found.iter().map(row).collect::<Vec<_>>())
     })?;
     print::either(as_json, &rows, || table(&rows).to_string())?;
     Ok(process::down(&found))
 }
 
-async fn row(cluster: &Cluster, found: &Found<'_>, seen: &Seen) -> Row {
+fn row(
+    cluster: &Cluster,
+    found: &Found<'_>,
+    seen: &Seen,
+    details: &Details,
+    slaves: &BTreeMap<String, Step>,
+) -> Row {
     let member = found.member;
     let address = member.address().to_string();
     let is_broker = matches!(member.part, Part::Broker { .. });
-    let health = match is_broker && found.condition == Condition::Running {
-        true => seen.details(&address).await,
-        false => None,
-    };
+    let details = details.get(&address);
+    let standing = details.and_then(|details| details.as_ref().ok());
     Row {
         name: member.name.clone(),
         kind: member.part.to_string(),
@@ -87,12 +97,14 @@ async fn row(cluster: &Cluster, found: &Found<'_>, seen: &Seen) -> Row {
             .uptime
             .map(|uptime| u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)),
         role: seen.role(&address),
+        epoch: standing.map(|details| details.replication.epoch),
+        step: slaves.get(&address).copied(),
         registered: is_broker.then(|| Registered {
             with: seen.registrations(&address),
             of: seen.name_servers(),
         }),
-        health: health.map(|details| match details {
-            Ok(details) => details.health,
+        health: details.map(|details| match details {
+            Ok(details) => details.health.clone(),
             Err(error) => error.to_string(),
         }),
         folder: cluster.folder_of(member).display().to_string(),
@@ -109,6 +121,8 @@ fn table(rows: &[Row]) -> Table {
         left("STATE"),
         left("UPTIME"),
         left("ROLE"),
+        right("EPOCH"),
+        left("BEHIND"),
         left("REGISTERED"),
         left("HEALTH"),
     ]);
@@ -125,6 +139,8 @@ fn table(rows: &[Row]) -> Table {
             row.state.to_owned(),
             shown(row.uptime_ms.map(time::show_duration)),
             shown(row.role.clone()),
+            shown(row.epoch.map(|epoch| epoch.to_string())),
+            shown(row.step.map(Step::shown)),
             shown(registered),
             shown(row.health.clone()),
         ]);

@@ -79,6 +79,29 @@ async fn order_is_kept_through_a_restart_of_the_broker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_may_be_stored_stays_before_those_behind_it_while_its_set_has_no_master() {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", "orders", 1);
+    cluster.start_slave("a-1", "a");
+    let producer = cluster.client().await.producer().idempotent(true);
+    let producer = producer.send_timeout(Duration::from_secs(20)).build();
+    producer.send(keyed(0)).await.unwrap();
+    cluster.copy("a", "a-1");
+    cluster.fault("a", "send", Fault::Close);
+    let deliveries = enqueue(&producer, 1..20);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    cluster.stop_broker("a");
+    cluster.list("a", false);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    cluster.promote("a-1");
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    let stored = as_numbers(&cluster.bodies("a-1", "orders", 0));
+    assert_eq!(stored, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_for_an_answer_goes_in_one_batch_after_it() {
     let (cluster, producer) = one_queue().await;
     for delivery in enqueue(&producer, 0..500) {
