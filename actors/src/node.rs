@@ -143,8 +143,8 @@ pub struct Node {
     broker: Option<RunningBroker>,
     name_server: Option<SocketAddr>,
     stop_within: Duration,
-    /// Reports threads that hang, until the node has stopped.
-    _watchdog: Watchdog,
+    /// Reports threads that hang, until the node has stopped. `None` where threads have a time of their own.
+    _watchdog: Option<Watchdog>,
 }
 
 struct RunningBroker {
@@ -175,6 +175,7 @@ impl Node {
         settings: &Settings,
         parts: Parts,
     ) -> Result<Self, NodeError> {
+        let is_watched = !surroundings.is_one_thread;
         let mut plan = Plan::new(Strategy::OneForOne);
         let mut name_servers = settings.broker.name_servers.clone();
         let mut name_server = None;
@@ -206,7 +207,10 @@ impl Node {
             });
         }
         let tree = Tree::start("node", plan);
-        let watchdog = Watchdog::start(&tree, WatchdogSettings::default())?;
+        let watchdog = match is_watched {
+            true => Some(Watchdog::start(&tree, WatchdogSettings::default())?),
+            false => None,
+        };
         if let Some(broker) = &running {
             broker
                 .context
