@@ -1,5 +1,6 @@
 //! The pop consumer: takes messages that are acknowledged one by one.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,6 @@ use castmq_protocol::model::{GroupName, TopicName};
 use castmq_protocol::native::request::{ANY_QUEUE, Filter, Pop, PopOrder, StartFrom};
 use castmq_protocol::native::{Request, Response, Role};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -152,7 +152,7 @@ impl PopConsumerBuilder {
             group: group.as_str().into(),
             topic: topic.as_str().into(),
             settings: self.settings,
-            brokers: HashMap::new(),
+            brokers: BTreeMap::new(),
             pops: Mutex::new(FuturesUnordered::new()),
         })
     }
@@ -210,7 +210,7 @@ pub struct PopConsumer {
     group: Arc<str>,
     topic: Arc<str>,
     settings: Settings,
-    brokers: HashMap<Arc<str>, Broker>,
+    brokers: BTreeMap<Arc<str>, Broker>,
     /// At most one for each broker. Never locked: the mutex lets the consumer be shared although the futures cannot be.
     pops: Mutex<FuturesUnordered<Pin<Box<dyn Future<Output = Popped> + Send>>>>,
 }

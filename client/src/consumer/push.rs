@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use castmq_protocol::native::request::{GroupMode, StartFrom, TopicSubscription};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -69,7 +69,7 @@ pub(super) struct Core {
     pub(super) room: Option<String>,
     pub(super) claims: Vec<Queue>,
     /// How far queues were when their connections were lost.
-    pub(super) progress: Mutex<HashMap<Queue, Progress>>,
+    pub(super) progress: Mutex<BTreeMap<Queue, Progress>>,
     /// Brokers do not filter: it is done here.
     pub(super) filters_here: AtomicBool,
 }
@@ -120,7 +120,7 @@ struct Members {
     core: Arc<Core>,
     stopped: watch::Receiver<bool>,
     reports: Reports,
-    members: HashMap<Arc<str>, Member>,
+    members: BTreeMap<Arc<str>, Member>,
 }
 
 impl Members {
@@ -164,7 +164,7 @@ impl Members {
             }
         }
         let mut result = Ok(());
-        for (_, member) in self.members.drain() {
+        for (_, member) in std::mem::take(&mut self.members) {
             match member.task.await {
                 Ok(Err(error)) => result = Err(error),
                 Ok(Ok(())) => {}
@@ -238,7 +238,7 @@ impl PushConsumer {
             core: core.clone(),
             stopped,
             reports,
-            members: HashMap::new(),
+            members: BTreeMap::new(),
         };
         members.update(&mut brokers);
         let expected = members.members.keys().cloned().collect();
