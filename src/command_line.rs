@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
 use crate::tools::{
-    AdminFlags, ConfigCommand, ConsumeFlags, ProduceFlags, StopFlags, StoreCommand,
+    AdminFlags, ClusterCommand, ConfigCommand, ConsumeFlags, ProduceFlags, StopFlags, StoreCommand,
 };
 
 /// A message broker in the RocketMQ tradition: name server and broker in one process when started without a command.
@@ -33,6 +33,11 @@ pub(crate) enum Command {
     Consume(ConsumeFlags),
     /// Look after topics, groups, brokers and messages.
     Admin(AdminFlags),
+    /// Run a whole cluster on this machine, to try out what becomes of it.
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
     /// Look into the data folder of a broker that does not run.
     Store {
         #[command(subcommand)]

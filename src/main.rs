@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Some(Command::Produce(flags)) => end_tool(tools::produce(&flags)),
         Some(Command::Consume(flags)) => end_tool(tools::consume(&flags)),
         Some(Command::Admin(flags)) => end_tool(tools::admin(&flags)),
+        Some(Command::Cluster { command }) => end_tool(tools::cluster(&command)),
         Some(Command::Store { command }) => end_tool(tools::store(&command)),
         Some(Command::Config { command }) => end_tool(tools::config(&command)),
         Some(Command::Bench { bench }) => end(bench::run(&bench)),

@@ -143,7 +143,12 @@ impl Server {
 
     /// Asks it to stop.
     pub(crate) fn terminate(&self) -> io::Result<()> {
-        match pidfd_send_signal(&self.handle, Signal::TERM) {
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.handle, signal) {
             // It has gone by itself.
             Err(Errno::SRCH) => Ok(()),
             result => Ok(result?),

@@ -61,13 +61,14 @@ async fn serve(parts: Parts, settings: Settings, started: Instant) -> Result<(),
         // Nobody reads it. The broker is there all the same.
         tracing::warn!(%error, "standard output takes nothing");
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        failure = node.failed() => return Err(ServeError::Node(NodeError::Failed(failure))),
-    }
-    tracing::info!("stopping");
-    let late = node.stop().await.map_err(ServeError::Node)?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    let late = node.run(stop).await.map_err(ServeError::Node)?;
     if !late.is_empty() {
         tracing::warn!(actors = late.join(", "), "some actors did not stop in time");
     }

@@ -8,6 +8,7 @@
 //! - `delivery`: from the log to those who wait: queues and consumer groups.
 //! - `metadata`: topics, groups and offsets.
 //! - `network`: sockets, sessions, registration with name servers.
+//! - `replication`: masters and their slaves.
 //! - `name_server`: routes.
 //! - [`supervision`]: the one place that knows actix. Actors, references to them, supervisors, the live tree, the
 //!   watchdog.
@@ -21,6 +22,7 @@ mod name_server;
 mod names;
 mod network;
 pub mod node;
+mod replication;
 mod storage;
 pub mod supervision;
 mod worker;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,13 @@ use castmq_storage::disk::Disk;
 use castmq_storage::disk::os::OsDisk;
 use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::{OpenReport, Store, StoreError};
+use futures_util::future::{Either, select};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 use crate::broker;
 use crate::broker::context::BrokerContext;
+use crate::broker::restart::Asked;
 use crate::clock::Clock;
 use crate::name_server;
 use crate::supervision::{
@@ -24,6 +27,9 @@ use crate::supervision::{
 
 /// After a stop the data folder is free within this time, unless something hangs.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A broker that becomes something else waits no longer for its actors: nobody is served meanwhile.
+const RESTART_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often that is looked at.
 const RELEASE_LOOK: Duration = Duration::from_millis(1);
@@ -53,7 +59,7 @@ impl Parts {
 }
 
 /// What a node has around it. Tests put other things there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Surroundings {
     disk: Arc<dyn Disk>,
     clock: Clock,
@@ -139,6 +145,10 @@ pub enum NodeError {
 
 /// A running node.
 pub struct Node {
+    /// What it was started with, and is started anew with.
+    surroundings: Surroundings,
+    settings: Settings,
+    parts: Parts,
     tree: Tree,
     broker: Option<RunningBroker>,
     name_server: Option<SocketAddr>,
@@ -176,6 +186,8 @@ impl Node {
         parts: Parts,
     ) -> Result<Self, NodeError> {
         let is_watched = !surroundings.is_one_thread;
+        let mut kept = settings.clone();
+        let around = surroundings.clone();
         let mut plan = Plan::new(Strategy::OneForOne);
         let mut name_servers = settings.broker.name_servers.clone();
         let mut name_server = None;
@@ -185,6 +197,7 @@ impl Node {
                 name_servers = vec![made.address.to_string()];
             }
             name_server = Some(made.address);
+            kept.name_server.listen = made.address;
             plan = plan.child(Child::supervisor("name-server", made.plan));
         }
         let mut running = None;
@@ -198,8 +211,24 @@ impl Node {
                 true => Stage::here("data"),
                 false => Stage::new("data")?,
             };
-            let made = broker::assembly::assemble(disk, settings, &name_servers, clock, &data)?;
+            let replication = match is_one_thread {
+                true => data.clone(),
+                false => Stage::new("replication")?,
+            };
+            let made = broker::assembly::assemble(
+                disk,
+                settings,
+                &name_servers,
+                clock,
+                &data,
+                &replication,
+            )?;
             plan = plan.child(Child::supervisor("broker", made.plan));
+            // Started anew, it is found where it was.
+            kept.broker.listen = made.address;
+            if let Some(address) = made.context.ha_address.get() {
+                kept.replication.ha_listen_port = Some(address.port());
+            }
             running = Some(RunningBroker {
                 context: made.context,
                 address: made.address,
@@ -233,6 +262,9 @@ impl Node {
             }
         }
         Ok(Self {
+            surroundings: around,
+            settings: kept,
+            parts,
             tree,
             broker: running,
             name_server,
@@ -272,6 +304,55 @@ impl Node {
         }
     }
 
+    /// Runs until `end` resolves, and stops then. Meanwhile its broker may become something else, a slave the master for instance,
+    /// and starts anew for that. Returns the actors that did not stop in time.
+    pub async fn run(self, end: impl Future<Output = ()>) -> Result<Vec<String>, NodeError> {
+        let mut end = pin!(end);
+        let mut node = self;
+        loop {
+            let (failed, asked) = (pin!(node.failed()), pin!(node.restart_asked()));
+            let asked = match select(&mut end, select(failed, asked)).await {
+                Either::Left(_) => return node.stop().await,
+                Either::Right((Either::Left((failure, _)), _)) => {
+                    return Err(NodeError::Failed(failure));
+                }
+                Either::Right((Either::Right((asked, _)), _)) => asked,
+            };
+            node = node.become_other(asked).await?;
+        }
+    }
+
+    /// Resolves when its broker is to start anew.
+    fn restart_asked(&self) -> impl Future<Output = Asked> + Send + use<> {
+        let asked = self.broker.as_ref().map(|b| b.context.restart.asked());
+        async move {
+            match asked {
+                Some(asked) => asked.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Stops, changes what has to be changed meanwhile, and starts again.
+    async fn become_other(mut self, asked: Asked) -> Result<Self, NodeError> {
+        tracing::info!(?asked, "the broker starts anew");
+        let (surroundings, parts) = (self.surroundings.clone(), self.parts);
+        let settings = self.settings.clone();
+        if let Some(broker) = &self.broker {
+            write_down(&broker.context, asked).await?;
+        }
+        self.stop_within = self.stop_within.min(RESTART_WITHIN);
+        self.stop().await?;
+        if let Asked::Rebase(rebase) = asked {
+            let disk = surroundings.disk.clone();
+            let options = broker::assembly::store_options(&settings);
+            let rebasing = move || rebase.carry_out(&disk, &options);
+            let rebasing = tokio::task::spawn_blocking(rebasing);
+            rebasing.await.map_err(io::Error::other)??;
+        }
+        Self::start_in(surroundings, &settings, parts).await
+    }
+
     /// Stops: no more connections, what is owed is answered, everything is made durable. Returns the actors that did not
     /// stop in time.
     pub async fn stop(self) -> Result<Vec<String>, NodeError> {
@@ -293,6 +374,17 @@ impl Node {
             Exit::Failed(failure) => Err(NodeError::Failed(failure)),
         }
     }
+}
+
+/// Has the next start know what the broker has become.
+async fn write_down(context: &Arc<BrokerContext>, asked: Asked) -> Result<(), NodeError> {
+    let Asked::Fenced(fence) = asked else {
+        return Ok(());
+    };
+    let leadership = fence.leadership(context.settings.broker.id.into());
+    let store = context.store.clone();
+    let saving = tokio::task::spawn_blocking(move || leadership.save(&store.metadata));
+    Ok(saving.await.map_err(io::Error::other)??)
 }
 
 async fn close(broker: RunningBroker) -> Result<(), NodeError> {

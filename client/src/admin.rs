@@ -329,6 +329,17 @@ impl BrokerAdmin {
         .await
     }
 
+    /// Makes a slave the master of its set, and returns the epoch that begins with that. `force` even while its master lives.
+    /// The broker closes its connections and starts anew.
+    pub async fn promote(&self, force: bool) -> Result<u32> {
+        let request = AdminRequest::PromoteBroker { force };
+        self.ask(request, |response| match response {
+            AdminResponse::Promoted { epoch } => Some(epoch),
+            _ => None,
+        })
+        .await
+    }
+
     /// The message that lies at a place in the log.
     pub async fn message_at(&self, physical_offset: PhysicalOffset) -> Result<ReceivedMessage> {
         let request = AdminRequest::MessageAt { physical_offset };

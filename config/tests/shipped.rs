@@ -21,9 +21,15 @@ fn rocketmq(name: &str, home: &str) -> Result<Loaded, LoadError> {
         .load()
 }
 
+/// One of our files for a broker: `2m-2s-sync/broker-a`.
 fn toml(name: &str) -> Result<Loaded, LoadError> {
-    let path = here(&format!("2m-2s-sync/{name}.toml"));
+    let path = here(&format!("{name}.toml"));
     Loader::new(Node::Broker).file(path).load()
+}
+
+fn texts(loaded: &Loaded) -> Vec<String> {
+    let warnings = loaded.warnings.iter();
+    warnings.map(|warning| warning.text.clone()).collect()
 }
 
 #[test]
@@ -149,16 +155,35 @@ fn rocketmqs_cluster_files_without_their_home_name_every_place_that_needs_it() {
 #[test]
 fn our_cluster_files_say_the_same_as_rocketmqs() {
     for name in CLUSTER {
-        let ours = toml(name).unwrap();
+        let ours = toml(&format!("2m-2s-sync/{name}")).unwrap();
         let theirs = rocketmq(name, ".").unwrap();
         assert_eq!(ours.settings, theirs.settings, "{name}");
-        let texts = |loaded: &Loaded| -> Vec<String> {
-            loaded
-                .warnings
-                .iter()
-                .map(|warning| warning.text.clone())
-                .collect()
-        };
         assert_eq!(texts(&ours), texts(&theirs), "{name}");
+    }
+}
+
+#[test]
+fn the_asynchronous_cluster_differs_from_the_synchronous_in_the_role_alone() {
+    for name in CLUSTER {
+        let sync = toml(&format!("2m-2s-sync/{name}")).unwrap();
+        let mut other = toml(&format!("2m-2s-async/{name}")).unwrap();
+        assert_eq!(texts(&other), texts(&sync), "{name}");
+        if !name.ends_with("-s") {
+            assert_eq!(other.settings.broker.role, Role::AsyncMaster, "{name}");
+            other.settings.broker.role = Role::SyncMaster;
+        }
+        assert_eq!(other.settings, sync.settings, "{name}");
+    }
+}
+
+#[test]
+fn two_masters_without_slaves_are_those_of_the_asynchronous_cluster() {
+    for name in ["broker-a", "broker-b"] {
+        let loaded = toml(&format!("2m-noslave/{name}")).unwrap();
+        assert_eq!(loaded.warnings, [], "{name}");
+        let mut expected = toml(&format!("2m-2s-async/{name}")).unwrap().settings;
+        // RocketMQ's files, which that cluster's come from, have a percentage that makes a warning.
+        expected.retention.disk_max_used_percent = 75;
+        assert_eq!(loaded.settings, expected, "{name}");
     }
 }

@@ -9,6 +9,7 @@ use castmq_storage::store::StoreError;
 use castmq_storage::store::check::CheckError;
 use thiserror::Error;
 
+use super::cluster::ClusterError;
 use super::print::OutputError;
 
 /// Why a tool stopped.
@@ -93,6 +94,18 @@ pub(crate) enum ToolError {
     NotTraced { id: String },
     #[error("{0}")]
     Request(String),
+    #[error(
+        "no name server knows {} of {name} that answers: `castmq admin cluster list` shows what there is",
+        id.map_or_else(|| "a slave".to_owned(), |id| format!("slave {id}"))
+    )]
+    NoSlave { name: String, id: Option<u64> },
+    #[error(
+        "slave {better} has more of the log than slave {id}: promote that one, or use --force, which loses what only it has"
+    )]
+    BetterSlave { id: u64, better: u64 },
+
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 
     // store
     #[error(transparent)]

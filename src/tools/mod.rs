@@ -2,6 +2,7 @@
 //!
 //! - [`produce`]: sends lines as messages. [`consume`]: prints messages as lines. [`progress`]: how far they are.
 //! - [`admin`]: topics, groups, brokers, messages and actors of a running cluster. [`connect`]: the way to it.
+//! - [`cluster`]: a whole cluster on one machine.
 //! - [`store`]: the data folder of a broker that does not run.
 //! - [`config`]: settings, shown and checked. [`stop`]: stops servers.
 //! - [`print`]: tables and JSON on standard output. [`message`]: messages in both forms. [`time`]: times as people write
@@ -10,6 +11,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod admin;
+mod cluster;
 mod config;
 mod connect;
 mod consume;
@@ -25,6 +27,7 @@ mod time;
 use std::io::{self, Write as _};
 
 pub(crate) use admin::AdminFlags;
+pub(crate) use cluster::ClusterCommand;
 pub(crate) use config::ConfigCommand;
 pub(crate) use consume::ConsumeFlags;
 pub(crate) use error::ToolError;
@@ -65,6 +68,11 @@ pub(crate) fn consume(flags: &ConsumeFlags) -> Result<(), ToolError> {
 /// Asks a cluster.
 pub(crate) fn admin(flags: &AdminFlags) -> Result<(), ToolError> {
     admin::run(flags)
+}
+
+/// Runs a cluster on this machine.
+pub(crate) fn cluster(command: &ClusterCommand) -> Result<(), ToolError> {
+    cluster::run(command)
 }
 
 /// Looks into a data folder.

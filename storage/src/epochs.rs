@@ -11,6 +11,7 @@ use crate::metadata::{Metadata, MetadataError};
 const NAMESPACE: &str = "replication";
 const EPOCHS: &str = "epochs";
 const LEADERSHIP: &str = "leadership";
+const IS_SYNC: &str = "follows_sync_master";
 
 const ENTRY_BYTES: usize = 20;
 
@@ -109,6 +110,16 @@ fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<LogEpoch> {
         run: u64::from_be_bytes(*run),
         start: PhysicalOffset(u64::from_be_bytes(*start.first_chunk()?)),
     })
+}
+
+/// Notes whether the master that is followed waits for slaves; to be synced by the caller.
+pub fn note_master(metadata: &Metadata, is_sync: bool) -> Result<(), MetadataError> {
+    metadata.put_value(NAMESPACE, IS_SYNC, &[u8::from(is_sync)])
+}
+
+/// Whether the master that was followed last waited for slaves.
+pub fn follows_sync_master(metadata: &Metadata) -> Result<bool, MetadataError> {
+    Ok(metadata.value(NAMESPACE, IS_SYNC)?.as_deref() == Some(&[1]))
 }
 
 /// What a broker has become, whatever its configuration says.

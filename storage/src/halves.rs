@@ -103,6 +103,14 @@ impl Halves {
         Ok(Self(Mutex::new(notes)))
     }
 
+    /// Forgets what was saved: the log is read for it again.
+    pub(crate) fn forget(metadata: &Metadata) -> Result<(), MetadataError> {
+        for key in [FLOOR, ASKED] {
+            metadata.remove_value(NAMESPACE, key)?;
+        }
+        Ok(())
+    }
+
     /// Notes what was met below `end`, in order.
     pub(crate) fn note(&self, met: &[Met], end: PhysicalOffset) {
         let mut notes = self.0.lock();

@@ -57,6 +57,14 @@ impl Moved {
         })))
     }
 
+    /// Forgets what was saved: the log is read for it again.
+    pub(crate) fn forget(metadata: &Metadata) -> Result<(), MetadataError> {
+        for (key, _) in metadata.values(NAMESPACE)? {
+            metadata.remove_value(NAMESPACE, &key)?;
+        }
+        Ok(())
+    }
+
     /// Notes messages that were moved, by records of this part of the log.
     pub fn note(&self, origins: &[Origin], part: Range<PhysicalOffset>) {
         let mut notes = self.0.lock();

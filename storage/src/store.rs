@@ -16,6 +16,7 @@ use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::recovery::Recovered;
 use crate::commit_log::{CommitLog, LogError};
 use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, SyncRound, UNIT_BYTES};
+use crate::deletion::Deletion;
 use crate::disk::Disk;
 use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
@@ -26,10 +27,15 @@ use crate::unseen::Unseen;
 
 pub mod check;
 mod opening;
+mod rebase;
 mod records;
 
 use self::opening::{Notes, Opened, dispatch_all};
 pub use self::records::{Records, index_keys};
+
+/// Where it is kept up to where saved notes may know the log.
+const NOTES: &str = "notes";
+const NOTED: &str = "noted_to";
 
 /// Where a store is and how it is laid out.
 #[derive(Debug, Clone)]
@@ -145,6 +151,8 @@ pub struct Store {
     /// Whether notes were written and not synced since. Held while they are: the store may be closed while a checkpoint is
     /// still being made, and older notes must not come after newer ones.
     has_unsynced_notes: Mutex<bool>,
+    /// Up to where saved notes may know the log.
+    noted: AtomicU64,
     _lock: Option<StoreLock>,
     /// Dropped last: see [`Store::in_use`].
     in_use: Arc<()>,
@@ -246,6 +254,11 @@ impl Store {
     /// lies before that is known from notes only. Returns from where on recovery has to look at the log for what is not saved.
     fn save_notes(&self, durable: PhysicalOffset) -> Result<Option<PhysicalOffset>, StoreError> {
         let mut has_unsynced = self.has_unsynced_notes.lock();
+        if self.noted.fetch_max(durable.0, Ordering::AcqRel) < durable.0 {
+            // Before the notes: it may say too much, but not too little.
+            let noted = durable.0.to_be_bytes();
+            self.metadata.put_value(NOTES, NOTED, &noted)?;
+        }
         // Whatever fails in between may have been written.
         let had = std::mem::replace(&mut *has_unsynced, true);
         let (is_any, unsaved) = self.unseen.save(&self.metadata, durable)?;
@@ -329,6 +342,21 @@ impl Store {
         self.metadata.delete_topic(name, &kept)?;
         self.metadata.sync()?;
         Ok(self.queues.delete_topic(name, kept)?)
+    }
+
+    /// Takes over what the master keeps of a topic that was deleted there; `is_gone` when nobody made it again. To be synced by
+    /// the caller. Blocks.
+    pub fn adopt_deletion(
+        &self,
+        name: &TopicName,
+        kept: Deletion,
+        is_gone: bool,
+    ) -> Result<(), StoreError> {
+        match is_gone {
+            true => self.metadata.delete_topic(name, &kept)?,
+            false => self.metadata.put_deletion(name, Some(&kept))?,
+        }
+        Ok(self.queues.adopt_deletion(name, kept)?)
     }
 
     fn save_progress(&self, progress: &mut Progress, own: OwnState) -> Result<(), StoreError> {

@@ -179,11 +179,21 @@ pub struct Server(Child);
 impl Server {
     /// Returns it with the line that says that it is ready.
     pub fn start(args: &[&str], settings: &[(&str, &str)]) -> (Self, String) {
+        Self::start_in(args, settings, &[])
+    }
+
+    /// The same, with these variables, too.
+    pub fn start_in(
+        args: &[&str],
+        settings: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> (Self, String) {
         let mut command = command(args);
         for (key, value) in settings {
             let variable = key.to_uppercase().replace('.', "__");
             command.env(format!("CASTMQ_{variable}"), value);
         }
+        command.envs(environment.iter().copied());
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -6,21 +6,22 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use castmq_config::{Flush, Settings};
+use castmq_config::{Flush, Role as BrokerRole, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
-use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
+use castmq_protocol::native::{Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
 use castmq_storage::sequences::ProducerLimits;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::context::{BrokerActors, BrokerContext, FlushPolicy};
+use super::context::{BrokerActors, BrokerContext, CopyPolicy, FlushPolicy};
 use super::credits::Credits;
-use super::details::SOFTWARE;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
+use super::restart::Restart;
+use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::topics::Topics;
 use crate::clock::Clock;
@@ -45,6 +46,11 @@ use crate::network::producer_session::ProducerSession;
 use crate::network::registrar::Registrar;
 use crate::network::socket::Bound;
 use crate::node::NodeError;
+use crate::replication::desk::Desk as SlavesDesk;
+use crate::replication::follower::Follower;
+use crate::replication::following::Following;
+use crate::replication::pulse::Pulse;
+use crate::replication::shadow::Shadow;
 use crate::storage::checkpointer::Checkpointer;
 use crate::storage::cleaner::Cleaner;
 use crate::storage::commit_tracker::CommitTracker;
@@ -80,13 +86,16 @@ pub(crate) fn assemble(
     name_servers: &[String],
     clock: Clock,
     data: &Stage,
+    replication: &Stage,
 ) -> Result<Broker, NodeError> {
     let socket = bind(settings.broker.listen)?;
     let address = socket.address()?;
     let store_host = advertised(settings, address)?;
     let (store, report) = Store::open(disk, store_options(settings))?;
+    let slaves = bind_for_slaves(settings)?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
-    let plan = plan(&context, socket, name_servers)?;
+    let copying = Copying::new(&context, slaves, replication)?;
+    let plan = plan(&context, socket, copying, name_servers)?;
     Ok(Broker {
         context,
         address,
@@ -98,6 +107,24 @@ pub(crate) fn assemble(
 /// Binds an address, so that one in use is an error before anything is started.
 pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
     Bound::to(address).map_err(|source| NodeError::Bind { address, source })
+}
+
+/// Binds the address on which a master takes slaves. Where nobody chose the port it is no error that somebody has it, unless
+/// slaves are waited for.
+fn bind_for_slaves(settings: &Settings) -> Result<Option<Bound>, NodeError> {
+    let chosen = settings.replication.ha_listen_port;
+    let Some(address) = settings.ha_listen() else {
+        return Ok(None);
+    };
+    match bind(address) {
+        Err(NodeError::Bind { address, source })
+            if chosen.is_none() && settings.broker.role == BrokerRole::AsyncMaster =>
+        {
+            tracing::warn!(%address, %source, "no slave can follow this broker: set replication.ha_listen_port to a free port");
+            Ok(None)
+        }
+        bound => bound.map(Some),
+    }
 }
 
 /// The address that is part of message ids and that name servers give out.
@@ -170,8 +197,20 @@ fn new_context(
     let metadata = &store.metadata;
     let broker = &settings.broker;
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
+    let standing = Standing::take_up(settings, &store)?;
     Ok(Arc::new(BrokerContext {
-        standing: Standing::take_up(settings, &store)?,
+        copies: CopyPolicy::new(settings, standing.role),
+        copied_epochs: Mutex::new(standing.epochs.clone()),
+        standing,
+        lacks_slaves: RwLock::new(None),
+        replicas: Arc::default(),
+        pulse: Pulse::default(),
+        set: BrokerSetView::default(),
+        following: Following::default(),
+        timer_mark: Arc::default(),
+        needed: AtomicU64::new(0),
+        ha_address: OnceLock::new(),
+        restart: Restart::default(),
         limits: limits(settings),
         delays,
         flush_policy: FlushPolicy::from(settings.store.flush),
@@ -275,6 +314,7 @@ fn crowd() -> Plan {
 fn plan(
     context: &Arc<BrokerContext>,
     socket: Bound,
+    copying: Copying,
     name_servers: &[String],
 ) -> Result<Plan, NodeError> {
     let wiring: Wiring = Arc::default();
@@ -364,8 +404,54 @@ fn plan(
         .child(queues)
         .child(groups)
         .child(Child::supervisor("delivery", delivery))
+        .child(Child::supervisor("replication", copying.plan))
         .child(sessions)
         .child(Child::supervisor("network", network)))
+}
+
+/// What a master has for its slaves, or a slave for its master.
+struct Copying {
+    plan: Plan,
+}
+
+impl Copying {
+    fn new(
+        context: &Arc<BrokerContext>,
+        socket: Option<Bound>,
+        stage: &Stage,
+    ) -> Result<Self, NodeError> {
+        let plan = Plan::new(Strategy::OneForOne);
+        if context.standing.is_slave() {
+            let data = &context.data_stage;
+            let of_log = context.clone();
+            let follower = Child::new("replica-follower", move || Follower::new(of_log.clone()));
+            let of_rest = context.clone();
+            let shadow = Child::new("shadow", move || Ok(Shadow::new(of_rest.clone())));
+            let plan = plan.child_on(data, follower).child_on(data, shadow);
+            return Ok(Self { plan });
+        }
+        let Some(socket) = socket else {
+            return Ok(Self { plan });
+        };
+        let port = socket.address().map_err(NodeError::Io)?.port();
+        let address = SocketAddr::new(context.store_host.ip(), port);
+        context
+            .ha_address
+            .set(address)
+            .map_err(|_| NodeError::Wiring)?;
+        let links = Child::supervisor("links", crowd());
+        let desk: Arc<dyn Reception> = Arc::new(SlavesDesk {
+            context: context.clone(),
+            links: links.actor_ref(),
+            stage: stage.clone(),
+        });
+        let connections = Arc::new(AtomicU32::new(0));
+        let listener = Child::new(format!("ha-listener({port})"), move || {
+            Listener::new(socket.try_clone()?, desk.clone(), connections.clone())
+        });
+        let plan = plan.child(links).child(listener);
+        Ok(Self { plan })
+    }
 }
 
 fn listener(
@@ -385,16 +471,7 @@ struct Desk(Arc<BrokerContext>);
 
 impl Reception for Desk {
     fn welcome(&self) -> Welcome {
-        let broker = &self.0.settings.broker;
-        Welcome {
-            version: VERSION,
-            software: SOFTWARE.to_owned(),
-            cluster: broker.cluster_name.clone(),
-            broker: broker.name.clone(),
-            broker_id: self.0.standing.id,
-            store_host: self.0.store_host.to_string(),
-            limits: self.0.limits,
-        }
+        self.0.welcome()
     }
 
     fn check(&self, client: &Client) -> Result<(), Refusal> {

@@ -1,22 +1,28 @@
 //! What the actors of one broker share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use castmq_config::{Flush, Settings};
+use castmq_config::{Flush, Role, Settings, WithoutSlaves};
 use castmq_protocol::model::{DelayLevels, GroupName, PhysicalOffset};
-use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits};
+use castmq_protocol::native::replication::TimerMark;
+use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, VERSION, Welcome};
+use castmq_storage::epochs::Epochs;
 pub(crate) use castmq_storage::store::Store;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::credits::Credits;
+use super::details::SOFTWARE;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
-use super::standing::Standing;
+use super::restart::{Asked, Restart};
+use super::set_view::BrokerSetView;
+use super::standing::{Fence, Rebase, Standing};
 use super::topics::Topics;
 use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
@@ -30,7 +36,10 @@ use crate::delivery::schedule::Schedule;
 use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
-use crate::network::registrar::Registrar;
+use crate::network::registrar::{RegisterNow, Registrar};
+use crate::replication::following::Following;
+use crate::replication::pulse::Pulse;
+use crate::replication::replicas::Replicas;
 use crate::storage::commit_tracker::CommitTracker;
 use crate::storage::dispatcher::Dispatcher;
 use crate::storage::flush_service::FlushService;
@@ -39,6 +48,9 @@ use crate::storage::log_writer::LogWriter;
 use crate::storage::runway::Runway;
 use crate::storage::segment_allocator::SegmentAllocator;
 use crate::supervision::{ActorRef, Failure, Stage, Supervisor, Tree};
+
+/// How long a slave waits for news of its master before it looks again.
+const MASTER_LOOK: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether the dispatcher has caught up.
 const DISPATCH_LOOK: Duration = Duration::from_millis(5);
@@ -50,6 +62,29 @@ pub(crate) enum FlushPolicy {
     Async,
     /// When it is on the disk.
     Sync,
+}
+
+/// How many brokers have to have a message before it counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CopyPolicy {
+    /// Slaves that have to have it; 0 in all but a sync_master.
+    pub(crate) slaves: usize,
+    /// What happens while fewer are in step.
+    pub(crate) without_slaves: WithoutSlaves,
+    /// How long a message waits for them, and how far behind one in step may be.
+    pub(crate) timeout: Duration,
+}
+
+impl CopyPolicy {
+    pub(crate) fn new(settings: &Settings, role: Role) -> Self {
+        let brokers = settings.in_sync_replicas(role);
+        let replication = &settings.replication;
+        Self {
+            slaves: brokers.saturating_sub(1) as usize,
+            without_slaves: replication.without_slaves,
+            timeout: Duration::from_millis(replication.slave_timeout_ms),
+        }
+    }
 }
 
 impl From<Flush> for FlushPolicy {
@@ -86,8 +121,11 @@ pub(crate) struct BrokerActors {
 pub(crate) struct BrokerContext {
     pub(crate) settings: Settings,
     pub(crate) standing: Standing,
+    /// What name servers say of the set.
+    pub(crate) set: BrokerSetView,
     pub(crate) limits: Limits,
     pub(crate) flush_policy: FlushPolicy,
+    pub(crate) copies: CopyPolicy,
     pub(crate) clock: Clock,
     /// How long messages of each delay level wait.
     pub(crate) delays: DelayLevels,
@@ -111,6 +149,24 @@ pub(crate) struct BrokerContext {
     pub(crate) spread: u64,
     /// Why writes are refused, while they are.
     pub(crate) refuses_writes: RwLock<Option<Refusal>>,
+    /// The same for lack of slaves.
+    pub(crate) lacks_slaves: RwLock<Option<Refusal>>,
+    /// On a master: its slaves.
+    pub(crate) replicas: Arc<Replicas>,
+    /// Told when the log has grown, or more of it is safe.
+    pub(crate) pulse: Pulse,
+    /// On a slave: its master.
+    pub(crate) following: Following,
+    /// On a slave: who wrote the log that it copies.
+    pub(crate) copied_epochs: Mutex<Epochs>,
+    /// How far messages that wait for a time have come out.
+    pub(crate) timer_mark: Arc<Mutex<Option<TimerMark>>>,
+    /// From here on the log is needed for more than to be read: on a slave, as its master says.
+    pub(crate) needed: AtomicU64,
+    /// Where slaves reach this broker, once it listens for them.
+    pub(crate) ha_address: OnceLock<SocketAddr>,
+    /// Why the broker is to start anew, once it is.
+    pub(crate) restart: Restart,
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) actors: OnceLock<BrokerActors>,
     pub(crate) registrars: OnceLock<Vec<ActorRef<Registrar>>>,
@@ -131,9 +187,101 @@ impl BrokerContext {
 
     /// How far consumers may see the log under the policy, by what is known now.
     pub(crate) fn committed_now(&self) -> PhysicalOffset {
+        if self.copies.slaves > 0 || self.standing.is_slave() {
+            // The commit-tracker knows, or the master does.
+            return self.positions.committed();
+        }
         match self.flush_policy {
             FlushPolicy::Async => self.store.log.appended(),
             FlushPolicy::Sync => self.store.log.flushed(),
+        }
+    }
+
+    /// Whether answers to producers wait for anything.
+    #[inline]
+    pub(crate) fn answers_wait(&self) -> bool {
+        self.flush_policy == FlushPolicy::Sync || self.copies.slaves > 0
+    }
+
+    /// Whether it registers with name servers.
+    pub(crate) fn has_registrars(&self) -> bool {
+        self.registrars.get().is_some_and(|all| !all.is_empty())
+    }
+
+    /// Has all name servers told what is true now.
+    pub(crate) fn register_now(&self) {
+        for registrar in self.registrars.get().into_iter().flatten() {
+            registrar.tell(RegisterNow);
+        }
+    }
+
+    /// Has all name servers told what is true now, and waits a while for one that has something to say to that.
+    pub(crate) async fn ask_name_servers(&self, most: Duration) {
+        let mut changes = self.set.changes();
+        self.register_now();
+        let _ = timeout(most, changes.changed()).await;
+    }
+
+    /// Steps back when name servers know another master, of a later epoch.
+    pub(crate) fn look_for_another_master(&self) {
+        let epoch = self.set.epoch();
+        if !self.standing.is_slave() && epoch > self.standing.epoch {
+            let master_id = self.set.master().map(|master| master.configured_id);
+            self.fence(Fence { epoch, master_id });
+        }
+    }
+
+    /// Another broker of the set is its master: this one starts anew as its slave.
+    pub(crate) fn fence(&self, fence: Fence) {
+        self.restart.ask(Asked::Fenced(fence));
+    }
+
+    /// The broker starts anew, and something is done to its store before.
+    pub(crate) fn rebase(&self, rebase: Rebase) {
+        self.restart.ask(Asked::Rebase(rebase));
+    }
+
+    /// Where the master of the set takes slaves: as configured, or as name servers say, once one does.
+    pub(crate) async fn master_ha_address(&self) -> String {
+        if let Some(address) = self.settings.replication.ha_master_address {
+            return address.to_string();
+        }
+        let mut changes = self.set.changes();
+        loop {
+            let master = self.set.master();
+            if let Some(master) = master.filter(|master| !master.ha_address.is_empty()) {
+                return master.ha_address;
+            }
+            let _ = timeout(MASTER_LOOK, changes.changed()).await;
+        }
+    }
+
+    /// From here on the log is needed for more than to be read.
+    pub(crate) fn needed_from(&self) -> PhysicalOffset {
+        PhysicalOffset(self.needed.load(Ordering::Acquire))
+    }
+
+    /// See [`needed_from`](Self::needed_from).
+    pub(crate) fn set_needed_from(&self, from: PhysicalOffset) {
+        self.needed.fetch_max(from.0, Ordering::AcqRel);
+    }
+
+    /// Time a new connection has for its first request.
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.settings.limits.handshake_timeout_ms)
+    }
+
+    /// What whoever connects is told.
+    pub(crate) fn welcome(&self) -> Welcome {
+        let broker = &self.settings.broker;
+        Welcome {
+            version: VERSION,
+            software: SOFTWARE.to_owned(),
+            cluster: broker.cluster_name.clone(),
+            broker: broker.name.clone(),
+            broker_id: self.standing.id,
+            store_host: self.store_host.to_string(),
+            limits: self.limits,
         }
     }
 
@@ -148,10 +296,11 @@ impl BrokerContext {
     #[inline]
     pub(crate) fn check_writes(&self) -> Result<(), Refusal> {
         self.standing.check_master()?;
-        match &*self.refuses_writes.read() {
-            None => Ok(()),
-            Some(refusal) => Err(refusal.clone()),
-        }
+        let lacking = [&self.refuses_writes, &self.lacks_slaves];
+        let refusal = lacking
+            .into_iter()
+            .find_map(|lacking| lacking.read().clone());
+        refusal.map_or(Ok(()), Err)
     }
 
     /// A connection silent for longer is closed.

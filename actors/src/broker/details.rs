@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use castmq_protocol::native::admin::BrokerDetails;
+use castmq_config::Role;
+use castmq_protocol::native::admin::{BrokerDetails, ReplicationDetails, SlaveDetails};
 
 use super::context::BrokerContext;
 
@@ -77,5 +78,34 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
         rss_bytes: process.rss_bytes,
         rss_file_bytes: process.rss_file_bytes,
         messages_expired: reading.expired,
+        replication: replication_details(context),
+    }
+}
+
+fn replication_details(context: &BrokerContext) -> ReplicationDetails {
+    let standing = &context.standing;
+    let ha_address = context.ha_address.get();
+    let slaves = context.replicas.all().into_iter().map(|slave| SlaveDetails {
+        broker_id: slave.broker_id,
+        address: slave.address.clone(),
+        acknowledged: slave.acknowledged(),
+        lag_ms: slave.lag_ms(),
+        is_in_step: slave.is_in_step(),
+    });
+    let mut slaves: Vec<_> = slaves.collect();
+    slaves.sort_by_key(|slave| slave.broker_id);
+    ReplicationDetails {
+        role: match standing.role {
+            Role::AsyncMaster => "async_master",
+            Role::SyncMaster => "sync_master",
+            Role::Slave => "slave",
+        }
+        .to_owned(),
+        configured_id: context.settings.broker.id.into(),
+        epoch: standing.epoch,
+        ha_address: ha_address.map_or_else(String::new, ToString::to_string),
+        following: context.following.master().unwrap_or_default(),
+        in_sync_replicas: context.settings.in_sync_replicas(standing.role),
+        slaves,
     }
 }

@@ -1,7 +1,7 @@
 //! A broker: its store, its tables, its actors.
 //!
 //! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
-//!   [`standing`].
+//!   [`standing`], [`set_view`].
 //! - [`assembly`]: how all of it is put together and taken apart.
 //! - [`details`]: what operators see.
 
@@ -12,5 +12,8 @@ pub(crate) mod details;
 pub(crate) mod meters;
 pub(crate) mod offsets;
 pub(crate) mod positions;
+pub(crate) mod restart;
+pub(crate) mod set_view;
 pub(crate) mod standing;
+mod topic_changes;
 pub(crate) mod topics;

@@ -2,7 +2,7 @@
 //! writes what has changed to disk every few seconds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 use parking_lot::Mutex;
@@ -19,6 +19,19 @@ struct Table {
     changed: HashMap<GroupName, BTreeMap<QueueKey, Option<QueueOffset>>>,
     /// Taken to be written, and not known to be.
     taken: Option<Arc<ChangedOffsets>>,
+    /// Who is told of changes besides.
+    taps: Vec<Weak<Tap>>,
+}
+
+/// Gathers what changes, for somebody else than the disk.
+#[derive(Debug, Default)]
+pub(crate) struct Tap(Mutex<BTreeMap<(GroupName, QueueKey), Option<QueueOffset>>>);
+
+impl Tap {
+    /// What has changed since this was last called.
+    pub(crate) fn take(&self) -> BTreeMap<(GroupName, QueueKey), Option<QueueOffset>> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 /// The next offset to process, by group and queue.
@@ -71,15 +84,50 @@ impl Offsets {
         let mut table = self.0.lock();
         let offsets = entry(&mut table.committed, group);
         if offsets.insert(key.clone(), offset) != Some(offset) {
+            table.tell(group, &key, Some(offset));
             entry(&mut table.changed, group).insert(key, Some(offset));
         }
+    }
+
+    /// Sets or removes an offset as another broker has it, and tells only the disk.
+    pub(crate) fn copy(&self, group: &GroupName, key: QueueKey, offset: Option<QueueOffset>) {
+        let mut table = self.0.lock();
+        let offsets = entry(&mut table.committed, group);
+        let before = match offset {
+            Some(offset) => offsets.insert(key.clone(), offset),
+            None => offsets.remove(&key),
+        };
+        if before != offset {
+            entry(&mut table.changed, group).insert(key, offset);
+        }
+    }
+
+    /// All offsets.
+    pub(crate) fn all(&self) -> Vec<(GroupName, QueueKey, QueueOffset)> {
+        let table = self.0.lock();
+        let groups = table.committed.iter();
+        let all = groups.flat_map(|(group, offsets)| {
+            let offsets = offsets.iter();
+            offsets.map(|(key, offset)| (group.clone(), key.clone(), *offset))
+        });
+        all.collect()
+    }
+
+    /// Gathers what changes from now on, as long as somebody has it.
+    pub(crate) fn tap(&self) -> Arc<Tap> {
+        let tap = Arc::default();
+        self.0.lock().taps.push(Arc::downgrade(&tap));
+        tap
     }
 
     /// Forgets all offsets in a topic.
     pub(crate) fn forget_topic(&self, topic: &TopicName) {
         let mut table = self.0.lock();
         let Table {
-            committed, changed, ..
+            committed,
+            changed,
+            taps,
+            ..
         } = &mut *table;
         for (group, offsets) in committed {
             let gone: Vec<_> = offsets
@@ -89,6 +137,7 @@ impl Offsets {
                 .collect();
             for key in gone {
                 offsets.remove(&key);
+                tell(taps, group, &key, None);
                 entry(changed, group).insert(key, None);
             }
         }
@@ -98,6 +147,9 @@ impl Offsets {
     pub(crate) fn forget_group(&self, group: &GroupName) {
         let mut table = self.0.lock();
         let forgotten = table.committed.remove(group).unwrap_or_default();
+        for key in forgotten.keys() {
+            table.tell(group, key, None);
+        }
         // What was taken to be written before may still be on its way.
         let removed = forgotten.into_keys().map(|key| (key, None)).collect();
         table.changed.insert(group.clone(), removed);
@@ -129,7 +181,25 @@ impl Offsets {
     }
 }
 
+/// Tells those who gather what changes.
+fn tell(taps: &mut Vec<Weak<Tap>>, group: &GroupName, key: &QueueKey, offset: Option<QueueOffset>) {
+    taps.retain(|tap| {
+        let tap = tap.upgrade();
+        if let Some(tap) = &tap {
+            let key = (group.clone(), key.clone());
+            tap.0.lock().insert(key, offset);
+        }
+        tap.is_some()
+    });
+}
+
 impl Table {
+    fn tell(&mut self, group: &GroupName, key: &QueueKey, offset: Option<QueueOffset>) {
+        if !self.taps.is_empty() {
+            tell(&mut self.taps, group, key, offset);
+        }
+    }
+
     /// What could not be written has changed again; what changed meanwhile is newer and stays.
     fn put_back(&mut self) {
         let unwritten = self.taken.take();

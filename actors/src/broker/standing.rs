@@ -1,11 +1,14 @@
 //! What a broker is to the others of its set, from its start to its stop: it starts anew to become something else.
 
+use std::sync::Arc;
+
 use castmq_config::{Role, Settings};
+use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::replication::LogEpoch;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_storage::disk::Disk;
 use castmq_storage::epochs::{Epochs, Leadership};
-use castmq_storage::metadata::MetadataError;
-use castmq_storage::store::Store;
+use castmq_storage::store::{Store, StoreError, StoreOptions};
 
 /// The epoch of a set whose master nobody ever changed.
 const FIRST_EPOCH: u32 = 1;
@@ -18,11 +21,71 @@ pub(crate) struct Standing {
     pub(crate) id: u64,
     /// The last change of masters that it knows of.
     pub(crate) epoch: u32,
+    /// Who wrote the log, as far as that was known at the start.
+    pub(crate) epochs: Epochs,
+}
+
+/// Another broker of the set has become its master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fence {
+    /// The epoch that began with that.
+    pub(crate) epoch: u32,
+    /// Its number in its configuration, when it is known.
+    pub(crate) master_id: Option<u64>,
+}
+
+impl Fence {
+    /// What a broker becomes that has this number in its configuration.
+    pub(crate) fn leadership(self, configured_id: u64) -> Leadership {
+        let ids = [Some(configured_id), self.master_id];
+        let id = ids.into_iter().flatten().find(|id| *id > 0);
+        Leadership::Slave {
+            epoch: self.epoch,
+            id: id.unwrap_or(1),
+        }
+    }
+}
+
+/// What is done to the store between a stop and the next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rebase {
+    /// The log is cut at a place, and what lies behind is kept aside.
+    Cut { at: PhysicalOffset },
+    /// The log begins anew at a place.
+    BeginAnew { at: PhysicalOffset },
+}
+
+impl Rebase {
+    /// Blocks.
+    pub(crate) fn carry_out(
+        self,
+        disk: &Arc<dyn Disk>,
+        options: &StoreOptions,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Cut { at } => {
+                let reason = "the master of the set never had it";
+                if let Some(cut) = Store::cut(disk, options, at, reason)? {
+                    tracing::warn!(
+                        from = %cut.from,
+                        bytes = cut.bytes,
+                        kept_in = %cut.kept_in.display(),
+                        "messages that the master never had were cut off the log, and are kept aside"
+                    );
+                }
+            }
+            Self::BeginAnew { at } => {
+                tracing::warn!(%at, "the log begins anew where that of the master begins");
+                Store::begin_anew(disk, options, at)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Standing {
     /// What the configuration says, or what became of that. A master notes that it writes the log from here on. Blocks.
-    pub(crate) fn take_up(settings: &Settings, store: &Store) -> Result<Self, MetadataError> {
+    pub(crate) fn take_up(settings: &Settings, store: &Store) -> Result<Self, StoreError> {
         let broker = &settings.broker;
         let metadata = &store.metadata;
         let leadership = Leadership::load(metadata)?;
@@ -39,18 +102,28 @@ impl Standing {
             Role::Slave => epoch,
             Role::SyncMaster | Role::AsyncMaster => epoch.max(FIRST_EPOCH),
         };
-        let standing = Self { role, id, epoch };
         let end = store.log.appended();
-        if standing.is_slave() {
+        let begin = store.log.begin();
+        if role == Role::Slave {
             epochs.cut(end);
+            store.forget_wheel()?;
         } else {
             let run = fastrand::u64(..);
-            let start = end;
-            epochs.begin(LogEpoch { epoch, run, start }, store.log.begin());
+            let start = match epochs.entries() {
+                // What was written before anybody kept note is this one's, too.
+                [] => begin,
+                _ => end,
+            };
+            epochs.begin(LogEpoch { epoch, run, start }, begin);
         }
         epochs.save(metadata)?;
         metadata.sync()?;
-        Ok(standing)
+        Ok(Self {
+            role,
+            id,
+            epoch,
+            epochs,
+        })
     }
 
     /// Whether it copies a master.

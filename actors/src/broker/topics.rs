@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use castmq_protocol::model::{QueueId, TopicConfig, TopicName, permission};
-use castmq_protocol::native::route::{DataVersion, TopicQueues};
+use castmq_protocol::native::route::{DataVersion, TopicQueues, TopicsReport};
 use castmq_protocol::native::{ErrorCode, Failure};
 use parking_lot::RwLock;
+
+use super::topic_changes::TopicChanges;
 
 /// A topic's number in this process: dense, and never used for another topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,8 +166,7 @@ struct Table {
     by_name: HashMap<TopicName, Arc<Topic>>,
     /// By number; deleted ones stay, so that numbers are never used again.
     by_id: Vec<Arc<Topic>>,
-    /// The counter at which each name last changed, deletions included.
-    changed_at: HashMap<TopicName, u64>,
+    changes: TopicChanges,
 }
 
 /// All topics of a broker.
@@ -173,7 +174,6 @@ struct Table {
 pub(crate) struct Topics {
     table: RwLock<Table>,
     began_ms: i64,
-    changes: AtomicU64,
 }
 
 impl Topics {
@@ -185,7 +185,6 @@ impl Topics {
         let topics = Self {
             table: RwLock::default(),
             began_ms: now_ms,
-            changes: AtomicU64::new(0),
         };
         for (name, config) in stored {
             topics.put(&name, config);
@@ -222,6 +221,11 @@ impl Topics {
         self.table.read().by_name.len()
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.table.read().by_name.values().cloned().collect()
+    }
+
     /// Their names, sorted.
     pub(crate) fn names(&self) -> Vec<TopicName> {
         let mut names: Vec<_> = self.table.read().by_name.keys().cloned().collect();
@@ -231,40 +235,51 @@ impl Topics {
 
     /// The state that name servers compare.
     pub(crate) fn version(&self) -> DataVersion {
+        self.version_of(&self.table.read())
+    }
+
+    fn version_of(&self, table: &Table) -> DataVersion {
         DataVersion {
             timestamp_ms: self.began_ms,
-            counter: self.changes.load(Ordering::Acquire),
+            counter: table.changes.count(),
         }
     }
 
-    /// All topics as name servers are told.
-    pub(crate) fn report(&self) -> Vec<TopicQueues> {
+    /// The state, and what a name server is told of it that knows the topics as they were `since`. Everything, when
+    /// that was in another life of the broker, or is shorter.
+    pub(crate) fn report(&self, since: Option<DataVersion>) -> (DataVersion, TopicsReport) {
         let table = self.table.read();
-        table.by_name.values().map(|topic| topic.queues()).collect()
-    }
-
-    /// Topics that changed after a state, and names that are gone since.
-    pub(crate) fn changes_since(&self, since: DataVersion) -> (Vec<TopicQueues>, Vec<String>) {
-        let table = self.table.read();
-        let mut changed = Vec::new();
-        let mut removed = Vec::new();
-        for (name, at) in &table.changed_at {
-            if *at <= since.counter {
-                continue;
-            }
+        let version = self.version_of(&table);
+        let known = since.filter(|since| {
+            since.timestamp_ms == version.timestamp_ms
+                && since.counter <= version.counter
+                && table.changes.after(since.counter).count() <= table.by_name.len()
+        });
+        let Some(since) = known else {
+            let all = table.by_name.values().map(|topic| topic.queues());
+            let report = TopicsReport {
+                changed: all.collect(),
+                ..TopicsReport::default()
+            };
+            return (version, report);
+        };
+        let mut report = TopicsReport {
+            since: Some(since),
+            ..TopicsReport::default()
+        };
+        for name in table.changes.after(since.counter) {
             match table.by_name.get(name) {
-                Some(topic) => changed.push(topic.queues()),
-                None => removed.push(name.to_string()),
+                Some(topic) => report.changed.push(topic.queues()),
+                None => report.removed.push(name.to_string()),
             }
         }
-        (changed, removed)
+        (version, report)
     }
 
     /// Adds a topic or changes it.
     pub(crate) fn put(&self, name: &TopicName, config: TopicConfig) -> Arc<Topic> {
         let mut table = self.table.write();
-        let at = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
-        table.changed_at.insert(name.clone(), at);
+        table.changes.note(name);
         if let Some(topic) = table.by_name.get(name) {
             topic.change(config);
             return topic.clone();
@@ -281,8 +296,7 @@ impl Topics {
         let mut table = self.table.write();
         let topic = table.by_name.remove(name)?;
         topic.is_deleted.store(true, Ordering::Release);
-        let at = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
-        table.changed_at.insert(name.clone(), at);
+        table.changes.note(name);
         Some(topic)
     }
 }
@@ -347,14 +361,49 @@ mod tests {
     fn name_servers_are_told_only_what_changed() {
         let topics = Topics::new([(name("a"), TopicConfig::with_queues(1))], 5);
         topics.put(&name("b"), TopicConfig::with_queues(1));
-        let version = topics.version();
-        assert_eq!(topics.changes_since(version), (vec![], vec![]));
+        let (version, nothing) = topics.report(Some(topics.version()));
+        assert_eq!(version, topics.version());
+        assert!(nothing.changed.is_empty() && nothing.removed.is_empty());
         topics.put(&name("c"), TopicConfig::with_queues(1));
         topics.remove(&name("a"));
-        let (changed, removed) = topics.changes_since(version);
-        assert_eq!(changed.len(), 1);
-        assert_eq!(changed[0].topic, "c");
-        assert_eq!(removed, ["a"]);
-        assert_eq!(topics.report().len(), 2);
+        let (_, report) = topics.report(Some(version));
+        assert_eq!(report.since, Some(version));
+        assert_eq!(report.changed.len(), 1);
+        assert_eq!(report.changed[0].topic, "c");
+        assert_eq!(report.removed, ["a"]);
+        let (_, all) = topics.report(None);
+        assert_eq!((all.since, all.changed.len()), (None, 2));
+    }
+
+    #[test]
+    fn a_state_of_another_life_leads_to_everything() {
+        let topics = Topics::new([(name("a"), TopicConfig::with_queues(1))], 5);
+        let now = topics.version();
+        let (earlier, later) = (
+            DataVersion {
+                timestamp_ms: 4,
+                ..now
+            },
+            DataVersion {
+                counter: now.counter + 1,
+                ..now
+            },
+        );
+        for other in [earlier, later, DataVersion::default()] {
+            assert_eq!(topics.report(Some(other)).1.since, None);
+        }
+    }
+
+    #[test]
+    fn more_changes_than_topics_are_told_as_all_topics() {
+        let topics = Topics::new([(name("a"), TopicConfig::with_queues(1))], 5);
+        let version = topics.version();
+        for number in 0..3 {
+            let passing = name(&format!("passing-{number}"));
+            topics.put(&passing, TopicConfig::with_queues(1));
+            topics.remove(&passing);
+        }
+        let (_, report) = topics.report(Some(version));
+        assert_eq!((report.since, report.changed.len()), (None, 1));
     }
 }

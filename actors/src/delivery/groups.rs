@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use castmq_protocol::model::{GroupConfig, GroupName};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
@@ -26,6 +26,8 @@ pub(crate) struct Groups {
     configs: RwLock<HashMap<GroupName, GroupConfig>>,
     awake: Mutex<HashMap<GroupName, ActorRef<ConsumerGroup>>>,
     count: AtomicUsize,
+    /// Changes of settings so far.
+    changes: AtomicU64,
 }
 
 impl Groups {
@@ -62,11 +64,23 @@ impl Groups {
     /// Adds a group or changes it.
     pub(crate) fn put(&self, group: &GroupName, config: GroupConfig) {
         self.configs.write().insert(group.clone(), config);
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// A group is gone.
     pub(crate) fn remove(&self, group: &GroupName) {
         self.configs.write().remove(group);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Grows with every change of settings.
+    pub(crate) fn version(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The settings of all groups.
+    pub(crate) fn all(&self) -> HashMap<GroupName, GroupConfig> {
+        self.configs.read().clone()
     }
 
     /// How many there are.

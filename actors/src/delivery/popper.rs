@@ -268,6 +268,9 @@ impl Cast for Popper {
     type State = PopperState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        if self.context.standing.is_slave() {
+            return Ok(());
+        }
         self.begin(ctx);
         Ok(())
     }

@@ -272,6 +272,9 @@ impl Cast for Schedule {
     type State = ScheduleState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        if self.context.standing.is_slave() {
+            return Ok(());
+        }
         self.begin(ctx);
         Ok(())
     }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::thread::{Job, Turn, Wheel};
-pub(crate) use self::thread::{SharedWheel, cancel_key};
+pub(crate) use self::thread::{SharedWheel, cancel_key, note_masters};
 use super::catching_up;
 use super::expiry::Expiry;
 use super::redirect::real_place;
@@ -261,6 +261,9 @@ impl Cast for Timer {
     type State = TimerState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        if self.context.standing.is_slave() {
+            return Ok(());
+        }
         let mut wheel = Wheel::new(&self.context);
         let work = move |(job, reply): Work| {
             reply.send(wheel.work(job).map_err(|error| error.to_string()));

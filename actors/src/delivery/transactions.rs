@@ -416,6 +416,9 @@ impl Cast for Transactions {
     type State = TransactionsState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        if self.context.standing.is_slave() {
+            return Ok(());
+        }
         catching_up::ask(&self.writer, ctx);
         Ok(())
     }

@@ -10,6 +10,7 @@ use castmq_protocol::model::{
     GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_storage::deletion::Deletion;
 use castmq_storage::store::StoreError;
 use serde::Serialize;
 
@@ -72,8 +73,23 @@ pub(crate) struct DeleteGroup {
     pub(crate) group: GroupName,
 }
 
+/// Takes over what the master has.
+#[derive(Debug)]
+pub(crate) struct Adopt(pub(crate) Vec<Adopted>);
+
+/// Something that the master has, or has no more.
+#[derive(Debug)]
+pub(crate) enum Adopted {
+    Topic(TopicName, TopicConfig),
+    /// With whether nobody has made it again.
+    TopicDeleted(TopicName, Deletion, bool),
+    Group(GroupName, GroupConfig),
+    GroupGone(GroupName),
+}
+
 /// Work for the thread.
 enum Job {
+    Adopt(Vec<Adopted>),
     PutTopic(TopicName, TopicConfig),
     /// With the place up to which queues know the log.
     DeleteTopic(TopicName, PhysicalOffset),
@@ -155,6 +171,7 @@ impl Metadata {
     }
 
     fn new_topic(&self, name: &TopicName, by: &str) -> Result<TopicConfig, Refusal> {
+        self.context.standing.check_master()?;
         let broker = &self.context.settings.broker;
         if !broker.auto_create_topics {
             return Err(Refusal::never(
@@ -183,6 +200,7 @@ impl Metadata {
     }
 
     fn check_put(&self, name: &TopicName, put: &PutTopic) -> Result<(), Refusal> {
+        self.context.standing.check_master()?;
         let limit = self.context.settings.limits.max_queues_per_topic;
         let queues = put.config.queues();
         if queues == 0 || queues > limit {
@@ -209,6 +227,7 @@ impl Metadata {
     }
 
     fn new_group(&self, group: &GroupName, by: &str) -> Result<(), Refusal> {
+        self.context.standing.check_master()?;
         if !self.context.settings.broker.auto_create_groups {
             return Err(Refusal::never(
                 ErrorCode::GroupNotFound,
@@ -277,9 +296,39 @@ impl Metadata {
                 self.group_deleted(name);
                 reply.send(Ok(()));
             }
+            (Job::Adopt(adopted), Then::Deleted(reply)) => {
+                for adopted in adopted {
+                    self.adopted(adopted);
+                }
+                reply.send(Ok(()));
+                self.topics_changed();
+            }
             (Job::Offsets(changed), Then::Offsets) => self.context.offsets.written(&changed),
             // A job comes back with what was waiting for it.
             _ => {}
+        }
+    }
+
+    fn adopted(&self, adopted: Adopted) {
+        let context = &self.context;
+        match adopted {
+            Adopted::Topic(name, config) => drop(context.topics.put(&name, config)),
+            Adopted::TopicDeleted(name, _, true) => {
+                context.topics.remove(&name);
+                context.offsets.forget_topic(&name);
+            }
+            Adopted::TopicDeleted(_, _, false) => {}
+            Adopted::Group(name, config) => {
+                context.groups.put(&name, config);
+                if let Some(group) = context.groups.find(&name) {
+                    group.tell(SettingsChanged);
+                }
+            }
+            Adopted::GroupGone(name) => {
+                context.groups.remove(&name);
+                context.offsets.forget_group(&name);
+                self.group_deleted(name);
+            }
         }
     }
 
@@ -308,6 +357,12 @@ fn system_topic(name: &TopicName) -> Refusal {
 fn work(store: &Store, job: &Job) -> Result<(), StoreError> {
     let metadata = &store.metadata;
     match job {
+        Job::Adopt(adopted) => {
+            adopted
+                .iter()
+                .try_for_each(|adopted| adopt(store, adopted))?;
+            metadata.sync()?;
+        }
         Job::PutTopic(name, config) => {
             metadata.put_topic(name, config)?;
             metadata.sync()?;
@@ -332,6 +387,18 @@ fn work(store: &Store, job: &Job) -> Result<(), StoreError> {
             }
             metadata.flush()?;
         }
+    }
+    Ok(())
+}
+
+fn adopt(store: &Store, adopted: &Adopted) -> Result<(), StoreError> {
+    match adopted {
+        Adopted::Topic(name, config) => store.metadata.put_topic(name, config)?,
+        Adopted::TopicDeleted(name, kept, is_gone) => {
+            store.adopt_deletion(name, kept.clone(), *is_gone)?;
+        }
+        Adopted::Group(name, config) => store.metadata.put_group(name, config)?,
+        Adopted::GroupGone(name) => store.metadata.delete_group(name)?,
     }
     Ok(())
 }
@@ -402,6 +469,9 @@ impl Answer<EnsureDerivedTopic> for Metadata {
         if let Some(topic) = self.context.topics.find(name.as_str()) {
             return reply.send(Ok(topic));
         }
+        if let Err(refusal) = self.context.standing.check_master() {
+            return reply.send(Err(refusal));
+        }
         tracing::info!(topic = %name, queues, "creating a topic");
         let config = TopicConfig::with_queues(queues);
         self.submit(Job::PutTopic(name, config), Then::Topic(reply), ctx);
@@ -435,6 +505,19 @@ impl Answer<EnsureGroup> for Metadata {
     }
 }
 
+impl Answer<Adopt> for Metadata {
+    type Reply = Result<(), Refusal>;
+
+    fn answer(
+        &mut self,
+        Adopt(adopted): Adopt,
+        reply: Reply<Self::Reply>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        self.submit(Job::Adopt(adopted), Then::Deleted(reply), ctx);
+    }
+}
+
 impl Answer<PutTopic> for Metadata {
     type Reply = Result<Arc<Topic>, Refusal>;
 
@@ -455,6 +538,7 @@ impl Answer<DeleteTopic> for Metadata {
 
     fn answer(&mut self, delete: DeleteTopic, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
         let checked = topic_name(&delete.topic).and_then(|name| {
+            self.context.standing.check_master()?;
             if system_topics::is_system(name.as_str()) {
                 return Err(system_topic(&name));
             }
@@ -482,6 +566,7 @@ impl Answer<PutGroup> for Metadata {
 
     fn answer(&mut self, put: PutGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
         let checked = group_name(&put.group).and_then(|name| {
+            self.context.standing.check_master()?;
             let checked = put.config.check();
             checked.map_err(|e| Refusal::never(ErrorCode::InvalidRequest, e.to_string()))?;
             Ok(name)
@@ -497,7 +582,10 @@ impl Answer<DeleteGroup> for Metadata {
     type Reply = Result<(), Refusal>;
 
     fn answer(&mut self, delete: DeleteGroup, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
-        self.submit(Job::DeleteGroup(delete.group), Then::Deleted(reply), ctx);
+        match self.context.standing.check_master() {
+            Ok(()) => self.submit(Job::DeleteGroup(delete.group), Then::Deleted(reply), ctx),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
     }
 }
 

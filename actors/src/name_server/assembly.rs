@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use castmq_config::Settings;
+use castmq_config::{LimitSettings, Settings};
 use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
 
 use super::route_keeper::RouteKeeper;
+use super::route_table::TableLimits;
 use super::session::NameServerSession;
 use crate::broker::assembly::bind;
 use crate::broker::details::SOFTWARE;
@@ -29,9 +30,12 @@ pub(crate) struct NameServer {
 pub(crate) fn assemble(settings: &Settings) -> Result<NameServer, NodeError> {
     let socket = bind(settings.name_server.listen)?;
     let address = socket.address()?;
-    let expiry = Duration::from_millis(settings.name_server.broker_expiry_ms);
+    let limits = TableLimits {
+        max_expiry: Duration::from_millis(settings.name_server.broker_expiry_ms),
+        max_topics: max_topics(&settings.limits),
+    };
     let scan = Duration::from_millis(settings.name_server.scan_interval_ms);
-    let keeper = Child::new("route-keeper", move || Ok(RouteKeeper::new(expiry, scan)));
+    let keeper = Child::new("route-keeper", move || Ok(RouteKeeper::new(limits, scan)));
     let sessions = Child::supervisor("sessions", Plan::new(Strategy::OneForOne));
     let desk: Arc<dyn Reception> = Arc::new(Desk {
         settings: settings.clone(),
@@ -44,6 +48,11 @@ pub(crate) fn assemble(settings: &Settings) -> Result<NameServer, NodeError> {
         .child(sessions)
         .child(listener);
     Ok(NameServer { address, plan })
+}
+
+/// Topics that are taken of one broker: besides its own, each group may have one for retries and one for dead letters.
+fn max_topics(limits: &LimitSettings) -> usize {
+    limits.max_topics as usize + 2 * limits.max_groups as usize
 }
 
 fn listener(
@@ -103,6 +112,7 @@ impl Reception for Desk {
         let keeper = self.keeper.clone();
         let max_frame_bytes = self.max_frame_bytes() as usize;
         let idle_timeout = Duration::from_millis(self.settings.limits.idle_timeout_ms);
+        let max_topics = max_topics(&self.settings.limits);
         drop(self.sessions.start(Child::once(name, move || {
             let (socket, client, already, seat) = accepted.into_parts()?;
             let connection = Connection::new(socket, client.peer, already, max_frame_bytes, seat);
@@ -111,6 +121,7 @@ impl Reception for Desk {
                 connection,
                 client,
                 idle_timeout,
+                max_topics,
             ))
         })));
     }

@@ -1,24 +1,32 @@
 //! route-keeper: keeps the table of routes, and drops brokers that have gone silent.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::native::route::{BrokerSet, RegisterBroker, Registered, TopicRoute};
+use castmq_protocol::native::route::{
+    BrokerSet, DataVersion, RegisterBroker, Registered, TopicRoute,
+};
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::route_table::{ConnectionId, RouteTable};
-use crate::supervision::{Answer, Cast, Ctx, Failure, Receive, Reply};
+use super::broker::{BrokerKey, ConnectionId};
+use super::route_table::{RouteTable, TableLimits};
+use super::session::{NameServerSession, Replaced, SetChanged};
+use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
 
 /// A broker registers over a connection.
-#[derive(Debug)]
 pub(crate) struct Register {
     pub(crate) connection: ConnectionId,
+    pub(crate) session: ActorRef<NameServerSession>,
     pub(crate) register: RegisterBroker,
 }
 
 /// A broker goes.
 #[derive(Debug)]
 pub(crate) struct Unregister {
+    pub(crate) connection: ConnectionId,
     pub(crate) broker: String,
     pub(crate) broker_id: u64,
 }
@@ -42,8 +50,11 @@ pub(crate) struct ListTopics;
 /// See the module.
 pub(crate) struct RouteKeeper {
     table: RouteTable,
-    broker_expiry: Duration,
     scan_interval: Duration,
+    /// Connections over which somebody registered.
+    sessions: HashMap<ConnectionId, ActorRef<NameServerSession>>,
+    /// What the brokers of each set know of it.
+    told: HashMap<Arc<str>, Registered>,
 }
 
 /// What the live tree shows.
@@ -54,18 +65,69 @@ pub(crate) struct RouteKeeperState {
 }
 
 impl RouteKeeper {
-    pub(crate) fn new(broker_expiry: Duration, scan_interval: Duration) -> Self {
+    pub(crate) fn new(limits: TableLimits, scan_interval: Duration) -> Self {
         Self {
-            table: RouteTable::default(),
-            broker_expiry,
+            table: RouteTable::new(limits),
             scan_interval,
+            sessions: HashMap::new(),
+            told: HashMap::new(),
+        }
+    }
+
+    fn register(&mut self, message: Register) -> Result<Registered, Refusal> {
+        let Register {
+            connection,
+            session,
+            register,
+        } = message;
+        let set: Arc<str> = register.broker.as_str().into();
+        let address = register.address.clone();
+        let outcome = self.table.register(register, connection, Instant::now())?;
+        self.sessions.insert(connection, session);
+        if let Some(replaced) = outcome.replaced.and_then(|id| self.sessions.get(&id)) {
+            tracing::warn!(broker = %set, address, "another broker takes this one's place");
+            replaced.tell(Replaced(Refusal::safe(
+                ErrorCode::Conflict,
+                format!("the broker at {address} has taken this one's place: register again"),
+            )));
+        }
+        self.tell_set(&set, Some(connection));
+        Ok(outcome.registered)
+    }
+
+    /// Tells the brokers of a set what has changed in it: where the master is should not wait for a heartbeat. One of
+    /// them is told with its answer.
+    fn tell_set(&mut self, set: &Arc<str>, answered: Option<ConnectionId>) {
+        let known = self.table.registered(set, DataVersion::default());
+        if self.told.get(set) == Some(&known) {
+            return;
+        }
+        match known.members.is_empty() {
+            true => self.told.remove(set),
+            false => self.told.insert(set.clone(), known),
+        };
+        for (connection, registered) in self.table.tidings(set) {
+            if answered != Some(connection)
+                && let Some(session) = self.sessions.get(&connection)
+            {
+                session.tell(SetChanged(registered));
+            }
+        }
+    }
+
+    fn gone(&mut self, brokers: Vec<BrokerKey>, why: &str) {
+        for (set, id) in &brokers {
+            tracing::warn!(broker = %set, id, why, "a broker is dropped");
+        }
+        let sets: BTreeSet<_> = brokers.into_iter().map(|(set, _)| set).collect();
+        for set in &sets {
+            self.tell_set(set, None);
         }
     }
 
     fn scan(&mut self) {
-        for broker in self.table.expire(Instant::now()) {
-            tracing::warn!(broker, "a broker has gone silent and is dropped");
-        }
+        let silent = self.table.expire(Instant::now());
+        self.gone(silent, "it has gone silent");
     }
 }
 
@@ -84,31 +146,32 @@ impl Cast for RouteKeeper {
 }
 
 impl Answer<Register> for RouteKeeper {
-    type Reply = Registered;
+    type Reply = Result<Registered, Refusal>;
 
-    fn answer(&mut self, message: Register, reply: Reply<Registered>, _ctx: &mut Ctx<'_, Self>) {
-        let registered = self.table.register(
-            message.register,
-            message.connection,
-            self.broker_expiry,
-            Instant::now(),
-        );
-        reply.send(registered);
+    fn answer(&mut self, message: Register, reply: Reply<Self::Reply>, _ctx: &mut Ctx<'_, Self>) {
+        reply.send(self.register(message));
     }
 }
 
 impl Receive<Unregister> for RouteKeeper {
     fn receive(&mut self, message: Unregister, _ctx: &mut Ctx<'_, Self>) {
-        tracing::info!(message.broker, message.broker_id, "a broker goes");
-        self.table.unregister(&message.broker, message.broker_id);
+        let Unregister {
+            connection,
+            broker,
+            broker_id,
+        } = message;
+        tracing::info!(broker, broker_id, "a broker goes");
+        let now = Instant::now();
+        self.table.unregister(&broker, broker_id, connection, now);
+        self.tell_set(&broker.into(), None);
     }
 }
 
 impl Receive<Closed> for RouteKeeper {
     fn receive(&mut self, Closed(connection): Closed, _ctx: &mut Ctx<'_, Self>) {
-        for broker in self.table.connection_closed(connection) {
-            tracing::warn!(broker, "a broker's connection has closed and it is dropped");
-        }
+        self.sessions.remove(&connection);
+        let gone = self.table.connection_closed(connection, Instant::now());
+        self.gone(gone, "its connection has closed");
     }
 }
 

@@ -3,331 +3,359 @@
 //! A name server keeps nothing on disk and talks to no other: brokers tell each of them everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use castmq_protocol::model::permission;
+use castmq_protocol::native::Failure as Refusal;
 use castmq_protocol::native::route::{
     BrokerQueues, BrokerSet, DataVersion, RegisterBroker, Registered, TopicQueues, TopicRoute,
     TopicsReport,
 };
 use tokio::time::Instant;
 
-/// A connection's number.
-pub(crate) type ConnectionId = u64;
+use super::broker::{Broker, BrokerKey, ConnectionId};
+use super::claim::{Claim, check_cluster};
+use super::registration;
+use super::report_parts::too_many;
+use super::topic_index::TopicIndex;
 
-/// A broker: the name of its set, and its number in it.
-type BrokerKey = (String, u64);
+/// A broker that went is remembered for this long: one that comes back has only changes to tell, and a master that it
+/// replaced does not become the master again because it is not there for a moment.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 
-#[derive(Debug)]
-struct Broker {
-    cluster: String,
-    configured_id: u64,
-    epoch: u32,
-    address: String,
-    ha_address: String,
-    version: DataVersion,
-    expiry: Duration,
-    last_heard: Instant,
-    connection: ConnectionId,
-    topics: BTreeMap<String, TopicQueues>,
+/// Brokers that went and are remembered: those that went first are forgotten first.
+const MAX_GONE: usize = 256;
+
+/// What a name server takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TableLimits {
+    /// The longest silence of a broker.
+    pub(crate) max_expiry: Duration,
+    /// Topics of one broker.
+    pub(crate) max_topics: usize,
+}
+
+/// What came of a registration.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// What the broker is told.
+    pub(crate) registered: Registered,
+    /// The connection of another broker, whose place it has taken.
+    pub(crate) replaced: Option<ConnectionId>,
 }
 
 /// The routes of a name server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RouteTable {
+    limits: TableLimits,
+    /// Those that are there, and those that went not long ago.
     brokers: BTreeMap<BrokerKey, Broker>,
-    /// Brokers that have each topic.
-    by_topic: BTreeMap<String, BTreeSet<BrokerKey>>,
+    topics: TopicIndex,
 }
 
 impl RouteTable {
+    pub(crate) fn new(limits: TableLimits) -> Self {
+        Self {
+            limits,
+            brokers: BTreeMap::new(),
+            topics: TopicIndex::default(),
+        }
+    }
+
     /// Takes note of a broker. The version in the answer differs from the broker's when the changes that it sent do not
-    /// fit what is known: then it has to send everything.
+    /// build on what is known, or when it is a master that was replaced.
     pub(crate) fn register(
         &mut self,
         register: RegisterBroker,
         connection: ConnectionId,
-        max_expiry: Duration,
         now: Instant,
-    ) -> Registered {
-        let key = (register.broker.clone(), register.broker_id);
-        let expiry = Duration::from_millis(register.expiry_ms.into()).min(max_expiry);
-        let (mut topics, mut version) = match self.brokers.remove(&key) {
-            Some(known) if known.address == register.address => (known.topics, known.version),
-            Some(known) => {
-                self.forget_topics(&key, known.topics.keys());
-                Default::default()
-            }
-            None => Default::default(),
-        };
-        match register.topics {
-            TopicsReport::Full(all) => {
-                self.forget_topics(&key, topics.keys());
-                topics = by_name(all);
-                version = register.version;
-            }
-            TopicsReport::Changes {
-                since,
-                changed,
-                removed,
-            } if version == since => {
-                topics.extend(by_name(changed));
-                for name in &removed {
-                    topics.remove(name);
-                }
-                self.forget_topics(&key, removed.iter());
-                version = register.version;
-            }
-            TopicsReport::Changes { .. } => {}
+    ) -> Result<Outcome, Refusal> {
+        registration::check(&register)?;
+        let key: BrokerKey = (register.broker.as_str().into(), register.broker_id);
+        self.check_clusters(&register, now)?;
+        let known = self.brokers.get(&key);
+        let claim = Claim::of(&register, known, now)?;
+        let known = known.filter(|_| claim == Claim::Own);
+        let topics = known.map_or(register.topics.changed.len(), |broker| {
+            broker.topics_with(&register.topics.changed)
+        });
+        if topics > self.limits.max_topics {
+            return Err(too_many(self.limits.max_topics));
         }
-        for name in topics.keys() {
-            self.by_topic
-                .entry(name.clone())
-                .or_default()
-                .insert(key.clone());
+        let mut replaced = None;
+        match claim {
+            Claim::Own => {}
+            Claim::Replaces => replaced = self.remove(&key).and_then(|broker| broker.connection),
+            Claim::Outdated => {
+                return Ok(Outcome {
+                    registered: self.registered(&key.0, DataVersion::default()),
+                    replaced,
+                });
+            }
         }
-        let broker = Broker {
-            cluster: register.cluster,
-            configured_id: register.configured_id,
-            epoch: register.epoch,
-            address: register.address,
-            ha_address: register.ha_address,
-            version,
-            expiry,
-            last_heard: now,
-            connection,
-            topics,
-        };
-        self.brokers.insert(key.clone(), broker);
-        let members = (key.0.clone(), 0)..=(key.0.clone(), u64::MAX);
-        let members = self.brokers.range(members);
-        let members = members.map(|((_, id), broker)| (*id, broker.address.clone()));
-        let members = members.collect();
-        let master = self.brokers.get(&(key.0, 0));
+        self.remove_former(&key, &register.address);
+        let version = self.take(&key, register, connection, now);
+        Ok(Outcome {
+            registered: self.registered(&key.0, version),
+            replaced,
+        })
+    }
+
+    fn check_clusters(&self, register: &RegisterBroker, now: Instant) -> Result<(), Refusal> {
+        for (_, member) in self.set(&register.broker) {
+            if member.address != register.address && member.is_alive(now) {
+                check_cluster(register, member)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A broker has one number: what it was under another, before it was made the master or a slave, is over.
+    fn remove_former(&mut self, key: &BrokerKey, address: &str) {
+        let former = self
+            .set(&key.0)
+            .filter(|(other, member)| *other != key && member.address == address);
+        let former: Vec<_> = former.map(|(other, _)| other.clone()).collect();
+        for other in former {
+            self.remove(&other);
+        }
+    }
+
+    /// Notes what a broker says of itself, and returns the state that is known of its topics then. One that is not known
+    /// whole is not shown: half a broker would be a wrong route.
+    fn take(
+        &mut self,
+        key: &BrokerKey,
+        register: RegisterBroker,
+        connection: ConnectionId,
+        now: Instant,
+    ) -> DataVersion {
+        let max_expiry = self.limits.max_expiry;
+        let broker = self
+            .brokers
+            .entry(key.clone())
+            .or_insert_with(|| Broker::new(&register, None, max_expiry, now));
+        let was_here = broker.is_here();
+        let is_missing = |since| since != broker.version;
+        if register.topics.since.is_some_and(is_missing) {
+            broker.hear(&register, was_here.then_some(connection), max_expiry, now);
+            return broker.version;
+        }
+        broker.hear(&register, Some(connection), max_expiry, now);
+        if !was_here {
+            for topic in broker.topics.keys() {
+                self.topics.add(topic, key);
+            }
+        }
+        broker.version = register.version;
+        take_topics(broker, key, register.topics, &mut self.topics);
+        register.version
+    }
+
+    /// What is known of a set, for a broker whose topics are known up to `version`.
+    pub(crate) fn registered(&self, set: &str, version: DataVersion) -> Registered {
+        let master = self.brokers.get(&(set.into(), 0));
+        let here = master.filter(|master| master.is_here());
+        let members = self.here(set);
         Registered {
             version,
-            master_address: master.map_or_else(String::new, |m| m.address.clone()),
-            master_ha_address: master.map_or_else(String::new, |m| m.ha_address.clone()),
-            master_configured_id: master.map_or(0, |m| m.configured_id),
+            master_address: here.map_or_else(String::new, |m| m.address.clone()),
+            master_ha_address: here.map_or_else(String::new, |m| m.ha_address.clone()),
+            master_configured_id: here.map_or(0, |m| m.configured_id),
             master_epoch: master.map_or(0, |m| m.epoch),
-            members,
+            members: members
+                .map(|((_, id), broker)| (*id, broker.address.clone()))
+                .collect(),
         }
     }
 
-    fn forget_topics<'a>(&mut self, key: &BrokerKey, names: impl Iterator<Item = &'a String>) {
-        for name in names {
-            if let Some(brokers) = self.by_topic.get_mut(name) {
-                brokers.remove(key);
-                if brokers.is_empty() {
-                    self.by_topic.remove(name);
-                }
-            }
-        }
+    /// What each broker of a set that is there is told of it, by its connection.
+    pub(crate) fn tidings(&self, set: &str) -> Vec<(ConnectionId, Registered)> {
+        let members = self.here(set).filter_map(|(_, broker)| {
+            Some((broker.connection?, self.registered(set, broker.version)))
+        });
+        members.collect()
     }
 
-    fn remove(&mut self, key: &BrokerKey) {
-        if let Some(broker) = self.brokers.remove(key) {
-            self.forget_topics(key, broker.topics.keys());
+    /// A broker says that it goes. What one says that did not register over this connection is not heard: it may be a
+    /// master that was replaced.
+    pub(crate) fn unregister(
+        &mut self,
+        broker: &str,
+        broker_id: u64,
+        connection: ConnectionId,
+        now: Instant,
+    ) {
+        let key = (broker.into(), broker_id);
+        let known = self.brokers.get(&key);
+        if known.is_some_and(|known| known.connection == Some(connection)) {
+            self.hide(&key, now);
         }
-    }
-
-    /// A broker says that it goes.
-    pub(crate) fn unregister(&mut self, broker: &str, broker_id: u64) {
-        self.remove(&(broker.to_owned(), broker_id));
     }
 
     /// A connection has closed: brokers that registered over it are gone.
-    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) -> Vec<String> {
-        self.remove_where(|broker| broker.connection == connection)
+    pub(crate) fn connection_closed(
+        &mut self,
+        connection: ConnectionId,
+        now: Instant,
+    ) -> Vec<BrokerKey> {
+        self.hide_where(|broker| broker.connection == Some(connection), now)
     }
 
-    /// Removes brokers that were silent for too long.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<String> {
-        self.remove_where(|broker| now.duration_since(broker.last_heard) >= broker.expiry)
+    /// Hides brokers that were silent for too long, and forgets those that went long ago.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<BrokerKey> {
+        self.hide_where(|broker| broker.is_here() && broker.is_silent(now), now)
     }
 
-    fn remove_where(&mut self, is_gone: impl Fn(&Broker) -> bool) -> Vec<String> {
+    fn hide_where(&mut self, is_gone: impl Fn(&Broker) -> bool, now: Instant) -> Vec<BrokerKey> {
         let gone = self.brokers.iter().filter(|(_, broker)| is_gone(broker));
         let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
         for key in &gone {
-            self.remove(key);
+            self.hide(key, now);
         }
-        gone.into_iter()
-            .map(|(name, id)| format!("{name}:{id}"))
-            .collect()
+        self.forget_gone(now);
+        gone
+    }
+
+    fn hide(&mut self, key: &BrokerKey, now: Instant) {
+        if let Some(broker) = self.brokers.get_mut(key) {
+            broker.connection = None;
+            broker.last_heard = now;
+            for topic in broker.topics.keys() {
+                self.topics.remove(topic, key);
+            }
+        }
+    }
+
+    fn forget_gone(&mut self, now: Instant) {
+        let gone = self.brokers.iter().filter(|(_, broker)| !broker.is_here());
+        let mut gone: Vec<_> = gone
+            .map(|(key, broker)| (broker.last_heard, key.clone()))
+            .collect();
+        gone.sort();
+        let surplus = gone.len().saturating_sub(MAX_GONE);
+        for (nth, (since, key)) in gone.iter().enumerate() {
+            if nth < surplus || now.duration_since(*since) >= REMEMBERED {
+                self.brokers.remove(key);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &BrokerKey) -> Option<Broker> {
+        let broker = self.brokers.remove(key)?;
+        if broker.is_here() {
+            for topic in broker.topics.keys() {
+                self.topics.remove(topic, key);
+            }
+        }
+        Some(broker)
+    }
+
+    /// All that is known of a set, by id.
+    fn set(&self, name: &str) -> impl Iterator<Item = (&BrokerKey, &Broker)> {
+        let name: Arc<str> = name.into();
+        self.brokers.range((name.clone(), 0)..=(name, u64::MAX))
+    }
+
+    fn here(&self, set: &str) -> impl Iterator<Item = (&BrokerKey, &Broker)> {
+        self.set(set).filter(|(_, broker)| broker.is_here())
     }
 
     /// Where a topic is; `None` when no broker has it.
     pub(crate) fn route(&self, topic: &str) -> Option<TopicRoute> {
-        let keys = self.by_topic.get(topic)?;
-        let names: BTreeSet<&String> = keys.iter().map(|(name, _)| name).collect();
-        let queues = names.iter().filter_map(|name| {
-            // The master's word counts; without one, that of the slave with the least number.
-            let mut members = keys.iter().filter(|(set, _)| set == *name);
-            let broker = self.brokers.get(members.next()?)?;
-            let topic = broker.topics.get(topic)?;
-            Some(BrokerQueues {
-                broker: (*name).clone(),
-                read_queues: topic.read_queues,
-                write_queues: topic.write_queues,
-                permission: topic.permission,
-                is_traced: topic.is_traced,
-            })
-        });
-        let queues = queues.collect();
-        let mut brokers = self.broker_sets();
-        brokers.retain(|set| names.contains(&set.name));
-        Some(TopicRoute { brokers, queues })
+        let having = self.topics.brokers_of(topic)?;
+        let sets: BTreeSet<&str> = having.iter().map(|(set, _)| &**set).collect();
+        let mut route = TopicRoute::default();
+        for set in sets {
+            if let Some(queues) = self.queues_in(set, topic) {
+                route.queues.push(queues);
+                route.brokers.extend(self.broker_set(set));
+            }
+        }
+        (!route.queues.is_empty()).then_some(route)
+    }
+
+    /// The master's word counts; without one, that of the slave with the least number among those that have the topic,
+    /// and then nobody can write.
+    fn queues_in(&self, set: &str, topic: &str) -> Option<BrokerQueues> {
+        let mut members = self.here(set).peekable();
+        let has_master = members.peek().is_some_and(|((_, id), _)| *id == 0);
+        let queues = match has_master {
+            true => members.next()?.1.topics.get(topic)?,
+            false => members.find_map(|(_, slave)| slave.topics.get(topic))?,
+        };
+        let allowed = match has_master {
+            true => queues.permission,
+            false => queues.permission & !permission::WRITE,
+        };
+        Some(BrokerQueues {
+            broker: set.to_owned(),
+            read_queues: queues.read_queues,
+            write_queues: queues.write_queues,
+            permission: allowed,
+            is_traced: queues.is_traced,
+        })
+    }
+
+    fn broker_set(&self, set: &str) -> Option<BrokerSet> {
+        let mut members = self.here(set).peekable();
+        let cluster = members.peek()?.1.cluster.clone();
+        let addresses = members.map(|((_, id), broker)| (*id, broker.address.clone()));
+        Some(BrokerSet {
+            cluster,
+            name: set.to_owned(),
+            addresses: addresses.collect(),
+        })
     }
 
     /// All brokers.
     pub(crate) fn broker_sets(&self) -> Vec<BrokerSet> {
-        let mut sets: Vec<BrokerSet> = Vec::new();
-        for ((name, id), broker) in &self.brokers {
-            let address = (*id, broker.address.clone());
-            match sets.last_mut() {
-                Some(set) if set.name == *name => set.addresses.push(address),
-                _ => sets.push(BrokerSet {
-                    cluster: broker.cluster.clone(),
-                    name: name.clone(),
-                    addresses: vec![address],
-                }),
-            }
-        }
-        sets
+        let names: BTreeSet<&str> = self.brokers.keys().map(|(set, _)| &**set).collect();
+        names
+            .into_iter()
+            .filter_map(|set| self.broker_set(set))
+            .collect()
     }
 
     /// Names of all topics, sorted.
     pub(crate) fn topics(&self) -> Vec<String> {
-        self.by_topic.keys().cloned().collect()
+        self.topics.names().cloned().collect()
     }
 
     /// How many brokers and topics there are.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.brokers.len(), self.by_topic.len())
+        let here = self.brokers.values().filter(|broker| broker.is_here());
+        (here.count(), self.topics.len())
     }
 }
 
-fn by_name(topics: Vec<TopicQueues>) -> BTreeMap<String, TopicQueues> {
-    topics
-        .into_iter()
-        .map(|queues| (queues.topic.clone(), queues))
-        .collect()
+/// Takes a report that builds on what is known of a broker that is shown.
+fn take_topics(broker: &mut Broker, key: &BrokerKey, report: TopicsReport, index: &mut TopicIndex) {
+    if report.since.is_none() {
+        let all: BTreeMap<String, TopicQueues> = report
+            .changed
+            .into_iter()
+            .map(|queues| (queues.topic.clone(), queues))
+            .collect();
+        for gone in broker.topics.keys().filter(|name| !all.contains_key(*name)) {
+            index.remove(gone, key);
+        }
+        for name in all.keys() {
+            index.add(name, key);
+        }
+        broker.topics = all;
+        return;
+    }
+    for gone in &report.removed {
+        broker.topics.remove(gone);
+        index.remove(gone, key);
+    }
+    for queues in report.changed {
+        index.add(&queues.topic, key);
+        broker.topics.insert(queues.topic.clone(), queues);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAX_EXPIRY: Duration = Duration::from_secs(120);
-
-    fn queues(topic: &str) -> TopicQueues {
-        TopicQueues {
-            topic: topic.into(),
-            read_queues: 4,
-            write_queues: 4,
-            permission: 6,
-            system_flag: 0,
-            is_traced: false,
-        }
-    }
-
-    fn version(counter: u64) -> DataVersion {
-        DataVersion {
-            timestamp_ms: 5,
-            counter,
-        }
-    }
-
-    fn register(broker: &str, id: u64, counter: u64, topics: TopicsReport) -> RegisterBroker {
-        RegisterBroker {
-            cluster: "c".into(),
-            broker: broker.into(),
-            broker_id: id,
-            configured_id: id,
-            epoch: 1,
-            address: format!("{broker}-{id}:1"),
-            ha_address: format!("{broker}-{id}:2"),
-            expiry_ms: 120_000,
-            version: version(counter),
-            topics,
-        }
-    }
-
-    fn full(names: &[&str]) -> TopicsReport {
-        TopicsReport::Full(names.iter().map(|name| queues(name)).collect())
-    }
-
-    fn changes(since: u64, changed: &[&str], removed: &[&str]) -> TopicsReport {
-        TopicsReport::Changes {
-            since: version(since),
-            changed: changed.iter().map(|name| queues(name)).collect(),
-            removed: removed.iter().map(|name| (*name).to_owned()).collect(),
-        }
-    }
-
-    fn take(table: &mut RouteTable, register: RegisterBroker) -> Registered {
-        table.register(register, 1, MAX_EXPIRY, Instant::now())
-    }
-
-    #[test]
-    fn a_topic_is_routed_to_all_its_brokers() {
-        let mut table = RouteTable::default();
-        take(&mut table, register("a", 0, 1, full(&["t", "only-a"])));
-        take(&mut table, register("b", 0, 1, full(&["t"])));
-        let slave = take(&mut table, register("a", 1, 1, full(&["t"])));
-        assert_eq!(slave.master_address, "a-0:1");
-        let route = table.route("t").unwrap();
-        assert_eq!(route.queues.len(), 2);
-        assert_eq!(route.brokers.len(), 2);
-        assert_eq!(route.brokers[0].addresses.len(), 2);
-        assert_eq!(table.route("only-a").unwrap().queues[0].broker, "a");
-        assert!(table.route("none").is_none());
-    }
-
-    #[test]
-    fn changes_are_taken_on_what_is_known_and_else_everything_is_asked_for() {
-        let mut table = RouteTable::default();
-        let unknown = take(&mut table, register("a", 0, 9, changes(8, &["t"], &[])));
-        assert_ne!(unknown.version, version(9));
-        let known = take(&mut table, register("a", 0, 9, full(&["t", "u"])));
-        assert_eq!(known.version, version(9));
-        let changed = take(&mut table, register("a", 0, 10, changes(9, &["v"], &["t"])));
-        assert_eq!(changed.version, version(10));
-        assert_eq!(table.topics(), ["u", "v"]);
-        let unchanged = take(&mut table, register("a", 0, 10, changes(10, &[], &[])));
-        assert_eq!(unchanged.version, version(10));
-        let missed = take(&mut table, register("a", 0, 12, changes(11, &["w"], &[])));
-        assert_ne!(missed.version, version(12));
-    }
-
-    #[test]
-    fn silent_brokers_and_closed_connections_are_dropped() {
-        let mut table = RouteTable::default();
-        let start = Instant::now();
-        table.register(register("a", 0, 1, full(&["t"])), 1, MAX_EXPIRY, start);
-        table.register(register("b", 0, 1, full(&["t"])), 2, MAX_EXPIRY, start);
-        assert_eq!(table.connection_closed(2), ["b:0"]);
-        assert_eq!(table.route("t").unwrap().queues.len(), 1);
-        assert!(table.expire(start + Duration::from_secs(119)).is_empty());
-        assert_eq!(table.expire(start + Duration::from_secs(120)), ["a:0"]);
-        assert!(table.route("t").is_none());
-        assert_eq!(table.counts(), (0, 0));
-    }
-
-    #[test]
-    fn a_broker_that_comes_back_over_a_new_connection_survives_the_old_ones_end() {
-        let mut table = RouteTable::default();
-        let now = Instant::now();
-        table.register(register("a", 0, 1, full(&["t"])), 1, MAX_EXPIRY, now);
-        table.register(
-            register("a", 0, 1, changes(1, &[], &[])),
-            2,
-            MAX_EXPIRY,
-            now,
-        );
-        assert!(table.connection_closed(1).is_empty());
-        assert!(table.route("t").is_some());
-        table.unregister("a", 0);
-        assert!(table.route("t").is_none());
-    }
-}
+pub(super) mod tests;

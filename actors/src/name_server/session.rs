@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::native::admin::{AdminRequest, AdminResponse};
+use castmq_protocol::native::response::PUSH;
+use castmq_protocol::native::route::{RegisterBroker, Registered};
 use castmq_protocol::native::{
     ClientHeader, ErrorCode, Failure as Refusal, Request, Response, Role,
 };
 use serde::Serialize;
 
+use super::broker::ConnectionId;
+use super::report_parts::ReportParts;
 use super::route_keeper::{
     Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
 };
 use crate::names::shortened;
 use crate::network::connection::{Connection, Session, attach, headers};
 use crate::network::greeting::Client;
-use crate::supervision::{ActorRef, AskError, Cast, Ctx, Failure};
+use crate::supervision::{ActorRef, AskError, Cast, Ctx, Failure, Receive};
 
 /// Letters of a name that errors show.
 const SHOWN_LETTERS: usize = 64;
@@ -27,13 +31,25 @@ const MAX_UNDER_WAY: usize = 1024;
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
+/// Something has changed in the set of the broker that registered here.
+#[derive(Debug)]
+pub(crate) struct SetChanged(pub(crate) Registered);
+
+/// Another broker has taken the place of the one that registered here. The connection is closed: so it registers again
+/// at once, and learns what it is now.
+#[derive(Debug)]
+pub(crate) struct Replaced(pub(crate) Refusal);
+
 /// See the module.
 pub(crate) struct NameServerSession {
     keeper: ActorRef<RouteKeeper>,
     connection: Connection,
     client: Client,
-    id: u64,
+    id: ConnectionId,
     idle_timeout: Duration,
+    /// The broker that registers here: a connection is one broker's, so that there are no more brokers than connections.
+    broker: Option<(String, u64)>,
+    parts: ReportParts,
     under_way: usize,
 }
 
@@ -51,6 +67,7 @@ impl NameServerSession {
         connection: Connection,
         client: Client,
         idle_timeout: Duration,
+        max_topics: usize,
     ) -> Self {
         Self {
             keeper,
@@ -58,6 +75,8 @@ impl NameServerSession {
             client,
             id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
             idle_timeout,
+            broker: None,
+            parts: ReportParts::new(max_topics),
             under_way: 0,
         }
     }
@@ -67,21 +86,22 @@ impl NameServerSession {
         let keeper = &self.keeper;
         match (header.request, self.client.role) {
             (Request::Heartbeat, _) => self.connection.answer(correlation, Response::Done),
-            (Request::RegisterBroker(register), Role::Broker) => {
-                let connection = self.id;
-                let asked = keeper.ask(Register {
-                    connection,
-                    register,
-                });
-                self.reply(correlation, asked, Response::Registered, ctx);
-            }
+            (Request::RegisterBroker(part), Role::Broker) => match self.take(part) {
+                Ok(Some(register)) => self.register(correlation, register, ctx),
+                Ok(None) => self.connection.answer(correlation, Response::Done),
+                Err(refusal) => self.connection.fail(correlation, refusal),
+            },
             (
                 Request::UnregisterBroker {
                     broker, broker_id, ..
                 },
                 Role::Broker,
             ) => {
-                keeper.tell(Unregister { broker, broker_id });
+                keeper.tell(Unregister {
+                    connection: self.id,
+                    broker,
+                    broker_id,
+                });
                 self.connection.answer(correlation, Response::Done);
             }
             (Request::Route { topic }, _) => {
@@ -114,6 +134,31 @@ impl NameServerSession {
                 self.connection.fail(correlation, refusal);
             }
         }
+    }
+
+    /// Gives a registration that is there as a whole.
+    fn take(&mut self, part: RegisterBroker) -> Result<Option<RegisterBroker>, Refusal> {
+        let broker = (part.broker.clone(), part.broker_id);
+        if *self.broker.get_or_insert_with(|| broker.clone()) != broker {
+            return Err(Refusal::never(
+                ErrorCode::Conflict,
+                "another broker has registered over this connection: open one for each",
+            ));
+        }
+        self.parts.take(part)
+    }
+
+    fn register(&mut self, correlation: u64, register: RegisterBroker, ctx: &mut Ctx<'_, Self>) {
+        let asked = self.keeper.ask(Register {
+            connection: self.id,
+            session: ctx.me().clone(),
+            register,
+        });
+        let respond = |registered| match registered {
+            Ok(registered) => Response::Registered(registered),
+            Err(refusal) => Response::Failed(refusal),
+        };
+        self.reply(correlation, asked, respond, ctx);
     }
 
     fn reply<T: 'static>(
@@ -180,6 +225,19 @@ impl Cast for NameServerSession {
             peer: self.connection.peer().to_string(),
             role: self.client.role,
         }
+    }
+}
+
+impl Receive<SetChanged> for NameServerSession {
+    fn receive(&mut self, SetChanged(registered): SetChanged, _ctx: &mut Ctx<'_, Self>) {
+        self.connection
+            .answer(PUSH, Response::Registered(registered));
+    }
+}
+
+impl Receive<Replaced> for NameServerSession {
+    fn receive(&mut self, Replaced(reason): Replaced, _ctx: &mut Ctx<'_, Self>) {
+        self.connection.close(reason);
     }
 }
 

@@ -30,6 +30,7 @@ use crate::delivery::assignment::QueueKey;
 use crate::delivery::cold_reader::{FindByKey, OffsetsAtTime};
 use crate::delivery::consumer_group::{SetOffsets, ShowGroup};
 use crate::metadata::actor::{DeleteGroup, DeleteTopic, PutGroup, PutTopic};
+use crate::replication::promotion::promote;
 use crate::supervision::{Cast, Ctx, Failure};
 
 /// Most messages that one query by key gives.
@@ -179,6 +180,10 @@ async fn answer(context: Arc<BrokerContext>, request: AdminRequest) -> Option<An
                 end_ms,
             };
             Some(find_by_key(&context, question).await)
+        }
+        AdminRequest::PromoteBroker { force } => {
+            let promoted = promote(&context, force).await;
+            plain(promoted.map(|epoch| AdminResponse::Promoted { epoch }))
         }
         AdminRequest::Actors => plain(actors(&context).await),
         AdminRequest::ListConnections => plain(Err(Refusal::never(

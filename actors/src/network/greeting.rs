@@ -55,6 +55,15 @@ pub(crate) struct Greeted {
     pub(crate) already: BytesMut,
 }
 
+/// How a connection was opened.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// With a hello.
+    Native(Greeted),
+    /// With something else, which is left to others.
+    Foreign(Stream, BytesMut),
+}
+
 /// Why a connection was not opened.
 #[derive(Debug, Error)]
 pub(crate) enum GreetingError {
@@ -84,18 +93,24 @@ impl GreetingError {
     }
 }
 
-/// Reads the hello and answers it. `welcome` is what accepted clients are told; `check` may refuse them.
+/// Reads the hello and answers it. `welcome` is what accepted clients are told; `check` may refuse them. What does not begin with
+/// the preface is left to others when they take it.
 pub(crate) async fn greet(
     mut socket: Stream,
     peer: SocketAddr,
     within: Duration,
+    takes_foreign: bool,
     welcome: Welcome,
     check: impl FnOnce(&Client) -> Result<(), Refusal>,
-) -> Result<Greeted, GreetingError> {
+) -> Result<Opening, GreetingError> {
     socket.set_nodelay()?;
-    let hello = timeout(within, read_hello(&mut socket)).await;
-    let (header, already) = match hello.unwrap_or(Err(GreetingError::Late(within))) {
-        Ok(hello) => hello,
+    let mut buffer = BytesMut::with_capacity(1024);
+    let hello = timeout(within, read_hello(&mut socket, &mut buffer)).await;
+    let header = match hello.unwrap_or(Err(GreetingError::Late(within))) {
+        Ok(header) => header,
+        Err(GreetingError::Preface(_)) if takes_foreign => {
+            return Ok(Opening::Foreign(socket, buffer));
+        }
         Err(error) => {
             if let Some(reason) = error.reason() {
                 let closing = Response::Closing { reason };
@@ -116,11 +131,11 @@ pub(crate) async fn greet(
     timeout(within, say(&mut socket, header.correlation, welcome))
         .await
         .map_err(|_| GreetingError::Late(within))??;
-    Ok(Greeted {
+    Ok(Opening::Native(Greeted {
         socket,
         client,
-        already,
-    })
+        already: buffer,
+    }))
 }
 
 async fn say(socket: &mut Stream, correlation: u64, response: Response) -> io::Result<()> {
@@ -142,26 +157,29 @@ async fn turn_away(mut socket: Stream, within: Duration, correlation: u64, respo
     }
 }
 
-async fn read_hello(socket: &mut Stream) -> Result<(ClientHeader, BytesMut), GreetingError> {
-    let mut buffer = BytesMut::with_capacity(1024);
+async fn read_hello(
+    socket: &mut Stream,
+    buffer: &mut BytesMut,
+) -> Result<ClientHeader, GreetingError> {
     while buffer.len() < PREFACE.len() {
-        read_some(socket, &mut buffer).await?;
+        read_some(socket, buffer).await?;
     }
-    let mut preface = [0; PREFACE.len()];
-    buffer.copy_to_slice(&mut preface);
-    if preface != PREFACE {
-        return Err(GreetingError::Preface(preface));
+    if let Some(first) = buffer.first_chunk::<{ PREFACE.len() }>()
+        && *first != PREFACE
+    {
+        return Err(GreetingError::Preface(*first));
     }
+    buffer.advance(PREFACE.len());
     loop {
-        let mut frames = Frames::new(&buffer, MAX_HELLO_BYTES);
+        let mut frames = Frames::new(buffer, MAX_HELLO_BYTES);
         if let Some(frame) = frames.next() {
             let (header, _) = decode_header::<ClientHeader>(frame?)?;
             let consumed = frames.consumed();
             debug_assert!(consumed >= LENGTH_BYTES);
             buffer.advance(consumed);
-            return Ok((header, buffer));
+            return Ok(header);
         }
-        read_some(socket, &mut buffer).await?;
+        read_some(socket, buffer).await?;
     }
 }
 

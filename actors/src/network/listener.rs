@@ -8,7 +8,7 @@ use std::time::Duration;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Role, Welcome};
 use serde::Serialize;
 
-use super::greeting::{Client, Greeted, GreetingError, greet};
+use super::greeting::{Client, Greeted, GreetingError, Opening, greet};
 use super::socket::{self, Bound, Detached, Stream};
 use crate::supervision::{Cast, Ctx, Failure};
 
@@ -29,6 +29,16 @@ pub(crate) trait Reception: Send + Sync + 'static {
 
     /// Starts a session, on whatever thread.
     fn start_session(&self, connection: Accepted);
+
+    /// Whether connections are taken that do not begin with a hello.
+    fn takes_foreign(&self) -> bool {
+        false
+    }
+
+    /// Starts what serves such a connection.
+    fn start_foreign(&self, connection: Foreign) {
+        drop(connection);
+    }
 
     /// Time a client has for its hello.
     fn handshake_timeout(&self) -> Duration;
@@ -53,6 +63,16 @@ impl Accepted {
         let socket = self.socket.attach()?;
         Ok((socket, self.client, self.already, self.seat))
     }
+}
+
+/// A connection that began with something else than a hello.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    pub(crate) socket: Detached,
+    pub(crate) peer: SocketAddr,
+    pub(crate) already: bytes::BytesMut,
+    /// Held as long as the connection counts.
+    pub(crate) seat: Seat,
 }
 
 /// A connection's place among those that there may be. Dropping it frees the place.
@@ -153,18 +173,15 @@ impl Listener {
                 reception.check(client)
             };
             let within = reception.handshake_timeout();
-            let greeted = greet(socket, peer, within, reception.welcome(), check).await;
-            match (greeted.and_then(detach), seat) {
-                (Ok((socket, client, already)), Some(seat)) => {
-                    reception.start_session(Accepted {
-                        socket,
-                        client,
-                        already,
-                        seat,
-                    });
-                }
-                (Err(error), _) => tracing::info!(%peer, %error, "connection refused"),
-                (Ok(_), None) => {}
+            let takes_foreign = reception.takes_foreign();
+            let welcome = reception.welcome();
+            let greeted = greet(socket, peer, within, takes_foreign, welcome, check).await;
+            let Some(seat) = seat else {
+                return;
+            };
+            if let Err(error) = greeted.and_then(|opening| start(&*reception, opening, peer, seat))
+            {
+                tracing::info!(%peer, %error, "connection refused");
             }
         };
         ctx.then(serving, move |listener, (), _| {
@@ -173,9 +190,38 @@ impl Listener {
     }
 }
 
-fn detach(greeted: Greeted) -> Result<(Detached, Client, bytes::BytesMut), GreetingError> {
-    let socket = greeted.socket.detach()?;
-    Ok((socket, greeted.client, greeted.already))
+/// Gives a connection to whoever serves it.
+fn start(
+    reception: &dyn Reception,
+    opening: Opening,
+    peer: SocketAddr,
+    seat: Seat,
+) -> Result<(), GreetingError> {
+    match opening {
+        Opening::Native(Greeted {
+            socket,
+            client,
+            already,
+        }) => {
+            let socket = socket.detach()?;
+            reception.start_session(Accepted {
+                socket,
+                client,
+                already,
+                seat,
+            });
+        }
+        Opening::Foreign(socket, already) => {
+            let socket = socket.detach()?;
+            reception.start_foreign(Foreign {
+                socket,
+                peer,
+                already,
+                seat,
+            });
+        }
+    }
+    Ok(())
 }
 
 impl Cast for Listener {

@@ -1,55 +1,57 @@
 //! registrar: keeps this broker known to one name server. Each name server has its own, so that a dead one blocks none.
+//!
+//! - [`link`]: the connection.
+//! - [`parts`]: registrations that do not fit one frame.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use castmq_protocol::native::frame::{FrameCodec, PREFACE, encode_frame};
 use castmq_protocol::native::route::{DataVersion, RegisterBroker, Registered, TopicsReport};
-use castmq_protocol::native::{
-    ClientHeader, Hello, Request, Response, Role, ServerHeader, VERSION,
-};
-use futures_util::StreamExt;
 use serde::Serialize;
-use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::codec::Framed;
 
-use super::socket::Stream;
+use self::link::{Link, RegisterError};
 use crate::broker::context::BrokerContext;
-use crate::broker::details::SOFTWARE;
 use crate::supervision::{Cast, Ctx, Failure, Receive};
 
-/// Longest answer of a name server.
-const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
-
-/// Time a name server has to answer (RocketMQ's `registerBrokerTimeoutMills` is 24 s).
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+mod link;
+mod parts;
 
 /// After a failure, the next try.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The longest time between tries of a broker that is refused.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
 /// After a connection was lost, the first try: soon, since the name server has forgotten the broker.
 const RECONNECT: Duration = Duration::from_millis(100);
+
+/// Time for saying goodbye.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Topics have changed.
 #[derive(Debug)]
 pub(crate) struct RegisterNow;
 
-type Wire = Framed<Stream, FrameCodec<ServerHeader, ClientHeader>>;
-
 /// See the module.
 pub(crate) struct Registrar {
     context: Arc<BrokerContext>,
     name_server: String,
-    /// Kept open between registrations: its end tells the name server that the broker is gone.
-    wire: Option<Wire>,
+    link: Option<Link>,
     /// The state that the name server has confirmed over this connection.
     confirmed: Option<DataVersion>,
     is_busy: bool,
     is_called_again: bool,
+    /// The time for the next try has not come.
+    is_pausing: bool,
+    /// How long to wait when the name server refuses the broker again.
+    refused_pause: Duration,
+    /// Over this connection the name server has told of an epoch after this master's.
+    knows_better: bool,
     last_error: Option<String>,
 }
 
@@ -58,7 +60,19 @@ pub(crate) struct Registrar {
 pub(crate) struct RegistrarState {
     name_server: String,
     is_registered: bool,
+    /// The set's master, as all name servers together know it.
+    master: Option<String>,
+    /// The set's brokers, as all name servers together know them.
+    members: BTreeMap<u64, String>,
     last_error: Option<String>,
+}
+
+/// What came of a try.
+struct Told {
+    link: Link,
+    /// The state of the topics that was told.
+    version: DataVersion,
+    registered: Registered,
 }
 
 impl Registrar {
@@ -66,174 +80,234 @@ impl Registrar {
         Self {
             context,
             name_server,
-            wire: None,
+            link: None,
             confirmed: None,
             is_busy: false,
             is_called_again: false,
+            is_pausing: false,
+            refused_pause: RETRY,
+            knows_better: false,
             last_error: None,
         }
     }
 
     fn register(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.is_pausing {
+            return;
+        }
         if self.is_busy {
             self.is_called_again = true;
             return;
         }
+        if self.is_outdated() {
+            return;
+        }
         self.is_busy = true;
-        let wire = self.wire.take();
-        let report = self.report(self.confirmed.filter(|_| wire.is_some()));
+        let context = self.context.clone();
         let name_server = self.name_server.clone();
-        let client_id = format!("{}:{}", report.broker, report.broker_id);
-        let registering = async move {
-            let mut wire = match wire {
-                Some(wire) => wire,
-                None => connect(&name_server, client_id).await?,
+        let link = self.link.take();
+        let confirmed = self.confirmed.filter(|_| link.is_some());
+        let telling = async move {
+            let link = match link {
+                Some(link) => link,
+                None => Link::open(&name_server, client_id(&context)).await?,
             };
-            let registered = exchange(&mut wire, report).await?;
-            Ok::<_, io::Error>((wire, registered))
+            tell(&context, &name_server, link, confirmed).await
         };
-        ctx.then(
-            timeout(ANSWER_WITHIN, registering),
-            |registrar, result, ctx| {
-                let result = result.unwrap_or_else(|late| Err(io::Error::other(late)));
-                registrar.registered(result, ctx);
-            },
-        );
+        ctx.then(telling, Self::told);
     }
 
-    fn registered(&mut self, result: io::Result<(Wire, Registered)>, ctx: &mut Ctx<'_, Self>) {
+    fn told(&mut self, result: Result<Told, RegisterError>, ctx: &mut Ctx<'_, Self>) {
         self.is_busy = false;
-        let mut again = std::mem::take(&mut self.is_called_again);
-        match result {
-            Ok((wire, registered)) => {
-                if self.last_error.take().is_some() || self.confirmed.is_none() {
-                    tracing::info!(
-                        name_server = self.name_server,
-                        "registered with the name server"
-                    );
-                }
-                self.wire = Some(wire);
-                // A name server that knows another state is told everything.
-                again |= registered.version != self.context.topics.version();
-                self.confirmed = Some(registered.version);
-                self.context.registered.notify_one();
-            }
+        let again = std::mem::take(&mut self.is_called_again);
+        let told = match result {
+            Ok(told) => told,
             Err(error) => {
-                if self.last_error.is_none() {
-                    tracing::warn!(name_server = self.name_server, %error, "cannot register with the name server");
-                }
-                self.last_error = Some(error.to_string());
-                self.confirmed = None;
-                ctx.after(RETRY, Self::register);
-                return;
+                let pause = match error {
+                    RegisterError::Refused(..) => self.next_refused_pause(),
+                    _ => RETRY,
+                };
+                self.not_registered(error.to_string());
+                return self.pause(pause, ctx);
             }
+        };
+        self.link = Some(told.link);
+        self.refused_pause = RETRY;
+        self.context.set.hear(&self.name_server, &told.registered);
+        self.context.look_for_another_master();
+        self.knows_better = is_outdated_by(&self.context, &told.registered);
+        if let Some(reason) = outdated(&self.context) {
+            return self.not_registered(reason);
         }
-        if again {
+        if self.last_error.take().is_some() || self.confirmed.is_none() {
+            tracing::info!(
+                name_server = self.name_server,
+                "registered with the name server"
+            );
+        }
+        self.confirmed = Some(told.version);
+        self.context.registered.notify_one();
+        if again || self.context.topics.version() != told.version {
             self.register(ctx);
         }
     }
 
-    /// Between registrations nothing comes but the end of the connection.
-    fn watch(&mut self, ctx: &mut Ctx<'_, Self>, cx: &mut Context<'_>) {
-        let Some(wire) = &mut self.wire else {
-            return;
+    /// A master that was replaced goes: a name server that does not know of it yet would send producers here. Those that
+    /// know it are asked on, for where the new one is.
+    fn is_outdated(&mut self) -> bool {
+        let Some(reason) = outdated(&self.context) else {
+            return false;
         };
-        let Poll::Ready(came) = wire.poll_next_unpin(cx) else {
-            return;
+        if self.link.is_some() && self.knows_better {
+            return false;
+        }
+        self.link = None;
+        self.not_registered(reason);
+        true
+    }
+
+    fn watch_set(&mut self, mut changes: watch::Receiver<()>, ctx: &mut Ctx<'_, Self>) {
+        let changed = async move {
+            // It is told as long as there is a context, which the actor has.
+            let _ = changes.changed().await;
+            changes
         };
-        let reason = match came {
-            None => "the name server closed the connection".to_owned(),
-            Some(Ok(frame)) => unexpected(&frame.header.response).to_string(),
-            Some(Err(error)) => error.to_string(),
-        };
-        tracing::warn!(
-            name_server = self.name_server,
-            reason,
-            "no longer registered with the name server"
-        );
-        self.wire = None;
+        ctx.then(changed, |registrar, changes, ctx| {
+            registrar.is_outdated();
+            registrar.watch_set(changes, ctx);
+        });
+    }
+
+    fn next_refused_pause(&mut self) -> Duration {
+        let pause = self.refused_pause;
+        self.refused_pause = (pause * 2).min(LONGEST_RETRY);
+        pause
+    }
+
+    /// Says why, once: it is tried again and again.
+    fn not_registered(&mut self, reason: String) {
+        if self.last_error.as_ref() != Some(&reason) {
+            tracing::warn!(
+                name_server = self.name_server,
+                reason,
+                "not registered with the name server"
+            );
+        }
+        if self.link.is_none() {
+            self.knows_better = false;
+            self.context.set.lose(&self.name_server);
+        }
         self.confirmed = None;
         self.last_error = Some(reason);
-        ctx.after(RECONNECT, Self::register);
     }
 
-    fn report(&self, confirmed: Option<DataVersion>) -> RegisterBroker {
-        let broker = &self.context.settings.broker;
-        // Read before the topics: what changes in between is told twice rather than never.
-        let version = self.context.topics.version();
-        let topics = match confirmed {
-            Some(since) if since.timestamp_ms == version.timestamp_ms => {
-                let (changed, removed) = self.context.topics.changes_since(since);
-                TopicsReport::Changes {
-                    since,
-                    changed,
-                    removed,
+    fn pause(&mut self, pause: Duration, ctx: &mut Ctx<'_, Self>) {
+        self.is_pausing = true;
+        ctx.after(pause, |registrar, ctx| {
+            registrar.is_pausing = false;
+            registrar.register(ctx);
+        });
+    }
+
+    /// Between registrations the name server tells what changes in the set, and of the end of the connection.
+    fn watch(&mut self, ctx: &mut Ctx<'_, Self>, cx: &mut Context<'_>) {
+        while let Some(link) = &mut self.link {
+            match link.poll_push(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(registered)) => {
+                    self.context.set.hear(&self.name_server, &registered);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.link = None;
+                    self.not_registered(error.to_string());
+                    self.pause(RECONNECT, ctx);
                 }
             }
-            _ => TopicsReport::Full(self.context.topics.report()),
-        };
-        let ha_address = self.context.settings.ha_listen();
-        RegisterBroker {
-            cluster: broker.cluster_name.clone(),
-            broker: broker.name.clone(),
-            broker_id: self.context.standing.id,
-            configured_id: broker.id.into(),
-            epoch: self.context.standing.epoch,
-            address: self.context.store_host.to_string(),
-            ha_address: ha_address.map_or_else(String::new, |address| address.to_string()),
-            expiry_ms: u32::try_from(self.context.settings.name_server.broker_expiry_ms)
-                .unwrap_or(u32::MAX),
-            version,
-            topics,
         }
     }
 }
 
-async fn connect(name_server: &str, client_id: String) -> io::Result<Wire> {
-    let mut socket = Stream::connect(name_server).await?;
-    socket.write_all(&PREFACE).await?;
-    let mut wire = Framed::new(socket, FrameCodec::new(MAX_FRAME_BYTES));
-    let hello = Request::Hello(Hello {
-        version: VERSION,
-        role: Role::Broker,
-        client_id,
-        software: SOFTWARE.to_owned(),
-        credentials: None,
-    });
-    match ask(&mut wire, hello).await? {
-        Response::Welcome(_) => Ok(wire),
-        other => Err(unexpected(&other)),
-    }
-}
-
-async fn exchange(wire: &mut Wire, report: RegisterBroker) -> io::Result<Registered> {
-    match ask(wire, Request::RegisterBroker(report)).await? {
-        Response::Registered(registered) => Ok(registered),
-        other => Err(unexpected(&other)),
-    }
-}
-
-async fn ask(wire: &mut Wire, request: Request) -> io::Result<Response> {
-    let header = ClientHeader {
-        correlation: 1,
-        request,
-    };
-    let mut out = BytesMut::new();
-    encode_frame(&header, &[], &mut out);
-    wire.get_mut().write_all(&out).await?;
-    match wire.next().await {
-        Some(Ok(frame)) => Ok(frame.header.response),
-        Some(Err(error)) => Err(io::Error::other(error)),
-        None => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
-}
-
-fn unexpected(response: &Response) -> io::Error {
-    match response {
-        Response::Failed(refusal) | Response::Closing { reason: refusal } => {
-            io::Error::other(refusal.to_string())
+/// Tells a name server what it does not know. Where that is not clear it is asked first: what is told then costs the same
+/// whatever topics there are.
+async fn tell(
+    context: &BrokerContext,
+    name_server: &str,
+    mut link: Link,
+    confirmed: Option<DataVersion>,
+) -> Result<Told, RegisterError> {
+    let known = confirmed.unwrap_or_else(|| context.topics.version());
+    let (mut version, mut topics) = context.topics.report(Some(known));
+    let mut registered = link
+        .register(registration(context, version, topics))
+        .await?;
+    // Once with what changed since the state that it knows, once with everything.
+    for is_last in [false, true] {
+        if registered.version == version || is_outdated_by(context, &registered) {
+            break;
         }
-        _ => io::Error::other("the name server gave an answer that was not asked for"),
+        let since = Some(registered.version).filter(|_| !is_last);
+        (version, topics) = context.topics.report(since);
+        registered = link
+            .register(registration(context, version, topics))
+            .await?;
+    }
+    if registered.version != version && !is_outdated_by(context, &registered) {
+        return Err(RegisterError::NotTaken(name_server.to_owned()));
+    }
+    Ok(Told {
+        link,
+        version,
+        registered,
+    })
+}
+
+/// Whether a name server says that another master came after this one.
+fn is_outdated_by(context: &BrokerContext, registered: &Registered) -> bool {
+    let standing = &context.standing;
+    !standing.is_slave() && registered.master_epoch > standing.epoch
+}
+
+/// Why this broker is not its set's master any more, if any name server says so.
+fn outdated(context: &BrokerContext) -> Option<String> {
+    let standing = &context.standing;
+    let known = context.set.epoch();
+    if standing.is_slave() || known <= standing.epoch {
+        return None;
+    }
+    let master = context.set.master().filter(|master| master.epoch == known);
+    Some(format!(
+        "another broker, {}, was made the master of {} in epoch {known}: this one, of epoch {}, is not the master any more",
+        master.map_or("which is not there".to_owned(), |master| master.address),
+        context.settings.broker.name,
+        standing.epoch
+    ))
+}
+
+fn client_id(context: &BrokerContext) -> String {
+    let name = &context.settings.broker.name;
+    format!("{name}:{}", context.standing.id)
+}
+
+fn registration(
+    context: &BrokerContext,
+    version: DataVersion,
+    topics: TopicsReport,
+) -> RegisterBroker {
+    let settings = &context.settings;
+    let broker = &settings.broker;
+    // A slave takes none.
+    let ha_address = context.ha_address.get();
+    RegisterBroker {
+        cluster: broker.cluster_name.clone(),
+        broker: broker.name.clone(),
+        broker_id: context.standing.id,
+        configured_id: broker.id.into(),
+        epoch: context.standing.epoch,
+        address: context.store_host.to_string(),
+        ha_address: ha_address.map_or_else(String::new, SocketAddr::to_string),
+        expiry_ms: u32::try_from(settings.name_server.broker_expiry_ms).unwrap_or(u32::MAX),
+        version,
+        topics,
     }
 }
 
@@ -247,24 +321,21 @@ impl Cast for Registrar {
             registrar.watch(ctx, cx);
             Poll::Pending
         });
+        self.watch_set(self.context.set.changes(), ctx);
         self.register(ctx);
         Ok(())
     }
 
     fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
-        let Some(mut wire) = self.wire.take() else {
+        let Some(link) = self.link.take() else {
             return;
         };
         let broker = &self.context.settings.broker;
-        let goodbye = Request::UnregisterBroker {
-            cluster: broker.cluster_name.clone(),
-            broker: broker.name.clone(),
-            broker_id: self.context.standing.id,
-        };
+        let (cluster, name) = (broker.cluster_name.clone(), broker.name.clone());
+        let goodbye = link.say_goodbye(cluster, name, self.context.standing.id);
         let hold = ctx.hold();
         ctx.spawn(async move {
-            // The end of the connection says the same, later.
-            let _ = timeout(Duration::from_secs(1), ask(&mut wire, goodbye)).await;
+            let _ = timeout(GOODBYE_WITHIN, goodbye).await;
             drop(hold);
         });
     }
@@ -273,6 +344,8 @@ impl Cast for Registrar {
         RegistrarState {
             name_server: self.name_server.clone(),
             is_registered: self.confirmed.is_some(),
+            master: self.context.set.master().map(|master| master.address),
+            members: self.context.set.members(),
             last_error: self.last_error.clone(),
         }
     }

@@ -35,6 +35,8 @@ pub(crate) struct Dispatcher {
     timer: ActorRef<Timer>,
     committed: PhysicalOffset,
     is_going_on: bool,
+    /// Then nobody moves messages, and numbered sends are known to nobody else.
+    is_slave: bool,
 }
 
 /// What the live tree shows.
@@ -49,13 +51,15 @@ impl Dispatcher {
     pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
         let store = &context.store;
         let from = context.positions.dispatched();
+        let is_slave = context.standing.is_slave();
+        let (log, queues) = (store.log.clone(), store.queues.clone());
+        let dispatch = Dispatch::new(log, queues, context.delays.clone(), from);
         Ok(Self {
-            dispatch: Dispatch::new(
-                store.log.clone(),
-                store.queues.clone(),
-                context.delays.clone(),
-                from,
-            ),
+            dispatch: match is_slave {
+                true => dispatch.finding_sends(),
+                false => dispatch,
+            },
+            is_slave,
             indexer: context.actors()?.indexer.clone(),
             schedule: context.actors()?.schedule.clone(),
             timer: context.actors()?.timer.clone(),
@@ -67,13 +71,14 @@ impl Dispatcher {
 
     fn turn(&mut self, ctx: &mut Ctx<'_, Self>) {
         let deliveries = &self.context.deliveries;
-        let (schedule, timer) = (&self.schedule, &self.timer);
+        let (schedule, timer, is_slave) = (&self.schedule, &self.timer, self.is_slave);
         let from = self.dispatch.position();
         let advanced = self
             .dispatch
             .advance(self.committed, BYTES_A_TURN, |queue| {
                 deliveries.announce(queue);
                 match queue.topic().as_str() {
+                    _ if is_slave => {}
                     system_topics::SCHEDULE => drop(schedule.tell(Scheduled(queue.id()))),
                     system_topics::TIMER => drop(timer.tell(TimerGrown)),
                     _ => {}
@@ -83,6 +88,9 @@ impl Dispatcher {
         // Before anybody can make a checkpoint behind them.
         let met = self.dispatch.take_met();
         self.context.store.unseen.note(&met, from..position);
+        for send in self.dispatch.take_sends() {
+            self.context.store.sequences.note(&send);
+        }
         let store_ms = self.dispatch.last_store_timestamp_ms();
         self.context.positions.set_dispatched(position, store_ms);
         let done = match advanced {
@@ -130,6 +138,7 @@ impl Receive<Advance> for Dispatcher {
     fn receive(&mut self, Advance { committed }: Advance, ctx: &mut Ctx<'_, Self>) {
         self.committed = self.committed.max(committed);
         self.context.positions.set_committed(self.committed);
+        self.context.pulse.beat();
         if !self.is_going_on {
             self.turn(ctx);
         }

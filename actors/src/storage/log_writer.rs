@@ -3,12 +3,15 @@
 //! It takes a batch, gives every message its place in its queue, in the log and in time, and copies it into the mapped
 //! segment. Nothing else happens here: no I/O, no waiting, no allocation per message.
 //!
+//! On a slave it takes bytes of its master's log instead, as they lie there.
+//!
 //! A send that its producer numbered is stored once. Since nobody else appends, one that comes again finds the first here.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use castmq_protocol::model::{PhysicalOffset, QueueId};
 use castmq_protocol::native::response::SendStatus;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
@@ -20,12 +23,13 @@ use serde::Serialize;
 use super::append::{AppendBatch, AppendMessage, Outcome, Stored};
 use super::commit_tracker::{CommitTracker, Park};
 use super::dispatcher::{Advance, Dispatcher};
+use super::flush_service::{FlushService, FlushTo};
 use super::queue_offsets::QueueOffsets;
 use super::runway::Runway;
 use super::segment_allocator::{MakeReady, SegmentAllocator};
 use crate::broker::context::{BrokerContext, FlushPolicy};
 use crate::broker::topics::{Topic, TopicId};
-use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
+use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
 
 /// There is another segment to write to.
 #[derive(Debug)]
@@ -35,6 +39,26 @@ pub(crate) struct SegmentReady;
 #[derive(Debug)]
 pub(crate) struct SegmentRefused {
     pub(crate) reason: Refusal,
+}
+
+/// A copy of the master's log begins, or goes on after a break. Answered with where that is.
+#[derive(Debug)]
+pub(crate) struct BeginCopy;
+
+/// Bytes of the master's log. Answered when they are in this one.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) parts: Vec<(PhysicalOffset, Bytes)>,
+}
+
+/// How far consumers may see the copy, by the master's word.
+#[derive(Debug)]
+pub(crate) struct CommitLimit(pub(crate) PhysicalOffset);
+
+/// A copy on its way, and where it is in it.
+struct Copying {
+    parts: VecDeque<(PhysicalOffset, Bytes)>,
+    reply: Reply<Result<(), String>>,
 }
 
 /// See the module.
@@ -52,6 +76,10 @@ pub(crate) struct LogWriter {
     round_robin: Vec<u32>,
     /// Batches that wait for a segment, the first of them perhaps begun.
     stalled: VecDeque<Progress>,
+    /// The same on a slave.
+    stalled_copies: VecDeque<Copying>,
+    commit_limit: PhysicalOffset,
+    flusher: ActorRef<FlushService>,
     last_store_ms: i64,
 }
 
@@ -95,6 +123,9 @@ impl LogWriter {
             topics: Vec::new(),
             round_robin: Vec::new(),
             stalled: VecDeque::new(),
+            stalled_copies: VecDeque::new(),
+            commit_limit: context.positions.committed(),
+            flusher: actors.flush_service.clone(),
             last_store_ms: 0,
             context,
         })
@@ -259,14 +290,13 @@ impl LogWriter {
     fn finish(&mut self, mut batch: AppendBatch) {
         let end = self.log.publish();
         batch.is_published = true;
-        match self.context.flush_policy {
+        if self.context.answers_wait() {
+            batch.release_buffer();
+            batch.release_unwaiting();
+            self.tracker.tell(Park { end, batch });
+        } else {
             // The answer goes out first: dispatching need not hold it up.
-            FlushPolicy::Async => drop(batch),
-            FlushPolicy::Sync => {
-                batch.release_buffer();
-                batch.release_unwaiting();
-                self.tracker.tell(Park { end, batch });
-            }
+            drop(batch);
         }
         self.announce(end);
     }
@@ -278,11 +308,60 @@ impl LogWriter {
 
     /// Tells those who work behind the end of the log.
     fn announce(&self, end: PhysicalOffset) {
-        if self.context.flush_policy == FlushPolicy::Async {
+        self.context.pulse.beat();
+        if !self.context.answers_wait() {
             self.dispatcher.tell(Advance { committed: end });
         }
         if self.runway.is_short(end) {
             self.allocator.tell(MakeReady);
+        }
+    }
+
+    /// Copies what it can; gives back what needs another segment.
+    fn copy(&mut self, mut copying: Copying) -> Option<Copying> {
+        let mut result = Ok(());
+        while let Some((at, bytes)) = copying.parts.pop_front() {
+            match self.log.copy(at, &bytes) {
+                Ok(taken) if taken == bytes.len() => {}
+                Ok(taken) => {
+                    let rest = (at + taken as u64, bytes.slice(taken..));
+                    copying.parts.push_front(rest);
+                    self.announce_copy();
+                    return Some(copying);
+                }
+                Err(error) => {
+                    result = Err(error.to_string());
+                    break;
+                }
+            }
+        }
+        self.announce_copy();
+        copying.reply.send(result);
+        None
+    }
+
+    /// Tells those who work behind the end of a copy.
+    fn announce_copy(&self) {
+        let end = self.log.log().appended();
+        self.context.pulse.beat();
+        if self.context.flush_policy == FlushPolicy::Sync {
+            self.flusher.tell(FlushTo(end));
+        }
+        let committed = end.min(self.commit_limit);
+        if committed > self.context.positions.committed() {
+            self.dispatcher.tell(Advance { committed });
+        }
+        if self.runway.is_short(end) {
+            self.allocator.tell(MakeReady);
+        }
+    }
+
+    fn resume_copies(&mut self) {
+        while let Some(copying) = self.stalled_copies.pop_front() {
+            if let Some(copying) = self.copy(copying) {
+                self.stalled_copies.push_front(copying);
+                return;
+            }
         }
     }
 
@@ -352,7 +431,13 @@ impl Cast for LogWriter {
 }
 
 impl Receive<AppendBatch> for LogWriter {
-    fn receive(&mut self, batch: AppendBatch, _ctx: &mut Ctx<'_, Self>) {
+    fn receive(&mut self, mut batch: AppendBatch, _ctx: &mut Ctx<'_, Self>) {
+        if let Err(refusal) = self.context.standing.check_master() {
+            for request in &mut batch.requests {
+                request.outcome = Outcome::Refused(Box::new(refusal.clone()));
+            }
+            return;
+        }
         let progress = Progress {
             batch,
             requests: 0,
@@ -371,7 +456,51 @@ impl Receive<AppendBatch> for LogWriter {
 
 impl Receive<SegmentReady> for LogWriter {
     fn receive(&mut self, SegmentReady: SegmentReady, _ctx: &mut Ctx<'_, Self>) {
+        self.resume_copies();
         self.resume_stalled();
+    }
+}
+
+impl Answer<BeginCopy> for LogWriter {
+    type Reply = PhysicalOffset;
+
+    fn answer(
+        &mut self,
+        BeginCopy: BeginCopy,
+        reply: Reply<PhysicalOffset>,
+        _ctx: &mut Ctx<'_, Self>,
+    ) {
+        // What is stalled came over a connection that is gone.
+        self.stalled_copies.clear();
+        self.log.forget_unpublished();
+        reply.send(self.log.copied());
+    }
+}
+
+impl Answer<Copy> for LogWriter {
+    type Reply = Result<(), String>;
+
+    fn answer(&mut self, copy: Copy, reply: Reply<Self::Reply>, _ctx: &mut Ctx<'_, Self>) {
+        let copying = Copying {
+            parts: copy.parts.into(),
+            reply,
+        };
+        if !self.stalled_copies.is_empty() {
+            self.stalled_copies.push_back(copying);
+        } else if let Some(copying) = self.copy(copying) {
+            self.stalled_copies.push_back(copying);
+            self.allocator.tell(MakeReady);
+        }
+    }
+}
+
+impl Receive<CommitLimit> for LogWriter {
+    fn receive(&mut self, CommitLimit(limit): CommitLimit, _ctx: &mut Ctx<'_, Self>) {
+        self.commit_limit = self.commit_limit.max(limit);
+        let committed = self.log.log().appended().min(self.commit_limit);
+        if committed > self.context.positions.committed() {
+            self.dispatcher.tell(Advance { committed });
+        }
     }
 }
 

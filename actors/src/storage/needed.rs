@@ -46,6 +46,10 @@ impl Needed {
 
     /// Where the first message lies that is needed, or an earlier place.
     pub(crate) fn from(&mut self) -> Result<PhysicalOffset, NeededError> {
+        if self.context.standing.is_slave() {
+            // Nothing is stored again here, but may have to be one day: the master says.
+            return Ok(self.context.needed_from());
+        }
         if self.next.is_none()
             && let Some(from) = find(&self.context)?
         {
@@ -56,6 +60,7 @@ impl Needed {
         {
             self.from = from;
             self.next = None;
+            self.context.set_needed_from(from);
         }
         Ok(self.from)
     }

@@ -147,7 +147,7 @@ pub(crate) static NEEDS_NONE: &[NeedsNone] = &[
         names: &["transferMsgByHeap"],
     },
     NeedsNone {
-        reason: "every name server is registered with on its own, in full, and a slow one holds up nobody",
+        reason: "every name server is registered with on its own, with what changed, and a slow one holds up nobody",
         names: &["registerBrokerTimeoutMills", "forceRegister"],
     },
     NeedsNone {

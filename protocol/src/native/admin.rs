@@ -99,6 +99,11 @@ pub enum AdminRequest {
         /// One topic, or all that the other group has offsets in.
         topic: Option<String>,
     },
+    /// Makes a slave the master of its set.
+    PromoteBroker {
+        /// Even while its master lives, or nobody knows whether it does.
+        force: bool,
+    },
 }
 
 /// Where offsets are set to.
@@ -134,6 +139,11 @@ pub enum AdminResponse {
     Json(String),
     /// Connections.
     Connections(Vec<ConnectionDetails>),
+    /// The broker starts anew as the master.
+    Promoted {
+        /// The epoch that begins with that.
+        epoch: u32,
+    },
 }
 
 /// A topic on one broker.
@@ -246,6 +256,42 @@ pub struct BrokerDetails {
     pub rss_file_bytes: u64,
     /// Messages passed over since it was ready because they had expired, once for each reader.
     pub messages_expired: u64,
+    /// How it stands to the others of its set.
+    pub replication: ReplicationDetails,
+}
+
+/// How a broker stands to the others of its set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Encode, Decode)]
+pub struct ReplicationDetails {
+    /// `async_master`, `sync_master` or `slave`.
+    pub role: String,
+    /// Its number in its configuration, whatever it is now.
+    pub configured_id: u64,
+    /// How often the set's master was changed by operators, as far as it knows; 1 for a set whose master never was.
+    pub epoch: u32,
+    /// Where slaves reach it; empty when it takes none.
+    pub ha_address: String,
+    /// On a slave: where the master that it follows takes slaves; empty while it follows none.
+    pub following: String,
+    /// On a master: brokers, itself among them, that have to have a message before it is acknowledged.
+    pub in_sync_replicas: u32,
+    /// On a master: its slaves.
+    pub slaves: Vec<SlaveDetails>,
+}
+
+/// A slave that follows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Encode, Decode)]
+pub struct SlaveDetails {
+    /// Its number in the set.
+    pub broker_id: u64,
+    /// Where clients reach it, or where it connected from.
+    pub address: String,
+    /// It has the log up to here.
+    pub acknowledged: PhysicalOffset,
+    /// Milliseconds since the log ended there.
+    pub lag_ms: u64,
+    /// Whether it keeps up.
+    pub is_in_step: bool,
 }
 
 /// A connection.

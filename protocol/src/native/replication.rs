@@ -85,7 +85,7 @@ pub enum MetadataChange {
         /// Its settings.
         config: TopicConfig,
     },
-    /// A topic was deleted, and may have been made again since.
+    /// A topic was deleted.
     TopicDeleted {
         /// Its name.
         name: String,
@@ -93,11 +93,8 @@ pub enum MetadataChange {
         below: PhysicalOffset,
         /// Where its queues go on.
         next: Vec<(QueueId, QueueOffset)>,
-    },
-    /// A topic is not there.
-    TopicGone {
-        /// Its name.
-        name: String,
+        /// Whether nobody has made it again.
+        is_gone: bool,
     },
     /// A group is there.
     Group {
@@ -115,6 +112,8 @@ pub enum MetadataChange {
     Offset(GroupOffset),
     /// How far messages that wait for a time have come out.
     Timer(TimerMark),
+    /// From here on the log is needed for more than to be read.
+    Needed(PhysicalOffset),
 }
 
 /// How far a group is in a queue.
@@ -133,8 +132,10 @@ pub struct GroupOffset {
 /// How far messages that wait for a time have come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct TimerMark {
-    /// What was due before is out, in milliseconds since the epoch.
-    pub read_to_ms: i64,
-    /// What came out since lies in the log from here on.
+    /// What was due at this time is out, in milliseconds since the epoch,
+    pub out_to_ms: i64,
+    /// of the messages before this one in the timer topic.
+    pub entered: QueueOffset,
+    /// It lies in the log below this place. What comes out later lies behind.
     pub log: PhysicalOffset,
 }

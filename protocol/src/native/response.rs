@@ -61,7 +61,7 @@ pub enum Response {
     Joined(Joined),
     /// Where a topic is.
     Route(TopicRoute),
-    /// A name server has taken note of a broker.
+    /// A name server has taken note of a broker. As a push: something has changed in its set.
     Registered(Registered),
     /// What operators asked for.
     Admin(AdminResponse),

@@ -50,20 +50,17 @@ pub struct RegisterBroker {
     pub topics: TopicsReport,
 }
 
-/// A broker's topics, whole or as changes.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum TopicsReport {
-    /// All of them.
-    Full(Vec<TopicQueues>),
-    /// What changed since a state that the name server has confirmed.
-    Changes {
-        /// That state.
-        since: DataVersion,
-        /// New or changed topics.
-        changed: Vec<TopicQueues>,
-        /// Topics that are gone.
-        removed: Vec<String>,
-    },
+/// A broker's topics, whole or as changes, or a part of that.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct TopicsReport {
+    /// The state that the name server has confirmed, on which the changes build; without one, all topics are here.
+    pub since: Option<DataVersion>,
+    /// New or changed topics.
+    pub changed: Vec<TopicQueues>,
+    /// Topics that are gone.
+    pub removed: Vec<String>,
+    /// The same registration goes on with further topics: it counts when the last part is there, and as a whole.
+    pub more: bool,
 }
 
 /// A topic's queues on one broker.
@@ -83,10 +80,11 @@ pub struct TopicQueues {
     pub is_traced: bool,
 }
 
-/// A name server has taken note of a broker.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// A name server has taken note of a broker, or tells one that something changed in its set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Registered {
-    /// The state that the name server has now; when it is not the broker's, the broker sends all its topics.
+    /// The state that the name server has of the broker's topics; 0 when it knows none. When it is not the broker's, the broker
+    /// sends what changed since, or all of it.
     pub version: DataVersion,
     /// The address of the broker set's master, for slaves; empty when there is none.
     pub master_address: String,
@@ -94,7 +92,8 @@ pub struct Registered {
     pub master_ha_address: String,
     /// The master's number in its configuration.
     pub master_configured_id: u64,
-    /// The master's epoch; a master that is told a greater one than its own is none any more.
+    /// The master's epoch, also when there is none at the moment; a master that is told a greater one than its own is none
+    /// any more, and is not taken note of.
     pub master_epoch: u32,
     /// Broker id and address of each that is known of the set.
     pub members: Vec<(u64, String)>,

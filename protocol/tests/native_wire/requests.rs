@@ -63,7 +63,10 @@ pub(crate) fn requests() -> Vec<Request> {
         ha_address: "127.0.0.1:10912".into(),
         expiry_ms: 120_000,
         version,
-        topics: TopicsReport::Full(vec![route_topics.clone()]),
+        topics: TopicsReport {
+            changed: vec![route_topics.clone()],
+            ..TopicsReport::default()
+        },
     };
     vec![
         Request::Hello(Hello {
@@ -170,10 +173,11 @@ pub(crate) fn requests() -> Vec<Request> {
         },
         Request::RegisterBroker(register.clone()),
         Request::RegisterBroker(RegisterBroker {
-            topics: TopicsReport::Changes {
-                since: version,
+            topics: TopicsReport {
+                since: Some(version),
                 changed: vec![route_topics],
                 removed: vec!["old".into()],
+                more: true,
             },
             ..register
         }),
@@ -340,5 +344,6 @@ pub(crate) fn requests() -> Vec<Request> {
                 offset: None,
             }],
         }),
+        Request::Admin(AdminRequest::PromoteBroker { force: true }),
     ]
 }

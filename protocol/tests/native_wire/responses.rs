@@ -3,7 +3,7 @@
 use castmq_protocol::model::{GroupConfig, PhysicalOffset, QueueId, QueueOffset, TopicConfig};
 use castmq_protocol::native::admin::{
     AdminResponse, BrokerDetails, GroupDetails, MemberDetails, QueueDetails, QueueProgress,
-    TopicDetails,
+    ReplicationDetails, SlaveDetails, TopicDetails,
 };
 use castmq_protocol::native::replication::{
     Followed, GroupOffset, LogEpoch, MetadataChange, MetadataChanges, TimerMark,
@@ -133,6 +133,15 @@ pub(crate) fn responses() -> Vec<Response> {
         Response::Admin(AdminResponse::Broker(Box::new(BrokerDetails {
             cluster: "c".into(),
             messages_in_per_second: 1.5,
+            replication: ReplicationDetails {
+                role: "sync_master".into(),
+                slaves: vec![SlaveDetails {
+                    broker_id: 1,
+                    is_in_step: true,
+                    ..SlaveDetails::default()
+                }],
+                ..ReplicationDetails::default()
+            },
             ..BrokerDetails::default()
         }))),
         Response::Admin(AdminResponse::Messages { count: 2 }),
@@ -196,8 +205,9 @@ pub(crate) fn responses() -> Vec<Response> {
                     name: "u".into(),
                     below: PhysicalOffset(5),
                     next: vec![(QueueId(0), QueueOffset(6))],
+                    is_gone: true,
                 },
-                MetadataChange::TopicGone { name: "u".into() },
+                MetadataChange::Needed(PhysicalOffset(3)),
                 MetadataChange::Group {
                     name: "g".into(),
                     config: GroupConfig::default(),
@@ -210,12 +220,14 @@ pub(crate) fn responses() -> Vec<Response> {
                     offset: Some(QueueOffset(7)),
                 }),
                 MetadataChange::Timer(TimerMark {
-                    read_to_ms: 8,
+                    out_to_ms: 8,
+                    entered: QueueOffset(4),
                     log: PhysicalOffset(9),
                 }),
                 MetadataChange::Complete,
             ],
             more: true,
         }),
+        Response::Admin(AdminResponse::Promoted { epoch: 2 }),
     ]
 }

@@ -58,6 +58,10 @@ fn table(listed: &[Listed<'_>]) -> Table {
         left("BROKER"),
         right("ID"),
         left("ADDRESS"),
+        left("ROLE"),
+        right("EPOCH"),
+        left("SLAVES"),
+        left("BEHIND"),
         left("UPTIME"),
         right("STORED"),
         right("IN/S"),
@@ -72,7 +76,10 @@ fn table(listed: &[Listed<'_>]) -> Table {
     ]);
     for (broker, details) in listed {
         let cells = match details {
-            Ok(details) => figures(details),
+            Ok(details) => {
+                let copying = copying(broker, details, listed);
+                copying.into_iter().chain(figures(details)).collect()
+            }
             Err(error) => unknown(error),
         };
         let names = [
@@ -103,8 +110,42 @@ fn figures(details: &BrokerDetails) -> [String; 11] {
     ]
 }
 
-fn unknown(error: &Error) -> [String; 11] {
-    let mut cells = std::array::from_fn(|_| "-".to_owned());
+/// How a broker stands to the others of its set: role, epoch, slaves that keep up of those that there are, and how far it is
+/// behind if it is one.
+fn copying(broker: &Broker, details: &BrokerDetails, listed: &[Listed<'_>]) -> [String; 4] {
+    let of_set = &details.replication;
+    let in_step = of_set.slaves.iter().filter(|slave| slave.is_in_step);
+    let slaves = match broker.id {
+        0 => format!("{}/{} in step", in_step.count(), of_set.slaves.len()),
+        _ => "-".to_owned(),
+    };
+    [
+        of_set.role.clone(),
+        of_set.epoch.to_string(),
+        slaves,
+        behind(broker, listed),
+    ]
+}
+
+/// By the word of its master.
+fn behind(broker: &Broker, listed: &[Listed<'_>]) -> String {
+    let mut masters = listed.iter();
+    let master = masters.find(|(other, _)| other.name == broker.name && other.id == 0);
+    let master = master.and_then(|(_, details)| details.as_ref().ok());
+    let as_slave = master.and_then(|master| {
+        let mut slaves = master.replication.slaves.iter();
+        let slave = slaves.find(|slave| slave.broker_id == broker.id)?;
+        Some((master.log_appended.0.saturating_sub(slave.acknowledged.0), slave.lag_ms))
+    });
+    match as_slave {
+        _ if broker.id == 0 => "-".to_owned(),
+        Some((bytes, lag_ms)) => format!("{bytes} B, {:.1} s", lag_ms as f64 / 1000.0),
+        None => "follows nobody".to_owned(),
+    }
+}
+
+fn unknown(error: &Error) -> Vec<String> {
+    let mut cells = vec!["-".to_owned(); 15];
     if let Some(health) = cells.last_mut() {
         *health = error.to_string();
     }

@@ -1,9 +1,10 @@
 //! `castmq admin`: what operators ask of a cluster.
 //!
 //! - [`brokers`]: the brokers of a cluster, asked one by one; [`reading`]: a topic on all of them.
-//! - [`topic`], [`group`], [`cluster`], [`dlq`], [`message`], [`trace`], [`actors`]: one command each.
+//! - [`topic`], [`group`], [`cluster`], [`broker`], [`dlq`], [`message`], [`trace`], [`actors`]: one command each.
 
 mod actors;
+mod broker;
 mod brokers;
 mod cluster;
 mod dlq;
@@ -18,6 +19,7 @@ use clap::{Args, Subcommand};
 use super::connect::Connect;
 use super::{ToolError, block_on};
 use actors::ActorsFlags;
+use broker::BrokerCommand;
 use brokers::Cluster;
 use cluster::ClusterCommand;
 use dlq::DlqCommand;
@@ -50,6 +52,9 @@ enum AdminCommand {
     /// Brokers.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// One broker.
+    #[command(subcommand)]
+    Broker(BrokerCommand),
     /// Dead letters: messages that groups gave up on.
     #[command(subcommand)]
     Dlq(DlqCommand),
@@ -70,6 +75,7 @@ pub(super) fn run(flags: &AdminFlags) -> Result<(), ToolError> {
             AdminCommand::Topic(command) => topic::run(command, &cluster, flags.json).await,
             AdminCommand::Group(command) => group::run(command, &cluster, flags.json).await,
             AdminCommand::Cluster(command) => cluster::run(command, &cluster, flags.json).await,
+            AdminCommand::Broker(command) => broker::run(command, &cluster, flags.json).await,
             AdminCommand::Dlq(command) => dlq::run(command, &client, &cluster, flags.json).await,
             AdminCommand::Message(command) => {
                 message::run(command, &client, &cluster, flags.json).await

@@ -2,11 +2,13 @@
 //!
 //! - [`CommitLog`] is what everybody shares: the segments, how far they are written and flushed, views of records.
 //! - [`LogWriter`] appends; there is one.
+//! - `copy`: the writer of a slave takes bytes of its master's log.
 //! - [`recovery`] finds the end of a log after a stop, clean or not.
 //!
 //! A segment's file has RocketMQ's name (its first offset in 20 digits) and layout; a record never spans two segments,
 //! and every segment keeps 8 bytes free for the filler that ends it.
 
+mod copy;
 mod error;
 pub mod recovery;
 mod slice;
@@ -23,6 +25,7 @@ use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::record::RecordView;
 use parking_lot::{Mutex, RwLock};
 
+pub use copy::CopyError;
 pub use error::{AppendError, LogError};
 pub use slice::{Gather, LogSlice};
 pub use writer::LogWriter;

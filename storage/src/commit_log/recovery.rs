@@ -188,6 +188,28 @@ pub fn open(
     Ok((Arc::new(log), recovered.report))
 }
 
+/// Ends the log of a stopped store at `at`, where a record begins, and keeps aside what lies behind. `None` when nothing does.
+pub fn cut(
+    disk: &dyn Disk,
+    directory: &Path,
+    segment_bytes: u64,
+    at: PhysicalOffset,
+    reason: &str,
+) -> Result<Option<Cut>, LogError> {
+    let mut walk = Walk {
+        disk,
+        directory,
+        segment_bytes,
+        segments: open_segments(disk, directory, segment_bytes)?,
+    };
+    if walk.data_end()? <= at {
+        return Ok(None);
+    }
+    let cut = walk.keep_tail(at, reason.to_owned())?;
+    walk.truncate(at)?;
+    Ok(Some(cut))
+}
+
 /// A segment that nobody shares yet.
 struct Found {
     base: PhysicalOffset,
@@ -298,6 +320,23 @@ impl WalkEnd {
 }
 
 impl Walk<'_> {
+    /// Behind the last byte that is not zero.
+    fn data_end(&self) -> Result<PhysicalOffset, LogError> {
+        for found in self.segments.iter().rev() {
+            let end = found.segment.data_end().map_err(|source| LogError::Io {
+                action: "find the data in",
+                path: self.path(found.base),
+                source,
+            })?;
+            // Space that was made ready counts as data and holds zeros.
+            let bytes = found.segment.read(0..end).unwrap_or_default();
+            if let Some(end) = end_of_data(bytes) {
+                return Ok(found.base + end as u64);
+            }
+        }
+        Ok(self.begin())
+    }
+
     fn begin(&self) -> PhysicalOffset {
         self.segments
             .first()
@@ -594,4 +633,17 @@ fn find_record(found: &Found, from: usize, data_end: usize) -> Option<usize> {
         at = magic_at + 1;
     }
     None
+}
+
+/// Behind the last byte that is not zero.
+fn end_of_data(bytes: &[u8]) -> Option<usize> {
+    const PAGE: [u8; 4096] = [0; 4096];
+    let (pages, rest) = bytes.as_chunks();
+    let within = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0);
+    if let Some(last) = within(rest) {
+        return Some(bytes.len() - rest.len() + last + 1);
+    }
+    let page = pages.iter().rposition(|page| *page != PAGE)?;
+    let last = within(pages.get(page)?)?;
+    Some(page * PAGE.len() + last + 1)
 }

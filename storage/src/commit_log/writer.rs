@@ -62,9 +62,7 @@ impl LogWriter {
         if let Some(reason) = self.log.failure() {
             return Err(AppendError::Failed { reason });
         }
-        let free =
-            self.current.segment.capacity() - self.current.segment.published() - self.pending;
-        if bytes + BLANK_BYTES > free {
+        if bytes + BLANK_BYTES > self.free() {
             self.roll(bytes)?;
         }
         let position = self.position();
@@ -81,6 +79,20 @@ impl LogWriter {
                 limit,
             });
         }
+        let (next, writer) = self.find_next()?;
+        self.publish();
+        let rest = self.writer.unpublished();
+        let bytes = rest.len();
+        encode_blank(rest);
+        self.writer.publish(bytes);
+        self.log.set_appended(next.base);
+        self.current = next;
+        self.writer = writer;
+        Ok(())
+    }
+
+    /// The next segment and the right to write it.
+    fn find_next(&self) -> Result<(LoggedSegment, Box<dyn SegmentWriter>), AppendError> {
         let next_base = self.current.base + self.log.segment_bytes();
         let (next, _) = self
             .log
@@ -91,15 +103,52 @@ impl LogWriter {
             .clone()
             .writer()
             .ok_or(AppendError::WriterTaken)?;
-        self.publish();
-        let rest = self.writer.unpublished();
-        let bytes = rest.len();
-        encode_blank(rest);
-        self.writer.publish(bytes);
-        self.log.set_appended(next_base);
-        self.current = next;
-        self.writer = writer;
+        Ok((next, writer))
+    }
+
+    /// Goes on in the next segment, the current one being full.
+    pub(super) fn enter_next(&mut self) -> Result<(), AppendError> {
+        (self.current, self.writer) = self.find_next()?;
         Ok(())
+    }
+
+    /// Bytes of the current segment that nothing was written to.
+    pub(super) fn free(&self) -> usize {
+        self.current.segment.capacity() - self.current.segment.published() - self.pending
+    }
+
+    /// Writes bytes for which there is room.
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.log.set_touched(self.position() + bytes.len() as u64);
+        let room = self.writer.unpublished();
+        room[self.pending..self.pending + bytes.len()].copy_from_slice(bytes);
+        self.pending += bytes.len();
+    }
+
+    /// What was written and readers cannot see.
+    pub(super) fn unpublished(&mut self) -> &[u8] {
+        &self.writer.unpublished()[..self.pending]
+    }
+
+    /// Clears it away.
+    pub(super) fn drop_unpublished(&mut self) {
+        let bytes = std::mem::take(&mut self.pending);
+        self.writer.unpublished()[..bytes].fill(0);
+    }
+
+    /// How much that is.
+    pub(super) fn unpublished_bytes(&self) -> usize {
+        self.pending
+    }
+
+    /// Lets readers see the first `bytes` bytes of it.
+    pub(super) fn publish_some(&mut self, bytes: usize) {
+        self.writer.publish(bytes);
+        self.pending -= bytes;
+        let published = self.current.base + self.current.segment.published() as u64;
+        if published > self.log.appended() {
+            self.log.set_appended(published);
+        }
     }
 
     /// Writes a record behind the last one. [`LogWriter::reserve`] must have made room for it and told its place.
@@ -114,12 +163,8 @@ impl LogWriter {
 
     /// Lets readers see what was appended, and returns the end of the log.
     pub fn publish(&mut self) -> PhysicalOffset {
-        self.writer.publish(std::mem::take(&mut self.pending));
-        let end = self.position();
-        if end > self.log.appended() {
-            self.log.set_appended(end);
-        }
-        end
+        self.publish_some(self.pending);
+        self.position()
     }
 
     /// The log.

@@ -405,6 +405,34 @@ impl ConsumeQueues {
         self.shared.deletions.write().extend(deletions);
     }
 
+    /// All that is kept of deleted topics.
+    pub fn deletions(&self) -> Vec<(TopicName, Deletion)> {
+        let deletions = self.shared.deletions.read();
+        let known = deletions.iter();
+        known
+            .map(|(name, kept)| (name.clone(), kept.clone()))
+            .collect()
+    }
+
+    /// Takes over what another broker keeps of a topic that was deleted there. Messages of the topic may have come since,
+    /// and stay.
+    ///
+    /// # Errors
+    ///
+    /// I/O errors. Readers do not see the messages all the same.
+    pub fn adopt_deletion(
+        &self,
+        topic: &TopicName,
+        kept: Deletion,
+    ) -> Result<(), ConsumeQueueError> {
+        let below = kept.below;
+        self.restore_deletions([(topic.clone(), kept)]);
+        let queues = self.of_topic(topic);
+        queues
+            .iter()
+            .try_for_each(|queue| queue.remove_below(below))
+    }
+
     /// Removes all messages of a topic from its queues, and their files. Whoever holds such a queue goes on with messages
     /// of a topic that has the name after this one, if there will be one.
     ///

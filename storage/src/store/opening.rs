@@ -93,7 +93,8 @@ impl Store {
             )?),
             false => None,
         };
-        if !opened.was_clean || leftovers == Leftovers::Anywhere {
+        let may_have_lost = opened.state.own.is_none_or(|own| own.queues.is_none());
+        if !opened.was_clean || may_have_lost || leftovers == Leftovers::Anywhere {
             lower_offsets(&metadata, &queues)?;
         }
         if let Some(index) = &index {
@@ -121,6 +122,7 @@ impl Store {
             sequences,
             checkpoint: opened.checkpoint,
             has_unsynced_notes: Mutex::default(),
+            noted: AtomicU64::default(),
             durable: AtomicU64::new(own.durable.0),
             progress: Mutex::new(Progress {
                 saved: opened.state,

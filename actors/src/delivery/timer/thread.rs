@@ -6,12 +6,13 @@ use std::sync::Arc;
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, QueueOffset, java_string_hash, keys, property_value, system_topics,
 };
+use castmq_protocol::native::replication::TimerMark;
 use castmq_protocol::record::{Origin, RecordView};
 use castmq_storage::commit_log::LogSlice;
 use castmq_storage::consume_queue::ConsumeQueueError;
 use castmq_storage::consume_queue::ConsumeUnit;
 use castmq_storage::disk::Wait;
-use castmq_storage::metadata::MetadataError;
+use castmq_storage::metadata::{Metadata, MetadataError};
 use castmq_storage::store::Records;
 use castmq_storage::timer::{Due, Ends, Entry, Kind, Survives, Timer, TimerError, TimerOptions};
 use parking_lot::Mutex;
@@ -29,6 +30,9 @@ const MAX_DUE: usize = 2_048;
 /// Where it is kept, among the key-values, from where the log is searched for what was delivered.
 const NAMESPACE: &str = "timer";
 const SEARCH_FROM: &str = "search_from";
+
+/// Where it is kept how far the master's wheel was, on a slave.
+const MASTERS: &str = "masters";
 
 /// Slots that are out again after a start, and whose messages may have been delivered before.
 const SEARCHED_SLOTS: i64 = 3;
@@ -100,6 +104,12 @@ pub(super) struct Wheel {
     store: Arc<Store>,
     clock: Clock,
     shared: SharedWheel,
+    /// For slaves: see [`TimerMark`].
+    mark: Arc<Mutex<Option<TimerMark>>>,
+    /// What was due at this time is out, of the messages before this one, and stored once the next turn begins.
+    drained: Option<(i64, QueueOffset)>,
+    /// A wheel that is filled from what a master did: until it is.
+    refilling: Option<Refilling>,
     /// Where messages lay that were delivered before the start, as far as they may come out again: once the log was searched
     /// for them.
     delivered: HashSet<PhysicalOffset>,
@@ -122,6 +132,16 @@ pub(super) struct Wheel {
     missed: Missed,
 }
 
+/// A wheel is filled from the timer topic, by what was known of the master's: nobody kept one here.
+#[derive(Debug)]
+struct Refilling {
+    mark: TimerMark,
+    /// Where messages lay that were stored anew, being too far away for the wheel.
+    rolled: HashSet<PhysicalOffset>,
+    /// Behind the last that is to be looked at so.
+    end: QueueOffset,
+}
+
 /// Messages that were gone before they were entered. The wheel does not know that it is beyond them until it enters one.
 #[derive(Debug, Default)]
 struct Missed {
@@ -138,6 +158,16 @@ impl Missed {
     }
 }
 
+impl Refilling {
+    /// Whether a message was still waiting.
+    fn waits(&self, entry: &Entry) -> bool {
+        let is_out = entry.queue_offset < self.mark.entered
+            && (entry.deliver_at_ms <= self.mark.out_to_ms
+                || self.rolled.contains(&entry.physical));
+        !is_out
+    }
+}
+
 impl Wheel {
     pub(super) fn new(context: &BrokerContext) -> Self {
         let end = context.store.log.appended();
@@ -145,6 +175,9 @@ impl Wheel {
             store: context.store.clone(),
             clock: context.clock.clone(),
             shared: context.wheel.clone(),
+            mark: context.timer_mark.clone(),
+            drained: None,
+            refilling: None,
             delivered: HashSet::new(),
             search_from: None,
             opened_at: end,
@@ -198,6 +231,7 @@ impl Wheel {
         };
         let options = TimerOptions::default();
         let now_ms = self.clock.now_ms();
+        let is_missing = store.disk.open(&store.root().join("timerwheel")).is_err();
         let timer = Timer::open(store.disk.clone(), store.root(), options, ends, now_ms)?;
         let written = store.metadata.value(NAMESPACE, SEARCH_FROM)?;
         let written = written.and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok());
@@ -213,10 +247,22 @@ impl Wheel {
             }
         };
         self.delivered = HashSet::new();
-        self.search_from = Some(from.max(store.log.begin()));
         self.opened_at = ends.physical;
         let read_to_ms = timer.read_time_ms();
         self.delivered_until_ms = read_to_ms.max(now_ms) + SEARCHED_SLOTS * options.precision_ms;
+        self.drained = None;
+        self.refilling = match is_missing {
+            true => self.refilling(ends.queue)?,
+            false => None,
+        };
+        let from = self
+            .refilling
+            .as_ref()
+            .map_or(from, |refilling| refilling.mark.log);
+        self.search_from = Some(from.max(self.store.log.begin()));
+        if self.refilling.is_some() {
+            self.delivered_until_ms = i64::MAX;
+        }
         self.front = Mark {
             read_to_ms,
             log: from,
@@ -226,17 +272,34 @@ impl Wheel {
         Ok(timer)
     }
 
+    /// What a wheel is to be filled with that a master had, if there was one.
+    fn refilling(&self, end: QueueOffset) -> Result<Option<Refilling>, WheelError> {
+        let Some(mark) = masters_mark(&self.store.metadata)? else {
+            return Ok(None);
+        };
+        let mut rolled = HashSet::new();
+        if let Some(queue) = self.store.queues.find(system_topics::TIMER, QueueId(0)) {
+            let mut from = queue.min_offset();
+            while from < end {
+                let mut units: Vec<ConsumeUnit> = Vec::new();
+                queue.read(from, MAX_ENTERED, Wait::ForDisk, &mut units)?;
+                if units.is_empty() {
+                    break;
+                }
+                for unit in &units {
+                    rolled.extend(self.store.log.record(unit.physical).and_then(origin));
+                    from = from + 1;
+                }
+            }
+        }
+        tracing::info!(to = %end, rolled = rolled.len(), "messages that wait for a time are read from the log");
+        Ok(Some(Refilling { mark, rolled, end }))
+    }
+
     /// The messages that the log says were delivered, from a record's start on.
     fn search(&self, from: PhysicalOffset) -> HashSet<PhysicalOffset> {
         let log = &self.store.log;
         let records = Records::new(log, from..log.appended());
-        let origin = |record: LogSlice| {
-            let record = RecordView::parse(record.as_ref()).ok()?;
-            match Origin::decode(record.prepared_transaction_offset())? {
-                Origin::Timer { place } => Some(place),
-                Origin::Schedule { .. } | Origin::Popped { .. } => None,
-            }
-        };
         // What retention takes while this reads is from before anything that may come out again.
         let read = records.map_while(Result::ok);
         read.filter_map(|(_, record)| origin(record)).collect()
@@ -244,6 +307,14 @@ impl Wheel {
 
     fn turn(&mut self, timer: &mut Timer, now_ms: i64) -> Result<Turn, WheelError> {
         let log_end = self.store.log.appended();
+        if let Some((out_to_ms, entered)) = self.drained.take() {
+            let log = log_end;
+            *self.mark.lock() = Some(TimerMark {
+                out_to_ms,
+                entered,
+                log,
+            });
+        }
         let entered = self.enter(timer, now_ms)?;
         let mut due = Vec::new();
         let progress = timer.take_due(now_ms, MAX_DUE, &mut due)?;
@@ -255,6 +326,9 @@ impl Wheel {
             };
         }
         let due = due.iter().filter_map(|due| self.look_up(due)).collect();
+        if !progress.more && self.refilling.is_none() {
+            self.drained = Some((now_ms, timer.resume_offset()));
+        }
         self.forget(timer.read_time_ms());
         Ok(Turn {
             due,
@@ -285,12 +359,18 @@ impl Wheel {
         queue.read(from, MAX_ENTERED, Wait::ForDisk, &mut units)?;
         let mut offset = from;
         for unit in &units {
-            if let Some(entry) = self.entry(offset, unit) {
+            if let Some(entry) = self.entry(offset, unit)
+                && self.refilling.as_ref().is_none_or(|all| all.waits(&entry))
+            {
                 timer.insert(&entry, now_ms)?;
             }
             offset = offset + 1;
         }
         timer.flush()?;
+        if self.refilling.take_if(|all| all.end <= offset).is_some() {
+            let slot_ms = TimerOptions::default().precision_ms;
+            self.delivered_until_ms = timer.read_time_ms().max(now_ms) + SEARCHED_SLOTS * slot_ms;
+        }
         Ok(units.len())
     }
 
@@ -391,6 +471,35 @@ impl Wheel {
             ..Turn::default()
         })
     }
+}
+
+/// Where the message lay that was stored anew when its time came, if the record is such a one.
+fn origin(record: LogSlice) -> Option<PhysicalOffset> {
+    let record = RecordView::parse(record.as_ref()).ok()?;
+    match Origin::decode(record.prepared_transaction_offset())? {
+        Origin::Timer { place } => Some(place),
+        Origin::Schedule { .. } | Origin::Popped { .. } => None,
+    }
+}
+
+/// Notes on a slave how far the master's wheel is. Blocks.
+pub(crate) fn note_masters(metadata: &Metadata, mark: TimerMark) -> Result<(), MetadataError> {
+    let mut bytes = mark.out_to_ms.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&mark.entered.0.to_be_bytes());
+    bytes.extend_from_slice(&mark.log.0.to_be_bytes());
+    metadata.put_value(NAMESPACE, MASTERS, &bytes)
+}
+
+fn masters_mark(metadata: &Metadata) -> Result<Option<TimerMark>, MetadataError> {
+    let bytes = metadata.value(NAMESPACE, MASTERS)?.unwrap_or_default();
+    let ([out_to, entered, log], []) = bytes.as_chunks::<8>() else {
+        return Ok(None);
+    };
+    Ok(Some(TimerMark {
+        out_to_ms: i64::from_be_bytes(*out_to),
+        entered: QueueOffset(u64::from_be_bytes(*entered)),
+        log: PhysicalOffset(u64::from_be_bytes(*log)),
+    }))
 }
 
 /// How RocketMQ names a message that is to be cancelled.

@@ -83,19 +83,7 @@ impl<'a> Inspection<'a> {
     ///
     /// When a file cannot be read.
     pub fn data_end(&self) -> Result<PhysicalOffset, LogError> {
-        for found in self.walk.segments.iter().rev() {
-            let end = found.segment.data_end().map_err(|source| LogError::Io {
-                action: "find the data in",
-                path: self.walk.path(found.base),
-                source,
-            })?;
-            // Space that was made ready counts as data and holds zeros.
-            let bytes = found.segment.read(0..end).unwrap_or_default();
-            if let Some(end) = end_of_data(bytes) {
-                return Ok(found.base + end as u64);
-            }
-        }
-        Ok(self.begin())
+        self.walk.data_end()
     }
 
     /// How many segments there are.
@@ -208,19 +196,6 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// Behind the last byte that is not zero.
-fn end_of_data(bytes: &[u8]) -> Option<usize> {
-    const PAGE: [u8; 4096] = [0; 4096];
-    let (pages, rest) = bytes.as_chunks();
-    let within = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0);
-    if let Some(last) = within(rest) {
-        return Some(bytes.len() - rest.len() + last + 1);
-    }
-    let page = pages.iter().rposition(|page| *page != PAGE)?;
-    let last = within(pages.get(page)?)?;
-    Some(page * PAGE.len() + last + 1)
-}
-
 fn open_segments(
     disk: &dyn Disk,
     directory: &Path,
@@ -278,6 +253,7 @@ mod tests {
 
     use super::*;
     use crate::commit_log::LogWriter;
+    use crate::commit_log::recovery::end_of_data;
     use crate::commit_log::recovery::{Start, open};
     use crate::disk::fault::FaultDisk;
 

@@ -1,0 +1,261 @@
+//! replica-follower: copies the master's log. It finds the master, says who it is and what it has, and hands what comes to the
+//! log-writer; from there on bytes of the master are dispatched like any others.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use castmq_config::Flush;
+use castmq_protocol::ha::{Blocks, Part, encode_report};
+use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::native::replication::{Follow, Followed};
+use castmq_protocol::native::{Request, Response};
+use castmq_storage::epochs::{Epochs, note_master};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::wire::{Wire, unexpected};
+use crate::broker::context::BrokerContext;
+use crate::broker::standing::Rebase;
+use crate::storage::log_writer::{BeginCopy, CommitLimit, Copy, LogWriter};
+use crate::supervision::{ActorRef, Cast, Ctx, Failure};
+
+/// After the connection was lost, the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Time a master has for its first answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bytes read at once.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// Bytes that may be on their way to the log.
+const MAX_UNDER_WAY: usize = 32 * 1024 * 1024;
+
+/// See the module.
+pub(crate) struct Follower {
+    context: Arc<BrokerContext>,
+    writer: ActorRef<LogWriter>,
+    last_error: Option<String>,
+}
+
+/// What the live tree shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct FollowerState {
+    master: Option<String>,
+    copied: u64,
+    last_error: Option<String>,
+}
+
+impl Follower {
+    pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
+        Ok(Self {
+            writer: context.actors()?.log_writer.clone(),
+            context,
+            last_error: None,
+        })
+    }
+
+    fn follow(ctx: &mut Ctx<'_, Self>, context: Arc<BrokerContext>, writer: ActorRef<LogWriter>) {
+        let following = async move { Attempt { context, writer }.run().await };
+        ctx.then(following, |follower, result, ctx| {
+            follower.context.following.lost();
+            let error = match result {
+                Ok(()) => "the master closed the connection".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if follower.last_error.as_ref() != Some(&error) {
+                tracing::warn!(error, "does not follow its master");
+            }
+            follower.last_error = Some(error);
+            ctx.after(RETRY, |follower, ctx| {
+                Self::follow(ctx, follower.context.clone(), follower.writer.clone());
+            });
+        });
+    }
+}
+
+impl Cast for Follower {
+    type State = FollowerState;
+
+    fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
+        self.context.following.lost();
+        Self::follow(ctx, self.context.clone(), self.writer.clone());
+        Ok(())
+    }
+
+    fn observe(&self) -> FollowerState {
+        let master = self.context.following.master();
+        FollowerState {
+            last_error: self.last_error.clone().filter(|_| master.is_none()),
+            master,
+            copied: self.context.store.log.appended().0,
+        }
+    }
+}
+
+/// One time that a master is followed.
+struct Attempt {
+    context: Arc<BrokerContext>,
+    writer: ActorRef<LogWriter>,
+}
+
+impl Attempt {
+    async fn run(self) -> io::Result<()> {
+        let address = self.context.master_ha_address().await;
+        let lost = |_| io::Error::other("the log-writer has failed, and starts anew");
+        // What came of a record before, and not all of it, comes again.
+        let end = self.writer.ask(BeginCopy).await.map_err(lost)?;
+        if self.context.settings.store.flush == Flush::Sync {
+            // What is said to be here is as safe as the rest.
+            let log = &self.context.store.log;
+            self.context.pulse.until(|| log.flushed() >= end).await;
+        }
+        let opening = self.open(&address, end);
+        let opened = timeout(ANSWER_WITHIN, opening).await.map_err(|_| {
+            io::Error::other(format!("{address} did not answer within {ANSWER_WITHIN:?}"))
+        })?;
+        let (wire, followed) = opened?;
+        if followed.from != end {
+            self.rebase(&followed, end).await;
+        }
+        self.note(&followed).await?;
+        let limit = match followed.is_sync {
+            true => self.context.positions.dispatched(),
+            false => PhysicalOffset(u64::MAX),
+        };
+        self.writer.tell(CommitLimit(limit));
+        self.context.following.found(address.clone());
+        tracing::info!(master = address, from = %end, "follows its master");
+        let (reader, writer) = tokio::io::split(wire.socket);
+        tokio::select! {
+            ended = self.copy(reader, wire.input) => ended,
+            ended = self.report(writer, end) => ended,
+        }
+    }
+
+    async fn open(&self, address: &str, end: PhysicalOffset) -> io::Result<(Wire, Followed)> {
+        let context = &self.context;
+        let broker = &context.settings.broker;
+        let client_id = format!("{}:{}", broker.name, context.standing.id);
+        let mut wire = Wire::connect(address, client_id).await?;
+        let log = &context.store.log;
+        let follow = Request::Follow(Follow {
+            cluster: broker.cluster_name.clone(),
+            broker: broker.name.clone(),
+            broker_id: context.standing.id,
+            address: context.store_host.to_string(),
+            segment_bytes: log.segment_bytes(),
+            log_begin: log.begin(),
+            log_end: end,
+            epochs: context.copied_epochs.lock().entries().to_vec(),
+        });
+        match wire.ask(follow).await? {
+            Response::Followed(followed) => Ok((wire, followed)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The log has to become another first: the broker starts anew.
+    async fn rebase(&self, followed: &Followed, end: PhysicalOffset) {
+        let at = followed.from;
+        let rebase = match at < end {
+            true => Rebase::Cut { at },
+            false => Rebase::BeginAnew { at },
+        };
+        tracing::warn!(?rebase, %end, "the log does not fit the master's: it is made to");
+        self.context.rebase(rebase);
+        std::future::pending().await
+    }
+
+    /// Notes who wrote the log that is copied, before any of it comes.
+    async fn note(&self, followed: &Followed) -> io::Result<()> {
+        let epochs = Epochs::of(followed.epochs.iter().copied());
+        let store = self.context.store.clone();
+        let noted = epochs.clone();
+        let is_sync = followed.is_sync;
+        let saving = tokio::task::spawn_blocking(move || {
+            noted.save(&store.metadata)?;
+            note_master(&store.metadata, is_sync)?;
+            store.metadata.sync()
+        });
+        saving.await?.map_err(io::Error::other)?;
+        *self.context.copied_epochs.lock() = epochs;
+        Ok(())
+    }
+
+    /// Hands what comes to the log-writer.
+    async fn copy(
+        &self,
+        mut reader: impl AsyncRead + Unpin,
+        mut input: BytesMut,
+    ) -> io::Result<()> {
+        let silence = self.context.settings.replication.housekeeping_interval_ms;
+        let silence = Duration::from_millis(silence);
+        let mut blocks = Blocks::default();
+        let mut under_way = FuturesUnordered::new();
+        let mut bytes_under_way = 0;
+        loop {
+            let mut parts: Vec<(PhysicalOffset, Bytes)> = Vec::new();
+            let mut bytes = 0;
+            while let Some(part) = blocks.next(&mut input).map_err(io::Error::other)? {
+                match part {
+                    Part::Heartbeat(_) => {}
+                    Part::Committed(limit) => drop(self.writer.tell(CommitLimit(limit))),
+                    Part::Bytes { at, bytes: part } => {
+                        bytes += part.len();
+                        parts.push((at, part));
+                    }
+                }
+            }
+            if !parts.is_empty() {
+                bytes_under_way += bytes;
+                let copied = self.writer.ask(Copy { parts });
+                under_way.push(async move { (bytes, copied.await) });
+            }
+            if input.capacity() - input.len() < READ_BYTES / 8 {
+                input.reserve(READ_BYTES);
+            }
+            tokio::select! {
+                biased;
+                Some((bytes, copied)) = under_way.next() => {
+                    bytes_under_way -= bytes;
+                    let copied = copied.map_err(|_| io::Error::other("the log-writer has failed"))?;
+                    copied.map_err(io::Error::other)?;
+                }
+                read = timeout(silence, reader.read_buf(&mut input)), if bytes_under_way < MAX_UNDER_WAY => {
+                    let late = |_| io::Error::other(format!("the master said nothing for {silence:?}"));
+                    if read.map_err(late)?? == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says how far the log is here, as safe as this broker's own policy wants it.
+    async fn report(
+        &self,
+        mut writer: impl AsyncWrite + Unpin,
+        mut reported: PhysicalOffset,
+    ) -> io::Result<()> {
+        let context = &self.context;
+        let heartbeat = context.settings.replication.heartbeat_interval_ms;
+        let heartbeat = Duration::from_millis(heartbeat);
+        let log = &context.store.log;
+        let safe = || match context.settings.store.flush {
+            Flush::Async => log.appended(),
+            Flush::Sync => log.flushed(),
+        };
+        loop {
+            writer.write_all(&encode_report(reported)).await?;
+            let grown = context.pulse.until(|| safe() > reported);
+            let _ = timeout(heartbeat, grown).await;
+            reported = safe().max(reported);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Masters and their slaves.
+//!
+//! A master listens for slaves on a port of its own ([`desk`]). Each slave has two connections, and a [`link`] for each: over
+//! one it is sent the log as it grows, and says how far it has it; over the other it asks what changed besides. On a slave a
+//! [`follower`] hands the bytes of the log to the log-writer, and a [`shadow`] takes over the rest.
+//!
+//! - [`following`]: whom a slave follows.
+//! - [`replicas`]: which slaves are there, and how far they are.
+//! - [`steps`]: which of them keep up.
+//! - [`pulse`]: wakes those who wait for the log to grow.
+//! - [`promotion`]: a slave becomes the master.
+//! - [`wire`]: native frames on a connection that may become another.
+
+pub(crate) mod desk;
+pub(crate) mod follower;
+pub(crate) mod following;
+pub(crate) mod link;
+pub(crate) mod promotion;
+pub(crate) mod pulse;
+pub(crate) mod replicas;
+pub(crate) mod shadow;
+pub(crate) mod steps;
+pub(crate) mod wire;

@@ -1,0 +1,9 @@
+//! Masters and slaves, over real sockets and files.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+
+mod copying;
+mod set;
+#[path = "../support/mod.rs"]
+mod support;
