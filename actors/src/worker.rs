@@ -4,6 +4,7 @@
 //! Dropping the worker ends its thread after the job in hand; jobs that wait are dropped.
 //!
 //! - `under_way`: how many jobs are not done, for those who make time go by.
+//! - [`apart`]: a single job, of which a future waits.
 //! - `simulated`: what stands in for a thread on the hosts of a simulation.
 
 #[cfg(feature = "simulation")]
@@ -19,6 +20,22 @@ use crate::supervision::Failure;
 
 /// How much a thread stands back behind those that somebody waits for, as `nice` counts.
 const STANDS_BACK: i32 = 5;
+
+/// Does something that blocks, and has the future wait for it.
+///
+/// # Errors
+/// When it panics.
+pub(crate) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    #[cfg(feature = "simulation")]
+    if simulated::is_here() {
+        return Ok(simulated::apart(work).await);
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+}
 
 /// A thread that does jobs of one kind, one after the other.
 #[derive(Debug)]

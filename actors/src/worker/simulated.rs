@@ -33,6 +33,12 @@ pub(super) fn start<J: 'static>(mut work: impl FnMut(J) + 'static) -> UnboundedS
     jobs
 }
 
+/// Does one job, when its time is over.
+pub(super) async fn apart<T>(work: impl FnOnce() -> T) -> T {
+    sleep(duration()).await;
+    work()
+}
+
 fn duration() -> Duration {
     let longest = match fastrand::u32(..LONG_ONE_IN) {
         0 => LONGEST,
