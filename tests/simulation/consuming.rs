@@ -59,8 +59,7 @@ impl Member {
         let place = self.shape.place(broker, queue);
         let place = place.expect("a queue of the topic");
         let offset = message.offset().0;
-        let is_ordered = self.shape.order == castmq_client::Order::PerQueue;
-        let _handling = self.record.begin(&self.name, place, offset, is_ordered);
+        let _handling = self.record.begin(&self.name, place, offset);
         sleep(Duration::from_millis(fastrand::u64(..HANDLING_MS))).await;
         self.record.handled(place, offset, id);
         let what = format_args!("{} handled {broker}/{queue} {offset}", self.name);

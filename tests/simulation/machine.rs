@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use super::record::Record;
-use super::shape::Shape;
+use super::shape::{Seat, Shape};
 
 /// The time of the first moment, since 1970.
 pub const EPOCH: Duration = Duration::from_millis(1_700_000_000_000);
@@ -34,7 +34,7 @@ pub enum Ending {
 
 /// See the module.
 pub struct Machine {
-    pub name: String,
+    pub seat: Seat,
     settings: Settings,
     record: Record,
     disk: RefCell<FaultDisk>,
@@ -45,15 +45,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(shape: &Shape, name: &str, address: String, record: &Record) -> Rc<Self> {
+    pub fn new(shape: &Shape, seat: &Seat, address: String, record: &Record) -> Rc<Self> {
         let folder = folder();
         let store = folder.path().join("store");
         fs::create_dir(&store).expect("a folder");
         let disk = FaultDisk::new();
         disk.set_now(UNIX_EPOCH + EPOCH);
         Rc::new(Self {
-            name: name.to_owned(),
-            settings: shape.broker_settings(name, address, &store),
+            seat: seat.clone(),
+            settings: shape.broker_settings(seat, address, &store),
             record: record.clone(),
             disk: RefCell::new(disk),
             stop: RefCell::default(),
@@ -76,12 +76,7 @@ impl Machine {
             .map(|report| format!("{:?}", report.log))
             .unwrap_or_default();
         self.say(format_args!("is up: {report}"));
-        tokio::select! {
-            biased;
-            failure = node.failed() => return Err(failure.to_string().into()),
-            () = stop.notified() => {}
-        }
-        let late = node.stop().await?;
+        let late = node.run(stop.notified()).await?;
         self.say(format_args!("has stopped; late: {late:?}"));
         Ok(())
     }
@@ -89,7 +84,7 @@ impl Machine {
     fn say(&self, what: std::fmt::Arguments<'_>) {
         self.record
             .trace
-            .note_here(format_args!("{} {what}", self.name));
+            .note_here(format_args!("{} {what}", self.seat.host));
     }
 
     /// Tells the process to stop.

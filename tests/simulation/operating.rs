@@ -12,7 +12,7 @@ use crate::support::stored;
 
 use super::producing::connect;
 use super::record::Record;
-use super::shape::{Shape, TOPIC};
+use super::shape::{Seat, Shape, TOPIC};
 
 /// Tries to make the topic, until all brokers have it.
 pub async fn prepare(shape: Rc<Shape>, record: Record) -> turmoil::Result {
@@ -39,12 +39,36 @@ pub async fn look(shape: Rc<Shape>, record: Record) -> turmoil::Result {
     loop {
         match read(&client, &shape).await {
             Ok(stored) => {
+                in_step(&client, &shape).await;
                 record.lock().stored = Some(stored);
                 return Ok(());
             }
             Err(_) => sleep(Duration::from_millis(100)).await,
         }
     }
+}
+
+/// Waits until slaves have what their masters have.
+async fn in_step(client: &Client, shape: &Shape) {
+    for seat in shape.seats().iter().filter(|seat| seat.id > 0) {
+        while !is_in_step(client, seat).await.unwrap_or(false) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+async fn is_in_step(client: &Client, slave: &Seat) -> Result<bool> {
+    let (admin, slave_address) = (client.admin(), slave.address());
+    let (master, slave) = (admin.broker(&slave.broker).await?, admin.at(&slave_address));
+    let ends = (
+        master.show_broker().await?.log_appended,
+        slave.show_broker().await?.log_dispatched,
+    );
+    let queues = (
+        master.show_topic(TOPIC).await?.queues,
+        slave.show_topic(TOPIC).await?.queues,
+    );
+    Ok(ends.0 == ends.1 && queues.0 == queues.1)
 }
 
 async fn read(client: &Client, shape: &Shape) -> Result<Stored> {

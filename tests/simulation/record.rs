@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use castmq_client::Order;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::support::history::{Figures, History, Id, Place, Stored, Violation};
 
+use super::shape::{Shape, Slaves};
 use super::trace::Trace;
 
 /// What is shared by all hosts of a run and its course. Clones are the same.
@@ -40,6 +42,10 @@ struct Consumed {
     next: BTreeMap<Place, u64>,
     /// Queues of which somebody handles a message.
     busy: BTreeMap<Place, String>,
+    /// Whether the messages of a queue are handled one after the other.
+    has_order: bool,
+    /// Whether a queue is one member's alone. Where there is a slave, one may still read there when the master is back.
+    has_owners: bool,
     wrong: Vec<Wrong>,
 }
 
@@ -88,10 +94,13 @@ impl fmt::Display for Wrong {
 }
 
 impl Record {
-    pub fn new(trace: Trace) -> Self {
+    pub fn new(trace: Trace, shape: &Shape) -> Self {
+        let mut inner = Inner::default();
+        inner.consumed.has_order = shape.order == Order::PerQueue;
+        inner.consumed.has_owners = shape.slaves == Slaves::None;
         Self {
             trace,
-            inner: Arc::default(),
+            inner: Arc::new(Mutex::new(inner)),
         }
     }
 
@@ -99,16 +108,13 @@ impl Record {
         self.inner.lock()
     }
 
-    /// A member begins to handle a message, in order or not. What is returned is dropped when it ends, done or not.
-    pub fn begin(&self, member: &str, place: Place, offset: u64, is_ordered: bool) -> Handling {
-        let mut inner = self.lock();
-        if is_ordered {
-            inner.consumed.begin(member, place, offset);
-        }
+    /// A member begins to handle a message. What is returned is dropped when it ends, done or not.
+    pub fn begin(&self, member: &str, place: Place, offset: u64) -> Handling {
+        self.lock().consumed.begin(member, place, offset);
         Handling {
             record: self.clone(),
             place,
-            is_ordered,
+            member: member.to_owned(),
         }
     }
 
@@ -131,11 +137,12 @@ impl Record {
 impl Consumed {
     fn begin(&mut self, member: &str, place: Place, offset: u64) {
         let next = self.next.get(&place).copied().unwrap_or(0);
-        if offset > next {
+        if self.has_order && offset > next {
             let (from, to) = (next, offset);
             self.wrong.push(Wrong::Skipped { place, from, to });
         }
-        if let Some(one) = self.busy.insert(place, member.to_owned()) {
+        let before = self.busy.insert(place, member.to_owned());
+        if let Some(one) = before.filter(|_| self.has_order && self.has_owners) {
             let other = member.to_owned();
             self.wrong.push(Wrong::Together { place, one, other });
         }
@@ -182,13 +189,14 @@ impl Inner {
 pub struct Handling {
     record: Record,
     place: Place,
-    is_ordered: bool,
+    member: String,
 }
 
 impl Drop for Handling {
     fn drop(&mut self) {
-        if self.is_ordered {
-            self.record.lock().consumed.busy.remove(&self.place);
+        let busy = &mut self.record.lock().consumed.busy;
+        if busy.get(&self.place) == Some(&self.member) {
+            busy.remove(&self.place);
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn run(seed: u64, trace: &Trace) -> Outcome {
     fastrand::seed(seed);
     let mut dice = Rng::with_seed(seed);
     let shape = Rc::new(Shape::of(&mut dice));
-    let record = Record::new(trace.clone());
+    let record = Record::new(trace.clone(), &shape);
     let mut sim = Builder::new()
         .rng_seed(seed)
         .epoch(UNIX_EPOCH + EPOCH)
@@ -78,11 +78,11 @@ fn hosts(sim: &mut Sim<'_>, shape: &Rc<Shape>, record: &Record) -> Vec<Rc<Machin
         });
     }
     let mut machines = Vec::new();
-    for name in &shape.brokers {
-        let address = sim.lookup(&**name).to_string();
-        let machine = Machine::new(shape, name, address, record);
+    for seat in shape.seats() {
+        let address = sim.lookup(&*seat.host).to_string();
+        let machine = Machine::new(shape, &seat, address, record);
         machines.push(machine.clone());
-        sim.host(&**name, move || machine.clone().live());
+        sim.host(&*seat.host, move || machine.clone().live());
     }
     let lanes = shape.places().count();
     record.lock().lanes = lanes * shape.producers.len();

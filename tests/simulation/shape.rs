@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use castmq_client::Order;
-use castmq_config::{Flush, Settings};
+use castmq_config::{Flush, Role, Settings};
 use fastrand::Rng;
 
 use crate::support::history::Place;
@@ -21,7 +21,10 @@ const NAME_SERVER_PORT: u16 = 9_876;
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub name_servers: Vec<String>,
+    /// Sets of brokers, by name.
     pub brokers: Vec<String>,
+    /// Whether each has a slave, which its master waits for or not.
+    pub slaves: Slaves,
     pub producers: Vec<String>,
     pub consumers: Vec<String>,
     /// Queues of the topic on each broker.
@@ -35,6 +38,33 @@ pub struct Shape {
     pub latency: Duration,
 }
 
+/// Who copies a broker's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slaves {
+    /// Nobody.
+    None,
+    /// A slave, which messages are not held up for.
+    Behind,
+    /// A slave, which has what is acknowledged.
+    InStep,
+}
+
+/// A broker's place in its set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    pub host: String,
+    pub broker: String,
+    /// 0 is the master.
+    pub id: u32,
+}
+
+impl Seat {
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        format!("{}:{BROKER_PORT}", self.host)
+    }
+}
+
 fn hosts(kind: &str, count: usize) -> Vec<String> {
     (1..=count).map(|n| format!("{kind}-{n}")).collect()
 }
@@ -44,6 +74,11 @@ impl Shape {
         Self {
             name_servers: hosts("name-server", dice.usize(1..=2)),
             brokers: hosts("broker", dice.usize(1..=2)),
+            slaves: match dice.u8(..4) {
+                0 | 1 => Slaves::None,
+                2 => Slaves::Behind,
+                _ => Slaves::InStep,
+            },
             producers: hosts("producer", dice.usize(1..=2)),
             consumers: hosts("consumer", dice.usize(1..=3)),
             queues: dice.u32(1..=3),
@@ -64,10 +99,31 @@ impl Shape {
         }
     }
 
+    /// All brokers, masters first.
+    pub fn seats(&self) -> Vec<Seat> {
+        let ids = match self.slaves {
+            Slaves::None => 0..1,
+            Slaves::Behind | Slaves::InStep => 0..2,
+        };
+        let seat = |id: u32, broker: &String| Seat {
+            host: match id {
+                0 => broker.clone(),
+                _ => format!("{broker}-slave-{id}"),
+            },
+            broker: broker.clone(),
+            id,
+        };
+        ids.flat_map(|id| self.brokers.iter().map(move |broker| seat(id, broker)))
+            .collect()
+    }
+
     /// All that can fail.
-    pub fn hosts(&self) -> impl Iterator<Item = &String> + Clone {
-        let servers = self.name_servers.iter().chain(&self.brokers);
-        servers.chain(&self.producers).chain(&self.consumers)
+    pub fn hosts(&self) -> Vec<String> {
+        let clients = self.producers.iter().chain(&self.consumers);
+        let others = self.name_servers.iter().chain(clients).cloned();
+        others
+            .chain(self.seats().into_iter().map(|seat| seat.host))
+            .collect()
     }
 
     /// The queues of all brokers.
@@ -107,9 +163,18 @@ impl Shape {
     }
 
     /// What a broker is told. Its files are small, and its times short, so that much happens in few seconds.
-    pub fn broker_settings(&self, name: &str, address: String, data: &Path) -> Settings {
+    pub fn broker_settings(&self, seat: &Seat, address: String, data: &Path) -> Settings {
         let mut settings = settings(data);
-        settings.broker.name = name.to_owned();
+        settings.broker.name = seat.broker.clone();
+        settings.broker.id = seat.id;
+        settings.broker.role = match (seat.id, self.slaves) {
+            (0, Slaves::InStep) => Role::SyncMaster,
+            (0, _) => Role::AsyncMaster,
+            _ => Role::Slave,
+        };
+        settings.replication.heartbeat_interval_ms = 200;
+        settings.replication.housekeeping_interval_ms = 1_500;
+        settings.replication.slave_timeout_ms = 1_000;
         settings.broker.listen = SocketAddr::from(([0, 0, 0, 0], BROKER_PORT));
         settings.broker.advertised_address = Some(address);
         settings.broker.name_servers = self.name_server_addresses();

@@ -10,7 +10,7 @@ use turmoil::Sim;
 
 use super::machine::{Ending, Machine};
 use super::record::Record;
-use super::shape::Shape;
+use super::shape::{Shape, Slaves};
 
 /// What may happen.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl<'a> Storm<'a> {
             6 => Fault::Lossy(self.pair()),
             7..=9 => {
                 let broker = self.dice.usize(..self.machines.len());
-                Fault::Broker(broker, self.ending())
+                Fault::Broker(broker, self.ending(broker))
             }
             _ => {
                 let processes = self.shape.name_servers.iter().chain(&self.shape.consumers);
@@ -106,16 +106,18 @@ impl<'a> Storm<'a> {
     }
 
     fn pair(&mut self) -> Pair {
-        let hosts = self.shape.hosts();
-        let two = self.dice.choose_multiple(hosts, 2);
-        (two[0].clone(), two[1].clone())
+        let mut hosts = self.shape.hosts();
+        self.dice.shuffle(&mut hosts);
+        (hosts.swap_remove(1), hosts.swap_remove(0))
     }
 
-    /// Any that loses nothing of what was acknowledged.
-    fn ending(&mut self) -> Ending {
+    /// Any that loses nothing of what was acknowledged, and that needs no operator: a master that has lost what its slave has is
+    /// not followed any more.
+    fn ending(&mut self, broker: usize) -> Ending {
+        let is_followed = self.shape.slaves != Slaves::None && self.machines[broker].seat.id == 0;
         match self.dice.u8(..4) {
             0 => Ending::Stop,
-            1 | 2 if self.shape.flush == Flush::Sync => Ending::PowerCut,
+            1 | 2 if self.shape.flush == Flush::Sync && !is_followed => Ending::PowerCut,
             _ => Ending::Kill,
         }
     }
@@ -158,10 +160,10 @@ impl<'a> Storm<'a> {
             }
             Fault::Broker(broker, _) => {
                 // It takes too long to stop.
-                if sim.is_host_running(&*self.machines[*broker].name) {
+                if sim.is_host_running(&*self.machines[*broker].seat.host) {
                     self.end_broker(sim, *broker, Ending::Kill);
                 }
-                sim.bounce(&*self.machines[*broker].name);
+                sim.bounce(&*self.machines[*broker].seat.host);
             }
             Fault::Process(process) => sim.bounce(&**process),
         }
@@ -177,16 +179,17 @@ impl<'a> Storm<'a> {
         let others: Vec<_> = self
             .shape
             .hosts()
-            .filter(|host| is_silent && !self.is_troubled(&machine.name, host))
+            .into_iter()
+            .filter(|host| is_silent && !self.is_troubled(&machine.seat.host, host))
             .collect();
         let left = machine.left_by(ending, &mut self.dice);
         others
             .iter()
-            .for_each(|host| sim.partition(&*machine.name, &***host));
-        sim.crash(&*machine.name);
+            .for_each(|host| sim.partition(&*machine.seat.host, &**host));
+        sim.crash(&*machine.seat.host);
         others
             .iter()
-            .for_each(|host| sim.repair(&*machine.name, &***host));
+            .for_each(|host| sim.repair(&*machine.seat.host, &**host));
         machine.bury(left);
     }
 
