@@ -46,9 +46,15 @@ impl Admin {
     }
 
     async fn ask(&self, request: AdminRequest) -> Result<AdminResponse> {
-        let session = self.client.shared.routes.name_server().await?;
-        let (response, _) = ask(&session, request).await?;
-        response.ok_or_else(|| session.unexpected("admin request"))
+        let servers = self.client.shared.routes.name_servers();
+        let ask = |session: Arc<Session>| {
+            let request = request.clone();
+            async move {
+                let (response, _) = ask(&session, request).await?;
+                response.ok_or_else(|| session.unexpected("admin request"))
+            }
+        };
+        servers.ask(ask).await
     }
 
     /// Names of all topics that name servers know, sorted.
@@ -74,12 +80,7 @@ impl Admin {
     /// [`Error::TopicNotFound`] when name servers do not know it.
     pub async fn route(&self, topic: &str) -> Result<TopicRoute> {
         let topic: Arc<str> = topic.into();
-        let found = self
-            .client
-            .shared
-            .routes
-            .find(&topic, std::time::Duration::ZERO)
-            .await?;
+        let found = self.client.shared.routes.latest(&topic).await?;
         let route = found.ok_or(Error::TopicNotFound { topic })?;
         Ok(Arc::unwrap_or_clone(route))
     }

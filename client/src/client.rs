@@ -15,9 +15,10 @@ use crate::admin::Admin;
 use crate::consumer::{PopConsumerBuilder, PullConsumerBuilder, PushConsumerBuilder};
 use crate::error::{Error, Result};
 use crate::link::Link;
+use crate::name_servers::NameServers;
 use crate::producer::{ProducerBuilder, TransactionProducerBuilder};
 use crate::raw::{Dial, Options, Role, Tcp};
-use crate::routes::Routes;
+use crate::routes::{Routes, master};
 use crate::trace::{Trace, Tracer};
 
 /// Where a name server is when nothing else is said.
@@ -133,6 +134,28 @@ impl Client {
         link.clone()
     }
 
+    /// The shared connection to the master of one of a topic's broker sets. Where that is is asked again when what is known is
+    /// older than `max_age`.
+    pub(crate) async fn master(
+        &self,
+        topic: &Arc<str>,
+        broker: &str,
+        role: Role,
+        max_age: Duration,
+    ) -> Result<Arc<Link>> {
+        let found = self.shared.routes.find(topic, max_age).await?;
+        let sets = found.as_ref().map_or(&[][..], |route| &route.brokers);
+        let set = sets.iter().find(|set| set.name == broker);
+        let set = set.ok_or_else(|| Error::BrokerNotFound {
+            broker: broker.into(),
+        })?;
+        let address = master(set).ok_or_else(|| Error::NoQueue {
+            topic: topic.clone(),
+            reason: format!("broker {broker} has no master now").into(),
+        })?;
+        Ok(self.link(&address.into(), role))
+    }
+
     /// A connection that nobody shares.
     pub(crate) fn private_link(&self, address: &Arc<str>, role: Role, id: &str) -> Arc<Link> {
         Arc::new(Link::new(address.clone(), self.options(role, id)))
@@ -200,7 +223,8 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Addresses of name servers, host and port. They are tried in turn. Default: `127.0.0.1:9876`.
+    /// Addresses of name servers, host and port. Default: `127.0.0.1:9876`. One of them, any, is asked until it fails, then
+    /// the next. While none answers, producers and consumers go on with what they know.
     ///
     /// One string may hold several, separated by `;` or `,`, as RocketMQ's `NAMESRV_ADDR` does.
     pub fn name_servers<S: Into<String>>(mut self, addresses: impl IntoIterator<Item = S>) -> Self {
@@ -259,8 +283,15 @@ impl ClientBuilder {
         let dial = self.dial.take().unwrap_or_else(|| Arc::new(Tcp));
         let traces = self.client(format!("{client_id}/traces"), &dial, Tracer::none());
         let client = self.client(client_id, &dial, Tracer::new(self.trace, traces));
-        client.shared.routes.name_server().await?;
+        let servers = client.shared.routes.name_servers();
+        servers.ask(|_| std::future::ready(Ok(()))).await?;
         Ok(client)
+    }
+
+    /// A client in a network, without having looked for a name server.
+    #[cfg(test)]
+    pub(crate) fn offline(self, dial: Arc<dyn Dial>) -> Client {
+        self.client("test".to_owned(), &dial, Tracer::none())
     }
 
     fn client(&self, client_id: String, dial: &Arc<dyn Dial>, tracer: Tracer) -> Client {
@@ -270,16 +301,17 @@ impl ClientBuilder {
             .dial(dial.clone());
         let server =
             |address: &String| Arc::new(Link::new(address.as_str().into(), options.clone()));
-        let servers = self.name_servers.iter().map(server).collect();
+        let servers = NameServers::new(self.name_servers.iter().map(server).collect());
         let tracer = Arc::new(tracer);
+        let runtime = Handle::current();
         Client {
             shared: Arc::new(Shared {
                 client_id,
-                routes: Routes::new(servers, tracer.clone()),
+                routes: Routes::new(servers, tracer.clone(), runtime.clone()),
                 connect_timeout: self.connect_timeout,
                 request_timeout: self.request_timeout,
                 dial: dial.clone(),
-                runtime: Handle::current(),
+                runtime,
                 links: Mutex::new(BTreeMap::new()),
                 members: Mutex::new(HashMap::new()),
                 tracer,

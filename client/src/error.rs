@@ -291,6 +291,26 @@ impl Error {
         ) || matches!(self.code(), Some(ErrorCode::ShuttingDown))
     }
 
+    /// Whether what is known of where things are may be out of date.
+    pub(crate) fn hints_at_stale_route(&self) -> bool {
+        self.is_connectivity()
+            || matches!(
+                self.code(),
+                Some(
+                    ErrorCode::TopicNotFound
+                        | ErrorCode::NotWritable
+                        | ErrorCode::QueueOutOfRange
+                        | ErrorCode::UnknownAlias
+                        | ErrorCode::NotMaster
+                )
+            )
+    }
+
+    /// Whether the other side copies a master, which alone takes this.
+    pub(crate) fn is_not_master(&self) -> bool {
+        self.code() == Some(ErrorCode::NotMaster)
+    }
+
     /// Whether the other side has said that asking again is no use.
     pub(crate) fn is_final(&self) -> bool {
         self.code().is_some() && self.retry() == Retry::Never

@@ -50,7 +50,8 @@
 //! - [`Trace`]: which messages are traced. (`trace`)
 //! - [`Error`]: what can go wrong, and whether trying again is safe. (`error`)
 //! - [`raw`]: connections as such, for tools and benchmarks.
-//! - `link`: an address that is connected to again; `routes`: where topics are; `backoff`: how long to wait.
+//! - `link`: an address that is connected to again; `name_servers`: which of them is asked; `routes`: where topics are;
+//!   `backoff`: how long to wait.
 //!
 //! # What can be relied on
 //!
@@ -73,6 +74,7 @@ mod error;
 pub mod jms;
 mod link;
 mod message;
+mod name_servers;
 mod producer;
 pub mod raw;
 mod routes;

@@ -78,6 +78,11 @@ impl Session {
         self.connection.address()
     }
 
+    /// Whether the broker copies a master.
+    pub(crate) fn is_slave(&self) -> bool {
+        self.connection.welcome().broker_id != 0
+    }
+
     /// The id that says where a message is stored, when the broker's address is one for ids.
     pub(crate) fn message_id(&self, physical_offset: PhysicalOffset) -> Option<MessageId> {
         Some(MessageId {
@@ -240,7 +245,8 @@ impl Link {
         }
     }
 
-    fn live(&self) -> Option<Arc<Session>> {
+    /// The connection, if there is one.
+    pub(crate) fn live(&self) -> Option<Arc<Session>> {
         let current = self.current.lock();
         current
             .as_ref()

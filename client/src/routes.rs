@@ -1,34 +1,70 @@
 //! Where topics are, as name servers know it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use castmq_protocol::model::permission;
 use castmq_protocol::model::system_topics::AUTO_CREATE_TEMPLATE;
 use castmq_protocol::native::route::{BrokerSet, TopicRoute};
 use castmq_protocol::native::{ErrorCode, Request, Response};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Result};
-use crate::link::{Link, Session};
+use crate::name_servers::NameServers;
 use crate::trace::Tracer;
 
 /// How often routes are asked for again without a reason (RocketMQ `pollNameServerInterval`).
 pub(crate) const REFRESH: Duration = Duration::from_secs(30);
 
-/// A route, and since when it is known.
-type Known = (Arc<TopicRoute>, Instant);
+/// A route that is younger is not asked for again even when it seems to be wrong. So whatever fails, and for how many, name
+/// servers are asked twice a second at most.
+pub(crate) const FRESH: Duration = Duration::from_millis(500);
 
-/// The name servers, and the routes they told lately.
+/// How often it is looked whether something that is wrong has become right.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
+
+/// How long name servers may hold up somebody who could go on with what is known.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What name servers know of a topic; `None` when they do not know it.
+type Found = Option<Arc<TopicRoute>>;
+
+/// A question that is under way. All who want to know wait for the same one.
+type Asking = Shared<BoxFuture<'static, Result<Found>>>;
+
+/// What is known of a topic.
+#[derive(Debug, Default)]
+struct Topic {
+    /// Its route, and since when that is known.
+    known: Option<(Arc<TopicRoute>, Instant)>,
+    /// When the last question was answered, or failed.
+    asked: Option<Instant>,
+    asking: Option<Asking>,
+}
+
+impl Topic {
+    fn younger_than(&self, max_age: Duration) -> Found {
+        let (route, since) = self.known.as_ref()?;
+        (since.elapsed() < max_age).then(|| route.clone())
+    }
+}
+
+/// The routes that name servers told lately.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    servers: Vec<Arc<Link>>,
-    /// The server that answered last.
-    preferred: AtomicUsize,
-    known: Mutex<HashMap<Arc<str>, Known>>,
+    inner: Arc<Inner>,
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+struct Inner {
+    servers: NameServers,
+    topics: Mutex<HashMap<Arc<str>, Topic>>,
     /// Told which topics are traced.
     tracer: Arc<Tracer>,
 }
@@ -55,9 +91,16 @@ pub(crate) struct WriteBroker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReadBroker {
     pub(crate) name: Arc<str>,
-    pub(crate) address: Arc<str>,
+    pub(crate) place: Place,
     /// Queues of the topic that can be read.
     pub(crate) queues: u32,
+}
+
+/// Where a broker set is read: at the master, or at the slave with the least id while there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) address: Arc<str>,
+    pub(crate) is_slave: bool,
 }
 
 /// The address of a set's master.
@@ -66,18 +109,26 @@ pub(crate) fn master(set: &BrokerSet) -> Option<&str> {
     Some(address)
 }
 
-/// Brokers of a route that may be read: at the master, or at a slave while there is no master.
+/// Where a route says that a broker set is read.
+pub(crate) fn reading_place(route: &TopicRoute, broker: &str) -> Option<Place> {
+    let set = route.brokers.iter().find(|set| set.name == broker)?;
+    let (id, address) = set.addresses.iter().min_by_key(|(id, _)| *id)?;
+    Some(Place {
+        address: address.as_str().into(),
+        is_slave: *id != 0,
+    })
+}
+
+/// Brokers of a route that may be read.
 pub(crate) fn readable(route: &TopicRoute) -> Vec<ReadBroker> {
     let mut brokers: Vec<_> = route
         .queues
         .iter()
         .filter(|queues| queues.permission & permission::READ != 0)
         .filter_map(|queues| {
-            let set = route.brokers.iter().find(|set| set.name == queues.broker)?;
-            let any = || Some(set.addresses.first()?.1.as_str());
             Some(ReadBroker {
                 name: queues.broker.as_str().into(),
-                address: master(set).or_else(any)?.into(),
+                place: reading_place(route, &queues.broker)?,
                 queues: queues.read_queues,
             })
         })
@@ -109,59 +160,9 @@ fn is_not_found(error: &Error) -> bool {
     error.code() == Some(ErrorCode::TopicNotFound)
 }
 
-impl Routes {
-    pub(crate) fn new(servers: Vec<Arc<Link>>, tracer: Arc<Tracer>) -> Self {
-        Self {
-            servers,
-            preferred: AtomicUsize::new(0),
-            known: Mutex::new(HashMap::new()),
-            tracer,
-        }
-    }
-
-    /// A connection to a name server: the one that answered last, or the next that can be reached.
-    pub(crate) async fn name_server(&self) -> Result<Arc<Session>> {
-        self.on_a_server(|session| async move { Ok(session) }).await
-    }
-
-    /// Does something on the first name server on which it does not fail for lack of a connection.
-    async fn on_a_server<T, F: Future<Output = Result<T>>>(
-        &self,
-        what: impl Fn(Arc<Session>) -> F,
-    ) -> Result<T> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
-        let mut last = Error::setting("no name server is configured: name at least one");
-        for index in (preferred..).take(self.servers.len()) {
-            let index = index % self.servers.len();
-            let Some(server) = self.servers.get(index) else {
-                break;
-            };
-            let attempt = async { what(server.session().await?).await };
-            match attempt.await {
-                Err(error) if error.is_connectivity() => last = error,
-                result => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return result;
-                }
-            }
-        }
-        Err(last)
-    }
-
-    /// A topic's route, asked for when what is known is older than `max_age`. `None` when name servers do not know the
-    /// topic. While none of them can be reached, the route that was known last.
-    pub(crate) async fn find(
-        &self,
-        topic: &Arc<str>,
-        max_age: Duration,
-    ) -> Result<Option<Arc<TopicRoute>>> {
-        let now = Instant::now();
-        if let Some((route, since)) = self.known.lock().get(topic)
-            && now.duration_since(*since) < max_age
-        {
-            return Ok(Some(route.clone()));
-        }
-        let asked = self.on_a_server(|session| async move {
+impl Inner {
+    async fn ask(&self, topic: &Arc<str>) -> Result<Found> {
+        let asked = self.servers.ask(|session| async move {
             let topic = topic.as_ref().into();
             let reply = session.ask(Request::Route { topic }).await?;
             match reply.header.response {
@@ -169,38 +170,132 @@ impl Routes {
                 _ => Err(session.unexpected("route")),
             }
         });
-        match asked.await {
-            Ok(route) => {
-                let is_traced = route.queues.iter().any(|queues| queues.is_traced);
-                self.tracer.learn(topic, is_traced);
-                let entry = (route.clone(), Instant::now());
-                self.known.lock().insert(topic.clone(), entry);
-                Ok(Some(route))
-            }
-            Err(error) if is_not_found(&error) => {
-                self.known.lock().remove(topic);
-                Ok(None)
-            }
-            // Brokers may well be there while name servers are not.
-            Err(error) if error.is_connectivity() => match self.known.lock().get(topic) {
-                Some((route, _)) => {
-                    tracing::debug!(%topic, %error, "using the route known before");
-                    Ok(Some(route.clone()))
-                }
-                None => Err(error),
-            },
+        let found = match asked.await {
+            Ok(route) => Ok(Some(route)),
+            Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(error),
+        };
+        if let Ok(Some(route)) = &found {
+            let is_traced = route.queues.iter().any(|queues| queues.is_traced);
+            self.tracer.learn(topic, is_traced);
+        }
+        self.note(topic, &found);
+        found
+    }
+
+    fn note(&self, topic: &Arc<str>, found: &Result<Found>) {
+        let mut topics = self.topics.lock();
+        let now = Instant::now();
+        match found {
+            Ok(None) => {
+                topics.remove(topic);
+            }
+            _ => {
+                let entry = topics.entry(topic.clone()).or_default();
+                entry.asking = None;
+                entry.asked = Some(now);
+                if let Ok(Some(route)) = found {
+                    entry.known = Some((route.clone(), now));
+                }
+            }
+        }
+    }
+}
+
+impl Routes {
+    /// `runtime` asks in the background.
+    pub(crate) fn new(servers: NameServers, tracer: Arc<Tracer>, runtime: Handle) -> Self {
+        let inner = Inner {
+            servers,
+            topics: Mutex::default(),
+            tracer,
+        };
+        Self {
+            inner: Arc::new(inner),
+            runtime,
         }
     }
 
-    /// The brokers from which a topic is read, sorted by name. `None` when the topic does not exist.
-    pub(crate) async fn for_reading(
-        &self,
-        topic: &Arc<str>,
-        max_age: Duration,
-    ) -> Result<Option<Vec<ReadBroker>>> {
-        let route = self.find(topic, max_age).await?;
-        Ok(route.map(|route| readable(&route)))
+    pub(crate) fn name_servers(&self) -> &NameServers {
+        &self.inner.servers
+    }
+
+    /// Asks for a route, whether anybody waits for it or not.
+    fn ask(&self, topic: &Arc<str>) -> Asking {
+        let mut topics = self.inner.topics.lock();
+        let entry = topics.entry(topic.clone()).or_default();
+        if let Some(asking) = &entry.asking {
+            return asking.clone();
+        }
+        let (inner, name) = (self.inner.clone(), topic.clone());
+        let asking = async move { inner.ask(&name).await }.boxed().shared();
+        entry.asking = Some(asking.clone());
+        drop(topics);
+        self.runtime.spawn(asking.clone().map(drop));
+        asking
+    }
+
+    fn known(&self, topic: &str) -> Found {
+        let topics = self.inner.topics.lock();
+        let (route, _) = topics.get(topic)?.known.as_ref()?;
+        Some(route.clone())
+    }
+
+    fn younger_than(&self, topic: &str, max_age: Duration) -> Found {
+        let topics = self.inner.topics.lock();
+        topics.get(topic)?.younger_than(max_age)
+    }
+
+    /// A topic's route as it is now. `None` when name servers do not know the topic. While none of them answers, the route
+    /// that was known last.
+    pub(crate) async fn latest(&self, topic: &Arc<str>) -> Result<Found> {
+        let asked = self.ask(topic).await;
+        match (asked, self.known(topic)) {
+            // Brokers may well be there while name servers are not.
+            (Err(error), Some(route)) => {
+                tracing::debug!(%topic, %error, "using the route known before");
+                Ok(Some(route))
+            }
+            (asked, _) => asked,
+        }
+    }
+
+    /// A topic's route, asked for when what is known is older than `max_age`. Does not wait for long when something is known:
+    /// the answer then counts the next time.
+    pub(crate) async fn find(&self, topic: &Arc<str>, max_age: Duration) -> Result<Found> {
+        if let Some(route) = self.younger_than(topic, max_age) {
+            return Ok(Some(route));
+        }
+        match self.known(topic) {
+            None => self.latest(topic).await,
+            known => match timeout(PATIENCE, self.latest(topic)).await {
+                Ok(found) => found,
+                Err(_) => Ok(known),
+            },
+        }
+    }
+
+    /// A topic's route as it is known, without waiting for anybody; asked for in the background when it is older than
+    /// `max_age`. Waits when nothing is known.
+    pub(crate) async fn at_hand(&self, topic: &Arc<str>, max_age: Duration) -> Result<Found> {
+        let (route, is_due) = {
+            let topics = self.inner.topics.lock();
+            let entry = topics.get(topic);
+            let known = entry.and_then(|entry| entry.known.as_ref());
+            let since = known.map(|(_, since)| since.elapsed());
+            let asked = entry.and_then(|entry| entry.asked);
+            // A question that failed just now would fail again.
+            let is_due = since.is_some_and(|since| since >= max_age)
+                && asked.is_none_or(|asked| asked.elapsed() >= FRESH);
+            (known.map(|(route, _)| route.clone()), is_due)
+        };
+        if route.is_none() {
+            return self.latest(topic).await;
+        }
+        if is_due {
+            drop(self.ask(topic));
+        }
+        Ok(route)
     }
 
     /// The brokers that take a topic's messages, or that would create it.
@@ -282,7 +377,10 @@ mod tests {
         assert_eq!(found, [("a", "a:0", 8), ("b", "b:0", 4)]);
         let creating = writable(&route, permission::WRITE | permission::INHERIT);
         assert_eq!(creating.len(), 1);
-        let read: Vec<_> = readable(&route).into_iter().map(|b| b.address).collect();
+        let read: Vec<_> = readable(&route)
+            .into_iter()
+            .map(|b| b.place.address)
+            .collect();
         assert_eq!(
             read.iter().map(|a| &**a).collect::<Vec<_>>(),
             ["a:0", "b:0", "closed:0", "s:1"]

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used)]
 
 mod copying;
+mod promotion;
 mod set;
 #[path = "../support/mod.rs"]
 mod support;

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::support::history::{Figures, History, Id, Place, Stored, Violation};
 
-use super::shape::{Shape, Slaves};
+use super::shape::Shape;
 use super::trace::Trace;
 
 /// What is shared by all hosts of a run and its course. Clones are the same.
@@ -44,8 +44,6 @@ struct Consumed {
     busy: BTreeMap<Place, String>,
     /// Whether the messages of a queue are handled one after the other.
     has_order: bool,
-    /// Whether a queue is one member's alone. Where there is a slave, one may still read there when the master is back.
-    has_owners: bool,
     wrong: Vec<Wrong>,
 }
 
@@ -97,7 +95,6 @@ impl Record {
     pub fn new(trace: Trace, shape: &Shape) -> Self {
         let mut inner = Inner::default();
         inner.consumed.has_order = shape.order == Order::PerQueue;
-        inner.consumed.has_owners = shape.slaves == Slaves::None;
         Self {
             trace,
             inner: Arc::new(Mutex::new(inner)),
@@ -142,7 +139,7 @@ impl Consumed {
             self.wrong.push(Wrong::Skipped { place, from, to });
         }
         let before = self.busy.insert(place, member.to_owned());
-        if let Some(one) = before.filter(|_| self.has_order && self.has_owners) {
+        if let Some(one) = before.filter(|_| self.has_order) {
             let other = member.to_owned();
             self.wrong.push(Wrong::Together { place, one, other });
         }

@@ -476,7 +476,9 @@ impl Reception for Desk {
 
     fn check(&self, client: &Client) -> Result<(), Refusal> {
         match client.role {
-            Role::Producer | Role::Consumer | Role::Admin => Ok(()),
+            Role::Consumer | Role::Admin => Ok(()),
+            // A slave takes nothing of what they have.
+            Role::Producer => self.0.standing.check_master(),
             Role::Broker => Err(role_not_served(client.role, "broker")),
         }
     }

@@ -303,6 +303,29 @@ impl BrokerContext {
         refusal.map_or(Ok(()), Err)
     }
 
+    /// Whether consumers are served: those of a slave only while its master is not there, unless they may always be.
+    #[inline]
+    pub(crate) fn check_reads(&self) -> Result<(), Refusal> {
+        match self.standing.is_slave() && !self.serves_beside_master() && self.following.has_told()
+        {
+            false => Ok(()),
+            true => Err(self.master_is_there()),
+        }
+    }
+
+    /// Whether consumers may read here while the master lives.
+    pub(crate) fn serves_beside_master(&self) -> bool {
+        self.settings.replication.slave_read_enabled
+    }
+
+    /// What consumers of a slave are told whose master is there.
+    pub(crate) fn master_is_there(&self) -> Refusal {
+        Refusal::safe(
+            ErrorCode::NotMaster,
+            "the broker is a slave whose master is there: read at the master, or set replication.slave_read_enabled",
+        )
+    }
+
     /// A connection silent for longer is closed.
     pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.settings.limits.idle_timeout_ms)

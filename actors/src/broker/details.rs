@@ -85,13 +85,17 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
 fn replication_details(context: &BrokerContext) -> ReplicationDetails {
     let standing = &context.standing;
     let ha_address = context.ha_address.get();
-    let slaves = context.replicas.all().into_iter().map(|slave| SlaveDetails {
-        broker_id: slave.broker_id,
-        address: slave.address.clone(),
-        acknowledged: slave.acknowledged(),
-        lag_ms: slave.lag_ms(),
-        is_in_step: slave.is_in_step(),
-    });
+    let slaves = context
+        .replicas
+        .all()
+        .into_iter()
+        .map(|slave| SlaveDetails {
+            broker_id: slave.broker_id,
+            address: slave.address.clone(),
+            acknowledged: slave.acknowledged(),
+            lag_ms: slave.lag_ms(),
+            is_in_step: slave.is_in_step(),
+        });
     let mut slaves: Vec<_> = slaves.collect();
     slaves.sort_by_key(|slave| slave.broker_id);
     ReplicationDetails {

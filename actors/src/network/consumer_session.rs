@@ -67,6 +67,9 @@ const MAX_PENDING_BYTES: usize = 1024 * 1024;
 /// A fetch whose queue failed is tried again after this time.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// Time that consumers of a slave have to go to the master that came back.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Subscriptions and waiting pulls of one connection.
 const MAX_SUBSCRIPTIONS: usize = 65_536;
 
@@ -218,6 +221,24 @@ impl ConsumerSession {
         }
     }
 
+    /// Ends the connection some time after the master has come back: by then clients have heard of it, and have left.
+    fn leave_when_master_is_there(&self, ctx: &mut Ctx<'_, Self>) {
+        let context = self.context.clone();
+        let back = async move {
+            loop {
+                context.following.until_told().await;
+                tokio::time::sleep(LEAVE_WITHIN).await;
+                if context.following.has_told() {
+                    return;
+                }
+            }
+        };
+        ctx.then(back, |session, (), _| {
+            let reason = session.context.master_is_there();
+            session.connection.close(reason);
+        });
+    }
+
     fn announce_topic(
         &mut self,
         correlation: u64,
@@ -271,6 +292,7 @@ impl ConsumerSession {
     }
 
     fn readable(&self, topic: u32, queue: QueueId) -> Result<Arc<Topic>, Refusal> {
+        self.context.check_reads()?;
         let topic = self.topics.get(topic)?;
         topic.check_read(queue)?;
         Ok(topic.clone())
@@ -492,6 +514,9 @@ impl Cast for ConsumerSession {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         attach(ctx, self.context.idle_timeout());
+        if self.context.standing.is_slave() && !self.context.serves_beside_master() {
+            self.leave_when_master_is_there(ctx);
+        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Whom a slave follows, for those who need to know.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -7,6 +9,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct Following {
     master: Mutex<Option<String>>,
+    /// Whether the master knows what consumers committed here while it was away.
+    is_told: AtomicBool,
     changed: Notify,
 }
 
@@ -23,7 +27,33 @@ impl Following {
 
     pub(crate) fn lost(&self) {
         *self.master.lock() = None;
+        self.is_told.store(false, Ordering::Release);
         self.changed.notify_waiters();
+    }
+
+    /// The master knows what consumers committed here.
+    pub(crate) fn told(&self) {
+        if self.master().is_some() && !self.is_told.swap(true, Ordering::AcqRel) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Whether consumers can go on at the master where they are here.
+    pub(crate) fn has_told(&self) -> bool {
+        self.is_told.load(Ordering::Acquire)
+    }
+
+    /// Waits until they can.
+    pub(crate) async fn until_told(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.has_told() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Waits until a master is followed, and says which.

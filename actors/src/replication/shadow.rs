@@ -144,6 +144,7 @@ impl Copy {
                 return Err(unexpected());
             };
             self.unsaid.clear();
+            self.context.following.told();
             let more = changes.more;
             self.take_over(changes).await?;
             self.pass_marks().await?;

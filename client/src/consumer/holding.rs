@@ -72,7 +72,7 @@ impl Membership {
         // Handlers of an earlier membership may still have messages of this queue.
         core.wait_for_order(&name).await;
         let topic = self.session.topic(&name.topic).await?.alias;
-        let offset = core.start_of(&name, assigned);
+        let offset = core.start_of(&name, assigned, self.session.address());
         let wanted = core.filter(&queue.topic);
         let (key, subscription) = self.expect(name.clone(), topic, offset, &wanted);
         let request = Request::Subscribe(Subscribe {
@@ -109,7 +109,14 @@ impl Membership {
             assigned,
             committed: None,
         };
-        self.table.lock().held.insert(queue.clone(), held);
+        self.table.lock().held.insert(queue.clone(), held.clone());
+        if range.offset > assigned {
+            // The broker has not heard how far this consumer is.
+            let moved = vec![(queue.clone(), held)];
+            if let Err(error) = self.commit(moved).await {
+                tracing::debug!(%error, %queue.queue, "offset could not be committed yet");
+            }
+        }
         Ok(())
     }
 

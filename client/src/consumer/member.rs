@@ -1,7 +1,7 @@
 //! Membership of a group at one broker: joins, takes up and gives up queues, commits, leaves.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,84 +17,25 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::dispatcher::{Came, QueueKey};
 use super::lease::Lease;
 use super::push::Core;
 use super::tracker::Progress;
 use super::worker::Source;
-use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::link::Session;
 use crate::message::{Origin, Queue, read_records};
 use crate::raw::{Push, Pushes};
-
-/// What becomes known of a broker's membership: the first time for [`start`](super::PushConsumerBuilder::start), later for
-/// nobody.
-pub(super) type Report = (Arc<str>, Result<()>);
-
-/// Where it is said.
-pub(super) type Reports = mpsc::UnboundedSender<Report>;
-
-/// Keeps the membership at one broker until the consumer stops. Returns what went wrong with the last commit.
-pub(super) async fn keep_membership(
-    core: Arc<Core>,
-    broker: Arc<str>,
-    address: watch::Receiver<Arc<str>>,
-    mut stop: watch::Receiver<bool>,
-    reports: Reports,
-) -> Result<()> {
-    let mut backoff = Backoff::default();
-    let mut last = None;
-    while !*stop.borrow() {
-        let address = address.borrow().clone();
-        let joined = tokio::select! {
-            joined = Membership::join(&core, &address) => joined,
-            _ = stop.changed() => break,
-        };
-        let error = match joined {
-            Ok((membership, pushes)) => {
-                // Only the first report has a reader.
-                let _ = reports.send((broker.clone(), Ok(())));
-                let since = Instant::now();
-                let served = membership.serve(pushes, &mut stop).await;
-                // One that ends as soon as it begins is no reason to hurry.
-                if since.elapsed() >= LASTING {
-                    backoff.reset();
-                }
-                match served {
-                    Served::Stopped(result) => return result,
-                    Served::Lost(error) => error,
-                }
-            }
-            Err(error) => {
-                let _ = reports.send((broker.clone(), Err(error.clone())));
-                error
-            }
-        };
-        let wait = backoff.after_failure(fastrand::f64());
-        if backoff.is_first_failure() {
-            tracing::warn!(group = %core.group, %address, %error, ?wait, "not a member of the group, joining again");
-        } else {
-            tracing::debug!(group = %core.group, %address, %error, ?wait, "still not a member of the group");
-        }
-        last = Some(error);
-        tokio::select! {
-            () = sleep(wait) => {}
-            _ = stop.changed() => break,
-        }
-    }
-    core.end_apart(&broker, last).await
-}
-
-/// How long a membership lasts that is not lost for a reason of its own.
-const LASTING: Duration = Duration::from_secs(1);
+use crate::routes::Place;
 
 /// How serving a connection ended.
-enum Served {
+pub(super) enum Served {
     /// The consumer stopped; what the last commit met.
     Stopped(Result<()>),
+    /// The group was left here, to join it there.
+    Left(Place),
     /// The connection is gone.
     Lost(Error),
 }
@@ -153,7 +94,7 @@ pub(super) struct Membership {
 type Tasks = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 impl Membership {
-    async fn join(core: &Arc<Core>, address: &str) -> Result<(Arc<Self>, Pushes)> {
+    pub(super) async fn join(core: &Arc<Core>, address: &str) -> Result<(Arc<Self>, Pushes)> {
         let options = core.client.options(Role::Consumer, &core.member_id);
         let (session, pushes) = Session::open(address, &options).await?;
         let group = session.group(&core.group).await?;
@@ -174,11 +115,21 @@ impl Membership {
         Ok((Arc::new(membership), pushes))
     }
 
-    async fn serve(
+    pub(super) fn place(&self) -> Place {
+        Place {
+            address: self.session.address().clone(),
+            is_slave: self.session.is_slave(),
+        }
+    }
+
+    /// Until the consumer stops, the connection ends, or there is a `better` place.
+    pub(super) async fn serve(
         self: Arc<Self>,
         mut pushes: Pushes,
+        better: impl Future<Output = Place>,
         stop: &mut watch::Receiver<bool>,
     ) -> Served {
+        let mut better = pin!(better);
         let mut tasks = Tasks::new();
         let mut commit = interval(self.core.commit_every);
         commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -201,6 +152,12 @@ impl Membership {
                 Some(()) = tasks.next(), if !tasks.is_empty() => {}
                 _ = renew.tick() => tasks.push(self.clone().renewing()),
                 _ = commit.tick() => tasks.push(self.clone().committing()),
+                place = &mut better => {
+                    if let Err(error) = self.leave().await {
+                        tracing::warn!(%error, group = %self.core.group, "offsets could not be committed");
+                    }
+                    break Served::Left(place);
+                }
                 _ = stop.changed() => break Served::Stopped(self.leave().await),
             }
         };
@@ -217,7 +174,8 @@ impl Membership {
         };
         for (_, held) in held {
             if let Some(committable) = self.core.messages.committable(held.key) {
-                self.core.remember(held, committable);
+                self.core
+                    .remember(held, committable, self.session.address());
             }
         }
         for (_, destination) in destinations {
@@ -412,12 +370,13 @@ impl Core {
         helps
     }
 
-    /// Remembers how far a queue is whose connection was lost.
-    fn remember(&self, held: Held, committable: QueueOffset) {
+    /// Remembers how far a queue is that is held no longer.
+    fn remember(&self, held: Held, committable: QueueOffset, at: &Arc<str>) {
         match &self.offsets {
             Some(offsets) => offsets.set(held.name, committable),
             None => {
                 let progress = Progress {
+                    at: at.clone(),
                     known: held.committed.unwrap_or(held.assigned),
                     committable,
                 };
@@ -427,7 +386,7 @@ impl Core {
     }
 
     /// The consumer stops while it is no member at a broker. What went wrong there, when it leaves something uncommitted.
-    async fn end_apart(&self, broker: &Arc<str>, last: Option<Error>) -> Result<()> {
+    pub(super) async fn end_apart(&self, broker: &Arc<str>, last: Option<Error>) -> Result<()> {
         if let Some(offsets) = &self.offsets {
             return offsets.save().await;
         }
@@ -440,13 +399,19 @@ impl Core {
         }
     }
 
-    /// Where to begin in a queue that is assigned at `assigned`.
-    pub(super) fn start_of(&self, queue: &Queue, assigned: QueueOffset) -> QueueOffset {
+    /// Where to begin in a queue that the broker at `address` assigns at `assigned`.
+    pub(super) fn start_of(
+        &self,
+        queue: &Queue,
+        assigned: QueueOffset,
+        address: &str,
+    ) -> QueueOffset {
         match &self.offsets {
             Some(offsets) => offsets.get(queue).unwrap_or(assigned),
             None => {
-                let progress = self.progress.lock().get(queue).copied();
-                progress.map_or(assigned, |progress| progress.resume(assigned))
+                let progress = self.progress.lock();
+                let known = progress.get(queue);
+                known.map_or(assigned, |progress| progress.resume(assigned, address))
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Receiving messages.
 //!
-//! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `member` and `holding`: the
-//!   group at one broker; `dispatcher`: the messages held, and whose turn it is; `worker`: runs handlers; `handler`: what
+//! - [`PushConsumer`]: is given messages, as a member of a group. `push_builder` and `push`: its settings and tasks; `home`: where
+//!   a broker set is consumed; `member` and `holding`: the group at one broker; `dispatcher`: the messages held, and whose turn it is; `worker`: runs handlers; `handler`: what
 //!   they are; `broadcast`: offsets kept here; `lease`: how long queues are a member's own.
-//! - [`PopConsumer`]: takes messages that are acknowledged one by one. `pop`; `popped`: such messages.
+//! - [`PopConsumer`]: takes messages that are acknowledged one by one. `pop_builder` and `pop`; `popped`: such messages.
 //! - [`PullConsumer`]: asks for messages itself. `pull`; `reader`: asking brokers.
 //! - `tracker`, `credit`: the decisions, pure.
 
@@ -12,9 +12,11 @@ mod credit;
 mod dispatcher;
 mod handler;
 mod holding;
+mod home;
 mod lease;
 mod member;
 mod pop;
+mod pop_builder;
 mod popped;
 mod pull;
 mod push;
@@ -26,7 +28,8 @@ mod tracker;
 mod worker;
 
 pub use handler::{Ack, FnHandler, Handler, IntoAck};
-pub use pop::{PopConsumer, PopConsumerBuilder};
+pub use pop::PopConsumer;
+pub use pop_builder::PopConsumerBuilder;
 pub use popped::PoppedMessage;
 pub use pull::{PullConsumer, PullConsumerBuilder, SeekTo};
 pub use push::PushConsumer;

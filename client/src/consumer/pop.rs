@@ -6,157 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{GroupName, TopicName};
-use castmq_protocol::native::request::{ANY_QUEUE, Filter, Pop, PopOrder, StartFrom};
-use castmq_protocol::native::{Request, Response, Role};
+use castmq_protocol::native::request::{ANY_QUEUE, Pop, PopOrder};
+use castmq_protocol::native::{Request, Response, Retry, Role};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
+use super::PopConsumerBuilder;
+use super::pop_builder::Settings;
 use super::popped::{PoppedMessage, Source};
+use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::{Origin, read_records};
 use crate::raw::milliseconds;
-use crate::routes::REFRESH;
+use crate::routes::{FRESH, LOOK, REFRESH, ReadBroker, readable};
 use crate::trace::TracedGroup;
-
-/// Settings of a [`PopConsumer`], from [`Client::pop_consumer`].
-///
-/// # Examples
-///
-/// ```no_run
-/// # async fn example(client: castmq_client::Client) -> castmq_client::Result<()> {
-/// use std::time::Duration;
-/// use castmq_client::StartFrom;
-///
-/// let consumer = client
-///     .pop_consumer("workers")
-///     .topic("jobs")
-///     .from(StartFrom::Earliest)
-///     .invisible(Duration::from_secs(300))
-///     .max_messages(1)
-///     .build()?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct PopConsumerBuilder {
-    client: Client,
-    group: String,
-    topic: String,
-    settings: Settings,
-}
-
-#[derive(Debug, Clone)]
-struct Settings {
-    from: StartFrom,
-    filter: Filter,
-    invisible_ms: u32,
-    max_messages: u32,
-    wait_ms: u32,
-    order: PopOrder,
-}
-
-impl PopConsumerBuilder {
-    pub(crate) fn new(client: Client, group: &str) -> Self {
-        Self {
-            client,
-            group: group.to_owned(),
-            topic: String::new(),
-            settings: Settings {
-                from: StartFrom::Latest,
-                filter: Filter::All,
-                invisible_ms: 60_000,
-                max_messages: 32,
-                wait_ms: 15_000,
-                order: PopOrder::Any,
-            },
-        }
-    }
-
-    /// The topic.
-    pub fn topic(mut self, topic: &str) -> Self {
-        topic.clone_into(&mut self.topic);
-        self
-    }
-
-    /// Where the group begins when it has read nothing of the topic: earliest or latest. Default: behind the last message.
-    pub fn from(mut self, from: StartFrom) -> Self {
-        self.settings.from = from;
-        self
-    }
-
-    /// Which messages, the same for the whole group: others are passed over. Default: all.
-    pub fn filter(mut self, filter: Filter) -> Self {
-        self.settings.filter = filter;
-        self
-    }
-
-    /// How long nobody else gets a message that was received: as long as processing takes, with some to spare. Whole
-    /// milliseconds, one at least. Default: 60 s.
-    pub fn invisible(mut self, time: Duration) -> Self {
-        self.settings.invisible_ms = milliseconds(time).max(1);
-        self
-    }
-
-    /// Messages received at once, at most. Default: 32.
-    pub fn max_messages(mut self, messages: u32) -> Self {
-        self.settings.max_messages = messages.max(1);
-        self
-    }
-
-    /// How long [`PopConsumer::receive`] waits when there is nothing. Default: 15 s.
-    pub fn wait(mut self, time: Duration) -> Self {
-        self.settings.wait_ms = milliseconds(time);
-        self
-    }
-
-    /// In what order the group gets messages, the same for all its consumers. Default: whoever asks gets the next.
-    ///
-    /// [`PopOrder::Key`] is for messages with an [ordering key](crate::MessageBuilder::ordering_key): nobody of the group gets
-    /// the next of a key while an earlier one is neither acknowledged nor a dead letter, and messages of other keys go on.
-    /// [`PopOrder::Queue`] does that with whole queues.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # fn example(client: castmq_client::Client) -> castmq_client::Result<()> {
-    /// use castmq_client::PopOrder;
-    ///
-    /// let consumer = client
-    ///     .pop_consumer("billing")
-    ///     .topic("payments")
-    ///     .in_order(PopOrder::Key)
-    ///     .build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn in_order(mut self, order: PopOrder) -> Self {
-        self.settings.order = order;
-        self
-    }
-
-    /// The consumer. It connects when it first receives.
-    ///
-    /// # Errors
-    ///
-    /// When a name breaks the rules, or there is no topic.
-    pub fn build(self) -> Result<PopConsumer> {
-        let group = GroupName::new(&self.group)?;
-        let topic = TopicName::new(&self.topic)?;
-        Ok(PopConsumer {
-            id: self.client.member_id(&group),
-            client: self.client,
-            group: group.as_str().into(),
-            topic: topic.as_str().into(),
-            settings: self.settings,
-            brokers: BTreeMap::new(),
-            pops: Mutex::new(FuturesUnordered::new()),
-        })
-    }
-}
 
 /// A broker of the topic.
 #[derive(Debug)]
@@ -211,6 +78,8 @@ pub struct PopConsumer {
     topic: Arc<str>,
     settings: Settings,
     brokers: BTreeMap<Arc<str>, Broker>,
+    /// What routes say has turned out to be wrong.
+    is_stale: bool,
     /// At most one for each broker. Never locked: the mutex lets the consumer be shared although the futures cannot be.
     pops: Mutex<FuturesUnordered<Pin<Box<dyn Future<Output = Popped> + Send>>>>,
 }
@@ -234,6 +103,24 @@ impl Drop for PopConsumer {
 }
 
 impl PopConsumer {
+    pub(super) fn new(
+        client: Client,
+        group: &GroupName,
+        topic: &TopicName,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            id: client.member_id(group),
+            client,
+            group: group.as_str().into(),
+            topic: topic.as_str().into(),
+            settings,
+            brokers: BTreeMap::new(),
+            is_stale: false,
+            pops: Mutex::new(FuturesUnordered::new()),
+        }
+    }
+
     /// Settings first.
     pub fn builder(client: &Client, group: &str) -> PopConsumerBuilder {
         client.pop_consumer(group)
@@ -241,35 +128,75 @@ impl PopConsumer {
 
     /// Takes messages. None came when there were none for [`PopConsumerBuilder::wait`].
     ///
-    /// Their invisible time begins when the broker hands them out. May be dropped and called again: nothing is lost.
+    /// Their invisible time begins when the broker hands them out. May be dropped and called again: nothing is lost. A broker
+    /// that cannot be asked is looked for again until something comes or the wait is over; only masters can be asked.
     ///
     /// # Errors
     ///
     /// When no broker of the topic could be asked. Calling it again is right, after a while.
     pub async fn receive(&mut self) -> Result<Vec<PoppedMessage>> {
-        self.ask_all().await?;
-        let mut last = Ok(Vec::new());
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(self.settings.wait_ms.into());
+        let mut backoff = Backoff::up_to(LOOK);
+        let mut done = HashSet::new();
         let mut has_answer = false;
-        while let Some(popped) = self.pops.get_mut().next().await {
-            if let Some(broker) = self.brokers.get_mut(&popped.broker)
-                && Arc::ptr_eq(&broker.source, &popped.source)
-            {
-                broker.is_asked = false;
-                let is_lost = popped.result.as_ref().is_err_and(Error::is_connectivity);
-                if !is_lost {
-                    broker.attempt_id = fastrand::u64(..);
+        let mut last = self.ask_all(&done).await.err();
+        if let Some(error) = last.take_if(|error| error.retry() == Retry::Never) {
+            return Err(error);
+        }
+        // What was asked in the background has been answered by then.
+        let mut look_at = Some(began + LOOK);
+        loop {
+            tokio::select! {
+                biased;
+                Some(popped) = self.pops.get_mut().next() => {
+                    let is_stale = popped.result.as_ref().is_err_and(Error::hints_at_stale_route);
+                    if is_stale {
+                        self.is_stale = true;
+                        let next = Instant::now() + backoff.after_failure(fastrand::f64());
+                        look_at = Some(look_at.map_or(next, |at| at.min(next)));
+                    }
+                    let broker = self.take(&popped).filter(|_| !is_stale);
+                    done.extend(broker);
+                    match popped.result {
+                        Ok(messages) if messages.is_empty() => has_answer = true,
+                        Ok(messages) => return Ok(messages),
+                        Err(error) => last = Some(error),
+                    }
+                }
+                () = sleep_until(look_at.unwrap_or(deadline)), if look_at.is_some_and(|at| at < deadline) => {
+                    look_at = None;
+                    if let Err(error) = self.ask_all(&done).await {
+                        self.is_stale = true;
+                        look_at = Some(Instant::now() + backoff.after_failure(fastrand::f64()));
+                        last = Some(error);
+                    }
+                }
+                else => {
+                    return match last {
+                        Some(error) if !has_answer => Err(error),
+                        _ => Ok(Vec::new()),
+                    };
                 }
             }
-            match popped.result {
-                Ok(messages) if messages.is_empty() => has_answer = true,
-                Ok(messages) => return Ok(messages),
-                Err(error) => last = Err(error),
+            if self.pops.get_mut().is_empty() && has_answer && last.is_none() {
+                return Ok(Vec::new());
             }
         }
-        match has_answer {
-            true => Ok(Vec::new()),
-            false => last,
+    }
+
+    /// Notes that a pop is over. Returns its broker, unless that has moved and is asked where it is now.
+    fn take(&mut self, popped: &Popped) -> Option<Arc<str>> {
+        let broker = self.brokers.get_mut(&popped.broker)?;
+        if !Arc::ptr_eq(&broker.source, &popped.source) {
+            return None;
         }
+        broker.is_asked = false;
+        let is_lost = popped.result.as_ref().is_err_and(Error::is_connectivity);
+        if !is_lost {
+            broker.attempt_id = fastrand::u64(..);
+        }
+        Some(popped.broker.clone())
     }
 
     /// How long brokers that are asked from now on wait when there is nothing.
@@ -277,52 +204,69 @@ impl PopConsumer {
         self.settings.wait_ms = milliseconds(time);
     }
 
-    /// Asks the brokers that are not asked.
-    async fn ask_all(&mut self) -> Result<()> {
+    /// The masters of the topic.
+    async fn masters(&mut self) -> Result<Vec<ReadBroker>> {
         let routes = &self.client.shared.routes;
-        let found = routes.for_reading(&self.topic, REFRESH).await?;
-        let brokers = found.ok_or_else(|| Error::TopicNotFound {
+        let found = match std::mem::take(&mut self.is_stale) {
+            true => routes.find(&self.topic, FRESH).await?,
+            false => routes.at_hand(&self.topic, REFRESH).await?,
+        };
+        let route = found.ok_or_else(|| Error::TopicNotFound {
             topic: self.topic.clone(),
         })?;
-        if brokers.is_empty() {
-            return Err(Error::NoQueue {
-                topic: self.topic.clone(),
-                reason: "no broker of it can be read".into(),
-            });
-        }
-        for found in brokers {
-            let has_moved = |broker: &Broker| broker.source.link.address() != &found.address;
+        let mut brokers = readable(&route);
+        brokers.retain(|broker| !broker.place.is_slave);
+        Ok(brokers)
+    }
+
+    /// Asks the brokers that are neither asked nor `done`.
+    async fn ask_all(&mut self, done: &HashSet<Arc<str>>) -> Result<()> {
+        let masters = self.masters().await;
+        for found in masters.iter().flatten() {
+            let address = &found.place.address;
+            let has_moved = |broker: &Broker| broker.source.link.address() != address;
             if self.brokers.get(&found.name).is_none_or(has_moved) {
-                let link = self
-                    .client
-                    .private_link(&found.address, Role::Consumer, &self.id);
+                let link = self.client.private_link(address, Role::Consumer, &self.id);
                 self.add_broker(&found.name, link);
             }
-            let Some(broker) = self.brokers.get_mut(&found.name) else {
-                continue;
-            };
-            if !broker.is_asked {
+        }
+        let mut are_asked = !done.is_empty();
+        for (name, broker) in &mut self.brokers {
+            let is_listed = masters.iter().flatten().any(|found| found.name == *name);
+            // Name servers forget masters that are still there.
+            let is_there = is_listed || broker.source.link.live().is_some();
+            if is_there && !broker.is_asked && !done.contains(name) {
                 broker.is_asked = true;
                 let repeats = self.settings.order == PopOrder::Queue;
                 let attempt_id = repeats.then_some(broker.attempt_id);
-                let source = broker.source.clone();
+                let (name, source) = (name.clone(), broker.source.clone());
                 let settings = self.settings.clone();
                 self.pops.get_mut().push(Box::pin(async move {
                     let result = pop(&source, &settings, attempt_id).await;
                     Popped {
-                        broker: found.name,
+                        broker: name,
                         source,
                         result,
                     }
                 }));
             }
+            are_asked |= broker.is_asked;
         }
-        Ok(())
+        match masters {
+            _ if are_asked => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::NoQueue {
+                topic: self.topic.clone(),
+                reason: "no broker of it that can be read has a master".into(),
+            }),
+        }
     }
 
     fn add_broker(&mut self, name: &Arc<str>, link: Arc<Link>) {
         let source = Source {
+            client: self.client.clone(),
             link,
+            broker: name.clone(),
             topic: self.topic.clone(),
             traced: TracedGroup {
                 tracer: self.client.shared.tracer.clone(),

@@ -8,24 +8,29 @@ use std::time::Duration;
 use castmq_protocol::native::request::{
     Acknowledge, ChangeInvisible, GroupAlias, PopReceipt, TopicAlias,
 };
-use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
+use castmq_protocol::native::{ErrorCode, Failure, Request, Response, Role};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
+use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::{Link, Session};
 use crate::message::ReceivedMessage;
 use crate::raw::milliseconds;
+use crate::routes::FRESH;
 use crate::trace::{Consuming, Outcome, TracedGroup};
 
 /// How often an acknowledgement whose answer was lost is sent again.
-const RETRIES: u32 = 4;
+const RETRIES: u32 = 6;
 
 /// Where messages come from, and where they are acknowledged.
 #[derive(Debug)]
 pub(super) struct Source {
+    pub(super) client: Client,
+    /// To where they came from.
     pub(super) link: Arc<Link>,
+    pub(super) broker: Arc<str>,
     pub(super) topic: Arc<str>,
     pub(super) traced: TracedGroup,
 }
@@ -36,25 +41,45 @@ impl Source {
         Ok((group, session.topic(&self.topic).await?.alias))
     }
 
+    /// A link to the broker set's master as it is now: whoever takes over knows who has which message.
+    async fn master(&self) -> Arc<Link> {
+        let (topic, broker) = (&self.topic, &self.broker);
+        let found = self
+            .client
+            .master(topic, broker, Role::Consumer, FRESH)
+            .await;
+        let elsewhere = found
+            .ok()
+            .filter(|link| link.address() != self.link.address());
+        elsewhere.unwrap_or_else(|| self.link.clone())
+    }
+
     /// Settles messages; returns which were refused.
     async fn acknowledge(&self, receipts: &[PopReceipt]) -> Result<Vec<(usize, Failure)>> {
         let mut backoff = Backoff::default();
+        let mut link = self.link.clone();
         for _ in 0..RETRIES {
-            match self.acknowledge_once(receipts).await {
+            let error = match self.acknowledge_over(&link, receipts).await {
                 // Saying it again is harmless.
-                Err(error) if error.is_connectivity() || error.is_retry_safe() => {
-                    tracing::debug!(%error, "an acknowledgement is sent again");
-                }
-                Err(error) if error.code() == Some(ErrorCode::OutcomeUnknown) => {}
+                Err(error) if error.is_connectivity() || error.is_retry_safe() => error,
+                Err(error) if error.code() == Some(ErrorCode::OutcomeUnknown) => error,
                 answer => return answer,
-            }
+            };
+            tracing::debug!(%error, "an acknowledgement is sent again");
             sleep(backoff.after_failure(fastrand::f64())).await;
+            if error.hints_at_stale_route() {
+                link = self.master().await;
+            }
         }
-        self.acknowledge_once(receipts).await
+        self.acknowledge_over(&link, receipts).await
     }
 
-    async fn acknowledge_once(&self, receipts: &[PopReceipt]) -> Result<Vec<(usize, Failure)>> {
-        let session = self.link.session().await?;
+    async fn acknowledge_over(
+        &self,
+        link: &Link,
+        receipts: &[PopReceipt],
+    ) -> Result<Vec<(usize, Failure)>> {
+        let session = link.session().await?;
         let (group, topic) = self.aliases(&session).await?;
         let request = Request::Acknowledge(Acknowledge {
             group,
@@ -73,7 +98,23 @@ impl Source {
     }
 
     async fn change_invisible(&self, receipt: PopReceipt, invisible_ms: u32) -> Result<PopReceipt> {
-        let session = self.link.session().await?;
+        match self.change_over(&self.link, receipt, invisible_ms).await {
+            // Nothing has happened there.
+            Err(error) if error.is_retry_safe() && error.hints_at_stale_route() => {
+                let master = self.master().await;
+                self.change_over(&master, receipt, invisible_ms).await
+            }
+            changed => changed,
+        }
+    }
+
+    async fn change_over(
+        &self,
+        link: &Link,
+        receipt: PopReceipt,
+        invisible_ms: u32,
+    ) -> Result<PopReceipt> {
+        let session = link.session().await?;
         let (group, topic) = self.aliases(&session).await?;
         let request = Request::ChangeInvisible(ChangeInvisible {
             group,
@@ -301,11 +342,18 @@ impl PoppedMessage {
 
 #[cfg(test)]
 impl PoppedMessage {
-    /// One that was popped over a link just now.
-    pub(crate) fn of_link(message: ReceivedMessage, receipt: PopReceipt, link: Arc<Link>) -> Self {
+    /// One that was popped just now from the broker at this address.
+    pub(crate) fn of(
+        client: &Client,
+        address: &str,
+        message: ReceivedMessage,
+        receipt: PopReceipt,
+    ) -> Self {
         let group: Arc<str> = "workers".into();
         let source = Source {
-            link,
+            client: client.clone(),
+            link: client.link(&address.into(), Role::Consumer),
+            broker: "b".into(),
             topic: "jobs".into(),
             traced: TracedGroup {
                 tracer: Arc::new(crate::trace::Tracer::none()),

@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::message::{Origin, Queue, ReceivedMessage};
+use crate::routes::LOOK;
 
 /// Settings of a [`PullConsumer`], from [`Client::pull_consumer`].
 ///
@@ -96,6 +97,7 @@ impl PullConsumerBuilder {
             reader: Reader::new(self.client, &group),
             settings: self.settings,
             positions: BTreeMap::new(),
+            committed_at: BTreeMap::new(),
             pulls: Mutex::new(FuturesUnordered::new()),
             epoch: 0,
         })
@@ -167,6 +169,9 @@ struct Pulled {
 /// It is no member of its group: it uses the group's offsets, and nobody shares queues out. Use it for tools, for replay, and
 /// where something else assigns the queues.
 ///
+/// While a broker set has no master it reads from the slave with the least id, and goes back when the master is back. Where it
+/// reads and what it has read are its own; so nothing is skipped, or comes twice.
+///
 /// # Examples
 ///
 /// ```no_run
@@ -197,6 +202,8 @@ pub struct PullConsumer {
     reader: Reader,
     settings: PullSettings,
     positions: BTreeMap<Queue, Position>,
+    /// The address of each broker at which offsets were committed last.
+    committed_at: BTreeMap<Arc<str>, Arc<str>>,
     /// At most one for each queue, and those that a seek made useless. Never locked: the mutex lets the consumer be shared
     /// although the futures cannot be.
     pulls: Mutex<FuturesUnordered<Pin<Box<dyn Future<Output = Pulled> + Send>>>>,
@@ -277,7 +284,7 @@ impl PullConsumer {
             committed,
             epoch: self.epoch,
             is_pulling: false,
-            backoff: Backoff::default(),
+            backoff: Backoff::up_to(LOOK),
             not_before: None,
         };
         self.positions.insert(queue, position);
@@ -415,6 +422,16 @@ impl PullConsumer {
     ///
     /// When a broker does not take the offsets; those of other brokers may be committed.
     pub async fn commit(&mut self) -> Result<()> {
+        let has_moved = self.commit_moved().await?;
+        if has_moved {
+            // What was committed elsewhere may not be known there.
+            self.commit_moved().await?;
+        }
+        Ok(())
+    }
+
+    /// Commits what has moved on. Returns whether a broker was another than before.
+    async fn commit_moved(&mut self) -> Result<bool> {
         let mut by_broker: BTreeMap<Arc<str>, Vec<(Queue, QueueOffset)>> = BTreeMap::new();
         for (queue, position) in &self.positions {
             if position.committed != Some(position.next) {
@@ -422,14 +439,31 @@ impl PullConsumer {
                 queues.push((queue.clone(), position.next));
             }
         }
-        let mut result = Ok(());
-        for moved in by_broker.into_values() {
+        let mut result = Ok(false);
+        for (broker, moved) in by_broker {
             match self.reader.commit(&moved).await {
-                Ok(()) => self.note_committed(moved),
+                Ok(at) => {
+                    let has_moved = self.note_place(&broker, at);
+                    self.note_committed(moved);
+                    result = result.map(|before| before || has_moved);
+                }
                 Err(error) => result = Err(error),
             }
         }
         result
+    }
+
+    /// Notes where a broker took offsets. Returns whether that is another than before, which has to be told all of them.
+    fn note_place(&mut self, broker: &Arc<str>, at: Arc<str>) -> bool {
+        let before = self.committed_at.insert(broker.clone(), at.clone());
+        let has_moved = before.is_some_and(|before| before != at);
+        if has_moved {
+            let all = self.positions.iter_mut();
+            for (_, position) in all.filter(|(queue, _)| queue.broker == *broker) {
+                position.committed = None;
+            }
+        }
+        has_moved
     }
 
     fn note_committed(&mut self, moved: Vec<(Queue, QueueOffset)>) {

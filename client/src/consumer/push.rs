@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use castmq_protocol::native::request::{GroupMode, StartFrom, TopicSubscription};
+use castmq_protocol::native::route::TopicRoute;
 use hashbrown::HashSet;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -17,14 +18,14 @@ use super::PushConsumerBuilder;
 use super::broadcast::OffsetStore;
 use super::credit::Window;
 use super::handler::Handler;
-use super::member::{Report, Reports, keep_membership};
+use super::home::{Report, Reports, keep_membership};
 use super::tracker::Progress;
 use super::worker::{Messages, watch_retries, work};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::Result;
 use crate::message::Queue;
-use crate::routes::REFRESH;
+use crate::routes::{LOOK, Place, REFRESH, readable, reading_place};
 use crate::trace::TracedGroup;
 
 /// Waits for what became of joining at each broker. One that is out of reach is no error while another is there.
@@ -70,6 +71,8 @@ pub(super) struct Core {
     pub(super) claims: Vec<Queue>,
     /// How far queues were when their connections were lost.
     pub(super) progress: Mutex<BTreeMap<Queue, Progress>>,
+    /// A membership was lost, or cannot be had: brokers may be elsewhere by now.
+    pub(super) troubled: Notify,
     /// Brokers do not filter: it is done here.
     pub(super) filters_here: AtomicBool,
 }
@@ -90,30 +93,41 @@ impl Core {
         }
     }
 
-    /// Brokers that have queues of the topics, with the addresses to read from.
-    async fn brokers(&self) -> Result<BTreeMap<Arc<str>, Arc<str>>> {
+    /// Brokers that have queues of the topics, and where they are read.
+    async fn brokers(&self, max_age: Duration) -> Result<BTreeMap<Arc<str>, Place>> {
         let mut brokers = BTreeMap::new();
         for subscription in &self.subscriptions {
             let topic = subscription.topic.as_str().into();
-            match self
-                .client
-                .shared
-                .routes
-                .for_reading(&topic, REFRESH / 2)
-                .await?
-            {
-                Some(found) => brokers.extend(found.into_iter().map(|b| (b.name, b.address))),
+            match self.client.shared.routes.find(&topic, max_age).await? {
+                Some(route) => {
+                    let found = readable(&route).into_iter();
+                    brokers.extend(found.map(|broker| (broker.name, broker.place)));
+                }
                 None => tracing::warn!(%topic, group = %self.group, "topic does not exist yet"),
             }
         }
         Ok(brokers)
     }
+
+    /// Where a broker is read, as far as a route tells that is not older than `max_age`, or is all that is known.
+    pub(super) async fn place_of(&self, broker: &str, max_age: Duration) -> Option<Place> {
+        let routes = &self.client.shared.routes;
+        for subscription in &self.subscriptions {
+            let topic = subscription.topic.as_str().into();
+            let known = routes.at_hand(&topic, REFRESH).await;
+            let has_broker =
+                |route: &Arc<TopicRoute>| route.brokers.iter().any(|set| set.name == broker);
+            if known.ok().flatten().as_ref().is_some_and(has_broker) {
+                // All its topics say the same: one is asked for.
+                let found = routes.find(&topic, max_age).await.ok().flatten();
+                return found.and_then(|route| reading_place(&route, broker));
+            }
+        }
+        None
+    }
 }
 
-struct Member {
-    address: watch::Sender<Arc<str>>,
-    task: JoinHandle<Result<()>>,
-}
+type Member = JoinHandle<Result<()>>;
 
 /// The memberships of one consumer, one for each broker.
 struct Members {
@@ -124,23 +138,15 @@ struct Members {
 }
 
 impl Members {
-    /// Begins memberships at brokers that are new, and tells the others their addresses. One at a broker that is not
-    /// listed stays: name servers forget brokers that are still there.
-    fn update(&mut self, brokers: &mut BTreeMap<Arc<str>, Arc<str>>) {
-        for (name, address) in std::mem::take(brokers) {
-            if let Some(member) = self.members.get(&name) {
-                member.address.send_replace(address);
-                continue;
-            }
-            let (sender, addresses) = watch::channel(address);
-            let (core, stopped) = (self.core.clone(), self.stopped.clone());
-            let reports = self.reports.clone();
-            let membership = keep_membership(core, name.clone(), addresses, stopped, reports);
-            let member = Member {
-                address: sender,
-                task: tokio::spawn(membership),
-            };
-            self.members.insert(name, member);
+    /// Begins memberships at brokers that are new. Where the others are is for themselves to find out. One at a broker that is
+    /// not listed stays: name servers forget brokers that are still there.
+    fn update(&mut self, brokers: BTreeMap<Arc<str>, Place>) {
+        for (name, place) in brokers {
+            self.members.entry(name).or_insert_with_key(|name| {
+                let (core, stopped) = (self.core.clone(), self.stopped.clone());
+                let reports = self.reports.clone();
+                tokio::spawn(keep_membership(core, name.clone(), place, stopped, reports))
+            });
         }
     }
 
@@ -154,18 +160,19 @@ impl Members {
             } else {
                 REFRESH
             };
-            tokio::select! {
-                () = sleep(wait) => {}
+            let max_age = tokio::select! {
+                () = sleep(wait) => REFRESH / 2,
+                () = self.core.troubled.notified() => LOOK,
                 _ = stopped.changed() => break,
-            }
-            match self.core.brokers().await {
-                Ok(mut brokers) => self.update(&mut brokers),
+            };
+            match self.core.brokers(max_age).await {
+                Ok(brokers) => self.update(brokers),
                 Err(error) => tracing::warn!(%error, "cannot look for brokers"),
             }
         }
         let mut result = Ok(());
         for (_, member) in std::mem::take(&mut self.members) {
-            match member.task.await {
+            match member.await {
                 Ok(Err(error)) => result = Err(error),
                 Ok(Ok(())) => {}
                 Err(error) => tracing::error!(%error, "membership's task failed"),
@@ -181,7 +188,9 @@ impl Members {
 /// message is delivered at least once: one whose handler was running when a connection was lost, or a consumer crashed,
 /// comes again. Committed offsets never pass a message that is not done.
 ///
-/// Lost connections are made again, with growing pauses. Dropping the consumer shuts it down in the background;
+/// Lost connections are made again, with growing pauses. While a broker set has no master, the consumer goes on at the slave
+/// with the least id, and comes back when the master is back; a consumer that processes in order waits for the master.
+/// Messages that could not be processed are kept and tried here until a master takes them. Dropping the consumer shuts it down in the background;
 /// [`PushConsumer::shutdown`] waits for that.
 ///
 /// # Examples
@@ -219,7 +228,7 @@ impl PushConsumer {
         workers: usize,
         handler: H,
     ) -> Result<Self> {
-        let mut brokers = core.brokers().await?;
+        let brokers = core.brokers(REFRESH / 2).await?;
         let (stop, stopped) = watch::channel(false);
         let handler = Arc::new(handler);
         let group = TracedGroup {
@@ -240,7 +249,7 @@ impl PushConsumer {
             reports,
             members: BTreeMap::new(),
         };
-        members.update(&mut brokers);
+        members.update(brokers);
         let expected = members.members.keys().cloned().collect();
         let consumer = PushConsumer {
             core,

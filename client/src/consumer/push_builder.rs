@@ -9,6 +9,7 @@ use castmq_protocol::model::{GroupName, TopicName};
 use castmq_protocol::native::request::{Filter, StartFrom, TopicSubscription};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Order;
 use super::broadcast::OffsetStore;
@@ -263,7 +264,8 @@ impl Settings {
             workers: self.concurrency,
             window: self.window,
             max_span: self.max_span,
-            max_attempts: self.max_attempts,
+            // Otherwise brokers take what was tried too often, and until one does it stays here.
+            max_attempts: self.max_attempts.filter(|_| self.broadcasting),
         };
         Ok(Arc::new(Core {
             member_id: client.member_id(&group),
@@ -281,6 +283,7 @@ impl Settings {
             room: self.room.clone(),
             claims: self.claims.clone(),
             progress: Mutex::default(),
+            troubled: Notify::new(),
             filters_here: AtomicBool::new(false),
         }))
     }

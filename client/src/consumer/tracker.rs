@@ -1,6 +1,7 @@
 //! How far a queue has been processed, whatever the order in which its messages finish. Pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use castmq_protocol::model::QueueOffset;
 
@@ -83,9 +84,11 @@ impl OffsetTracker {
     }
 }
 
-/// How far a queue was when the connection to its broker was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far a queue was when the connection to its broker was lost, or left for another's.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Progress {
+    /// The broker's address.
+    pub(super) at: Arc<str>,
     /// What the broker knew: the offset committed last, or the one that it gave when the queue was assigned.
     pub(super) known: QueueOffset,
     /// The first message that was not done.
@@ -93,12 +96,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Where to go on when the queue is assigned again, at `assigned`.
+    /// Where to go on when the queue is assigned again, at `assigned`, by the broker at `address`.
     ///
     /// What was done here need not be done again. But a broker that knows less than it did before was told so, by an
-    /// operator who wants messages to come again.
-    pub(super) fn resume(self, assigned: QueueOffset) -> QueueOffset {
-        if assigned < self.known {
+    /// operator who wants messages to come again. Another of its set may never have known it: a master hears from its slave
+    /// what was committed there, and the other way round, after a while.
+    pub(super) fn resume(&self, assigned: QueueOffset, address: &str) -> QueueOffset {
+        if assigned < self.known && *self.at == *address {
             assigned
         } else {
             assigned.max(self.committable)
@@ -160,12 +164,15 @@ mod tests {
     #[test]
     fn what_was_done_before_a_connection_was_lost_is_not_done_again_unless_offsets_were_reset() {
         let progress = Progress {
+            at: "a:1".into(),
             known: offset(10),
             committable: offset(50),
         };
-        assert_eq!(progress.resume(offset(10)), offset(50));
-        assert_eq!(progress.resume(offset(60)), offset(60));
-        assert_eq!(progress.resume(offset(9)), offset(9));
+        assert_eq!(progress.resume(offset(10), "a:1"), offset(50));
+        assert_eq!(progress.resume(offset(60), "a:1"), offset(60));
+        assert_eq!(progress.resume(offset(9), "a:1"), offset(9));
+        // Another broker of the set has not heard of it yet.
+        assert_eq!(progress.resume(offset(9), "a:2"), offset(50));
     }
 
     proptest! {

@@ -14,17 +14,16 @@ use super::consumer::{ConsumerCore, GRACE};
 use super::delivery::{ASKED_AT_ONCE, Held};
 use super::feed::Feed;
 use super::{Acknowledge, ConnectionFactory, Destination, Error, MessageConsumer, Session};
+use crate::client::Client;
 use crate::consumer::PoppedMessage;
-use crate::link::Link;
 use crate::message::{ReceivedMessage, stored_record};
-use crate::raw::{Options, Role};
 use crate::testing::{FakeCluster, Listener, Network, Peer, welcome};
 
 const LEASE: Duration = Duration::from_secs(3);
 
 /// A message that was popped just now from the broker at this address.
 fn popped(network: &Network, address: &str, place: u64) -> Arc<Held> {
-    let options = Options::new(Role::Consumer, "test").dial(Arc::new(network.clone()));
+    let client = Client::builder().offline(Arc::new(network.clone()));
     let record = stored_record(place, b"", b"", 0);
     let message = ReceivedMessage::from_record(record.into()).unwrap();
     let receipt = PopReceipt {
@@ -34,8 +33,7 @@ fn popped(network: &Network, address: &str, place: u64) -> Arc<Held> {
         invisible_ms: 3000,
         attempt: 1,
     };
-    let link = Arc::new(Link::new(address.into(), options));
-    let message = PoppedMessage::of_link(message, receipt, link);
+    let message = PoppedMessage::of(&client, address, message, receipt);
     Arc::new(Held::popped(message, LEASE))
 }
 

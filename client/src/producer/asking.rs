@@ -25,14 +25,11 @@ use crate::error::{Error, Result};
 use crate::link::Session;
 use crate::message::{Message, ReceivedMessage, Reply};
 use crate::raw::Payload;
-use crate::routes::{REFRESH, master};
+use crate::routes::{FRESH, REFRESH};
 use crate::trace::{DEFAULT_PRODUCER_GROUP, Tracer};
 
 /// The longest that a request waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
-
-/// The longest pause between attempts to connect: well below the time that requests wait.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a producer needs that asks.
 #[derive(Debug)]
@@ -60,7 +57,7 @@ impl Requester {
         };
         Self {
             tracer: client.shared.tracer.clone(),
-            standing: Standing::new(client, replies, Backoff::up_to(LONGEST_PAUSE)),
+            standing: Standing::new(client, replies),
             outstanding,
             id,
             limit,
@@ -263,9 +260,12 @@ impl Producer {
             properties_bytes: reply.message.properties.len() as u32,
         });
         let mut backoff = Backoff::default();
+        let mut max_age = REFRESH;
         loop {
-            match self.send_reply_once(&reply, request.clone()).await {
+            match self.send_reply_once(&reply, request.clone(), max_age).await {
                 Err(error) if error.is_retry_safe() => {
+                    // The master may be elsewhere by now.
+                    max_age = FRESH;
                     let wait = backoff.after_failure(fastrand::f64());
                     if Instant::now() + wait >= deadline {
                         return Err(error);
@@ -278,15 +278,17 @@ impl Producer {
         }
     }
 
-    async fn send_reply_once(&self, reply: &Reply, request: Request) -> Result<()> {
+    async fn send_reply_once(
+        &self,
+        reply: &Reply,
+        request: Request,
+        max_age: Duration,
+    ) -> Result<()> {
         let client = &self.inner.client;
-        let found = client.shared.routes.find(reply.topic(), REFRESH).await?;
-        let brokers = found.as_ref().map_or(&[][..], |route| &route.brokers);
-        let set = brokers.iter().find(|set| *set.name == *reply.broker);
-        let address = set.and_then(master).ok_or_else(|| Error::BrokerNotFound {
-            broker: reply.broker.clone(),
-        })?;
-        let link = client.link(&address.into(), Role::Producer);
+        let (topic, broker) = (reply.topic(), &reply.broker);
+        let link = client
+            .master(topic, broker, Role::Producer, max_age)
+            .await?;
         let session = link.session().await?;
         let payload = Payload::lent(reply.message.properties.as_bytes(), &reply.message.body);
         let answer = session.connection.request(request, payload).await?;
@@ -319,7 +321,12 @@ impl Requester {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let topic = &asked.message.topic;
         let session = self.standing.session(topic, broker, turn).await?;
-        send_on(&session, asked, queue, &self.tracer).await
+        let sent = send_on(&session, asked, queue, &self.tracer).await;
+        sent.inspect_err(|error| {
+            if error.is_not_master() {
+                self.standing.turn_away(&session);
+            }
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which queue a message goes to. Pure.
 
 use castmq_protocol::model::{QueueId, java_string_hash};
+use tokio::time::Instant;
 
 use crate::message::QueueChoice;
 
@@ -12,6 +13,8 @@ pub(super) trait Candidates {
     fn live(&self) -> &[usize];
     /// Whether a queue's broker can be reached now.
     fn is_usable(&self, index: usize) -> bool;
+    /// Whether a queue's broker was so slow that others are better.
+    fn is_avoided(&self, index: usize, now: Instant) -> bool;
     /// A queue's broker.
     fn broker(&self, index: usize) -> &str;
     /// A queue's number.
@@ -31,20 +34,27 @@ pub(super) enum Chosen {
     NoSuchQueue,
 }
 
-/// Chooses. `turn` counts the messages that had no wish; `avoid` is a broker that failed the message before.
+/// Chooses. `turn` counts the messages that had no wish; `failed` is a broker that failed the message before.
+///
+/// A message without a wish goes to a broker that neither failed it nor was slow, or else to one that did not fail it, or
+/// else to any that can be reached.
 pub(super) fn choose(
     candidates: &impl Candidates,
     choice: &QueueChoice,
     turn: usize,
-    avoid: Option<&str>,
+    failed: Option<&str>,
+    now: Instant,
 ) -> Chosen {
     if candidates.len() == 0 {
         return Chosen::Wait;
     }
     let wanted = match choice {
         QueueChoice::Any => {
-            let any = next_in_turn(candidates, turn, avoid)
-                .or_else(|| next_in_turn(candidates, turn, None));
+            let is_another = |index| failed.is_none_or(|failed| candidates.broker(index) != failed);
+            let is_good = |index| is_another(index) && !candidates.is_avoided(index, now);
+            let any = next_in_turn(candidates, turn, is_good)
+                .or_else(|| next_in_turn(candidates, turn, is_another))
+                .or_else(|| next_in_turn(candidates, turn, |_| true));
             return any.map_or(Chosen::Wait, Chosen::Queue);
         }
         QueueChoice::Key(key) => return Chosen::InOrder(of_key(key, candidates.len())),
@@ -64,14 +74,16 @@ fn find(candidates: &impl Candidates, is_it: impl Fn(usize) -> bool) -> Option<u
     (0..candidates.len()).find(|index| is_it(*index))
 }
 
-fn next_in_turn(candidates: &impl Candidates, turn: usize, avoid: Option<&str>) -> Option<usize> {
+fn next_in_turn(
+    candidates: &impl Candidates,
+    turn: usize,
+    is_wanted: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let live = candidates.live();
     let start = turn.checked_rem(live.len())?;
     let (before, after) = live.split_at(start);
     let mut in_turn = after.iter().chain(before).copied();
-    in_turn.find(|index| {
-        candidates.is_usable(*index) && avoid.is_none_or(|avoid| candidates.broker(*index) != avoid)
-    })
+    in_turn.find(|index| candidates.is_usable(*index) && is_wanted(*index))
 }
 
 /// The queue of a key among `queues` (RocketMQ `SelectMessageQueueByHash`).
@@ -90,6 +102,7 @@ mod tests {
     struct Topic {
         brokers: Vec<(&'static str, bool)>,
         live: Vec<usize>,
+        slow: Vec<&'static str>,
     }
 
     fn topic(brokers: &[(&'static str, bool)]) -> Topic {
@@ -99,7 +112,12 @@ mod tests {
         Topic {
             brokers: brokers.to_vec(),
             live,
+            slow: Vec::new(),
         }
+    }
+
+    fn choose(topic: &Topic, choice: &QueueChoice, turn: usize, failed: Option<&str>) -> Chosen {
+        super::choose(topic, choice, turn, failed, Instant::now())
     }
 
     impl Candidates for Topic {
@@ -111,6 +129,9 @@ mod tests {
         }
         fn is_usable(&self, index: usize) -> bool {
             self.brokers[index / 2].1
+        }
+        fn is_avoided(&self, index: usize, _: Instant) -> bool {
+            self.slow.contains(&self.brokers[index / 2].0)
         }
         fn broker(&self, index: usize) -> &str {
             self.brokers[index / 2].0
@@ -143,6 +164,26 @@ mod tests {
         );
         let none = topic(&[("a", false)]);
         assert_eq!(choose(&none, &QueueChoice::Any, 0, None), Chosen::Wait);
+    }
+
+    #[test]
+    fn a_slow_broker_is_avoided_while_there_is_another_that_did_not_fail() {
+        let mut three = topic(&[("a", true), ("b", true), ("c", true)]);
+        three.slow = vec!["a", "b"];
+        let any = |topic: &Topic, failed| choose(topic, &QueueChoice::Any, 0, failed);
+        assert_eq!(any(&three, None), Chosen::Queue(4));
+        // Better a slow one than one that failed.
+        assert_eq!(any(&three, Some("c")), Chosen::Queue(0));
+        assert_eq!(any(&three, Some("a")), Chosen::Queue(4));
+        three.slow.push("c");
+        assert_eq!(any(&three, None), Chosen::Queue(0));
+        assert_eq!(any(&three, Some("a")), Chosen::Queue(2));
+        let mut one = topic(&[("a", true), ("b", false)]);
+        one.slow = vec!["a"];
+        assert_eq!(any(&one, Some("a")), Chosen::Queue(0));
+        // Whoever wishes a queue gets it.
+        let wished = choose(&three, &QueueChoice::from(1), 0, None);
+        assert_eq!(wished, Chosen::Queue(1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::again::Kept;
+use super::avoidance::SLOW;
 use super::batcher::Kind;
 use super::budget::Share;
 use super::lane::Lane;
@@ -77,6 +78,8 @@ pub(super) struct InFlight {
     share: Share,
     /// Whether an attempt has failed. Saves looking into the state of the many for which none has.
     pub(super) has_failed: AtomicBool,
+    /// Whether it had to wait for its queue.
+    pub(super) has_waited: AtomicBool,
     pub(super) state: Mutex<State>,
 }
 
@@ -88,8 +91,8 @@ pub(super) struct State {
     alone: bool,
     /// Where the last attempt went.
     pub(super) target: Option<Arc<Target>>,
-    /// When it began, if it was not the first.
-    began: Option<Instant>,
+    /// When it began.
+    began: Instant,
     /// And to which queue.
     pub(super) queue: QueueId,
     /// Set once it may be stored, where it has to be stored once.
@@ -112,7 +115,7 @@ enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// The broker that failed it.
-    pub(super) avoid: Option<Arc<str>>,
+    pub(super) failed: Option<Arc<str>>,
     /// Whether it must not travel with others any more.
     pub(super) alone: bool,
     pub(super) attempts: u32,
@@ -140,12 +143,13 @@ impl InFlight {
             number: 0,
             share,
             has_failed: AtomicBool::new(false),
+            has_waited: AtomicBool::new(false),
             state: Mutex::new(State {
                 attempts: 0,
                 maybe_stored: false,
                 alone: false,
                 target: None,
-                began: None,
+                began: now,
                 queue: QueueId::default(),
                 kept: None,
                 last: None,
@@ -177,12 +181,13 @@ impl InFlight {
         self.since + self.lane.settings().send_timeout
     }
 
-    /// When an attempt that begins now begins: for the first one the time is known.
+    /// When an attempt that begins now begins: for the first one the time is known, unless it had to wait.
     pub(super) fn attempt_begins(&self) -> Instant {
-        if self.has_failed.load(Ordering::Acquire) {
-            Instant::now()
-        } else {
+        let is_first = !self.has_failed.load(Ordering::Acquire);
+        if is_first && !self.batched && !self.has_waited.load(Ordering::Relaxed) {
             self.since
+        } else {
+            Instant::now()
         }
     }
 
@@ -192,7 +197,7 @@ impl InFlight {
         }
         let state = self.state.lock();
         Past {
-            avoid: state.target.as_ref().map(|target| target.broker.clone()),
+            failed: state.target.as_ref().map(|target| target.broker.clone()),
             alone: state.alone,
             attempts: state.attempts,
             is_kept: state.kept.is_some(),
@@ -208,10 +213,9 @@ impl InFlight {
         self.state.lock().target.clone()
     }
 
-    pub(super) fn begin_attempt(&self, target: &Arc<Target>, queue: QueueId) {
-        let began = self.has_failed.load(Ordering::Acquire).then(Instant::now);
+    pub(super) fn begin_attempt(&self, target: &Arc<Target>, queue: QueueId, now: Instant) {
         let mut state = self.state.lock();
-        state.began = began;
+        state.began = now;
         state.attempts += 1;
         state.queue = queue;
         state.target = Some(target.clone());
@@ -291,17 +295,31 @@ impl InFlight {
         self.set(Outcome::Failed(Box::new(error)));
     }
 
-    fn stored(&self, place: Sent, is_exact: bool) {
+    fn stored(&self, place: Sent, is_exact: bool, now: Instant) {
         if self.lane.is_traced() {
             self.trace_stored(&place, is_exact);
         }
+        // Those that were fast altogether, which are nearly all, are not looked at closer.
+        if now.saturating_duration_since(self.since) >= SLOW {
+            self.note_latency(now);
+        }
         self.set(Outcome::Stored(place, is_exact));
+    }
+
+    fn note_latency(&self, now: Instant) {
+        let (target, began) = self.last_attempt();
+        if self.lane.settings().avoid_slow_brokers
+            && let Some(target) = target
+        {
+            let latency = now.saturating_duration_since(began);
+            target.avoidance.note(latency, now);
+        }
     }
 
     /// The last attempt: where it went, and when it began.
     pub(super) fn last_attempt(&self) -> (Option<Arc<Target>>, Instant) {
         let state = self.state.lock();
-        (state.target.clone(), state.began.unwrap_or(self.since))
+        (state.target.clone(), state.began)
     }
 
     pub(super) fn told(&self) {
@@ -372,9 +390,9 @@ impl fmt::Debug for InFlight {
 }
 
 impl Settle for InFlight {
-    fn settle(self: Arc<Self>, result: Result<Reply>) {
+    fn settle(self: Arc<Self>, result: Result<Reply>, now: Instant) {
         match result.map(|reply| reply.header.response) {
-            Ok(Response::Sent(sent)) => self.stored(sent, true),
+            Ok(Response::Sent(sent)) => self.stored(sent, true, now),
             Ok(_) => {
                 let error = self.unexpected();
                 self.lane.clone().failed(self, &error);
@@ -393,7 +411,7 @@ pub(super) struct BatchInFlight {
 }
 
 impl BatchInFlight {
-    fn stored(&self, sent: &BatchSent) {
+    fn stored(&self, sent: &BatchSent, now: Instant) {
         for (number, member) in (0_u64..).zip(&self.members) {
             let place = Sent {
                 status: sent.status,
@@ -401,14 +419,14 @@ impl BatchInFlight {
                 queue_offset: sent.first_queue_offset + number,
                 physical_offset: sent.first_physical_offset,
             };
-            member.stored(place, number == 0);
+            member.stored(place, number == 0, now);
         }
     }
 
     /// An answer to the only member.
-    fn stored_alone(&self, sent: Sent) {
+    fn stored_alone(&self, sent: Sent, now: Instant) {
         for member in &self.members {
-            member.stored(sent, true);
+            member.stored(sent, true, now);
         }
     }
 
@@ -430,10 +448,10 @@ impl BatchInFlight {
 }
 
 impl Settle for BatchInFlight {
-    fn settle(self: Arc<Self>, result: Result<Reply>) {
+    fn settle(self: Arc<Self>, result: Result<Reply>, now: Instant) {
         match result.map(|reply| reply.header.response) {
-            Ok(Response::BatchSent(sent)) => self.stored(&sent),
-            Ok(Response::Sent(sent)) if self.members.len() == 1 => self.stored_alone(sent),
+            Ok(Response::BatchSent(sent)) => self.stored(&sent, now),
+            Ok(Response::Sent(sent)) if self.members.len() == 1 => self.stored_alone(sent, now),
             Ok(_) => return self.failed(&self.target.session.unexpected("send")),
             Err(error) => return self.failed(&error),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{OptionFuture, select_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::lane::Lane;
 use super::ready::{BrokerSlot, Target};
@@ -18,10 +18,13 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::AnnouncedTopic;
 use crate::raw::Role;
-use crate::routes::{REFRESH, WriteBroker, WriteRoute};
+use crate::routes::{FRESH, LOOK, REFRESH, WriteBroker, WriteRoute};
 
 /// Shortest time between two searches, however many messages wait.
 const SEARCH_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a search waits for a broker. Connecting goes on behind it; meanwhile the route may say something else.
+const SEARCH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Whether a search reached every broker of the topic.
 type Search = Pin<Box<dyn Future<Output = Result<bool>> + Send>>;
@@ -47,15 +50,18 @@ struct Schedule {
     not_before: Instant,
     /// Then at the latest, without a need.
     refresh: Instant,
+    /// The last search did not reach all brokers: perhaps they are elsewhere by now.
+    misses_some: bool,
 }
 
 impl Schedule {
     fn new(now: Instant) -> Self {
         Self {
-            backoff: Backoff::default(),
+            backoff: Backoff::up_to(LOOK),
             last: None,
             not_before: now,
             refresh: now,
+            misses_some: false,
         }
     }
 
@@ -70,14 +76,26 @@ impl Schedule {
         }
     }
 
+    /// How old a route may be for a search.
+    fn max_age(&self, need: Need) -> Duration {
+        let is_needed = need != Need::None || self.misses_some;
+        match is_needed && self.last.is_some() {
+            true => FRESH,
+            // The first search takes what others have found.
+            false => REFRESH / 2,
+        }
+    }
+
     fn found_all(&mut self, now: Instant) {
         self.backoff.reset();
+        self.misses_some = false;
         self.last = Some(now);
         self.not_before = now + SEARCH_PAUSE / 2;
         self.refresh = now + REFRESH;
     }
 
     fn missed_some(&mut self, now: Instant, random: f64) {
+        self.misses_some = true;
         self.last = Some(now);
         self.not_before = now + self.backoff.after_failure(random);
         self.refresh = self.not_before;
@@ -109,8 +127,8 @@ pub(super) async fn keep(kept: Kept, client: Client, mut closed: watch::Receiver
         };
         if search.is_none() && now >= schedule.next(need) {
             lane.stale.store(false, Ordering::Release);
-            let is_needed = need != Need::None;
-            search = Some(Box::pin(find(lane.clone(), client.clone(), is_needed)));
+            let max_age = schedule.max_age(need);
+            search = Some(Box::pin(find(lane.clone(), client.clone(), max_age)));
         }
         let next_search = search.is_none().then(|| schedule.next(need));
         let wake_at = next_search.into_iter().chain(lane.next_tick()).min();
@@ -160,14 +178,12 @@ async fn lost(brokers: Vec<BrokerSlot>) {
 }
 
 /// Finds the topic's brokers and connects to them. Each is published as soon as it can be reached.
-async fn find(lane: Arc<Lane>, client: Client, is_needed: bool) -> Result<bool> {
+async fn find(lane: Arc<Lane>, client: Client, max_age: Duration) -> Result<bool> {
     let known = lane.brokers();
-    let max_age = if is_needed && !known.is_empty() {
-        Duration::ZERO
-    } else {
-        REFRESH / 2
-    };
+    let is_in_use = |slot: &BrokerSlot| slot.target.as_ref().is_some_and(|t| t.is_usable());
     let route = match client.shared.routes.for_writing(&lane.topic, max_age).await {
+        // Name servers have not heard of it yet, or have forgotten it: it must not be made a second time elsewhere.
+        Ok(route) if route.creates && known.iter().any(is_in_use) => known_route(&known),
         Ok(route) => route,
         Err(error) if known.is_empty() => return Err(error),
         Err(error) => {
@@ -178,7 +194,7 @@ async fn find(lane: Arc<Lane>, client: Client, is_needed: bool) -> Result<bool> 
     };
     lane.look_at_tracer();
     if route.creates {
-        create(&lane, &client, &known, route.brokers).await
+        create(&lane, &client, route.brokers).await
     } else {
         connect(&lane, &client, &known, route.brokers).await
     }
@@ -202,7 +218,7 @@ fn reuse(topic: &str, known: &[BrokerSlot], broker: &WriteBroker) -> Option<Arc<
     let same = |target: &&Arc<Target>| {
         target.broker == broker.name
             && target.session.address() == &broker.address
-            && target.session.connection.is_usable()
+            && target.is_usable()
             && target.session.knows(topic, target.alias)
     };
     targets.into_iter().find(same).cloned()
@@ -213,16 +229,22 @@ async fn reach(
     client: &Client,
     broker: &WriteBroker,
 ) -> Result<(Arc<Target>, AnnouncedTopic)> {
-    let session = client
-        .link(&broker.address, Role::Producer)
-        .session()
-        .await?;
-    let topic = session.topic(&lane.topic).await?;
-    let target = Target {
-        broker: broker.name.clone(),
-        session,
-        alias: topic.alias,
+    let link = client.link(&broker.address, Role::Producer);
+    let topic = lane.topic.clone();
+    // A task of its own: it goes on when this search does not wait any more, and the next one finds what came of it.
+    let reaching = client.shared.runtime.spawn(async move {
+        let session = link.session().await?;
+        let announced = session.topic(&topic).await?;
+        Ok::<_, Error>((session, announced))
+    });
+    let not_connected = |reason: String| Error::Connect {
+        address: broker.address.clone(),
+        reason: reason.into(),
     };
+    let reached = timeout(SEARCH_LIMIT, reaching).await;
+    let reached = reached.map_err(|_| not_connected(format!("not within {SEARCH_LIMIT:?}")))?;
+    let (session, topic) = reached.map_err(|error| not_connected(error.to_string()))??;
+    let target = Target::new(broker.name.clone(), session, topic.alias);
     Ok((Arc::new(target), topic))
 }
 
@@ -281,19 +303,7 @@ async fn connect(
 }
 
 /// Creates the topic on the first broker that does it.
-async fn create(
-    lane: &Lane,
-    client: &Client,
-    known: &[BrokerSlot],
-    mut brokers: Vec<WriteBroker>,
-) -> Result<bool> {
-    if brokers
-        .iter()
-        .any(|broker| reuse(&lane.topic, known, broker).is_some())
-    {
-        // Created before; name servers have not heard of it yet.
-        return Ok(true);
-    }
+async fn create(lane: &Lane, client: &Client, mut brokers: Vec<WriteBroker>) -> Result<bool> {
     let first = fastrand::usize(..brokers.len().max(1));
     brokers.rotate_left(first);
     let mut last = Error::TopicNotFound {
@@ -327,8 +337,8 @@ mod tests {
         for _ in 0..8 {
             schedule.missed_some(start, 0.0);
         }
-        assert_eq!(schedule.next(Need::None), after(10_000));
-        assert_eq!(schedule.next(Need::Stale), after(10_000));
+        assert_eq!(schedule.next(Need::None), after(1000));
+        assert_eq!(schedule.next(Need::Stale), after(1000));
         assert_eq!(schedule.next(Need::Waiting), after(200));
         schedule.found_all(start);
         assert_eq!(schedule.next(Need::None), after(30_000));

@@ -26,7 +26,7 @@ pub(super) trait Keeping: Send + Sync + 'static {
     fn take(&self, session: &Arc<Session>, push: Push);
 }
 
-/// Keeps a connection until it is to stop.
+/// Keeps a connection until it is to stop, or nobody wants it.
 pub(super) async fn keep<K: Keeping>(
     keeping: Arc<K>,
     address: Arc<str>,
@@ -38,6 +38,7 @@ pub(super) async fn keep<K: Keeping>(
         let error = tokio::select! {
             ended = serve(&*keeping, &address, &mut backoff, &current) => ended,
             _ = stop.changed() => break,
+            () = current.closed() => break,
         };
         current.send_replace(None);
         let wait = backoff.after_failure(fastrand::f64());
@@ -45,6 +46,7 @@ pub(super) async fn keep<K: Keeping>(
         tokio::select! {
             () = sleep(wait) => {}
             _ = stop.changed() => break,
+            () = current.closed() => break,
         }
     }
     if let Some(session) = current.send_replace(None) {

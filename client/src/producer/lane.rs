@@ -11,13 +11,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Settings;
+use super::avoidance::{UNANSWERED, counts_as_unanswered};
 use super::batcher::Limits;
 use super::budget::Budget;
 use super::choose::{Candidates, Chosen, choose};
 use super::delivery::InFlight;
 use super::ready::{BrokerSlot, Ready, Target};
 use super::request::{check_length, send, send_one};
-use super::retry::{Case, Verdict, hints_at_stale_route, judge};
+use super::retry::{Case, Verdict, judge};
 use super::strand::insert_in_order;
 use crate::error::Error;
 use crate::message::QueueChoice;
@@ -134,7 +135,7 @@ impl Lane {
     /// Whether a message without a wish could go now.
     pub(super) fn is_live(&self) -> bool {
         let ready = self.ready.read();
-        choose(&*ready, &QueueChoice::Any, 0, None) != Chosen::Wait
+        choose(&*ready, &QueueChoice::Any, 0, None, Instant::now()) != Chosen::Wait
     }
 
     pub(super) fn brokers(&self) -> Vec<BrokerSlot> {
@@ -205,6 +206,7 @@ impl Lane {
 
     fn park(&self, ready: &mut Ready, messages: Vec<Arc<InFlight>>) {
         for inflight in messages {
+            inflight.has_waited.store(true, Ordering::Relaxed);
             match inflight.number {
                 0 => ready.parked.push_back(inflight),
                 _ => insert_in_order(&mut ready.parked, inflight),
@@ -225,7 +227,9 @@ impl Lane {
         } else {
             self.turn.fetch_add(1, Ordering::Relaxed)
         };
-        let index = match choose(ready, &inflight.message.choice, turn, past.avoid.as_deref()) {
+        let choice = &inflight.message.choice;
+        let now = inflight.attempt_begins();
+        let index = match choose(ready, choice, turn, past.failed.as_deref(), now) {
             Chosen::Queue(index) => index,
             Chosen::InOrder(index) => return self.place_in_order(ready, index, inflight),
             Chosen::Wait => return left.push(inflight),
@@ -259,7 +263,7 @@ impl Lane {
             send(target, queue.id, batch, left);
         };
         let limits = self.batch_limits(target);
-        batcher.push(&limits, kind, inflight, bytes, Instant::now(), emit);
+        batcher.push(&limits, kind, inflight, bytes, now, emit);
         if full {
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
@@ -314,14 +318,20 @@ impl Lane {
         let now = Instant::now();
         if let Some(target) = inflight.target() {
             target.session.forget_if_gone(&self.topic, error);
+            if error.is_not_master() {
+                target.set_wrong();
+            }
+            if self.settings().avoid_slow_brokers && counts_as_unanswered(error) {
+                target.avoidance.note(UNANSWERED, now);
+            }
         }
-        if hints_at_stale_route(error) {
+        if error.hints_at_stale_route() {
             self.mark_stale();
         }
         inflight.note(error);
         let keyed = inflight.message.choice != QueueChoice::Any;
         let past = inflight.past();
-        let elsewhere = !keyed && !past.is_kept && self.is_live_beside(past.avoid.as_deref());
+        let elsewhere = !keyed && !past.is_kept && self.is_live_beside(past.failed.as_deref());
         let verdict = judge(
             error,
             Case {

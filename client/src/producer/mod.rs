@@ -4,19 +4,22 @@
 //! - `delivery`: a message on its way, [`Delivery`] and [`SendReceipt`].
 //! - `lane`: the way of one topic's messages; `ready`: its queues; `keeper`: the task that keeps them up to date;
 //!   `strand`: messages that have to stay in order; `request`: handing messages to a connection.
-//! - `choose`, `batcher`, `retry`, `span`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
+//! - `choose`, `batcher`, `retry`, `avoidance`, `span`: the decisions, pure. `budget`: what is on its way altogether. `clock`,
 //!   `ids`: times and ids of messages. `traced`: what is recorded of messages that are traced.
 //! - `asking`: requests that wait for a reply, and replies; `outstanding`: those that wait; `replies`: taking what comes.
 //! - `again`: sending a message that may be stored once more, so that it is not stored twice.
-//! - [`TransactionProducer`]: messages that nobody sees until their producer says so.
+//! - [`TransactionProducer`]: messages that nobody sees until their producer says so. `transaction`; `checks`: what brokers
+//!   ask about those that nobody ended.
 //! - `standing`: the connections on which brokers send replies, and ask about transactions; `kept`: one that is made again
 //!   whenever it ends.
 
 mod again;
 mod asking;
+mod avoidance;
 mod batcher;
 mod budget;
 mod builder;
+mod checks;
 mod choose;
 mod clock;
 mod delivery;
@@ -50,8 +53,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::message::{Compression, Message, QueueChoice, compress};
-use crate::routes::REFRESH;
+use crate::message::{Compression, Message, Queue, QueueChoice, compress};
+use crate::routes::{FRESH, REFRESH};
 use crate::trace::Tracer;
 use asking::Requester;
 use batcher::Limits;
@@ -80,6 +83,7 @@ struct Settings {
     /// Requests that may wait for replies at once.
     max_requests: usize,
     idempotent: bool,
+    avoid_slow_brokers: bool,
 }
 
 #[derive(Debug)]
@@ -156,18 +160,26 @@ impl Producer {
         unique_id: &str,
         deliver_at_ms: i64,
     ) -> Result<()> {
+        let cancel = |max_age| self.cancel_once(&receipt.queue, unique_id, deliver_at_ms, max_age);
+        match cancel(REFRESH).await {
+            // Once more, where the master is now: cancelling twice is cancelling.
+            Err(error) if error.hints_at_stale_route() => cancel(FRESH).await,
+            cancelled => cancelled,
+        }
+    }
+
+    async fn cancel_once(
+        &self,
+        Queue { topic, broker, .. }: &Queue,
+        unique_id: &str,
+        deliver_at_ms: i64,
+        max_age: Duration,
+    ) -> Result<()> {
         let client = &self.inner.client;
-        let topic = &receipt.queue.topic;
-        let route = client.shared.routes.for_writing(topic, REFRESH).await?;
-        let mut brokers = route.brokers.iter();
-        let broker = brokers.find(|broker| broker.name == receipt.queue.broker);
-        let broker = broker.ok_or_else(|| Error::TopicNotFound {
-            topic: topic.clone(),
-        })?;
-        let session = client
-            .link(&broker.address, Role::Producer)
-            .session()
+        let link = client
+            .master(topic, broker, Role::Producer, max_age)
             .await?;
+        let session = link.session().await?;
         let request = Request::CancelDelivery {
             topic: session.topic(topic).await?.alias,
             unique_id: unique_id.to_owned(),

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use castmq_protocol::model::QueueId;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use super::avoidance::Avoidance;
 use super::batcher::Batcher;
 use super::choose::Candidates;
 use super::delivery::InFlight;
@@ -20,6 +22,30 @@ pub(super) struct Target {
     pub(super) broker: Arc<str>,
     pub(super) session: Arc<Session>,
     pub(super) alias: u32,
+    /// It has said that it is no master: it gets nothing before it has been looked for again.
+    is_wrong: AtomicBool,
+    pub(super) avoidance: Avoidance,
+}
+
+impl Target {
+    pub(super) fn new(broker: Arc<str>, session: Arc<Session>, alias: u32) -> Self {
+        Self {
+            broker,
+            session,
+            alias,
+            is_wrong: AtomicBool::new(false),
+            avoidance: Avoidance::new(Instant::now()),
+        }
+    }
+
+    pub(super) fn set_wrong(&self) {
+        self.is_wrong.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether messages can be given to it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.session.connection.is_usable() && !self.is_wrong.load(Ordering::Relaxed)
+    }
 }
 
 /// A broker of the topic, reached or not.
@@ -123,7 +149,12 @@ impl Candidates for Ready {
 
     fn is_usable(&self, index: usize) -> bool {
         let target = self.target(index);
-        target.is_some_and(|target| target.session.connection.is_usable())
+        target.is_some_and(|target| target.is_usable())
+    }
+
+    fn is_avoided(&self, index: usize, now: Instant) -> bool {
+        let target = self.target(index);
+        target.is_some_and(|target| target.avoidance.is_avoided(now))
     }
 
     fn broker(&self, index: usize) -> &str {

@@ -57,7 +57,8 @@ pub(super) fn send_one(
     left: &mut Vec<Arc<InFlight>>,
 ) {
     let request = single(target, queue, &inflight);
-    inflight.begin_attempt(target, queue);
+    let now = inflight.attempt_begins();
+    inflight.begin_attempt(target, queue, now);
     let connection = &target.session.connection;
     if inflight.one_way {
         match connection.tell(request, payload(&inflight)) {
@@ -66,7 +67,6 @@ pub(super) fn send_one(
         }
         return;
     }
-    let now = inflight.attempt_begins();
     let timeout = inflight.deadline().saturating_duration_since(now);
     if let Err((error, inflight)) = connection.submit(request, inflight, payload, now, timeout) {
         left.extend(take_back(inflight, &error));
@@ -183,7 +183,7 @@ fn submit(queue: QueueId, batch: BatchInFlight, left: &mut Vec<Arc<InFlight>>) -
         (request, Some(encode(&batch.members)))
     };
     for member in &batch.members {
-        member.begin_attempt(&batch.target, queue);
+        member.begin_attempt(&batch.target, queue, now);
     }
     let batch = Arc::new(batch);
     let submitted = connection.submit(

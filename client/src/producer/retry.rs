@@ -19,7 +19,7 @@ pub(super) enum Verdict {
     Again {
         /// How long to wait; zero when another broker is there to try.
         pause: Duration,
-        /// Whether the attempt counts: one that never left this side does not.
+        /// Whether the attempt counts: one that never left this side does not, nor one at a broker that is no master.
         counts: bool,
     },
 }
@@ -47,7 +47,8 @@ pub(super) fn judge(error: &Error, case: Case) -> Verdict {
         // It would be refused again.
         return Verdict::GiveUp;
     }
-    let counts = !matches!(error, Error::Disconnected { written: false, .. });
+    let never_left = matches!(error, Error::Disconnected { written: false, .. });
+    let counts = !never_left && !error.is_not_master();
     let allowed = match error.retry() {
         Retry::Never => false,
         Retry::Safe => true,
@@ -65,20 +66,6 @@ pub(super) fn judge(error: &Error, case: Case) -> Verdict {
         return Verdict::GiveUp;
     }
     Verdict::Again { pause, counts }
-}
-
-/// Whether an error says that what is known of the topic's queues may be out of date.
-pub(super) fn hints_at_stale_route(error: &Error) -> bool {
-    error.is_connectivity()
-        || matches!(
-            error.code(),
-            Some(
-                ErrorCode::TopicNotFound
-                    | ErrorCode::NotWritable
-                    | ErrorCode::QueueOutOfRange
-                    | ErrorCode::UnknownAlias
-            )
-        )
 }
 
 #[cfg(test)]
@@ -174,6 +161,40 @@ mod tests {
             counts: false,
         };
         assert_eq!(judge(&lost, late), verdict);
+    }
+
+    #[test]
+    fn a_broker_that_is_no_master_was_the_wrong_one_and_that_does_not_count() {
+        let slave = refused(Failure::safe(ErrorCode::NotMaster, "it copies a master"));
+        let late = Case {
+            attempts: 9,
+            elsewhere: false,
+            allow_duplicates: false,
+            ..case()
+        };
+        let verdict = Verdict::Again {
+            pause: Duration::ZERO,
+            counts: false,
+        };
+        assert_eq!(judge(&slave, late), verdict);
+        assert!(slave.hints_at_stale_route());
+    }
+
+    #[test]
+    fn a_master_that_lacks_slaves_is_one_of_the_attempts() {
+        let failure = Failure::safe(ErrorCode::SlaveNotAvailable, "too few in step");
+        let lacking = refused(failure);
+        let once = Case {
+            allow_duplicates: false,
+            ..case()
+        };
+        assert_eq!(judge(&lacking, once), again(0));
+        let late = Case {
+            attempts: 3,
+            ..case()
+        };
+        assert_eq!(judge(&lacking, late), Verdict::GiveUp);
+        assert!(!lacking.hints_at_stale_route());
     }
 
     #[test]

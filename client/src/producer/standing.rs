@@ -1,24 +1,28 @@
 //! Connections that stand as long as their producer, one to each broker of the topics that it uses.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use castmq_protocol::model::permission;
+use castmq_protocol::native::route::TopicRoute;
 use futures_util::future::select_all;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::kept::{Current, Keeping, keep};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Session;
-use crate::routes::REFRESH;
+use crate::routes::{FRESH, LOOK, REFRESH, WriteBroker, master, writable};
 
 /// A broker of a topic, with the connection to it.
 #[derive(Debug)]
 struct Broker {
     name: Arc<str>,
+    address: Arc<str>,
     current: Current,
 }
 
@@ -41,11 +45,11 @@ impl Broker {
     }
 }
 
-/// The brokers that take a topic's messages, as its route said.
+/// The brokers that take a topic's messages, and the route that said so.
 #[derive(Debug)]
 struct Known {
     brokers: Arc<[Broker]>,
-    since: Instant,
+    route: Arc<TopicRoute>,
 }
 
 /// See the module.
@@ -58,6 +62,8 @@ pub(super) struct Standing<K> {
     /// By address.
     connections: Mutex<HashMap<Arc<str>, Current>>,
     topics: Mutex<HashMap<Arc<str>, Known>>,
+    /// What routes say has turned out to be wrong.
+    is_stale: AtomicBool,
     stop: watch::Sender<bool>,
 }
 
@@ -72,16 +78,23 @@ impl<K> Standing<K> {
     pub(super) fn close(&self) {
         self.stop.send_replace(true);
     }
+
+    /// The broker has said that it is no master: the route is out of date, and the connection of no use.
+    pub(super) fn turn_away(&self, session: &Session) {
+        self.is_stale.store(true, Ordering::Release);
+        session.connection.close();
+    }
 }
 
 impl<K: Keeping> Standing<K> {
-    pub(super) fn new(client: Client, keeping: K, backoff: Backoff) -> Self {
+    pub(super) fn new(client: Client, keeping: K) -> Self {
         Self {
             client,
             keeping: Arc::new(keeping),
-            backoff,
+            backoff: Backoff::up_to(LOOK),
             connections: Mutex::default(),
             topics: Mutex::default(),
+            is_stale: AtomicBool::new(false),
             stop: watch::Sender::new(false),
         }
     }
@@ -100,55 +113,104 @@ impl<K: Keeping> Standing<K> {
         broker: Option<&str>,
         turn: usize,
     ) -> Result<Arc<Session>> {
-        let brokers = self.brokers_of(topic).await?;
-        let is_wanted = |found: &&Broker| broker.is_none_or(|name| *found.name == *name);
-        let wanted = || brokers.iter().filter(is_wanted);
-        let sessions = || wanted().filter_map(Broker::session);
-        let nth = turn.checked_rem(sessions().count());
-        if let Some(session) = nth.and_then(|nth| sessions().nth(nth)) {
-            return Ok(session);
+        loop {
+            let brokers = self.brokers_of(topic).await?;
+            let is_wanted = |found: &&Broker| broker.is_none_or(|name| *found.name == *name);
+            let wanted = || brokers.iter().filter(is_wanted);
+            let sessions = || wanted().filter_map(Broker::session);
+            let nth = turn.checked_rem(sessions().count());
+            if let Some(session) = nth.and_then(|nth| sessions().nth(nth)) {
+                return Ok(session);
+            }
+            let connecting: Vec<_> = wanted().map(|found| Box::pin(found.connected())).collect();
+            if connecting.is_empty() {
+                self.await_master(topic, broker).await?;
+            } else if let Ok((session, _, _)) = timeout(LOOK, select_all(connecting)).await {
+                return session.ok_or(Error::Closed { what: "producer" });
+            }
+            // They may be elsewhere by now.
+            self.is_stale.store(true, Ordering::Release);
         }
-        let connecting: Vec<_> = wanted().map(|found| Box::pin(found.connected())).collect();
-        if connecting.is_empty() {
-            return Err(Error::NoQueue {
-                topic: topic.clone(),
-                reason: match broker {
-                    Some(broker) => format!("broker {broker} takes no messages of it").into(),
-                    None => "no broker with a master takes writes of it".into(),
-                },
-            });
-        }
-        let (session, _, _) = select_all(connecting).await;
-        session.ok_or(Error::Closed { what: "producer" })
     }
 
-    /// The brokers of a topic, as they were at most [`REFRESH`] ago.
-    async fn brokers_of(&self, topic: &Arc<str>) -> Result<Arc<[Broker]>> {
-        if let Some(known) = self.topics.lock().get(topic)
-            && known.since.elapsed() < REFRESH / 2
-        {
-            return Ok(known.brokers.clone());
+    /// Waits a moment, when a broker set that is wanted has only lost its master.
+    async fn await_master(&self, topic: &Arc<str>, broker: Option<&str>) -> Result<()> {
+        let route = self.client.shared.routes.at_hand(topic, REFRESH).await?;
+        let sets = route.as_ref().map_or(&[][..], |route| &route.brokers);
+        let mut wanted = sets
+            .iter()
+            .filter(|set| broker.is_none_or(|name| set.name == name));
+        if wanted.any(|set| master(set).is_none()) {
+            tokio::time::sleep(LOOK / 2).await;
+            return Ok(());
         }
+        Err(Error::NoQueue {
+            topic: topic.clone(),
+            reason: match broker {
+                Some(broker) => format!("broker {broker} takes no messages of it").into(),
+                None => "no broker with a master takes writes of it".into(),
+            },
+        })
+    }
+
+    /// The brokers of a topic.
+    async fn brokers_of(&self, topic: &Arc<str>) -> Result<Arc<[Broker]>> {
         let routes = &self.client.shared.routes;
-        let route = routes.for_writing(topic, REFRESH / 2).await?;
+        let found = match self.is_stale.swap(false, Ordering::AcqRel) {
+            true => routes.find(topic, FRESH).await,
+            false => routes.at_hand(topic, REFRESH / 2).await,
+        };
+        match found {
+            Ok(Some(route)) => Ok(self.brokers_in(topic, route)),
+            // Name servers may have forgotten for a moment what they knew.
+            not_found if let Some(known) = self.topics.lock().get(topic) => {
+                tracing::debug!(%topic, ?not_found, "keeping the brokers known before");
+                Ok(known.brokers.clone())
+            }
+            // One of those that may create the topic does, and the others are none of its brokers.
+            Ok(None) => {
+                let route = routes.for_writing(topic, REFRESH / 2).await?;
+                Ok(self.connected_to(route.brokers))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn brokers_in(&self, topic: &Arc<str>, route: Arc<TopicRoute>) -> Arc<[Broker]> {
+        if let Some(known) = self.topics.lock().get(topic)
+            && Arc::ptr_eq(&known.route, &route)
+        {
+            return known.brokers.clone();
+        }
+        let brokers = self.connected_to(writable(&route, permission::WRITE));
+        let known = Known {
+            brokers: brokers.clone(),
+            route,
+        };
+        let mut topics = self.topics.lock();
+        topics.insert(topic.clone(), known);
+        // Connections to where no broker is any more end by themselves when nobody has them.
+        let is_known = |address: &Arc<str>| {
+            let mut all = topics.values().flat_map(|known| known.brokers.iter());
+            all.any(|broker| broker.address == *address)
+        };
+        self.connections
+            .lock()
+            .retain(|address, _| is_known(address));
+        brokers
+    }
+
+    fn connected_to(&self, brokers: Vec<WriteBroker>) -> Arc<[Broker]> {
         let mut connections = self.connections.lock();
-        let brokers = route.brokers.into_iter().map(|found| Broker {
+        let brokers = brokers.into_iter().map(|found| Broker {
             name: found.name,
             current: connections
-                .entry(found.address)
+                .entry(found.address.clone())
                 .or_insert_with_key(|address| self.keep(address))
                 .clone(),
+            address: found.address,
         });
-        let brokers: Arc<[Broker]> = brokers.collect();
-        // One of those that may create the topic does, and the others are none of its brokers.
-        if !route.creates {
-            let known = Known {
-                brokers: brokers.clone(),
-                since: Instant::now(),
-            };
-            self.topics.lock().insert(topic.clone(), known);
-        }
-        Ok(brokers)
+        brokers.collect()
     }
 
     fn keep(&self, address: &Arc<str>) -> Current {

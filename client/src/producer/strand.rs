@@ -118,7 +118,7 @@ impl Lane {
             strand.not_before = None;
             // Looked at each time: a connection may end while messages are given to it.
             let target = ready.target(index);
-            let Some(target) = target.filter(|target| target.session.connection.is_usable()) else {
+            let Some(target) = target.filter(|target| target.is_usable()) else {
                 if self.is_abandoned() {
                     self.give_up(strand.take_all());
                 }

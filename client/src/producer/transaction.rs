@@ -1,34 +1,35 @@
 //! Transactions: messages that nobody sees until their producer says so.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName, keys};
 use castmq_protocol::native::request::{
-    EndTransaction, Resolution, Send as SendRequest, TopicAlias, TransactionPhase,
+    Resolution, Send as SendRequest, TopicAlias, TransactionPhase,
 };
-use castmq_protocol::native::{Request, Response, Role};
+use castmq_protocol::native::{Request, Response};
 use castmq_protocol::trace::MessageKind;
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::checks::{Checker, Checks, end};
 use super::clock::WallClock;
 use super::ids::UniqueIds;
-use super::kept::Keeping;
 use super::standing::Standing;
 use super::traced::{Attempt, TracedTransaction};
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::link::Session;
-use crate::message::{Message, Origin, ReceivedMessage};
-use crate::raw::{Payload, Push, Pushes};
+use crate::message::{Message, ReceivedMessage};
+use crate::raw::Payload;
+use crate::routes::LOOK;
 
-type Checking = Pin<Box<dyn Future<Output = Resolution> + Send>>;
-type Checker = Arc<dyn Fn(ReceivedMessage) -> Checking + Send + Sync>;
+/// How often a transaction is begun again that brokers refused (RocketMQ `retryTimesWhenSendFailed`).
+const RETRIES: u32 = 2;
 
 /// Settings of a [`TransactionProducer`].
 #[must_use = "a builder does nothing until `start`"]
@@ -79,7 +80,7 @@ impl TransactionProducerBuilder {
         self
     }
 
-    /// How long beginning a transaction may take. Default: 3 s.
+    /// How long beginning a transaction may take, and how long its end is sent again when its broker has gone. Default: 3 s.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.send_timeout = timeout;
         self
@@ -98,7 +99,7 @@ impl TransactionProducerBuilder {
             checker: self.checker,
         };
         let inner = Arc::new(Inner {
-            standing: Standing::new(self.client.clone(), checks, Backoff::default()),
+            standing: Standing::new(self.client.clone(), checks),
             client: self.client,
             group,
             send_timeout: self.send_timeout,
@@ -188,13 +189,13 @@ impl Inner {
         })
     }
 
-    async fn place_in_time(&self, message: &Message) -> Result<Place> {
+    async fn place_in_time(&self, message: &Message, deadline: Instant) -> Result<Place> {
         let mut place = pin!(self.place(message));
         // There is nobody to wait for once the topic is known, and a timer would be a good part of what beginning costs.
         if let Some(found) = place.as_mut().now_or_never() {
             return found;
         }
-        let found = timeout(self.send_timeout, place).await;
+        let found = timeout_at(deadline, place).await;
         found.map_err(|_| Error::Timeout {
             request: "begin transaction",
             address: "the brokers of the topic".into(),
@@ -203,20 +204,46 @@ impl Inner {
         })?
     }
 
-    async fn begin(&self, mut message: Message) -> Result<Transaction> {
-        let began = Instant::now();
+    /// Begins, at another broker where one does not take the message for certain.
+    async fn begin(self: &Arc<Self>, mut message: Message) -> Result<Transaction> {
+        let deadline = Instant::now() + self.send_timeout;
         TopicName::new(&message.topic)?;
         self.ids.identify(&mut message)?;
-        let Place {
-            session,
-            topic,
-            queue,
-        } = self.place_in_time(&message).await?;
-        let mut extras = message.extras.take().unwrap_or_default();
+        let mut backoff = Backoff::default();
+        let mut attempts = 0;
+        loop {
+            let place = self.place_in_time(&message, deadline).await?;
+            let error = match self.begin_at(&place, &message, deadline).await {
+                Err(error) if error.is_retry_safe() => error,
+                begun => return begun,
+            };
+            if error.is_not_master() {
+                self.standing.turn_away(&place.session);
+                continue;
+            }
+            attempts += 1;
+            let wait = backoff.after_failure(fastrand::f64());
+            if attempts > RETRIES || Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            tracing::debug!(%error, "a transaction is begun again");
+            sleep(wait).await;
+        }
+    }
+
+    async fn begin_at(
+        self: &Arc<Self>,
+        place: &Place,
+        message: &Message,
+        deadline: Instant,
+    ) -> Result<Transaction> {
+        let began = Instant::now();
+        let session = &place.session;
+        let mut extras = message.extras.clone().unwrap_or_default();
         extras.transaction = TransactionPhase::Prepare;
         let request = Request::Send(SendRequest {
-            topic,
-            queue,
+            topic: place.topic,
+            queue: place.queue,
             flags: 0,
             flag: message.flag,
             sys_flag: 0,
@@ -225,16 +252,16 @@ impl Inner {
             extras: Some(extras),
         });
         let payload = Payload::lent(message.properties.as_bytes(), &message.body);
-        let left = self.send_timeout.saturating_sub(began.elapsed());
+        let left = deadline.saturating_duration_since(began);
         let connection = &session.connection;
         let answer = connection.request_within(left, request, payload).await;
         let tracer = &self.client.shared.tracer;
         if tracer.wants(&message.topic) {
             Attempt {
                 group: &self.group,
-                message: &message,
+                message,
                 kind: MessageKind::Half,
-                session: Some(&session),
+                session: Some(session),
                 began,
                 // Where the half message lies is not where the message will.
                 stored: None,
@@ -246,15 +273,16 @@ impl Inner {
         let Response::Sent(sent) = answer.header.response else {
             return Err(session.unexpected("send"));
         };
-        let traced =
-            TracedTransaction::new(tracer, &self.group, &message.topic, &session, |name| {
-                message.property(name)
-            });
+        let traced = TracedTransaction::new(tracer, &self.group, &message.topic, session, |name| {
+            message.property(name)
+        });
         let id = message.property(keys::UNIQ_KEY).unwrap_or_default();
         Ok(Transaction {
             id: id.to_owned(),
+            inner: self.clone(),
+            topic: message.topic.clone(),
             traced,
-            session,
+            session: session.clone(),
             half: sent.queue_offset,
             place: sent.physical_offset,
         })
@@ -275,14 +303,24 @@ impl TransactionProducer {
 /// A message that is stored and that nobody sees yet.
 ///
 /// Dropped without an end it stays open: the broker asks about it.
-#[derive(Debug)]
 #[must_use = "a transaction that is not ended has to be settled by the checker"]
 pub struct Transaction {
     id: String,
+    inner: Arc<Inner>,
+    topic: Arc<str>,
     session: Arc<Session>,
     half: QueueOffset,
     place: PhysicalOffset,
     traced: Option<Box<TracedTransaction>>,
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("id", &self.id)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Transaction {
@@ -309,102 +347,41 @@ impl Transaction {
         self.end(Resolution::Rollback).await
     }
 
-    async fn end(self, resolution: Resolution) -> Result<()> {
-        if let Some(traced) = self.traced {
+    async fn end(mut self, resolution: Resolution) -> Result<()> {
+        if let Some(traced) = self.traced.take() {
             traced.end(resolution, false);
         }
-        end(&self.session, self.half, self.place, resolution).await
-    }
-}
-
-async fn end(
-    session: &Session,
-    half: QueueOffset,
-    place: PhysicalOffset,
-    resolution: Resolution,
-) -> Result<()> {
-    let request = Request::EndTransaction(EndTransaction {
-        half,
-        place,
-        resolution,
-    });
-    match session.ask(request).await?.header.response {
-        Response::Done => Ok(()),
-        _ => Err(session.unexpected("end transaction")),
-    }
-}
-
-/// Answers one broker's questions.
-struct Checks {
-    client: Client,
-    group: Arc<str>,
-    checker: Checker,
-}
-
-impl Keeping for Checks {
-    const FOR: &'static str = "transactions";
-
-    async fn open(&self, address: &str) -> Result<(Arc<Session>, Pushes)> {
-        let options = self.client.options(Role::Producer, self.client.id());
-        let (session, pushes) = Session::open(address, &options).await?;
-        let group = self.group.as_ref().to_owned();
-        match session
-            .ask(Request::JoinProducers { group })
-            .await?
-            .header
-            .response
-        {
-            Response::Done => Ok((Arc::new(session), pushes)),
-            _ => Err(session.unexpected("join producers")),
+        match end(&self.session, self.half, self.place, resolution).await {
+            Err(error) if error.is_connectivity() || error.is_not_master() => {
+                self.end_elsewhere(resolution, error).await
+            }
+            ended => ended,
         }
     }
 
-    fn take(&self, session: &Arc<Session>, push: Push) {
-        let Response::CheckTransaction(check) = push.response else {
-            return;
-        };
-        let Some((checking, traced)) = self.check(session, push.payload) else {
-            return;
-        };
-        let session = session.clone();
-        tokio::spawn(async move {
-            let resolution = checking.await;
-            if let Some(traced) = traced {
-                traced.end(resolution, true);
+    /// The broker has gone, or is no master any more. Whoever is its set's master now has the half message at the same place,
+    /// or does not know it. Ending a transaction twice in one way is ending it once.
+    async fn end_elsewhere(&self, resolution: Resolution, first: Error) -> Result<()> {
+        let standing = &self.inner.standing;
+        let mut backoff = Backoff::up_to(LOOK);
+        let trying = async {
+            if first.is_not_master() {
+                standing.turn_away(&self.session);
             }
-            if let Err(error) = end(&session, check.half, check.place, resolution).await {
-                tracing::debug!(%error, "a transaction could not be settled, it will be asked about again");
+            loop {
+                let broker = Some(&*self.session.broker);
+                let session = standing.session(&self.topic, broker, 0).await?;
+                match end(&session, self.half, self.place, resolution).await {
+                    Err(error) if error.is_not_master() => standing.turn_away(&session),
+                    Err(error) if error.is_connectivity() => {
+                        tracing::debug!(%error, "a transaction is ended again");
+                    }
+                    ended => return ended,
+                }
+                sleep(backoff.after_failure(fastrand::f64())).await;
             }
-        });
-    }
-}
-
-impl Checks {
-    fn check(
-        &self,
-        session: &Session,
-        mut record: bytes::Bytes,
-    ) -> Option<(Checking, Option<Box<TracedTransaction>>)> {
-        let origin = |topic: &str| {
-            Arc::new(Origin {
-                topic: topic.into(),
-                broker: session.broker.clone(),
-            })
         };
-        let message = ReceivedMessage::take(&mut record, Some(&origin("")));
-        let message = message.inspect_err(|error| {
-            tracing::warn!(%error, "a half message cannot be read");
-        });
-        let message = message.ok()?;
-        let topic = message.property(keys::REAL_TOPIC).unwrap_or_default();
-        let traced = TracedTransaction::new(
-            &self.client.shared.tracer,
-            &self.group,
-            topic,
-            session,
-            |name| message.property(name),
-        );
-        let origin = origin(topic);
-        Some(((self.checker)(message.of(origin)), traced))
+        let ended = timeout(self.inner.send_timeout, trying).await;
+        ended.unwrap_or_else(|_| Err(first.clone()))
     }
 }

@@ -86,8 +86,8 @@ impl Pushes {
 
 /// Takes an answer where a future would cost an allocation.
 pub(crate) trait Settle: Send + Sync + 'static {
-    /// The answer is there, or will never be. Runs in the connection's task: must be short.
-    fn settle(self: Arc<Self>, result: Result<Reply>);
+    /// The answer is there, or will never be, `now`. Runs in the connection's task: must be short.
+    fn settle(self: Arc<Self>, result: Result<Reply>, now: Instant);
 }
 
 /// Who waits for an answer.

@@ -227,7 +227,7 @@ impl Task {
         for ((header, payload), waiter) in self.answers.drain(..).zip(self.waiters.drain(..)) {
             if let Some(waiting) = waiter {
                 let result = result(header, payload, waiting.request, &self.shared.address);
-                settle(waiting.waiter, result);
+                settle(waiting.waiter, result, self.last_read);
             }
         }
     }
@@ -329,7 +329,7 @@ impl Task {
                 after,
                 written: waiting.written,
             };
-            settle(waiting.waiter, Err(error));
+            settle(waiting.waiter, Err(error), now);
         }
         match silent_for {
             Some(after) => {
@@ -378,20 +378,21 @@ impl Task {
             inner.waker = None;
         }
         tracing::debug!(address = %self.shared.address, ?end, "connection ended");
+        let now = Instant::now();
         for waiting in left {
             let error = self.shared.end_error(&end, waiting.written);
-            settle(waiting.waiter, Err(error));
+            settle(waiting.waiter, Err(error), now);
         }
         self.shared.drained.notify_waiters();
         self.shared.ended.notify_waiters();
     }
 }
 
-fn settle(waiter: Waiter, result: Result<super::Reply>) {
+fn settle(waiter: Waiter, result: Result<super::Reply>, now: Instant) {
     match waiter {
         // Nobody to tell when the future was dropped.
         Waiter::Reply(sender) => drop(sender.send(result)),
-        Waiter::Settle(settle) => settle.settle(result),
+        Waiter::Settle(settle) => settle.settle(result, now),
         Waiter::Heartbeat => {}
     }
 }

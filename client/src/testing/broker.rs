@@ -1,15 +1,17 @@
 //! A broker in memory: it stores, delivers, and shares queues out as the protocol says.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, expires_at_ms};
 use castmq_protocol::native::request::{
-    ANY_QUEUE, Pull, Send, SendBatch, SendExtras, StartFrom, Subscribe, TopicQueue, send_flags,
+    ANY_QUEUE, Pop, PopReceipt, Pull, Send, SendBatch, SendExtras, StartFrom, Subscribe,
+    TopicQueue, send_flags,
 };
 use castmq_protocol::native::response::{
-    AssignedQueue, AssignmentChanged, BatchSent, Deliver, Joined, PullStatus, Pulled, QueueRange,
-    SendStatus, Sent,
+    Acknowledged, AssignedQueue, AssignmentChanged, BatchSent, Deliver, Joined, Popped, PullStatus,
+    Pulled, QueueRange, SendStatus, Sent,
 };
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
 use castmq_protocol::record::{Record, RecordView, batch, body_crc};
@@ -26,6 +28,8 @@ pub(crate) enum Fault {
     Close,
     /// It is never answered.
     Ignore,
+    /// It is done, and answered after so long.
+    Slow(Duration),
 }
 
 pub(super) type Outgoing = mpsc::UnboundedSender<(u64, Response, Vec<u8>)>;
@@ -50,7 +54,19 @@ pub(super) struct Subscription {
 
 #[derive(Default)]
 pub(super) struct Broker {
+    /// Tells it from others of its set; the set's name for its first master.
+    pub(super) node: String,
+    /// The name of its set.
     pub(super) name: String,
+    /// 0 for a master.
+    pub(super) id: u64,
+    /// Name servers do not tell of it.
+    pub(super) unlisted: bool,
+    pub(super) takes_back: bool,
+    pub(super) sent_back: Vec<u64>,
+    /// How many messages of each topic's first queue were popped.
+    pub(super) popped: BTreeMap<String, usize>,
+    pub(super) acknowledged: Vec<u64>,
     /// Where name servers say that it is.
     pub(super) address: String,
     pub(super) up: bool,
@@ -97,7 +113,7 @@ impl Broker {
     ) -> Option<(Response, Vec<u8>)> {
         let key = |session: &Session, group: u32, topic: &str, queue: QueueId| {
             let group = session.groups[group as usize].clone();
-            (group, topic.to_owned(), self.name.clone(), queue.0)
+            (group, topic.to_owned(), self.node.clone(), queue.0)
         };
         let response = match request {
             Request::Heartbeat
@@ -232,6 +248,20 @@ impl Broker {
                 self.rebalance(&group, committed);
                 Response::Done
             }
+            Request::SendBack(back) if self.takes_back => {
+                self.sent_back.push(back.offset.0);
+                Response::Done
+            }
+            Request::Pop(pop) => return self.pop(session, &pop),
+            Request::Acknowledge(acknowledged) => {
+                let receipts = acknowledged.receipts.iter();
+                self.acknowledged
+                    .extend(receipts.map(|receipt| receipt.offset.0));
+                Response::Acknowledged(Acknowledged {
+                    refused: Vec::new(),
+                })
+            }
+            Request::SendReply(_) => Response::Done,
             Request::SendBack(_) => Response::Failed(Failure::never(
                 ErrorCode::NotSupported,
                 "this broker takes no messages back",
@@ -433,6 +463,28 @@ impl Broker {
         Some((Response::Pulled(pulled), found.concat()))
     }
 
+    /// Hands out what is new in the first queue; when there is nothing, it is never answered.
+    fn pop(&mut self, session: &Session, pop: &Pop) -> Option<(Response, Vec<u8>)> {
+        let topic = session.topics[pop.topic as usize].clone();
+        let records = &self.topics[&topic][0];
+        let popped = self.popped.entry(topic).or_default();
+        let new = &records[*popped..];
+        if new.is_empty() {
+            return None;
+        }
+        let receipt = |place: usize| PopReceipt {
+            queue: QueueId(0),
+            offset: QueueOffset((*popped + place) as u64),
+            popped_at_ms: 1,
+            invisible_ms: pop.invisible_ms,
+            attempt: 1,
+        };
+        let receipts = (0..new.len()).map(receipt).collect();
+        let payload = new.concat();
+        *popped = records.len();
+        Some((Response::Popped(Popped { receipts }), payload))
+    }
+
     pub(super) fn leave(&mut self, group: &str, connection: usize, committed: &Committed) {
         if let Some(members) = self.groups.get_mut(group) {
             members.retain(|member| member.connection != connection);
@@ -492,7 +544,7 @@ impl Broker {
                     let key = (
                         group.to_owned(),
                         queue.topic.clone(),
-                        self.name.clone(),
+                        self.node.clone(),
                         queue.queue.0,
                     );
                     let max = self.topics[&queue.topic][queue.queue.0 as usize].len() as u64;

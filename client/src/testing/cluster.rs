@@ -1,39 +1,41 @@
-//! A cluster in memory: a name server and brokers, which fail when a test says so.
+//! A cluster in memory: name servers and brokers, which fail when a test says so.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use castmq_protocol::model::{QueueId, permission};
-use castmq_protocol::native::route::{BrokerQueues, BrokerSet, TopicRoute};
-use castmq_protocol::native::{ClientHeader, ErrorCode, Failure, Request, Response};
+use castmq_protocol::model::QueueId;
+use castmq_protocol::native::request::Pull;
+use castmq_protocol::native::{ClientHeader, ErrorCode, Failure, Request, Response, Welcome};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::broker::{Broker, Committed, Fault, Session};
+use super::name_server::NameServer;
+use super::set::{needs_master, not_master};
 use super::{Network, Peer, welcome};
 use crate::client::{Client, ClientBuilder};
 
 pub(crate) const NAME_SERVER: &str = "ns:1";
 
 #[derive(Default)]
-struct State {
-    brokers: Vec<Broker>,
-    creates_topics: bool,
+pub(super) struct State {
+    pub(super) name_servers: Vec<NameServer>,
+    pub(super) brokers: Vec<Broker>,
+    pub(super) creates_topics: bool,
     /// Topics whose routes say that they are traced.
-    traced: Vec<String>,
+    pub(super) traced: Vec<String>,
     /// Topics whose routes say that nobody may write to them.
-    read_only: Vec<String>,
+    pub(super) read_only: Vec<String>,
     connections: usize,
-    committed: Committed,
+    pub(super) committed: Committed,
 }
 
 /// A cluster in memory.
 #[derive(Clone)]
 pub(crate) struct FakeCluster {
-    network: Network,
-    state: Arc<Mutex<State>>,
-    /// Connections to the name server end.
-    name_server_ends: Arc<Notify>,
+    pub(super) network: Network,
+    pub(super) state: Arc<Mutex<State>>,
 }
 
 impl FakeCluster {
@@ -42,22 +44,8 @@ impl FakeCluster {
         let cluster = Self {
             network: Network::default(),
             state: Arc::default(),
-            name_server_ends: Arc::default(),
         };
-        let mut listener = cluster.network.listen(NAME_SERVER);
-        let (state, ends) = (cluster.state.clone(), cluster.name_server_ends.clone());
-        tokio::spawn(async move {
-            loop {
-                let peer = listener.greet(welcome("")).await;
-                let (state, ends) = (state.clone(), ends.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = name_server(state, peer) => {}
-                        () = ends.notified() => {}
-                    }
-                });
-            }
-        });
+        cluster.start_name_server(NAME_SERVER);
         for name in brokers {
             cluster.start_broker(name);
         }
@@ -68,9 +56,10 @@ impl FakeCluster {
     pub(crate) fn start_broker(&self, name: &str) {
         let index = {
             let mut state = self.state.lock();
-            let known = state.brokers.iter().position(|broker| broker.name == name);
+            let known = state.brokers.iter().position(|broker| broker.node == name);
             let index = known.unwrap_or_else(|| {
                 state.brokers.push(Broker {
+                    node: name.into(),
                     name: name.into(),
                     address: format!("{name}:1"),
                     ..Broker::default()
@@ -80,23 +69,32 @@ impl FakeCluster {
             state.brokers[index].up = true;
             index
         };
-        self.listen(index, name, &format!("{name}:1"));
+        self.listen(index, &format!("{name}:1"));
     }
 
     /// From now on name servers say that a broker is at this address, and it is; who is connected to it stays so.
     pub(crate) fn move_broker(&self, name: &str, address: &str) {
         self.with(name, |broker| address.clone_into(&mut broker.address));
         let brokers = &self.state.lock().brokers;
-        let index = brokers.iter().position(|broker| broker.name == name);
-        self.listen(index.expect("the broker is there"), name, address);
+        let index = brokers.iter().position(|broker| broker.node == name);
+        self.listen(index.expect("the broker is there"), address);
     }
 
-    fn listen(&self, index: usize, name: &str, address: &str) {
+    fn listen(&self, index: usize, address: &str) {
         let mut listener = self.network.listen(address);
-        let (state, name) = (self.state.clone(), name.to_owned());
+        let state = self.state.clone();
         tokio::spawn(async move {
             loop {
-                let peer = listener.greet(welcome(&name)).await;
+                let mut peer = listener.accept().await;
+                let (name, id) = {
+                    let broker = &state.lock().brokers[index];
+                    (broker.name.clone(), broker.id)
+                };
+                let greeting = Welcome {
+                    broker_id: id,
+                    ..welcome(&name)
+                };
+                peer.greet(greeting).await;
                 tokio::spawn(serve(state.clone(), index, peer));
             }
         });
@@ -130,9 +128,17 @@ impl FakeCluster {
         self.state.lock().read_only.push(topic.to_owned());
     }
 
-    pub(crate) fn stop_name_server(&self) {
-        self.network.unlisten(NAME_SERVER);
-        self.name_server_ends.notify_waiters();
+    /// Nobody hears from a broker any more, and who connects is not greeted: its host is gone.
+    pub(crate) fn hush_broker(&self, name: &str) {
+        self.stop_broker(name);
+        self.network.swallow(&format!("{name}:1"));
+    }
+
+    /// A broker says that it closes its connections, and does. Name servers still know it.
+    pub(crate) fn restart_broker(&self, name: &str) {
+        self.announce_end(name);
+        self.stop_broker(name);
+        self.start_broker(name);
     }
 
     pub(crate) fn create_topics(&self) {
@@ -150,9 +156,9 @@ impl FakeCluster {
         });
     }
 
-    fn with<T>(&self, broker: &str, what: impl FnOnce(&mut Broker) -> T) -> T {
+    pub(super) fn with<T>(&self, broker: &str, what: impl FnOnce(&mut Broker) -> T) -> T {
         let mut state = self.state.lock();
-        let broker = state.brokers.iter_mut().find(|b| b.name == broker);
+        let broker = state.brokers.iter_mut().find(|b| b.node == broker);
         what(broker.expect("the broker is there"))
     }
 
@@ -269,50 +275,6 @@ impl FakeCluster {
     }
 }
 
-async fn name_server(state: Arc<Mutex<State>>, mut peer: Peer) {
-    while let Some((header, _)) = peer.next().await {
-        let response = match header.request {
-            Request::Heartbeat => Response::Done,
-            Request::Route { topic } => route(&state.lock(), &topic),
-            other => panic!("a name server is not asked {other:?}"),
-        };
-        peer.reply(header.correlation, response).await;
-    }
-}
-
-fn route(state: &State, topic: &str) -> Response {
-    let creates = topic == "TBW102" && state.creates_topics;
-    let mut route = TopicRoute::default();
-    let writes = match state.read_only.iter().any(|closed| closed == topic) {
-        true => 0,
-        false => permission::WRITE,
-    };
-    for broker in &state.brokers {
-        let queues = match broker.topics.get(topic) {
-            Some(queues) => queues.len() as u32,
-            None if creates => 8,
-            None => continue,
-        };
-        route.brokers.push(BrokerSet {
-            cluster: "c".into(),
-            name: broker.name.clone(),
-            addresses: vec![(0, broker.address.clone())],
-        });
-        route.queues.push(BrokerQueues {
-            broker: broker.name.clone(),
-            read_queues: queues,
-            write_queues: queues,
-            permission: permission::READ | writes | permission::INHERIT,
-            is_traced: state.traced.iter().any(|traced| traced == topic),
-        });
-    }
-    if route.brokers.is_empty() {
-        let message = format!("no topic {topic}");
-        return Response::Failed(Failure::never(ErrorCode::TopicNotFound, message));
-    }
-    Response::Route(route)
-}
-
 async fn serve(state: Arc<Mutex<State>>, index: usize, mut peer: Peer) {
     let (sender, mut outgoing) = mpsc::unbounded_channel();
     let mut session = {
@@ -354,15 +316,20 @@ async fn serve(state: Arc<Mutex<State>>, index: usize, mut peer: Peer) {
 
 /// Does what is asked. False closes the connection.
 fn handle(
-    state: &Mutex<State>,
+    shared: &Arc<Mutex<State>>,
     index: usize,
     session: &mut Session,
     header: ClientHeader,
     payload: &Bytes,
 ) -> bool {
-    let mut state = state.lock();
+    let mut state = shared.lock();
     let state = &mut *state;
     let creates = state.creates_topics;
+    let set = state.brokers[index].name.clone();
+    let masters = state.brokers.iter().filter(|broker| broker.id == 0);
+    let is_master_there = masters
+        .into_iter()
+        .any(|master| master.name == set && master.up && !master.unlisted);
     let broker = &mut state.brokers[index];
     let name = crate::raw::request_name(&header.request);
     broker.asked.push(name);
@@ -379,7 +346,21 @@ fn handle(
         }
         Some(Fault::Close) => return false,
         Some(Fault::Ignore) => return true,
-        Some(Fault::DoneThenClose) | None => {}
+        Some(Fault::DoneThenClose | Fault::Slow(_)) | None => {}
+    }
+    if broker.id != 0 && needs_master(&header.request, is_master_there) {
+        answer(not_master());
+        return true;
+    }
+    if let Request::Pull(pull) = &header.request {
+        let wait = Duration::from_millis(pull.wait_ms.into());
+        tokio::spawn(end_pull(
+            shared.clone(),
+            index,
+            session.id,
+            header.correlation,
+            wait,
+        ));
     }
     let committed = &mut state.committed;
     let response = broker.answer(
@@ -394,8 +375,34 @@ fn handle(
         return false;
     }
     if let Some((response, payload)) = response {
-        let _ = outgoing.send((header.correlation, response, payload));
+        let answer = (header.correlation, response, payload);
+        if let Some(Fault::Slow(late)) = fault {
+            tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                let _ = outgoing.send(answer);
+            });
+        } else {
+            let _ = outgoing.send(answer);
+        }
     }
     broker.deliver();
     true
+}
+
+/// Answers a pull that has waited for long enough.
+async fn end_pull(
+    state: Arc<Mutex<State>>,
+    index: usize,
+    connection: usize,
+    correlation: u64,
+    wait: Duration,
+) {
+    tokio::time::sleep(wait).await;
+    let broker = &mut state.lock().brokers[index];
+    let its =
+        |waiting: &(usize, u64, Pull, String)| (waiting.0, waiting.1) == (connection, correlation);
+    if let Some(place) = broker.waiting.iter().position(its) {
+        broker.waiting[place].2.wait_ms = 0;
+        broker.deliver();
+    }
 }

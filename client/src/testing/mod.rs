@@ -2,6 +2,8 @@
 
 mod broker;
 mod cluster;
+mod name_server;
+mod set;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::raw::{Dial, Dialing, Stream};
 
 pub(crate) use broker::Fault;
-pub(crate) use cluster::FakeCluster;
+pub(crate) use cluster::{FakeCluster, NAME_SERVER};
 
 /// Bytes that a pipe holds.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -28,6 +30,8 @@ const PIPE_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Network {
     listeners: Arc<Mutex<HashMap<String, mpsc::UnboundedSender<DuplexStream>>>>,
+    /// Connections that nobody answers.
+    swallowed: Arc<Mutex<Vec<Listener>>>,
 }
 
 impl Network {
@@ -35,6 +39,12 @@ impl Network {
         let (sender, streams) = mpsc::unbounded_channel();
         self.listeners.lock().insert(address.to_owned(), sender);
         Listener { streams }
+    }
+
+    /// From now on whoever connects there waits for ever.
+    pub(crate) fn swallow(&self, address: &str) {
+        let listener = self.listen(address);
+        self.swallowed.lock().push(listener);
     }
 
     pub(crate) fn unlisten(&self, address: &str) {
@@ -60,6 +70,7 @@ impl Dial for Network {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct Listener {
     streams: mpsc::UnboundedReceiver<DuplexStream>,
 }
@@ -81,10 +92,7 @@ impl Listener {
     /// The next connection, greeted.
     pub(crate) async fn greet(&mut self, welcome: Welcome) -> Peer {
         let mut peer = self.accept().await;
-        let (header, _) = peer.next().await.expect("a client greets");
-        assert!(matches!(header.request, Request::Hello(_)));
-        peer.reply(header.correlation, Response::Welcome(welcome))
-            .await;
+        peer.greet(welcome).await;
         peer
     }
 }
@@ -117,6 +125,16 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    pub(crate) async fn greet(&mut self, welcome: Welcome) {
+        // One that only looked whether somebody is here is gone again.
+        let Some((header, _)) = self.next().await else {
+            return;
+        };
+        assert!(matches!(header.request, Request::Hello(_)));
+        self.reply(header.correlation, Response::Welcome(welcome))
+            .await;
+    }
+
     /// The next request; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<(ClientHeader, Bytes)> {
         loop {

@@ -40,11 +40,7 @@ pub(super) async fn run(
     }
 }
 
-async fn promote(
-    flags: &PromoteFlags,
-    cluster: &Cluster,
-    as_json: bool,
-) -> Result<(), ToolError> {
+async fn promote(flags: &PromoteFlags, cluster: &Cluster, as_json: bool) -> Result<(), ToolError> {
     let mut slaves = cluster.brokers().await?;
     slaves.retain(|broker| broker.name == flags.name && broker.id > 0);
     // Of two that have the same, the one with the least number.

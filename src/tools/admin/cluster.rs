@@ -135,7 +135,10 @@ fn behind(broker: &Broker, listed: &[Listed<'_>]) -> String {
     let as_slave = master.and_then(|master| {
         let mut slaves = master.replication.slaves.iter();
         let slave = slaves.find(|slave| slave.broker_id == broker.id)?;
-        Some((master.log_appended.0.saturating_sub(slave.acknowledged.0), slave.lag_ms))
+        Some((
+            master.log_appended.0.saturating_sub(slave.acknowledged.0),
+            slave.lag_ms,
+        ))
     });
     match as_slave {
         _ if broker.id == 0 => "-".to_owned(),

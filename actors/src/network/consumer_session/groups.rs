@@ -16,6 +16,11 @@ impl ConsumerSession {
         join: JoinGroup,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
+        self.context.check_reads()?;
+        if join.ordered {
+            // Nobody knows whether somebody else has the queues at the master.
+            self.context.standing.check_master()?;
+        }
         let group = self.groups.get(join.group)?.clone();
         let mut topics = BTreeMap::new();
         for subscription in &join.subscriptions {

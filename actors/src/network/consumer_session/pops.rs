@@ -166,6 +166,7 @@ impl ConsumerSession {
         ack: Acknowledge,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
+        self.context.standing.check_master()?;
         self.check_settling()?;
         let question = popper::Acknowledge {
             group: self.groups.get(ack.group)?.clone(),
@@ -195,6 +196,7 @@ impl ConsumerSession {
         change: &ChangeInvisible,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<Option<Response>, Refusal> {
+        self.context.standing.check_master()?;
         self.check_settling()?;
         let question = popper::ChangeInvisible {
             group: self.groups.get(change.group)?.clone(),

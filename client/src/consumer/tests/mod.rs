@@ -1,5 +1,6 @@
 //! How consumers behave, against a cluster in memory.
 
+mod cluster;
 mod group;
 mod pop;
 mod pull;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::error::Error;
 use crate::message::{Message, Queue, ReceivedMessage};
-use crate::testing::{FakeCluster, Fault};
+use crate::testing::{FakeCluster, Fault, NAME_SERVER};
 
 /// What handlers saw, in the order in which they finished.
 #[derive(Clone, Default)]

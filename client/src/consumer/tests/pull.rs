@@ -152,7 +152,7 @@ async fn a_pull_consumer_goes_on_while_no_name_server_can_be_reached() {
     consumer.assign([queue]).await.unwrap();
     let first = consumer.poll(Duration::from_secs(1)).await.unwrap();
     assert_eq!(first.len(), 10);
-    cluster.stop_name_server();
+    cluster.stop_name_server(NAME_SERVER);
     sleep(Duration::from_secs(300)).await;
     cluster.store("a", "orders", 0, 10..15);
     let more = consumer.poll(Duration::from_secs(30)).await.unwrap();

@@ -122,7 +122,7 @@ async fn known_brokers_are_used_while_no_name_server_can_be_reached() {
     cluster.topic("a", "orders", 1);
     let producer = cluster.client().await.producer().build();
     producer.send(Message::new("orders", "0")).await.unwrap();
-    cluster.stop_name_server();
+    cluster.stop_name_server(NAME_SERVER);
     cluster.stop_broker("a");
     cluster.start_broker("a");
     tokio::time::sleep(Duration::from_secs(60)).await;

@@ -1,6 +1,7 @@
 //! How a producer behaves, against a cluster in memory.
 
 mod batching;
+mod cluster;
 mod ending;
 mod failing;
 mod idempotent;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::message::Queue;
-use crate::testing::{FakeCluster, Fault};
+use crate::testing::{FakeCluster, Fault, NAME_SERVER};
 
 fn numbered(numbers: std::ops::Range<u32>) -> impl Iterator<Item = Message> {
     numbers.map(|number| Message::new("orders", number.to_string()))
