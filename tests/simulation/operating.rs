@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use castmq_client::model::TopicConfig;
 use castmq_client::{Client, Result, SeekTo};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::support::history::{Id, Stored};
 use crate::support::stored;
@@ -14,14 +14,42 @@ use super::producing::connect;
 use super::record::Record;
 use super::shape::{Seat, Shape, TOPIC};
 
-/// Tries to make the topic, until all brokers have it.
-pub async fn prepare(shape: Rc<Shape>, record: Record) -> turmoil::Result {
+/// How long the operator tries to promote a slave.
+const PROMOTION: Duration = Duration::from_secs(3);
+
+/// Makes the topic, and masters of slaves when the storm says so.
+pub async fn operate(shape: Rc<Shape>, record: Record) -> turmoil::Result {
     let client = connect(&shape, "operator").await;
     while make_topic(&client, &shape).await.is_err() {
         sleep(Duration::from_millis(50)).await;
     }
+    // Slaves hear of a topic a moment later than of its messages.
+    in_step(&client, &shape).await;
     record.lock().is_ready = true;
+    while !record.lock().is_over {
+        let slave = record.lock().promotions.pop_front();
+        match slave {
+            Some(slave) => promote(&client, &record, slave).await,
+            None => sleep(Duration::from_millis(20)).await,
+        }
+    }
     Ok(())
+}
+
+/// Makes a slave the master of its set, unless it takes too long.
+async fn promote(client: &Client, record: &Record, slave: Seat) {
+    let until = Instant::now() + PROMOTION;
+    while Instant::now() < until {
+        let promoted = client.admin().at(&slave.address()).promote(true).await;
+        record
+            .trace
+            .note_here(format_args!("{} promoted: {promoted:?}", slave.host));
+        if promoted.is_ok() {
+            record.lock().masters.insert(slave.broker.clone(), slave);
+            return;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn make_topic(client: &Client, shape: &Shape) -> Result<()> {
@@ -48,18 +76,18 @@ pub async fn look(shape: Rc<Shape>, record: Record) -> turmoil::Result {
     }
 }
 
-/// Waits until slaves have what their masters have.
+/// Waits until all brokers have what the masters of their sets have.
 async fn in_step(client: &Client, shape: &Shape) {
-    for seat in shape.seats().iter().filter(|seat| seat.id > 0) {
-        while !is_in_step(client, seat).await.unwrap_or(false) {
+    for seat in shape.seats() {
+        while !is_in_step(client, &seat).await.unwrap_or(false) {
             sleep(Duration::from_millis(100)).await;
         }
     }
 }
 
-async fn is_in_step(client: &Client, slave: &Seat) -> Result<bool> {
-    let (admin, slave_address) = (client.admin(), slave.address());
-    let (master, slave) = (admin.broker(&slave.broker).await?, admin.at(&slave_address));
+async fn is_in_step(client: &Client, seat: &Seat) -> Result<bool> {
+    let (admin, address) = (client.admin(), seat.address());
+    let (master, slave) = (admin.broker(&seat.broker).await?, admin.at(&address));
     let ends = (
         master.show_broker().await?.log_appended,
         slave.show_broker().await?.log_dispatched,

@@ -12,7 +12,7 @@ use crate::support::history::{Id, Place};
 
 use super::dial::Simulated;
 use super::record::Record;
-use super::shape::{Shape, TOPIC};
+use super::shape::{Shape, Slaves, TOPIC};
 
 /// The longest pause between two messages of a lane.
 const PAUSE_MS: u64 = 60;
@@ -109,8 +109,8 @@ impl Lane {
             Ok(receipt) if receipt.status == SendStatus::Stored => {
                 history.acknowledge(id, receipt.offset.0);
             }
-            // It may not be durable.
-            Ok(_) if self.shape.flush == Flush::Sync => {}
+            // It may not be durable, or nowhere else.
+            Ok(_) if self.shape.flush == Flush::Sync || self.shape.slaves == Slaves::InStep => {}
             Ok(receipt) => history.acknowledge(id, receipt.offset.0),
             Err(error) if error.retry() != Retry::MayDuplicate => history.refuse(id),
             Err(_) => {}

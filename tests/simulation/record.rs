@@ -1,6 +1,6 @@
 //! What clients did and saw, and what must not be seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::support::history::{Figures, History, Id, Place, Stored, Violation};
 
-use super::shape::Shape;
+use super::shape::{Seat, Shape, Slaves};
 use super::trace::Trace;
 
 /// What is shared by all hosts of a run and its course. Clones are the same.
@@ -27,6 +27,10 @@ pub struct Inner {
     pub is_over: bool,
     /// Producers' lanes that have not ended.
     pub lanes: usize,
+    /// Brokers that the operator is to make masters of their sets.
+    pub promotions: VecDeque<Seat>,
+    /// The masters, by the names of their sets, as far as the operator knows.
+    pub masters: BTreeMap<String, Seat>,
     /// The topic is there, and traffic may begin.
     pub is_ready: bool,
     /// What brokers have in the end.
@@ -44,6 +48,8 @@ struct Consumed {
     busy: BTreeMap<Place, String>,
     /// Whether the messages of a queue are handled one after the other.
     has_order: bool,
+    /// Whether slaves become masters. What was not acknowledged may be gone then, though somebody handled it.
+    has_promotions: bool,
     wrong: Vec<Wrong>,
 }
 
@@ -95,6 +101,9 @@ impl Record {
     pub fn new(trace: Trace, shape: &Shape) -> Self {
         let mut inner = Inner::default();
         inner.consumed.has_order = shape.order == Order::PerQueue;
+        inner.consumed.has_promotions = shape.slaves == Slaves::InStep;
+        let masters = shape.seats().into_iter().filter(|seat| seat.id == 0);
+        inner.masters = masters.map(|seat| (seat.broker.clone(), seat)).collect();
         Self {
             trace,
             inner: Arc::new(Mutex::new(inner)),
@@ -124,7 +133,9 @@ impl Record {
         match id.filter(|id| inner.history.is_sent_to(*id, place)) {
             Some(id) => {
                 *inner.consumed.times.entry(id).or_default() += 1;
-                inner.history.see(place, offset, id);
+                if !inner.consumed.has_promotions {
+                    inner.history.see(place, offset, id);
+                }
             }
             None => inner.consumed.wrong.push(Wrong::Phantom { place, offset }),
         }

@@ -109,8 +109,8 @@ struct Course<'s, 'a> {
 
 impl Course<'_, '_> {
     fn go(mut self, shape: &Rc<Shape>, storm: &mut Storm<'_>) -> Result<(), String> {
-        let preparing = operating::prepare(shape.clone(), self.record.clone());
-        self.sim.client("operator", preparing);
+        let operating = operating::operate(shape.clone(), self.record.clone());
+        self.sim.client("operator", operating);
         self.until("the topic is not there", |record| record.lock().is_ready)?;
         let begin = self.sim.elapsed() + CALM;
         let end = begin + shape.storm;

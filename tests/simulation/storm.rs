@@ -29,6 +29,8 @@ enum Fault {
     Broker(usize, Ending),
     /// A name server's or a consumer's process is killed.
     Process(String),
+    /// The operator makes the slave of a set its master, and the master of before is killed, or not.
+    Promotion { set: String, killed: Option<usize> },
 }
 
 type Pair = (String, String);
@@ -73,7 +75,12 @@ impl<'a> Storm<'a> {
         if now >= self.next {
             self.next = now + Duration::from_millis(self.dice.u64(20..1_200));
             let fault = self.any();
-            if self.troubled.insert(fault.subject()) {
+            let subjects = fault.subjects();
+            if subjects
+                .iter()
+                .all(|subject| !self.troubled.contains(subject))
+            {
+                self.troubled.extend(subjects);
                 self.begin(sim, fault);
             }
         }
@@ -87,7 +94,7 @@ impl<'a> Storm<'a> {
     }
 
     fn any(&mut self) -> Fault {
-        match self.dice.u8(..12) {
+        match self.dice.u8(..14) {
             0 | 1 => Fault::Cut(self.pair()),
             2 => Fault::OneWay(self.pair()),
             3 | 4 => Fault::Held(self.pair()),
@@ -97,6 +104,7 @@ impl<'a> Storm<'a> {
                 let broker = self.dice.usize(..self.machines.len());
                 Fault::Broker(broker, self.ending(broker))
             }
+            12 | 13 if self.shape.slaves == Slaves::InStep => self.promotion(),
             _ => {
                 let processes = self.shape.name_servers.iter().chain(&self.shape.consumers);
                 let one = self.dice.choose_multiple(processes, 1);
@@ -105,21 +113,39 @@ impl<'a> Storm<'a> {
         }
     }
 
+    fn promotion(&mut self) -> Fault {
+        let set = self.dice.usize(..self.shape.brokers.len());
+        let set = self.shape.brokers[set].clone();
+        let master = self.record.lock().masters[&set].clone();
+        let master = self.machines.iter().position(|m| m.seat == master);
+        let killed = master.filter(|_| self.dice.bool());
+        Fault::Promotion { set, killed }
+    }
+
     fn pair(&mut self) -> Pair {
         let mut hosts = self.shape.hosts();
         self.dice.shuffle(&mut hosts);
         (hosts.swap_remove(1), hosts.swap_remove(0))
     }
 
-    /// Any that loses nothing of what was acknowledged, and that needs no operator: a master that has lost what its slave has is
-    /// not followed any more.
+    /// Any that loses nothing of what was acknowledged.
     fn ending(&mut self, broker: usize) -> Ending {
-        let is_followed = self.shape.slaves != Slaves::None && self.machines[broker].seat.id == 0;
         match self.dice.u8(..4) {
             0 => Ending::Stop,
-            1 | 2 if self.shape.flush == Flush::Sync && !is_followed => Ending::PowerCut,
+            1 | 2 if self.may_lose_power(broker) => Ending::PowerCut,
             _ => Ending::Kill,
         }
+    }
+
+    /// A master that has lost what its slave has is not followed any more until an operator decides which of both logs is right, and
+    /// a slave that has lost what it said it has is none to promote.
+    fn may_lose_power(&self, broker: usize) -> bool {
+        let is_kept = match self.shape.slaves {
+            Slaves::None => true,
+            Slaves::Behind => self.machines[broker].seat.id > 0,
+            Slaves::InStep => false,
+        };
+        is_kept && self.shape.flush == Flush::Sync
     }
 
     fn begin(&mut self, sim: &mut Sim<'_>, fault: Fault) {
@@ -137,6 +163,20 @@ impl<'a> Storm<'a> {
             Fault::Lossy((one, other)) => sim.set_link_fail_rate(&**one, &**other, 0.02),
             Fault::Broker(broker, ending) => self.end_broker(sim, *broker, *ending),
             Fault::Process(process) => sim.crash(&**process),
+            Fault::Promotion { set, killed } => {
+                if let Some(master) = killed {
+                    self.end_broker(sim, *master, Ending::Kill);
+                }
+                let record = &mut *self.record.lock();
+                let seats = self.shape.seats().into_iter();
+                let mut slaves = seats.filter(|seat| {
+                    record
+                        .masters
+                        .get(set)
+                        .is_some_and(|m| m != seat && m.broker == seat.broker)
+                });
+                record.promotions.extend(slaves.next());
+            }
         }
         let due = sim.elapsed() + lasts;
         self.present.insert((due, self.faults), fault);
@@ -146,7 +186,9 @@ impl<'a> Storm<'a> {
         self.record
             .trace
             .note(sim.elapsed(), format_args!("{fault:?} is over"));
-        self.troubled.remove(&fault.subject());
+        for subject in fault.subjects() {
+            self.troubled.remove(&subject);
+        }
         match &fault {
             Fault::Cut((one, other)) => sim.repair(&**one, &**other),
             Fault::OneWay((from, to)) => sim.repair_oneway(&**from, &**to),
@@ -166,6 +208,11 @@ impl<'a> Storm<'a> {
                 sim.bounce(&*self.machines[*broker].seat.host);
             }
             Fault::Process(process) => sim.bounce(&**process),
+            Fault::Promotion { killed, .. } => {
+                if let Some(master) = killed {
+                    sim.bounce(&*self.machines[*master].seat.host);
+                }
+            }
         }
     }
 
@@ -201,17 +248,25 @@ impl<'a> Storm<'a> {
 
 impl Fault {
     /// What is in trouble.
-    fn subject(&self) -> String {
+    fn subjects(&self) -> Vec<String> {
         match self {
-            Self::Cut((one, other))
-            | Self::OneWay((one, other))
-            | Self::Held((one, other))
-            | Self::Slow((one, other))
-            | Self::Lossy((one, other)) => between(one, other),
-            Self::Broker(broker, _) => format!("broker {broker}"),
-            Self::Process(process) => process.clone(),
+            Self::Cut(pair)
+            | Self::OneWay(pair)
+            | Self::Held(pair)
+            | Self::Slow(pair)
+            | Self::Lossy(pair) => vec![between(&pair.0, &pair.1)],
+            Self::Broker(broker, _) => vec![process(*broker)],
+            Self::Process(process) => vec![process.clone()],
+            Self::Promotion { set, killed } => {
+                let killed = killed.iter().map(|broker| process(*broker));
+                killed.chain([format!("set {set}")]).collect()
+            }
         }
     }
+}
+
+fn process(broker: usize) -> String {
+    format!("broker {broker}")
 }
 
 fn between(one: &str, other: &str) -> String {
