@@ -104,10 +104,12 @@ impl Lane {
         let message = Message::builder(TOPIC, body).queue(&Queue::new(TOPIC, broker, queue));
         let message = message.build().expect("a message");
         let sent = self.producer.send(message).await;
-        let history = &mut self.record.lock().history;
+        let record = &mut *self.record.lock();
+        let history = &mut record.history;
         match &sent {
             Ok(receipt) if receipt.status == SendStatus::Stored => {
                 history.acknowledge(id, receipt.offset.0);
+                record.begun.insert(self.place);
             }
             // It may not be durable, or nowhere else.
             Ok(_) if self.shape.flush == Flush::Sync || self.shape.slaves == Slaves::InStep => {}

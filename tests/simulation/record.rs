@@ -1,6 +1,6 @@
 //! What clients did and saw, and what must not be seen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub struct Inner {
     pub history: History,
     /// Whether the storm is over, and producers come to an end.
     pub is_over: bool,
+    /// Queues in which a message was acknowledged.
+    pub begun: BTreeSet<Place>,
     /// Producers' lanes that have not ended.
     pub lanes: usize,
     /// Brokers that the operator is to make masters of their sets.

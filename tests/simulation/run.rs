@@ -112,6 +112,12 @@ impl Course<'_, '_> {
         let operating = operating::operate(shape.clone(), self.record.clone());
         self.sim.client("operator", operating);
         self.until("the topic is not there", |record| record.lock().is_ready)?;
+        // A master that has never stored a message cannot follow another.
+        self.until("nothing is sent", |record| {
+            shape
+                .places()
+                .all(|place| record.lock().begun.contains(&place))
+        })?;
         let begin = self.sim.elapsed() + CALM;
         let end = begin + shape.storm;
         while self.sim.elapsed() < end {
