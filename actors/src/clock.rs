@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where store times come from: milliseconds since the epoch.
 #[derive(Clone)]
@@ -27,6 +27,11 @@ impl Clock {
     /// Now.
     pub(crate) fn now_ms(&self) -> i64 {
         (self.0)()
+    }
+
+    /// Now, as files are dated.
+    pub(crate) fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(u64::try_from(self.now_ms()).unwrap_or(0))
     }
 }
 

@@ -24,6 +24,7 @@ use crate::name_server;
 use crate::supervision::{
     Child, Exit, Failure, Plan, Stage, Strategy, Tree, Watchdog, WatchdogSettings,
 };
+use crate::worker::apart;
 
 /// After a stop the data folder is free within this time, unless something hangs.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
@@ -153,8 +154,8 @@ pub struct Node {
     broker: Option<RunningBroker>,
     name_server: Option<SocketAddr>,
     stop_within: Duration,
-    /// Reports threads that hang, until the node has stopped.
-    _watchdog: Watchdog,
+    /// Reports threads that hang, until the node has stopped. `None` where threads have a time of their own.
+    _watchdog: Option<Watchdog>,
 }
 
 struct RunningBroker {
@@ -185,6 +186,7 @@ impl Node {
         settings: &Settings,
         parts: Parts,
     ) -> Result<Self, NodeError> {
+        let is_watched = !surroundings.is_one_thread;
         let mut kept = settings.clone();
         let around = surroundings.clone();
         let mut plan = Plan::new(Strategy::OneForOne);
@@ -235,7 +237,10 @@ impl Node {
             });
         }
         let tree = Tree::start("node", plan);
-        let watchdog = Watchdog::start(&tree, WatchdogSettings::default())?;
+        let watchdog = match is_watched {
+            true => Some(Watchdog::start(&tree, WatchdogSettings::default())?),
+            false => None,
+        };
         if let Some(broker) = &running {
             broker
                 .context
@@ -343,8 +348,7 @@ impl Node {
             let disk = surroundings.disk.clone();
             let options = broker::assembly::store_options(&settings);
             let rebasing = move || rebase.carry_out(&disk, &options);
-            let rebasing = tokio::task::spawn_blocking(rebasing);
-            rebasing.await.map_err(io::Error::other)??;
+            apart(rebasing).await??;
         }
         Self::start_in(surroundings, &settings, parts).await
     }
@@ -379,15 +383,13 @@ async fn write_down(context: &Arc<BrokerContext>, asked: Asked) -> Result<(), No
     };
     let leadership = fence.leadership(context.settings.broker.id.into());
     let store = context.store.clone();
-    let saving = tokio::task::spawn_blocking(move || leadership.save(&store.metadata));
-    Ok(saving.await.map_err(io::Error::other)??)
+    Ok(apart(move || leadership.save(&store.metadata)).await??)
 }
 
 async fn close(broker: RunningBroker) -> Result<(), NodeError> {
     let store: Arc<Store> = broker.context.store.clone();
     let dispatched = broker.context.positions.dispatched();
-    let closing = tokio::task::spawn_blocking(move || store.close(dispatched));
-    let closed = closing.await.map_err(io::Error::other)?;
+    let closed = apart(move || store.close(dispatched)).await?;
     let in_use = broker.context.store.in_use();
     drop(broker);
     // The data thread drops what is left of its actors in its own time, and with the last of them the folder's locks: who

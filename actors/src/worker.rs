@@ -4,7 +4,11 @@
 //! Dropping the worker ends its thread after the job in hand; jobs that wait are dropped.
 //!
 //! - `under_way`: how many jobs are not done, for those who make time go by.
+//! - [`apart`]: a single job, of which a future waits.
+//! - `simulated`: what stands in for a thread on the hosts of a simulation.
 
+#[cfg(feature = "simulation")]
+mod simulated;
 pub(crate) mod under_way;
 
 use std::io;
@@ -17,10 +21,28 @@ use crate::supervision::Failure;
 /// How much a thread stands back behind those that somebody waits for, as `nice` counts.
 const STANDS_BACK: i32 = 5;
 
+/// Does something that blocks, and has the future wait for it.
+///
+/// # Errors
+/// When it panics.
+pub(crate) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    #[cfg(feature = "simulation")]
+    if simulated::is_here() {
+        return Ok(simulated::apart(work).await);
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+}
+
 /// A thread that does jobs of one kind, one after the other.
 #[derive(Debug)]
-pub(crate) struct Worker<J> {
-    jobs: Sender<(J, UnderWay)>,
+pub(crate) enum Worker<J> {
+    Thread(Sender<(J, UnderWay)>),
+    #[cfg(feature = "simulation")]
+    Simulated(tokio::sync::mpsc::UnboundedSender<J>),
 }
 
 impl<J: Send + 'static> Worker<J> {
@@ -47,6 +69,10 @@ impl<J: Send + 'static> Worker<J> {
         name: &str,
         mut work: impl FnMut(J) + Send + 'static,
     ) -> io::Result<Self> {
+        #[cfg(feature = "simulation")]
+        if simulated::is_here() {
+            return Ok(Self::Simulated(simulated::start(work)));
+        }
         let (jobs, queue) = mpsc::channel::<(J, UnderWay)>();
         thread::Builder::new()
             .name(format!("castmq-{name}"))
@@ -55,13 +81,19 @@ impl<J: Send + 'static> Worker<J> {
                 // A job is under way until it is done, and so is what it tells.
                 queue.into_iter().for_each(|(job, _under_way)| work(job));
             })?;
-        Ok(Self { jobs })
+        Ok(Self::Thread(jobs))
     }
 
     /// Hands over a job.
     pub(crate) fn submit(&self, job: J) -> Result<(), Failure> {
-        self.jobs
-            .send((job, UnderWay::begin()))
-            .map_err(|_| Failure::new("the worker thread has ended"))
+        let is_taken = match self {
+            Self::Thread(jobs) => jobs.send((job, UnderWay::begin())).is_ok(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(jobs) => jobs.send(job).is_ok(),
+        };
+        match is_taken {
+            true => Ok(()),
+            false => Err(Failure::new("the worker thread has ended")),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The client: what producers, consumers and admin made from it share.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +48,8 @@ pub struct Client {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// The shared connections, by address and role.
-type Links = HashMap<(Arc<str>, Role), Arc<Link>>;
+/// The shared connections, by address and role, in the order in which they are closed.
+type Links = BTreeMap<(Arc<str>, Role), Arc<Link>>;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -311,7 +312,7 @@ impl ClientBuilder {
                 request_timeout: self.request_timeout,
                 dial: dial.clone(),
                 runtime,
-                links: Mutex::new(HashMap::new()),
+                links: Mutex::new(BTreeMap::new()),
                 members: Mutex::new(HashMap::new()),
                 tracer,
             }),

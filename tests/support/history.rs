@@ -136,6 +136,23 @@ impl History {
         );
     }
 
+    /// Whether a message was sent there.
+    pub fn is_sent_to(&self, id: Id, place: Place) -> bool {
+        self.sent.get(&id).is_some_and(|(to, _)| *to == place)
+    }
+
+    /// Whether a message was acknowledged.
+    pub fn is_acknowledged(&self, id: Id) -> bool {
+        let sent = self.sent.get(&id);
+        sent.is_some_and(|(_, outcome)| matches!(outcome, Outcome::Acknowledged(_)))
+    }
+
+    /// All messages that were acknowledged, in no order.
+    pub fn acknowledged_ids(&self) -> impl Iterator<Item = Id> {
+        let ids = self.sent.keys().copied();
+        ids.filter(|id| self.is_acknowledged(*id))
+    }
+
     /// Messages acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged

@@ -23,6 +23,7 @@ use crate::broker::context::BrokerContext;
 use crate::broker::standing::Rebase;
 use crate::storage::log_writer::{BeginCopy, CommitLimit, Copy, LogWriter};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure};
+use crate::worker::apart;
 
 /// After the connection was lost, the next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -178,7 +179,7 @@ impl Attempt {
         let store = self.context.store.clone();
         let noted = epochs.clone();
         let is_sync = followed.is_sync;
-        let saving = tokio::task::spawn_blocking(move || {
+        let saving = apart(move || {
             noted.save(&store.metadata)?;
             note_master(&store.metadata, is_sync)?;
             store.metadata.sync()

@@ -7,6 +7,7 @@ use castmq_storage::epochs::{Leadership, follows_sync_master};
 
 use crate::broker::context::BrokerContext;
 use crate::broker::restart::Asked;
+use crate::worker::apart;
 
 /// Writes down that this broker is the master from the next epoch on, and has it start anew. Returns the epoch.
 ///
@@ -31,7 +32,7 @@ pub(crate) async fn promote(context: &Arc<BrokerContext>, force: bool) -> Result
     ];
     let epoch = known.into_iter().max().unwrap_or_default() + 1;
     let store = context.store.clone();
-    let saving = tokio::task::spawn_blocking(move || {
+    let saving = apart(move || {
         let is_sync = follows_sync_master(&store.metadata)?;
         Leadership::Master { epoch, is_sync }.save(&store.metadata)
     });

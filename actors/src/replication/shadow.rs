@@ -20,6 +20,7 @@ use crate::broker::context::BrokerContext;
 use crate::broker::offsets::{QueueKey, Tap};
 use crate::metadata::actor::{Adopt, Adopted, Metadata};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure};
+use crate::worker::apart;
 
 /// Time between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -274,9 +275,7 @@ impl Copy {
             return Ok(());
         };
         let store = self.context.store.clone();
-        let noting = tokio::task::spawn_blocking(move || {
-            crate::delivery::timer::note_masters(&store.metadata, mark)
-        });
+        let noting = apart(move || crate::delivery::timer::note_masters(&store.metadata, mark));
         noting.await?.map_err(io::Error::other)
     }
 }

@@ -2,7 +2,7 @@
 //! its own.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use castmq_config::RetentionSettings;
 use castmq_protocol::model::PhysicalOffset;
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::needed::Needed;
 use crate::broker::context::{BrokerContext, Store};
+use crate::clock::Clock;
 use crate::delivery::popper::MakeRoom;
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::Worker;
@@ -144,6 +145,7 @@ fn rules(settings: &RetentionSettings) -> RetentionRules {
 
 fn clean(
     store: &Store,
+    clock: &Clock,
     rules: &RetentionRules,
     needed: &mut Needed,
     work: &Work,
@@ -161,7 +163,7 @@ fn clean(
         })
         .collect();
     let space = store.disk.space(store.log.directory());
-    let now = SystemTime::now();
+    let now = clock.now();
     let needed_from = needed.from();
     let look = Look {
         now,
@@ -198,12 +200,12 @@ impl Cast for Cleaner {
     type State = CleanerState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
-        let store = self.context.store.clone();
+        let (store, clock) = (self.context.store.clone(), self.context.clock.clone());
         let settings = &self.context.settings.retention;
         let rules = rules(settings);
         let mut needed = Needed::new(self.context.clone());
         self.thread = Some(Worker::start_in_background("clean", move |work: Work| {
-            let cleaned = clean(&store, &rules, &mut needed, &work);
+            let cleaned = clean(&store, &clock, &rules, &mut needed, &work);
             work.reply.send(cleaned);
         })?);
         ctx.every(

@@ -268,10 +268,9 @@ impl<A: Cast> Opener for There<A> {
         let Some(seat) = self.seat.take() else {
             return Ok(());
         };
-        let arbiter = self.stage.revive()?;
         let make = Arc::clone(&self.make);
         let actor = seat.actor().clone();
-        if arbiter.spawn_fn(move || seat.open(make())) {
+        if self.stage.run(move || seat.open(make()))? {
             Ok(())
         } else {
             Err(lost(actor.record()))

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, ThreadId};
 
 use actix_rt::{Arbiter, ArbiterHandle, System};
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ struct Inner {
     /// `None` where there is only a `LocalSet`, as in a network simulation.
     arbiter: Mutex<Option<ArbiterHandle>>,
     owns_thread: bool,
+    /// The thread it was made on.
+    made_on: ThreadId,
     /// Wall clock, milliseconds since 1970; 0 while it responds.
     hung_since_ms: AtomicU64,
 }
@@ -46,6 +49,7 @@ impl Stage {
             name: name.into(),
             arbiter: Mutex::new(arbiter),
             owns_thread,
+            made_on: thread::current().id(),
             hung_since_ms: AtomicU64::new(0),
         }))
     }
@@ -60,9 +64,19 @@ impl Stage {
         self.0.arbiter.lock().clone()
     }
 
+    /// Has something run there soon. False when its thread has ended meanwhile.
+    pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) -> Result<bool, Failure> {
+        let has_no_arbiter = !self.0.owns_thread && self.arbiter().is_none();
+        if has_no_arbiter && thread::current().id() == self.0.made_on {
+            actix_rt::spawn(async { work() });
+            return Ok(true);
+        }
+        Ok(self.revive()?.spawn_fn(work))
+    }
+
     /// A living arbiter: the one it has, or a new thread in its place. All children of a stage move together, since the
     /// first that asks replaces it for all.
-    pub(super) fn revive(&self) -> Result<ArbiterHandle, Failure> {
+    fn revive(&self) -> Result<ArbiterHandle, Failure> {
         let mut arbiter = self.0.arbiter.lock();
         if let Some(alive) = arbiter.as_ref().filter(|arbiter| arbiter.alive()) {
             return Ok(alive.clone());

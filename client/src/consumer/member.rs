@@ -1,5 +1,6 @@
 //! Membership of a group at one broker: joins, takes up and gives up queues, commits, leaves.
 
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,6 @@ use castmq_protocol::native::response::{AssignmentChanged, Deliver};
 use castmq_protocol::native::{ErrorCode, Request, Response, Role};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -75,10 +75,10 @@ pub(super) struct Destination {
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub(super) held: HashMap<TopicQueue, Held>,
-    pub(super) destinations: HashMap<u32, Destination>,
+    pub(super) held: BTreeMap<TopicQueue, Held>,
+    pub(super) destinations: BTreeMap<u32, Destination>,
     /// Each queue has a task that does one thing after the other.
-    pub(super) tasks: HashMap<TopicQueue, mpsc::UnboundedSender<Command>>,
+    pub(super) tasks: BTreeMap<TopicQueue, mpsc::UnboundedSender<Command>>,
     pub(super) next_subscription: u32,
 }
 
@@ -167,10 +167,10 @@ impl Membership {
 
     /// Forgets the queues, but not how far they are.
     fn let_go(&self) {
-        let (held, destinations): (Vec<_>, Vec<_>) = {
+        let (held, destinations) = {
             let mut table = self.table.lock();
-            let destinations = table.destinations.drain().collect();
-            (table.held.drain().collect(), destinations)
+            let destinations = std::mem::take(&mut table.destinations);
+            (std::mem::take(&mut table.held), destinations)
         };
         for (_, held) in held {
             if let Some(committable) = self.core.messages.committable(held.key) {

@@ -1,5 +1,6 @@
 //! The pop consumer: takes messages that are acknowledged one by one.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use castmq_protocol::model::{GroupName, TopicName};
 use castmq_protocol::native::request::{ANY_QUEUE, Pop, PopOrder};
 use castmq_protocol::native::{Request, Response, Retry, Role};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
@@ -76,7 +77,7 @@ pub struct PopConsumer {
     group: Arc<str>,
     topic: Arc<str>,
     settings: Settings,
-    brokers: HashMap<Arc<str>, Broker>,
+    brokers: BTreeMap<Arc<str>, Broker>,
     /// What routes say has turned out to be wrong.
     is_stale: bool,
     /// At most one for each broker. Never locked: the mutex lets the consumer be shared although the futures cannot be.
@@ -114,7 +115,7 @@ impl PopConsumer {
             group: group.as_str().into(),
             topic: topic.as_str().into(),
             settings,
-            brokers: HashMap::new(),
+            brokers: BTreeMap::new(),
             is_stale: false,
             pops: Mutex::new(FuturesUnordered::new()),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use castmq_protocol::native::request::{GroupMode, StartFrom, TopicSubscription};
 use castmq_protocol::native::route::TopicRoute;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -70,7 +70,7 @@ pub(super) struct Core {
     pub(super) room: Option<String>,
     pub(super) claims: Vec<Queue>,
     /// How far queues were when their connections were lost.
-    pub(super) progress: Mutex<HashMap<Queue, Progress>>,
+    pub(super) progress: Mutex<BTreeMap<Queue, Progress>>,
     /// A membership was lost, or cannot be had: brokers may be elsewhere by now.
     pub(super) troubled: Notify,
     /// Brokers do not filter: it is done here.
@@ -135,7 +135,7 @@ struct Members {
     core: Arc<Core>,
     stopped: watch::Receiver<bool>,
     reports: Reports,
-    members: HashMap<Arc<str>, Member>,
+    members: BTreeMap<Arc<str>, Member>,
 }
 
 impl Members {
@@ -172,7 +172,7 @@ impl Members {
             }
         }
         let mut result = Ok(());
-        for (_, member) in self.members.drain() {
+        for (_, member) in std::mem::take(&mut self.members) {
             match member.await {
                 Ok(Err(error)) => result = Err(error),
                 Ok(Ok(())) => {}
@@ -248,7 +248,7 @@ impl PushConsumer {
             core: core.clone(),
             stopped,
             reports,
-            members: HashMap::new(),
+            members: BTreeMap::new(),
         };
         members.update(brokers);
         let expected = members.members.keys().cloned().collect();

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u16 = 1;
 
 /// What a connection is for. Each role has its requests; others are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Sends messages.

@@ -17,6 +17,7 @@ use crate::broker::context::BrokerContext;
 use crate::network::socket::Stream;
 use crate::storage::commit_tracker::{Acknowledged, CommitTracker};
 use crate::supervision::ActorRef;
+use crate::worker::apart;
 
 /// Bytes sent at once to a slave that takes any length.
 const BLOCK_BYTES: usize = 512 * 1024;
@@ -194,7 +195,7 @@ impl Sending {
         })?;
         if !block.is_resident() {
             let cold = block.clone();
-            tokio::task::spawn_blocking(move || cold.load()).await??;
+            apart(move || cold.load()).await??;
         }
         Ok(block)
     }
