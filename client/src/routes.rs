@@ -158,14 +158,9 @@ pub(crate) fn writable(route: &TopicRoute, wanted: u32) -> Vec<WriteBroker> {
     brokers
 }
 
-/// Whether a route has a set that would take writes if it had a master.
+/// Whether a route has a set without a master. Name servers say of such a one that it takes no writes.
 fn lacks_masters(route: &TopicRoute) -> bool {
-    let lacks = |set: &BrokerSet| master(set).is_none();
-    let mut queues = route.queues.iter();
-    queues.any(|queues| {
-        let set = route.brokers.iter().find(|set| set.name == queues.broker);
-        queues.permission & permission::WRITE != 0 && set.is_some_and(lacks)
-    })
+    route.brokers.iter().any(|set| master(set).is_none())
 }
 
 fn is_not_found(error: &Error) -> bool {
