@@ -106,7 +106,10 @@ fn replication_details(context: &BrokerContext) -> ReplicationDetails {
         }
         .to_owned(),
         configured_id: context.settings.broker.id.into(),
-        epoch: standing.epoch,
+        // A slave that was never anything else knows it from its master.
+        epoch: standing
+            .epoch
+            .max(context.copied_epochs.lock().last_epoch()),
         ha_address: ha_address.map_or_else(String::new, ToString::to_string),
         following: context.following.master().unwrap_or_default(),
         in_sync_replicas: context.settings.in_sync_replicas(standing.role),
