@@ -74,6 +74,8 @@ struct Inner {
 pub(crate) struct WriteRoute {
     /// Masters that take writes, sorted by name.
     pub(crate) brokers: Vec<WriteBroker>,
+    /// There is another set, which has no master now.
+    pub(crate) lacks_masters: bool,
     /// The topic does not exist: these brokers create it when it is announced to one of them.
     pub(crate) creates: bool,
 }
@@ -154,6 +156,11 @@ pub(crate) fn writable(route: &TopicRoute, wanted: u32) -> Vec<WriteBroker> {
         .collect();
     brokers.sort_by(|one, other| one.name.cmp(&other.name));
     brokers
+}
+
+/// Whether a route has a set without a master. Name servers say of such a one that it takes no writes.
+fn lacks_masters(route: &TopicRoute) -> bool {
+    route.brokers.iter().any(|set| master(set).is_none())
 }
 
 fn is_not_found(error: &Error) -> bool {
@@ -311,6 +318,7 @@ impl Routes {
         if let Some(route) = self.find(topic, max_age).await? {
             return Ok(WriteRoute {
                 brokers: writable(&route, permission::WRITE),
+                lacks_masters: lacks_masters(&route),
                 creates: false,
             });
         }
@@ -324,6 +332,7 @@ impl Routes {
         }
         Ok(WriteRoute {
             brokers,
+            lacks_masters: false,
             creates: true,
         })
     }

@@ -30,6 +30,9 @@ fn a_cluster_is_ready_when_the_command_that_makes_it_returns() {
         assert_eq!(broker["role"], role, "{broker}");
         assert_eq!(broker["registered"]["with"], 2, "{broker}");
         assert_eq!(broker["health"], "ok", "{broker}");
+        assert_eq!(broker["epoch"], 1, "{broker}");
+        let is_in_step = role.starts_with("slave").then_some(true);
+        assert_eq!(broker["step"]["is_in_step"].as_bool(), is_in_step);
     }
 
     cluster

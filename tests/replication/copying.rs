@@ -39,6 +39,8 @@ fn a_slave_has_what_its_master_acknowledged() {
         let of_master = at_master.show_topic("orders").await.unwrap();
         let of_slave = at_slave.show_topic("orders").await.unwrap();
         assert_eq!(of_master.queues, of_slave.queues);
+        let standing = at_slave.show_broker().await.unwrap().replication;
+        assert_eq!((standing.role.as_str(), standing.epoch), ("slave", 1));
         slave.stop().await;
         master.stop().await;
         name_server.stop().await;

@@ -1,5 +1,6 @@
 //! A set of brokers, and the name server that knows them, in the test's own process.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -52,11 +53,24 @@ pub(crate) fn broker(folder: &Path, id: u32, role: Role, name_servers: &[&Runnin
     let mut settings = support::settings(&folder.join(format!("broker-{id}")));
     settings.broker.id = id;
     settings.broker.role = role;
+    settings.broker.listen = address();
     settings.broker.register_interval_ms = 1_000;
     settings.broker.name_servers = name_servers.iter().map(|ns| ns.address.clone()).collect();
     settings.replication.heartbeat_interval_ms = 200;
     settings.replication.slave_timeout_ms = 2_000;
     settings
+}
+
+/// An address whose port, and the one behind it, nobody has. It is none of those that the system gives to connections: a
+/// broker that starts anew might find it taken.
+fn address() -> SocketAddr {
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    loop {
+        let port = fastrand::u16(12_000..32_000);
+        if is_free(port) && is_free(port + 1) {
+            return SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        }
+    }
 }
 
 /// A name server.
@@ -88,15 +102,17 @@ pub(crate) async fn send(
     stored.expect("all are stored")
 }
 
-/// Waits until a broker's log ends where another's does.
-pub(crate) async fn in_step(one: &BrokerAdmin, other: &BrokerAdmin) {
+/// Waits until a slave follows, and its log ends where its master's does.
+pub(crate) async fn in_step(master: &BrokerAdmin, slave: &BrokerAdmin) {
     support::until(async || {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let ends = (one.show_broker().await, other.show_broker().await);
-        let (Ok(one), Ok(other)) = ends else {
+        let said = (master.show_broker().await, slave.show_broker().await);
+        let (Ok(master), Ok(slave)) = said else {
             return false;
         };
-        one.log_appended == other.log_appended && one.log_committed == other.log_committed
+        !slave.replication.following.is_empty()
+            && master.log_appended == slave.log_appended
+            && master.log_committed == slave.log_committed
     })
     .await;
 }

@@ -114,6 +114,7 @@ fn replication_details(context: &BrokerContext) -> ReplicationDetails {
         }
         .to_owned(),
         configured_id: context.settings.broker.id.into(),
+        // A slave that was never anything else knows it from its master.
         epoch: standing
             .epoch
             .max(context.copied_epochs.lock().last_epoch()),

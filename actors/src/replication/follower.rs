@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::wire::{Wire, unexpected};
 use crate::broker::context::BrokerContext;
@@ -28,6 +28,9 @@ use crate::worker::apart;
 
 /// After the connection was lost, the next try.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The same when name servers have said something new of the set meanwhile: perhaps that the master is back.
+const RETRY_AT_NEWS: Duration = Duration::from_millis(100);
 
 /// Time a master has for its first answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -74,11 +77,19 @@ impl Follower {
                 tracing::warn!(error, "does not follow its master");
             }
             follower.last_error = Some(error);
-            ctx.after(RETRY, |follower, ctx| {
+            let pausing = pause(follower.context.clone());
+            ctx.then(pausing, |follower, (), ctx| {
                 Self::follow(ctx, follower.context.clone(), follower.writer.clone());
             });
         });
     }
+}
+
+/// Until the next try: until then messages are on one broker less.
+async fn pause(context: Arc<BrokerContext>) {
+    let mut changes = context.set.changes();
+    sleep(RETRY_AT_NEWS).await;
+    let _ = timeout(RETRY - RETRY_AT_NEWS, changes.changed()).await;
 }
 
 impl Cast for Follower {

@@ -26,7 +26,7 @@ const SEARCH_PAUSE: Duration = Duration::from_millis(200);
 /// How long a search waits for a broker. Connecting goes on behind it; meanwhile the route may say something else.
 const SEARCH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Whether a search reached every broker of the topic.
+/// Whether a search reached a master of every set of the topic.
 type Search = Pin<Box<dyn Future<Output = Result<bool>> + Send>>;
 
 /// Why to look for the topic's queues.
@@ -196,7 +196,9 @@ async fn find(lane: Arc<Lane>, client: Client, max_age: Duration) -> Result<bool
     if route.creates {
         create(&lane, &client, route.brokers).await
     } else {
-        connect(&lane, &client, &known, route.brokers).await
+        let lacks_masters = route.lacks_masters;
+        let connected = connect(&lane, &client, &known, route.brokers).await;
+        connected.map(|has_all| has_all && !lacks_masters)
     }
 }
 
@@ -208,6 +210,7 @@ fn known_route(known: &[BrokerSlot]) -> WriteRoute {
     });
     WriteRoute {
         brokers: brokers.collect(),
+        lacks_masters: false,
         creates: false,
     }
 }

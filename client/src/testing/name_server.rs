@@ -136,6 +136,12 @@ fn route(state: &State, topic: &str) -> Response {
             is_traced: state.traced.iter().any(|traced| traced == topic),
         });
     }
+    // Nobody can write where there is no master.
+    for (set, queues) in route.brokers.iter().zip(&mut route.queues) {
+        if set.addresses.iter().all(|(id, _)| *id > 0) {
+            queues.permission &= !permission::WRITE;
+        }
+    }
     if route.brokers.is_empty() {
         let message = format!("no topic {topic}");
         return Response::Failed(Failure::never(ErrorCode::TopicNotFound, message));

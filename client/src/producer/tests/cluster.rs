@@ -77,8 +77,10 @@ async fn a_set_without_a_master_is_passed_over_until_it_has_one() {
         producer.send(message).await.unwrap();
     }
     assert_eq!(cluster.bodies("b", "orders", 0).len(), 10);
+    // It is known by then that there is none.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     cluster.promote("a-1");
-    tokio::time::sleep(Duration::from_secs(31)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     for message in numbered(10..20) {
         producer.send(message).await.unwrap();
     }
