@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use castmq_client::Order;
-use castmq_config::{Flush, Role, Settings};
+use castmq_config::{Flush, Role, Settings, WithoutSlaves};
 use fastrand::Rng;
 
 use crate::support::history::Place;
@@ -175,6 +175,8 @@ impl Shape {
         settings.replication.heartbeat_interval_ms = 200;
         settings.replication.housekeeping_interval_ms = 1_500;
         settings.replication.slave_timeout_ms = 1_000;
+        // What somebody has handled has to survive the end of the master.
+        settings.replication.without_slaves = WithoutSlaves::Wait;
         settings.broker.listen = SocketAddr::from(([0, 0, 0, 0], BROKER_PORT));
         settings.broker.advertised_address = Some(address);
         settings.broker.name_servers = self.name_server_addresses();
