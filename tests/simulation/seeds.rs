@@ -34,12 +34,20 @@ fn seeds() -> (u64, u64) {
     }
 }
 
+/// Whether one seed is asked for, and what happens in it.
+fn is_asked_for() -> bool {
+    std::env::var_os(SEED).is_some()
+}
+
 /// A run in a process of its own: it has nothing from those before.
 fn run_apart(seed: u64) -> Output {
     let this = std::env::current_exe().expect("this test");
     let mut command = Command::new(this);
     command.args(["seeds::one_run", "--exact", "--ignored", "--nocapture"]);
     command.env(SEED, seed.to_string());
+    if is_asked_for() && std::env::var_os(SHOW).is_none() {
+        command.env(SHOW, "events");
+    }
     command.output().expect("it runs")
 }
 
@@ -73,6 +81,9 @@ fn no_message_is_lost_duplicated_reordered_or_made_up_whatever_goes_wrong() {
                     }
                     let seed = first.wrapping_add(index);
                     let output = run_apart(seed);
+                    if is_asked_for() {
+                        println!("{}", said(&output));
+                    }
                     if !output.status.success() {
                         println!("{SEED}={seed} cargo test --test simulation: fails");
                         failed.lock().push((seed, said(&output)));
