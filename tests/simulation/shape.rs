@@ -9,7 +9,7 @@ use castmq_config::{Flush, Role, Settings, WithoutSlaves};
 use fastrand::Rng;
 
 use crate::support::history::Place;
-use crate::support::settings;
+use crate::support::{number, settings};
 
 /// What is sent to.
 pub const TOPIC: &str = "orders";
@@ -29,6 +29,8 @@ pub struct Shape {
     pub consumers: Vec<String>,
     /// Queues of the topic on each broker.
     pub queues: u32,
+    /// Whether slaves that are in step become masters.
+    pub has_promotions: bool,
     /// With asynchronous flush a power cut may lose what was acknowledged, and there are none.
     pub flush: Flush,
     pub order: Order,
@@ -71,7 +73,8 @@ fn hosts(kind: &str, count: usize) -> Vec<String> {
 
 impl Shape {
     pub fn of(dice: &mut Rng) -> Self {
-        Self {
+        let promotions = number("CASTMQ_PROMOTIONS", 0);
+        let mut shape = Self {
             name_servers: hosts("name-server", dice.usize(1..=2)),
             brokers: hosts("broker", dice.usize(1..=2)),
             slaves: match dice.u8(..4) {
@@ -82,6 +85,7 @@ impl Shape {
             producers: hosts("producer", dice.usize(1..=2)),
             consumers: hosts("consumer", dice.usize(1..=3)),
             queues: dice.u32(1..=3),
+            has_promotions: false,
             flush: match dice.u8(..3) {
                 0 => Flush::Async,
                 _ => Flush::Sync,
@@ -96,7 +100,9 @@ impl Shape {
             },
             tick: Duration::from_millis(dice.u64(1..=5)),
             latency: Duration::from_millis(dice.u64(2..=30)),
-        }
+        };
+        shape.has_promotions = promotions > 0 && shape.slaves == Slaves::InStep;
+        shape
     }
 
     /// All brokers, masters first.
