@@ -15,7 +15,7 @@ use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::{OpenReport, Store, StoreError};
 use futures_util::future::{Either, select};
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::broker;
 use crate::broker::context::BrokerContext;
@@ -351,7 +351,14 @@ impl Node {
             let rebasing = move || rebase.carry_out(&disk, &options);
             apart(rebasing).await??;
         }
-        Self::start_in(surroundings, &settings, parts).await
+        let until = Instant::now() + RELEASE_WITHIN;
+        loop {
+            match Self::start_in(surroundings.clone(), &settings, parts).await {
+                // Its own port is free a moment after the last of those who listened on it is gone.
+                Err(NodeError::Bind { .. }) if Instant::now() < until => sleep(RELEASE_LOOK).await,
+                started => return started,
+            }
+        }
     }
 
     /// Stops: no more connections, what is owed is answered, everything is made durable. Returns the actors that did not

@@ -38,6 +38,7 @@ impl<'a> Checks<'a> {
         self.broker_id();
         self.sizes();
         self.disk();
+        self.rocketmq_master();
         if node == Node::Standalone {
             self.standalone();
         }
@@ -63,6 +64,17 @@ impl<'a> Checks<'a> {
                 let rule = "a master's id must be 0: change the id, or the role to slave";
                 self.conflict("broker.role", "broker.id", rule);
             }
+        }
+    }
+
+    /// Name servers only know CastMQ's masters.
+    fn rocketmq_master(&mut self) {
+        let replication = &self.settings.replication;
+        if replication.ha_master_is_rocketmq && replication.ha_master_address.is_none() {
+            let rule =
+                "a RocketMQ master has to be named: set its address, with the port for slaves";
+            let address = "replication.ha_master_address";
+            self.conflict("replication.ha_master_is_rocketmq", address, rule);
         }
     }
 
@@ -257,6 +269,12 @@ mod tests {
             text.contains("an index file would take 2400000040 bytes"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_rocketmq_master_has_to_be_named() {
+        let text = one_problem(Node::Broker, |s| s.replication.ha_master_is_rocketmq = true);
+        assert!(text.contains("has to be named"), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
 
+mod classic;
 mod copying;
 mod promotion;
 mod reading;

@@ -169,7 +169,7 @@ async fn promoted_without(
     master.stop().await;
     let promoted = Running::start(&second, Parts::Broker).await;
     let at_promoted = admin(client, &promoted.address);
-    assert_eq!(at_promoted.promote(false).await.unwrap(), 2);
+    assert_eq!(at_promoted.promote(false).await.expect("an epoch"), 2);
     becomes(&at_promoted, "sync_master", 2).await;
     (first, second, promoted)
 }

@@ -24,10 +24,15 @@ impl Running {
         let addresses = [node.broker_address(), node.name_server_address()];
         let address = addresses.into_iter().flatten().next();
         let (stop, stopped) = oneshot::channel();
-        let ended = actix_rt::spawn(node.run(async {
-            // Dropped with the test, it stops too.
-            let _ = stopped.await;
-        }));
+        let ended = actix_rt::spawn(async {
+            let run = node.run(async {
+                // Dropped with the test, it stops too.
+                let _ = stopped.await;
+            });
+            // Others of the test may wait for it for ever.
+            run.await
+                .inspect_err(|error| eprintln!("a node has ended: {error}"))
+        });
         Self {
             address: address.expect("an address").to_string(),
             stop,

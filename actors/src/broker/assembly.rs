@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use castmq_config::{Flush, Role as BrokerRole, Settings};
+use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
@@ -95,7 +95,6 @@ pub(crate) fn assemble(
     let address = socket.address()?;
     let store_host = advertised(settings, address)?;
     let (store, report) = Store::open(disk, store_options(settings))?;
-    let slaves = bind_for_slaves(settings)?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
     let may_be_replaced = !context.standing.is_slave() && had_slaves(&context.store.metadata)?;
     if may_be_replaced && !name_servers.is_empty() {
@@ -105,7 +104,10 @@ pub(crate) fn assemble(
              broker, or look after the name servers",
         ));
     }
-    let copying = Copying::new(&context, slaves, replication)?;
+    let copying = match context.standing.is_slave() {
+        true => of_slave(&context),
+        false => of_master(&context, bind_for_slaves(settings)?, replication)?,
+    };
     let plan = plan(&context, socket, copying, name_servers)?;
     Ok(Broker {
         context,
@@ -120,21 +122,17 @@ pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
     Bound::to(address).map_err(|source| NodeError::Bind { address, source })
 }
 
-/// Binds the address on which a master takes slaves. Where nobody chose the port it is no error that somebody has it, unless
-/// slaves are waited for.
-fn bind_for_slaves(settings: &Settings) -> Result<Option<Bound>, NodeError> {
-    let chosen = settings.replication.ha_listen_port;
-    let Some(address) = settings.ha_listen() else {
-        return Ok(None);
-    };
-    match bind(address) {
-        Err(NodeError::Bind { address, source })
-            if chosen.is_none() && settings.broker.role == BrokerRole::AsyncMaster =>
-        {
-            tracing::warn!(%address, %source, "no slave can follow this broker: set replication.ha_listen_port to a free port");
-            Ok(None)
+/// Binds the address on which a master takes slaves. Where nobody chose the port and somebody has it, any other does: name
+/// servers tell slaves.
+fn bind_for_slaves(settings: &Settings) -> Result<Bound, NodeError> {
+    let listen = settings.broker.listen;
+    let any = SocketAddr::new(listen.ip(), 0);
+    match bind(settings.ha_listen().unwrap_or(any)) {
+        Err(error @ NodeError::Bind { .. }) if settings.replication.ha_listen_port.is_none() => {
+            tracing::warn!(%error, "slaves connect to another port");
+            bind(any)
         }
-        bound => bound.map(Some),
+        bound => bound,
     }
 }
 
@@ -328,7 +326,7 @@ fn crowd() -> Plan {
 fn plan(
     context: &Arc<BrokerContext>,
     socket: Bound,
-    copying: Copying,
+    copying: Plan,
     name_servers: &[String],
 ) -> Result<Plan, NodeError> {
     let wiring: Wiring = Arc::default();
@@ -418,54 +416,49 @@ fn plan(
         .child(queues)
         .child(groups)
         .child(Child::supervisor("delivery", delivery))
-        .child(Child::supervisor("replication", copying.plan))
+        .child(Child::supervisor("replication", copying))
         .child(sessions)
         .child(Child::supervisor("network", network)))
 }
 
-/// What a master has for its slaves, or a slave for its master.
-struct Copying {
-    plan: Plan,
+/// What a slave has to follow its master.
+fn of_slave(context: &Arc<BrokerContext>) -> Plan {
+    let data = &context.data_stage;
+    let of_log = context.clone();
+    let follower = Child::new("replica-follower", move || Follower::new(of_log.clone()));
+    let plan = Plan::new(Strategy::OneForOne).child_on(data, follower);
+    if context.settings.replication.ha_master_is_rocketmq {
+        // RocketMQ's masters tell what they keep besides the log by another protocol.
+        return plan;
+    }
+    let of_rest = context.clone();
+    let shadow = Child::new("shadow", move || Ok(Shadow::new(of_rest.clone())));
+    plan.child_on(data, shadow)
 }
 
-impl Copying {
-    fn new(
-        context: &Arc<BrokerContext>,
-        socket: Option<Bound>,
-        stage: &Stage,
-    ) -> Result<Self, NodeError> {
-        let plan = Plan::new(Strategy::OneForOne);
-        if context.standing.is_slave() {
-            let data = &context.data_stage;
-            let of_log = context.clone();
-            let follower = Child::new("replica-follower", move || Follower::new(of_log.clone()));
-            let of_rest = context.clone();
-            let shadow = Child::new("shadow", move || Ok(Shadow::new(of_rest.clone())));
-            let plan = plan.child_on(data, follower).child_on(data, shadow);
-            return Ok(Self { plan });
-        }
-        let Some(socket) = socket else {
-            return Ok(Self { plan });
-        };
-        let port = socket.address().map_err(NodeError::Io)?.port();
-        let address = SocketAddr::new(context.store_host.ip(), port);
-        context
-            .ha_address
-            .set(address)
-            .map_err(|_| NodeError::Wiring)?;
-        let links = Child::supervisor("links", crowd());
-        let desk: Arc<dyn Reception> = Arc::new(SlavesDesk {
-            context: context.clone(),
-            links: links.actor_ref(),
-            stage: stage.clone(),
-        });
-        let connections = Arc::new(AtomicU32::new(0));
-        let listener = Child::new(format!("ha-listener({port})"), move || {
-            Listener::new(socket.try_clone()?, desk.clone(), connections.clone())
-        });
-        let plan = plan.child(links).child(listener);
-        Ok(Self { plan })
-    }
+/// What a master has for its slaves.
+fn of_master(
+    context: &Arc<BrokerContext>,
+    socket: Bound,
+    stage: &Stage,
+) -> Result<Plan, NodeError> {
+    let port = socket.address().map_err(NodeError::Io)?.port();
+    let address = SocketAddr::new(context.store_host.ip(), port);
+    context
+        .ha_address
+        .set(address)
+        .map_err(|_| NodeError::Wiring)?;
+    let links = Child::supervisor("links", crowd());
+    let desk: Arc<dyn Reception> = Arc::new(SlavesDesk {
+        context: context.clone(),
+        links: links.actor_ref(),
+        stage: stage.clone(),
+    });
+    let connections = Arc::new(AtomicU32::new(0));
+    let listener = Child::new(format!("ha-listener({port})"), move || {
+        Listener::new(socket.try_clone()?, desk.clone(), connections.clone())
+    });
+    Ok(Plan::new(Strategy::OneForOne).child(links).child(listener))
 }
 
 fn listener(

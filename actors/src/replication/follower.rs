@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::wire::{Wire, unexpected};
 use crate::broker::context::BrokerContext;
 use crate::broker::standing::Rebase;
+use crate::network::socket::Stream;
 use crate::storage::log_writer::{BeginCopy, CommitLimit, Copy, LogWriter};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure};
 use crate::worker::apart;
@@ -116,6 +117,9 @@ impl Attempt {
             let log = &self.context.store.log;
             self.context.pulse.until(|| log.flushed() >= end).await;
         }
+        if self.context.settings.replication.ha_master_is_rocketmq {
+            return self.run_classic(address, end).await;
+        }
         let opening = self.open(&address, end);
         let opened = timeout(ANSWER_WITHIN, opening).await.map_err(|_| {
             io::Error::other(format!("{address} did not answer within {ANSWER_WITHIN:?}"))
@@ -139,6 +143,21 @@ impl Attempt {
         }
     }
 
+    /// Follows a master that is only told where the log ends.
+    async fn run_classic(self, address: String, end: PhysicalOffset) -> io::Result<()> {
+        let late = |_| io::Error::other(format!("{address} cannot be reached"));
+        let connecting = timeout(ANSWER_WITHIN, Stream::connect(&address));
+        let socket = connecting.await.map_err(late)??;
+        self.writer.tell(CommitLimit(PhysicalOffset(u64::MAX)));
+        self.context.following.found(address.clone());
+        tracing::info!(master = address, from = %end, "follows a RocketMQ master");
+        let (reader, writer) = tokio::io::split(socket);
+        tokio::select! {
+            ended = self.copy(reader, BytesMut::new()) => ended,
+            ended = self.report(writer, end) => ended,
+        }
+    }
+
     async fn open(&self, address: &str, end: PhysicalOffset) -> io::Result<(Wire, Followed)> {
         let context = &self.context;
         let broker = &context.settings.broker;
@@ -158,6 +177,16 @@ impl Attempt {
         match wire.ask(follow).await? {
             Response::Followed(followed) => Ok((wire, followed)),
             _ => Err(unexpected()),
+        }
+    }
+
+    /// A RocketMQ master sends whoever has nothing the last of its files.
+    async fn begin_where_the_master_does(&self, at: PhysicalOffset) {
+        let log = &self.context.store.log;
+        let is_rocketmqs = self.context.settings.replication.ha_master_is_rocketmq;
+        if is_rocketmqs && at > log.appended() && log.begin() == log.appended() {
+            self.context.rebase(Rebase::BeginAnew { at });
+            std::future::pending::<()>().await;
         }
     }
 
@@ -208,6 +237,7 @@ impl Attempt {
                     Part::Heartbeat(_) => {}
                     Part::Committed(limit) => drop(self.writer.tell(CommitLimit(limit))),
                     Part::Bytes { at, bytes: part } => {
+                        self.begin_where_the_master_does(at).await;
                         bytes += part.len();
                         parts.push((at, part));
                     }
