@@ -6,10 +6,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_config::Settings;
+use castmq_config::{Role, Settings};
 use castmq_protocol::model::DelayLevelsError;
 use castmq_storage::disk::Disk;
 use castmq_storage::disk::os::OsDisk;
+use castmq_storage::epochs::note_master;
 use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::{OpenReport, Store, StoreError};
 use futures_util::future::{Either, select};
@@ -390,7 +391,13 @@ async fn write_down(context: &Arc<BrokerContext>, asked: Asked) -> Result<(), No
     };
     let leadership = fence.leadership(context.settings.broker.id.into());
     let store = context.store.clone();
-    Ok(apart(move || leadership.save(&store.metadata)).await??)
+    let was_sync = context.standing.role == Role::SyncMaster;
+    let saving = move || {
+        // Made the master again before it has followed anybody, it waits for slaves as it did.
+        note_master(&store.metadata, was_sync)?;
+        leadership.save(&store.metadata)
+    };
+    Ok(apart(saving).await??)
 }
 
 async fn close(broker: RunningBroker) -> Result<(), NodeError> {

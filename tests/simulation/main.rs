@@ -1,6 +1,6 @@
-//! Whole clusters in a simulated network: name servers, brokers, producers and a group of consumers, each a host of its own.
-//! Hosts lose sight of each other, what they send is late or gone, processes are killed, machines lose their power, and a
-//! history checker says whether messages were lost, duplicated, reordered, or made up.
+//! Whole clusters in a simulated network: name servers, masters and slaves, producers and a group of consumers, each a host of its
+//! own. Hosts lose sight of each other, what they send is late or gone, processes are killed, machines lose their power, slaves become
+//! masters, and a history checker says whether messages were lost, duplicated, reordered, or made up.
 //!
 //! All that happens hangs on a seed. A run is a process of its own with one thread that matters, in which there is no
 //! time but the simulation's and no chance but the seed's:
@@ -12,8 +12,9 @@
 //! - `producing`, `consuming`, `operating`: what clients do. `record`: what they saw, and what must not be seen.
 //! - `trace`: everything that happened in one number, which two runs of a seed have in common.
 //!
-//! `CASTMQ_RUNS` says how many seeds, `CASTMQ_FIRST_SEED` with which they begin, and `CASTMQ_SEED` repeats one and shows what happens
-//! in it.
+//! `CASTMQ_RUNS` says how many seeds, and `CASTMQ_FIRST_SEED` with which they begin. `CASTMQ_SEED` repeats one and shows what happens in
+//! it, `CASTMQ_SHOW=network` with all that the network does, and `RUST_LOG` with what is logged. `CASTMQ_PROMOTIONS=1` has an operator
+//! make slaves masters: some of these runs fail, with what is still to be mended there.
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::support::history::{Figures, History, Id, Place, Stored, Violation};
 
-use super::shape::{Seat, Shape, Slaves};
+use super::shape::{Seat, Shape};
 use super::trace::Trace;
 
 /// What is shared by all hosts of a run and its course. Clones are the same.
@@ -50,7 +50,8 @@ struct Consumed {
     busy: BTreeMap<Place, String>,
     /// Whether the messages of a queue are handled one after the other.
     has_order: bool,
-    /// Whether slaves become masters. What was not acknowledged may be gone then, though somebody handled it.
+    /// Whether slaves become masters. A master that starts again shows what it kept back for slaves before, and if another takes its
+    /// place in that moment, what consumers saw is gone.
     has_promotions: bool,
     wrong: Vec<Wrong>,
 }
@@ -103,7 +104,7 @@ impl Record {
     pub fn new(trace: Trace, shape: &Shape) -> Self {
         let mut inner = Inner::default();
         inner.consumed.has_order = shape.order == Order::PerQueue;
-        inner.consumed.has_promotions = shape.slaves == Slaves::InStep;
+        inner.consumed.has_promotions = shape.has_promotions;
         let masters = shape.seats().into_iter().filter(|seat| seat.id == 0);
         inner.masters = masters.map(|seat| (seat.broker.clone(), seat)).collect();
         Self {

@@ -25,13 +25,18 @@ const TRACE: &str = "trace ";
 /// Seeds that are run twice.
 const TWICE: u64 = 5;
 
-/// The seeds of a test: one that is asked for, or so many.
+/// The seeds of a test: one that is asked for, or so many. They are the same each time, so that what fails hangs on what was changed.
 fn seeds() -> (u64, u64) {
-    let first = number("CASTMQ_FIRST_SEED", fastrand::u64(..1 << 40));
+    let first = number("CASTMQ_FIRST_SEED", 1);
     match std::env::var(SEED) {
         Ok(seed) => (seed.parse().expect("CASTMQ_SEED is a number"), 1),
         Err(_) => (first, number("CASTMQ_RUNS", 20)),
     }
+}
+
+/// Whether one seed is asked for, and what happens in it.
+fn is_asked_for() -> bool {
+    std::env::var_os(SEED).is_some()
 }
 
 /// A run in a process of its own: it has nothing from those before.
@@ -40,6 +45,9 @@ fn run_apart(seed: u64) -> Output {
     let mut command = Command::new(this);
     command.args(["seeds::one_run", "--exact", "--ignored", "--nocapture"]);
     command.env(SEED, seed.to_string());
+    if is_asked_for() && std::env::var_os(SHOW).is_none() {
+        command.env(SHOW, "events");
+    }
     command.output().expect("it runs")
 }
 
@@ -73,6 +81,9 @@ fn no_message_is_lost_duplicated_reordered_or_made_up_whatever_goes_wrong() {
                     }
                     let seed = first.wrapping_add(index);
                     let output = run_apart(seed);
+                    if is_asked_for() {
+                        println!("{}", said(&output));
+                    }
                     if !output.status.success() {
                         println!("{SEED}={seed} cargo test --test simulation: fails");
                         failed.lock().push((seed, said(&output)));

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use castmq_client::Order;
-use castmq_config::{Flush, Role, Settings};
+use castmq_config::{Flush, Role, Settings, WithoutSlaves};
 use fastrand::Rng;
 
 use crate::support::history::Place;
-use crate::support::settings;
+use crate::support::{number, settings};
 
 /// What is sent to.
 pub const TOPIC: &str = "orders";
@@ -29,6 +29,8 @@ pub struct Shape {
     pub consumers: Vec<String>,
     /// Queues of the topic on each broker.
     pub queues: u32,
+    /// Whether slaves that are in step become masters.
+    pub has_promotions: bool,
     /// With asynchronous flush a power cut may lose what was acknowledged, and there are none.
     pub flush: Flush,
     pub order: Order,
@@ -71,7 +73,8 @@ fn hosts(kind: &str, count: usize) -> Vec<String> {
 
 impl Shape {
     pub fn of(dice: &mut Rng) -> Self {
-        Self {
+        let promotions = number("CASTMQ_PROMOTIONS", 0);
+        let mut shape = Self {
             name_servers: hosts("name-server", dice.usize(1..=2)),
             brokers: hosts("broker", dice.usize(1..=2)),
             slaves: match dice.u8(..4) {
@@ -82,6 +85,7 @@ impl Shape {
             producers: hosts("producer", dice.usize(1..=2)),
             consumers: hosts("consumer", dice.usize(1..=3)),
             queues: dice.u32(1..=3),
+            has_promotions: false,
             flush: match dice.u8(..3) {
                 0 => Flush::Async,
                 _ => Flush::Sync,
@@ -96,7 +100,9 @@ impl Shape {
             },
             tick: Duration::from_millis(dice.u64(1..=5)),
             latency: Duration::from_millis(dice.u64(2..=30)),
-        }
+        };
+        shape.has_promotions = promotions > 0 && shape.slaves == Slaves::InStep;
+        shape
     }
 
     /// All brokers, masters first.
@@ -175,6 +181,8 @@ impl Shape {
         settings.replication.heartbeat_interval_ms = 200;
         settings.replication.housekeeping_interval_ms = 1_500;
         settings.replication.slave_timeout_ms = 1_000;
+        // What somebody has handled has to survive the end of the master.
+        settings.replication.without_slaves = WithoutSlaves::Wait;
         settings.broker.listen = SocketAddr::from(([0, 0, 0, 0], BROKER_PORT));
         settings.broker.advertised_address = Some(address);
         settings.broker.name_servers = self.name_server_addresses();

@@ -104,7 +104,7 @@ impl<'a> Storm<'a> {
                 let broker = self.dice.usize(..self.machines.len());
                 Fault::Broker(broker, self.ending(broker))
             }
-            12 | 13 if self.shape.slaves == Slaves::InStep => self.promotion(),
+            12 | 13 if self.shape.has_promotions => self.promotion(),
             _ => {
                 let processes = self.shape.name_servers.iter().chain(&self.shape.consumers);
                 let one = self.dice.choose_multiple(processes, 1);
@@ -142,8 +142,9 @@ impl<'a> Storm<'a> {
     fn may_lose_power(&self, broker: usize) -> bool {
         let is_kept = match self.shape.slaves {
             Slaves::None => true,
-            Slaves::Behind => self.machines[broker].seat.id > 0,
-            Slaves::InStep => false,
+            Slaves::Behind | Slaves::InStep => {
+                self.machines[broker].seat.id > 0 && !self.shape.has_promotions
+            }
         };
         is_kept && self.shape.flush == Flush::Sync
     }

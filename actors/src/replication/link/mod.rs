@@ -27,6 +27,7 @@ use super::wire::Wire;
 use crate::broker::context::BrokerContext;
 use crate::network::listener::{Accepted, Foreign};
 use crate::supervision::{Cast, Ctx, Failure};
+use crate::worker::apart;
 
 /// How a slave opened its connection.
 pub(crate) enum Opened {
@@ -106,8 +107,8 @@ async fn serve_native(
                     return Ok(());
                 }
                 let store = context.store.clone();
-                let noting = tokio::task::spawn_blocking(move || note_slaves(&store.metadata));
-                noting.await?.map_err(io::Error::other)?;
+                let noted = apart(move || note_slaves(&store.metadata)).await?;
+                noted.map_err(io::Error::other)?;
                 let replicas = &context.replicas;
                 let place = replicas.join(follow.broker_id, follow.address, from);
                 *shown.lock() = Some(place.replica().clone());
