@@ -6,5 +6,6 @@
 mod copying;
 mod promotion;
 mod set;
+mod stalled;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,17 +3,11 @@
 use std::fs;
 
 use castmq_actors::Parts;
-use castmq_client::raw::admin::ReplicationDetails;
 use castmq_client::{BrokerAdmin, Client, ErrorCode, SendStatus};
 use castmq_config::Role;
 
-use crate::set::{Running, admin, broker, client, in_step, name_server, send};
+use crate::set::{Running, admin, broker, client, in_step, name_server, send, standing};
 use crate::support::{read_until, run, text, until};
-
-async fn standing(at: &BrokerAdmin) -> ReplicationDetails {
-    let details = at.show_broker().await;
-    details.map_or_else(|_| ReplicationDetails::default(), |d| d.replication)
-}
 
 /// Waits until a broker is this.
 async fn becomes(at: &BrokerAdmin, role: &str, epoch: u32) {

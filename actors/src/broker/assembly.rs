@@ -46,6 +46,7 @@ use crate::network::producer_session::ProducerSession;
 use crate::network::registrar::Registrar;
 use crate::network::socket::Bound;
 use crate::node::NodeError;
+use crate::replication::complaints::Complaints;
 use crate::replication::desk::Desk as SlavesDesk;
 use crate::replication::follower::Follower;
 use crate::replication::following::Following;
@@ -109,8 +110,8 @@ pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
     Bound::to(address).map_err(|source| NodeError::Bind { address, source })
 }
 
-/// Binds the address on which a master takes slaves. Where nobody chose the port it is no error that somebody has it, unless
-/// slaves are waited for.
+/// Binds the address on which a master takes slaves, and a slave says that it takes none. Where nobody chose the port it is no
+/// error that somebody has it, unless slaves are waited for.
 fn bind_for_slaves(settings: &Settings) -> Result<Option<Bound>, NodeError> {
     let chosen = settings.replication.ha_listen_port;
     let Some(address) = settings.ha_listen() else {
@@ -118,7 +119,7 @@ fn bind_for_slaves(settings: &Settings) -> Result<Option<Bound>, NodeError> {
     };
     match bind(address) {
         Err(NodeError::Bind { address, source })
-            if chosen.is_none() && settings.broker.role == BrokerRole::AsyncMaster =>
+            if chosen.is_none() && settings.broker.role != BrokerRole::SyncMaster =>
         {
             tracing::warn!(%address, %source, "no slave can follow this broker: set replication.ha_listen_port to a free port");
             Ok(None)
@@ -204,6 +205,7 @@ fn new_context(
         standing,
         lacks_slaves: RwLock::new(None),
         replicas: Arc::default(),
+        complaints: Complaints::default(),
         pulse: Pulse::default(),
         set: BrokerSetView::default(),
         following: Following::default(),
@@ -420,25 +422,26 @@ impl Copying {
         socket: Option<Bound>,
         stage: &Stage,
     ) -> Result<Self, NodeError> {
-        let plan = Plan::new(Strategy::OneForOne);
+        let mut plan = Plan::new(Strategy::OneForOne);
         if context.standing.is_slave() {
             let data = &context.data_stage;
             let of_log = context.clone();
             let follower = Child::new("replica-follower", move || Follower::new(of_log.clone()));
             let of_rest = context.clone();
             let shadow = Child::new("shadow", move || Ok(Shadow::new(of_rest.clone())));
-            let plan = plan.child_on(data, follower).child_on(data, shadow);
-            return Ok(Self { plan });
+            plan = plan.child_on(data, follower).child_on(data, shadow);
         }
         let Some(socket) = socket else {
             return Ok(Self { plan });
         };
         let port = socket.address().map_err(NodeError::Io)?.port();
-        let address = SocketAddr::new(context.store_host.ip(), port);
-        context
-            .ha_address
-            .set(address)
-            .map_err(|_| NodeError::Wiring)?;
+        if !context.standing.is_slave() {
+            let address = SocketAddr::new(context.store_host.ip(), port);
+            context
+                .ha_address
+                .set(address)
+                .map_err(|_| NodeError::Wiring)?;
+        }
         let links = Child::supervisor("links", crowd());
         let desk: Arc<dyn Reception> = Arc::new(SlavesDesk {
             context: context.clone(),
