@@ -5,6 +5,7 @@
 
 mod copying;
 mod promotion;
+mod refused;
 mod set;
 mod stalled;
 #[path = "../support/mod.rs"]
