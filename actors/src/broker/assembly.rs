@@ -24,6 +24,7 @@ use super::restart::Restart;
 use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::topics::Topics;
+use super::unheard::make_unheard_topics;
 use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::groups::Groups;
@@ -198,6 +199,7 @@ fn new_context(
     let metadata = &store.metadata;
     let broker = &settings.broker;
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
+    make_unheard_topics(&store)?;
     let standing = Standing::take_up(settings, &store)?;
     Ok(Arc::new(BrokerContext {
         copies: CopyPolicy::new(settings, standing.role),
