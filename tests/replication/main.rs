@@ -3,10 +3,12 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
 
+mod besides;
 mod copying;
 mod promotion;
 mod refused;
 mod set;
 mod stalled;
+mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
