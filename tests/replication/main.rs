@@ -5,6 +5,7 @@
 
 mod besides;
 mod copying;
+mod processes;
 mod promotion;
 mod refused;
 mod set;
