@@ -26,7 +26,7 @@ use crate::broker::standing::Rebase;
 use crate::storage::log_writer::{BeginCopy, CommitLimit, Copy, LogWriter};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure};
 
-/// After the connection was lost, the next try.
+/// After the connection was lost, the next try, unless signs of life come more often.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Time a master has for its first answers.
@@ -75,7 +75,9 @@ impl Follower {
                 tracing::warn!(error, "does not follow its master");
             }
             follower.context.following.set_lost_because(error);
-            ctx.after(RETRY, |follower, ctx| {
+            let heartbeat = follower.context.settings.replication.heartbeat_interval_ms;
+            let pause = RETRY.min(Duration::from_millis(heartbeat));
+            ctx.after(pause, |follower, ctx| {
                 Self::follow(ctx, follower.context.clone(), follower.writer.clone());
             });
         });
@@ -130,7 +132,7 @@ impl Attempt {
         })?;
         let (wire, welcome, followed) = opened?;
         let unfit = |reason| io::Error::other(format!("{address} cannot be followed: {reason}"));
-        self.check_master(&welcome).map_err(unfit)?;
+        self.check_master(&welcome, &followed).map_err(unfit)?;
         if let Some(rebase) = self.fit(&followed, end).map_err(unfit)? {
             self.rebase(rebase, end).await;
         }
@@ -177,7 +179,7 @@ impl Attempt {
     }
 
     /// Whether who answers is the set's master.
-    fn check_master(&self, welcome: &Welcome) -> Result<(), String> {
+    fn check_master(&self, welcome: &Welcome, followed: &Followed) -> Result<(), String> {
         let context = &self.context;
         let broker = &context.settings.broker;
         let Welcome {
@@ -193,19 +195,17 @@ impl Attempt {
                 broker.name, broker.cluster_name
             ));
         }
-        if context.settings.replication.ha_master_address.is_some() {
+        // Where it takes slaves may be configured otherwise than name servers say; who it is may not.
+        let Some(master) = context.set.master() else {
             return Ok(());
-        }
-        match context
-            .set
-            .master()
-            .filter(|master| master.address != *store_host)
-        {
-            None => Ok(()),
-            Some(master) => Err(format!(
-                "it is the broker at {store_host}, and the master of {name} is at {} for the name servers: two brokers take slaves \
-                 at one address",
-                master.address
+        };
+        let epoch = Epochs::of(followed.epochs.iter().copied()).last_epoch();
+        match (&master.address, master.epoch) == (store_host, epoch) {
+            true => Ok(()),
+            false => Err(format!(
+                "it is the broker at {store_host} and of epoch {epoch}, and for the name servers the master of {name} is at {} and \
+                 of epoch {}: stop one of the two, or set replication.ha_master_address right",
+                master.address, master.epoch
             )),
         }
     }
