@@ -12,7 +12,7 @@ use castmq_client::{BrokerAdmin, Client, Message, SeekTo, TransactionProducer};
 use castmq_config::{Role, Settings};
 use tempfile::TempDir;
 
-use crate::set::{Running, admin, broker, client, in_step, name_server, send, standing, step};
+use crate::set::{Running, admin, broker, client, in_step, name_server, promoted, send, step};
 use crate::support::{now_ms, pop, read_until, run, set_retry_max, stored, text, until};
 
 /// A master and its slave.
@@ -68,7 +68,7 @@ impl Pair {
     /// The master goes, and its slave is the master.
     async fn take_over(self) -> Promoted {
         self.master.stop().await;
-        promote(&self.client, &self.at_slave).await;
+        promoted(&self.client, &self.at_slave).await;
         Promoted {
             name_server: self.name_server,
             master: self.slave,
@@ -88,16 +88,6 @@ fn settings(folder: &Path, id: u32, name_server: &Running, change: fn(&mut Setti
     settings.broker.default_topic_queues = 2;
     change(&mut settings);
     settings
-}
-
-async fn promote(client: &Client, at: &BrokerAdmin) {
-    until(async || at.promote(false).await.is_ok()).await;
-    until(async || standing(at).await.role == "sync_master").await;
-    until(async || {
-        let masters = client.admin().masters().await;
-        masters.is_ok_and(|all| all.iter().any(|master| master.address() == at.address()))
-    })
-    .await;
 }
 
 struct Promoted {

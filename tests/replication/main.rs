@@ -5,6 +5,7 @@
 
 mod besides;
 mod copying;
+mod panics;
 mod processes;
 mod promotion;
 mod refused;

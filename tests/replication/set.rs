@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use castmq_actors::supervision::Tree;
 use castmq_actors::{Node, NodeError, Parts, Surroundings};
 use castmq_client::raw::admin::{BrokerDetails, ReplicationDetails, SlaveDetails};
 use castmq_client::{BrokerAdmin, Client, Message, SendReceipt};
@@ -15,6 +16,8 @@ use crate::support;
 /// A node that runs, and may start anew as something else meanwhile.
 pub(crate) struct Running {
     pub(crate) address: String,
+    /// Its actors, until it starts anew.
+    pub(crate) tree: Tree,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<Vec<String>, NodeError>>,
 }
@@ -33,6 +36,7 @@ impl Running {
         let node = node.expect("it starts");
         let addresses = [node.broker_address(), node.name_server_address()];
         let address = addresses.into_iter().flatten().next();
+        let tree = node.tree().clone();
         let (stop, stopped) = oneshot::channel();
         let ended = actix_rt::spawn(node.run(async {
             // Dropped with the test, it stops too.
@@ -40,13 +44,14 @@ impl Running {
         }));
         Self {
             address: address.expect("an address").to_string(),
+            tree,
             stop,
             ended,
         }
     }
 
     pub(crate) async fn stop(self) {
-        drop(self.stop);
+        drop((self.stop, self.tree));
         let ended = self.ended.await.expect("no panic");
         assert_eq!(ended.expect("a clean stop"), Vec::<String>::new());
     }
@@ -141,4 +146,15 @@ pub(crate) async fn ails(at: &BrokerAdmin, words: &str) -> String {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Makes a slave whose master has gone the master, and waits until name servers know.
+pub(crate) async fn promoted(client: &Client, at: &BrokerAdmin) {
+    support::until(async || at.promote(false).await.is_ok()).await;
+    support::until(async || standing(at).await.role == "sync_master").await;
+    support::until(async || {
+        let masters = client.admin().masters().await;
+        masters.is_ok_and(|all| all.iter().any(|master| master.address() == at.address()))
+    })
+    .await;
 }
