@@ -233,7 +233,7 @@ fn what_waits_comes_once_and_not_early_after_a_change_of_masters() {
             let half = message(body).build().expect("a message");
             let half = asked.begin(half).await.expect("it is stored");
             match resolution {
-                Some(Resolution::Commit) => drop(half.commit().await.expect("committed")),
+                Some(Resolution::Commit) => half.commit().await.expect("committed"),
                 Some(_) => half.rollback().await.expect("rolled back"),
                 None => drop(half),
             }
@@ -279,13 +279,13 @@ fn who_has_what_is_known_after_a_change_of_masters() {
             receipts.extend(pop::pop(&worker, pop::one()).await);
         }
         // The first is done, the third too, and the second is out.
-        let done = vec![receipts[0].clone(), receipts[2].clone()];
+        let done = vec![receipts[0], receipts[2]];
         assert_eq!(pop::acknowledge(&worker, done).await, []);
         pair.told().await;
         drop(worker);
         let promoted = pair.take_over().await;
         let worker = pop::connection(&promoted.master.address).await;
-        let second = vec![receipts[1].clone()];
+        let second = vec![receipts[1]];
         assert_eq!(pop::acknowledge(&worker, second).await, []);
         let mut places = Vec::new();
         for _ in 0..3 {

@@ -127,7 +127,7 @@ fn one_stalls(without_slaves: WithoutSlaves) {
         until(async || stored(&set.at_slaves[0], "orders").await == 100).await;
         set.proxies[0].set(Pace::Stalled);
         // It counts as one that keeps up until it is known that it does not.
-        let status = try_send(&set.client).await.unwrap();
+        let status = try_send(&set.client).await.expect("it is stored");
         assert_ne!(status, SendStatus::Stored);
         step(&set.at_master, 1, false).await;
         let seen = details(&set.at_master).await;
@@ -138,13 +138,13 @@ fn one_stalls(without_slaves: WithoutSlaves) {
                 assert_eq!(seen.log_committed, seen.log_appended);
             }
             WithoutSlaves::Wait => {
-                let status = try_send(&set.client).await.unwrap();
+                let status = try_send(&set.client).await.expect("it is stored");
                 assert_eq!(status, SendStatus::ReplicationTimeout);
                 assert!(seen.log_committed < seen.log_appended);
             }
             WithoutSlaves::Refuse => {
                 ails(&set.at_master, "replication.without_slaves").await;
-                let refused = try_send(&set.client).await.unwrap_err();
+                let refused = try_send(&set.client).await.expect_err("it is refused");
                 assert_eq!(
                     refused.code(),
                     Some(ErrorCode::SlaveNotAvailable),
@@ -219,7 +219,7 @@ fn of_two_slaves_none_may_stall_when_both_have_to_have_it() {
         let sent = send(&set.client, "orders", 0..100).await;
         assert!(all(&sent, SendStatus::Stored));
         set.proxies[1].set(Pace::Stalled);
-        let status = try_send(&set.client).await.unwrap();
+        let status = try_send(&set.client).await.expect("it is stored");
         assert_ne!(status, SendStatus::Stored);
         step(&set.at_master, 2, false).await;
         set.send_until(SendStatus::SlaveNotAvailable).await;

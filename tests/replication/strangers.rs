@@ -1,9 +1,11 @@
 //! Whoever connects to the port for slaves and is none: nothing is acknowledged because of it, and no master steps back.
 
+use std::time::Duration;
+
 use castmq_actors::Parts;
 use castmq_client::model::PhysicalOffset;
 use castmq_client::raw::{ErrorCode, Request, Response, Role as Speaker};
-use castmq_client::{BrokerAdmin, Client, SendStatus};
+use castmq_client::{BrokerAdmin, Client, Message, SendStatus};
 use castmq_config::{Role, Settings};
 use castmq_protocol::native::replication::{Follow, LogEpoch, SyncMetadata};
 use tempfile::TempDir;
@@ -253,6 +255,46 @@ fn a_slave_that_acknowledges_what_it_was_not_sent_or_less_than_before_is_sent_aw
             until(async || slave(&set.at, 1).await.is_none()).await;
         }
         assert_eq!(set.send().await, SendStatus::SlaveNotAvailable);
+        set.end().await;
+    });
+}
+
+#[test]
+fn a_slave_that_is_silent_or_never_reads_is_sent_away() {
+    run(async {
+        let set = Set::start(|settings| {
+            settings.replication.housekeeping_interval_ms = 1_000;
+        })
+        .await;
+        let known = Follow {
+            log_end: PhysicalOffset(0),
+            ..set.follow().await
+        };
+        let follows = async || {
+            let mut wire = Wire::open(&set.ha_address, Speaker::Broker).await;
+            let followed = wire.ask(Request::Follow(known.clone())).await;
+            assert!(matches!(followed, Response::Followed(_)), "{followed:?}");
+            until(async || slave(&set.at, 1).await.is_some()).await;
+            wire
+        };
+        let silent = follows().await;
+        until(async || slave(&set.at, 1).await.is_none()).await;
+        drop(silent);
+        let mut deaf = follows().await;
+        // Nothing that could be compressed, and more than sockets hold.
+        let body = std::iter::repeat_with(|| fastrand::u8(..)).take(500_000);
+        let body: Vec<_> = body.collect();
+        let producer = set.client.producer().build();
+        while details(&set.at).await.log_appended.0 < 30_000_000 {
+            let sent = producer.send(Message::new("orders", body.clone())).await;
+            sent.expect("it is stored");
+        }
+        producer.close().await;
+        while slave(&set.at, 1).await.is_some() {
+            // Its word that it is there does not help it.
+            deaf.try_say(&i64::to_be_bytes(0)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         set.end().await;
     });
 }
