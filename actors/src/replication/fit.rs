@@ -37,10 +37,11 @@ pub(super) fn fit(own: &Own<'_>, followed: &Followed) -> Result<Option<Rebase>, 
             own.epoch
         ));
     }
-    let common = match own.begin == end {
-        true => end,
-        false => common(own, &theirs)?,
-    };
+    if own.begin == end {
+        // There is nothing to lose.
+        return go_on(own, from);
+    }
+    let common = common(own, &theirs)?;
     if from < common {
         return Err(format!(
             "it would send the log from {from} on, and both logs are the same up to {common}: that fits no master of this set"
@@ -49,10 +50,7 @@ pub(super) fn fit(own: &Own<'_>, followed: &Followed) -> Result<Option<Rebase>, 
     if common < end {
         return Ok(Some(Rebase::Cut { at: common }));
     }
-    if from == end {
-        return Ok(None);
-    }
-    begin_anew(own, from)
+    go_on(own, from)
 }
 
 /// Up to where the log is the master's. What lies behind may go when the master wrote something else there later.
@@ -75,7 +73,11 @@ fn common(own: &Own<'_>, theirs: &Epochs) -> Result<PhysicalOffset, String> {
     }
 }
 
-fn begin_anew(own: &Own<'_>, at: PhysicalOffset) -> Result<Option<Rebase>, String> {
+/// At the end, or anew where a segment begins.
+fn go_on(own: &Own<'_>, at: PhysicalOffset) -> Result<Option<Rebase>, String> {
+    if at == own.end {
+        return Ok(None);
+    }
     let segment_bytes = own.segment_bytes;
     if at.0 > i64::MAX as u64 - segment_bytes || !at.0.is_multiple_of(segment_bytes) {
         return Err(format!(
