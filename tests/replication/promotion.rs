@@ -5,20 +5,14 @@ use std::path::Path;
 
 use castmq_actors::Parts;
 use castmq_client::model::{QueueId, QueueOffset};
-use castmq_client::raw::admin::ReplicationDetails;
 use castmq_client::raw::request::{Filter, Pull};
 use castmq_client::raw::{Connection, Options, Payload, Reply, Request, Role as As};
 use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, Result, SendStatus};
 use castmq_config::{Role, Settings};
 
-use crate::set::{Running, admin, broker, client, in_step, name_server, send};
+use crate::set::{Running, admin, broker, client, in_step, name_server, send, standing};
 use crate::support::load::{Traffic, open};
 use crate::support::{read_until, run, text, until};
-
-async fn standing(at: &BrokerAdmin) -> ReplicationDetails {
-    let details = at.show_broker().await;
-    details.map_or_else(|_| ReplicationDetails::default(), |d| d.replication)
-}
 
 /// Waits until a broker is this.
 async fn becomes(at: &BrokerAdmin, role: &str, epoch: u32) {

@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use castmq_actors::{Node, NodeError, Parts};
+use castmq_actors::supervision::Tree;
+use castmq_actors::{Node, NodeError, Parts, Surroundings};
+use castmq_client::raw::admin::{BrokerDetails, ReplicationDetails, SlaveDetails};
 use castmq_client::{BrokerAdmin, Client, Message, SendReceipt};
 use castmq_config::{Role, Settings};
 use tokio::sync::oneshot;
@@ -15,15 +17,27 @@ use crate::support;
 /// A node that runs, and may start anew as something else meanwhile.
 pub(crate) struct Running {
     pub(crate) address: String,
+    /// Its actors, until it starts anew.
+    pub(crate) tree: Tree,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<Vec<String>, NodeError>>,
 }
 
 impl Running {
     pub(crate) async fn start(settings: &Settings, parts: Parts) -> Self {
-        let node = Node::start(settings, parts).await.expect("it starts");
+        Self::start_in(Surroundings::default(), settings, parts).await
+    }
+
+    pub(crate) async fn start_in(
+        surroundings: Surroundings,
+        settings: &Settings,
+        parts: Parts,
+    ) -> Self {
+        let node = Node::start_in(surroundings, settings, parts).await;
+        let node = node.expect("it starts");
         let addresses = [node.broker_address(), node.name_server_address()];
         let address = addresses.into_iter().flatten().next();
+        let tree = node.tree().clone();
         let (stop, stopped) = oneshot::channel();
         let ended = actix_rt::spawn(async {
             let run = node.run(async {
@@ -36,13 +50,14 @@ impl Running {
         });
         Self {
             address: address.expect("an address").to_string(),
+            tree,
             stop,
             ended,
         }
     }
 
     pub(crate) async fn stop(self) {
-        drop(self.stop);
+        drop((self.stop, self.tree));
         let ended = self.ended.await.expect("no panic");
         assert_eq!(ended.expect("a clean stop"), Vec::<String>::new());
     }
@@ -113,6 +128,54 @@ pub(crate) async fn in_step(master: &BrokerAdmin, slave: &BrokerAdmin) {
         !slave.replication.following.is_empty()
             && master.log_appended == slave.log_appended
             && master.log_committed == slave.log_committed
+    })
+    .await;
+}
+
+/// What a broker says of itself.
+pub(crate) async fn details(at: &BrokerAdmin) -> BrokerDetails {
+    at.show_broker().await.expect("it answers")
+}
+
+/// How a broker stands to the others; like none while it does not answer.
+pub(crate) async fn standing(at: &BrokerAdmin) -> ReplicationDetails {
+    let details = at.show_broker().await;
+    details.map_or_else(|_| ReplicationDetails::default(), |d| d.replication)
+}
+
+/// What a master says of a slave that follows it.
+pub(crate) async fn slave(at: &BrokerAdmin, id: u64) -> Option<SlaveDetails> {
+    let slaves = standing(at).await.slaves.into_iter();
+    slaves.into_iter().find(|slave| slave.broker_id == id)
+}
+
+/// Waits until a slave keeps up with its master, or does not.
+pub(crate) async fn step(at: &BrokerAdmin, id: u64, is_in_step: bool) {
+    support::until(async || {
+        let known = slave(at, id).await;
+        known.is_some_and(|known| known.is_in_step == is_in_step)
+    })
+    .await;
+}
+
+/// Waits until a broker says that this is wrong with it.
+pub(crate) async fn ails(at: &BrokerAdmin, words: &str) -> String {
+    loop {
+        let health = details(at).await.health;
+        if health.contains(words) {
+            return health;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Makes a slave whose master has gone the master, and waits until name servers know.
+pub(crate) async fn promoted(client: &Client, at: &BrokerAdmin) {
+    support::until(async || at.promote(false).await.is_ok()).await;
+    support::until(async || standing(at).await.role == "sync_master").await;
+    support::until(async || {
+        let masters = client.admin().masters().await;
+        masters.is_ok_and(|all| all.iter().any(|master| master.address() == at.address()))
     })
     .await;
 }

@@ -8,6 +8,7 @@
 //! - `numbered`: sends that can be repeated.
 //! - `pop`: workers that pop a topic.
 //! - `process`: the real binary, to be killed.
+//! - `proxy`: the middle of a connection, to be held up.
 //! - `shell`: the same, as it is used from a shell.
 //! - `wire`: connections on which anything can be said.
 
@@ -24,6 +25,7 @@ pub(crate) mod load;
 pub(crate) mod numbered;
 pub(crate) mod pop;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod shell;
 pub(crate) mod wire;
 

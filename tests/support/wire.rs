@@ -49,6 +49,11 @@ impl Wire {
             .expect("the socket takes it");
     }
 
+    /// Says something to who may be gone.
+    pub async fn try_say(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes).await;
+    }
+
     /// Says that nothing more comes.
     pub async fn finish(&mut self) {
         self.socket.shutdown().await.expect("the socket takes it");

@@ -27,6 +27,7 @@ use super::restart::Restart;
 use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::topics::Topics;
+use super::unheard::make_unheard_topics;
 use crate::clock::Clock;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::groups::Groups;
@@ -49,6 +50,7 @@ use crate::network::producer_session::ProducerSession;
 use crate::network::registrar::Registrar;
 use crate::network::socket::Bound;
 use crate::node::NodeError;
+use crate::replication::complaints::Complaints;
 use crate::replication::desk::Desk as SlavesDesk;
 use crate::replication::follower::Follower;
 use crate::replication::following::Following;
@@ -104,10 +106,7 @@ pub(crate) fn assemble(
              broker, or look after the name servers",
         ));
     }
-    let copying = match context.standing.is_slave() {
-        true => of_slave(&context),
-        false => of_master(&context, bind_for_slaves(settings)?, replication)?,
-    };
+    let copying = copying(&context, bind_for_slaves(settings)?, replication)?;
     let plan = plan(&context, socket, copying, name_servers)?;
     Ok(Broker {
         context,
@@ -122,7 +121,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
     Bound::to(address).map_err(|source| NodeError::Bind { address, source })
 }
 
-/// Binds the address on which a master takes slaves. Where nobody chose the port and somebody has it, any other does: name
+/// Binds the address on which a master takes slaves, and a slave says that it takes none. Where nobody chose the port and somebody has it, any other does: name
 /// servers tell slaves.
 fn bind_for_slaves(settings: &Settings) -> Result<Bound, NodeError> {
     let listen = settings.broker.listen;
@@ -206,6 +205,7 @@ fn new_context(
     let metadata = &store.metadata;
     let broker = &settings.broker;
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
+    make_unheard_topics(&store)?;
     let standing = Standing::take_up(settings, &store)?;
     Ok(Arc::new(BrokerContext {
         copies: CopyPolicy::new(settings, standing.role),
@@ -214,6 +214,7 @@ fn new_context(
         lacks_word: RwLock::new(None),
         lacks_slaves: RwLock::new(None),
         replicas: Arc::default(),
+        complaints: Complaints::default(),
         pulse: Pulse::default(),
         set: BrokerSetView::default(),
         following: Following::default(),
@@ -436,18 +437,19 @@ fn of_slave(context: &Arc<BrokerContext>) -> Plan {
     plan.child_on(data, shadow)
 }
 
-/// What a master has for its slaves.
-fn of_master(
-    context: &Arc<BrokerContext>,
-    socket: Bound,
-    stage: &Stage,
-) -> Result<Plan, NodeError> {
+/// What a broker has for its slaves, and a slave to follow its master.
+fn copying(context: &Arc<BrokerContext>, socket: Bound, stage: &Stage) -> Result<Plan, NodeError> {
     let port = socket.address().map_err(NodeError::Io)?.port();
-    let address = SocketAddr::new(context.store_host.ip(), port);
-    context
-        .ha_address
-        .set(address)
-        .map_err(|_| NodeError::Wiring)?;
+    let plan = match context.standing.is_slave() {
+        // It listens, too: to tell those who were pointed at it whom to follow.
+        true => of_slave(context),
+        false => {
+            let address = SocketAddr::new(context.store_host.ip(), port);
+            let set = context.ha_address.set(address);
+            set.map_err(|_| NodeError::Wiring)?;
+            Plan::new(Strategy::OneForOne)
+        }
+    };
     let links = Child::supervisor("links", crowd());
     let desk: Arc<dyn Reception> = Arc::new(SlavesDesk {
         context: context.clone(),
@@ -458,7 +460,7 @@ fn of_master(
     let listener = Child::new(format!("ha-listener({port})"), move || {
         Listener::new(socket.try_clone()?, desk.clone(), connections.clone())
     });
-    Ok(Plan::new(Strategy::OneForOne).child(links).child(listener))
+    Ok(plan.child(links).child(listener))
 }
 
 fn listener(

@@ -37,6 +37,7 @@ use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
 use crate::network::registrar::{RegisterNow, Registrar};
+use crate::replication::complaints::Complaints;
 use crate::replication::following::Following;
 use crate::replication::pulse::Pulse;
 use crate::replication::replicas::Replicas;
@@ -158,6 +159,8 @@ pub(crate) struct BrokerContext {
     pub(crate) lacks_slaves: RwLock<Option<Refusal>>,
     /// On a master: its slaves.
     pub(crate) replicas: Arc<Replicas>,
+    /// What was wrong with them.
+    pub(crate) complaints: Complaints,
     /// Told when the log has grown, or more of it is safe.
     pub(crate) pulse: Pulse,
     /// On a slave: its master.
@@ -271,19 +274,20 @@ impl BrokerContext {
         self.restart.ask(Asked::Rebase(rebase));
     }
 
-    /// Where the master of the set takes slaves: as configured, or as name servers say, once one does.
-    pub(crate) async fn master_ha_address(&self) -> String {
+    /// Where the master of the set takes slaves: as configured, or as name servers say; `None` while none does.
+    pub(crate) async fn master_ha_address(&self) -> Option<String> {
         if let Some(address) = self.settings.replication.ha_master_address {
-            return address.to_string();
+            return Some(address.to_string());
         }
         let mut changes = self.set.changes();
-        loop {
-            let master = self.set.master();
-            if let Some(master) = master.filter(|master| !master.ha_address.is_empty()) {
-                return master.ha_address;
-            }
+        let known = || {
+            let master = self.set.master()?;
+            Some(master.ha_address).filter(|address| !address.is_empty())
+        };
+        if known().is_none() {
             let _ = timeout(MASTER_LOOK, changes.changed()).await;
         }
+        known()
     }
 
     /// From here on the log is needed for more than to be read.

@@ -54,11 +54,7 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
     let log = &context.store.log;
     let process = ProcessUse::now();
     let space = context.store.disk.space(log.directory());
-    let refusal = context.refuses_writes.read().clone();
-    let health = log
-        .failure()
-        .or_else(|| refusal.map(|refusal| refusal.message))
-        .unwrap_or_else(|| "ok".to_owned());
+    let health = trouble(context).unwrap_or_else(|| "ok".to_owned());
     let broker = &context.settings.broker;
     BrokerDetails {
         cluster: broker.cluster_name.clone(),
@@ -88,6 +84,20 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
         messages_expired: reading.expired,
         replication: replication_details(context),
     }
+}
+
+/// What is wrong with the broker, if anything is.
+fn trouble(context: &BrokerContext) -> Option<String> {
+    let lacking = [&context.refuses_writes, &context.lacks_slaves];
+    let refusals = lacking.map(|lacking| lacking.read().clone());
+    let mut refusals = refusals.into_iter().flatten();
+    let log = &context.store.log;
+    log.failure()
+        .or_else(|| refusals.next().map(|refusal| refusal.message))
+        .or_else(|| match context.standing.is_slave() {
+            true => context.following.trouble(),
+            false => None,
+        })
 }
 
 fn replication_details(context: &BrokerContext) -> ReplicationDetails {

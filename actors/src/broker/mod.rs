@@ -2,6 +2,7 @@
 //!
 //! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
 //!   [`standing`], [`set_view`].
+//! - [`unheard`]: topics that a slave was not told of before it was promoted.
 //! - [`assembly`]: how all of it is put together and taken apart.
 //! - [`details`]: what operators see.
 
@@ -17,3 +18,4 @@ pub(crate) mod set_view;
 pub(crate) mod standing;
 mod topic_changes;
 pub(crate) mod topics;
+pub(crate) mod unheard;

@@ -10,15 +10,17 @@ use castmq_config::Flush;
 use castmq_protocol::ha::{Blocks, Part, encode_report};
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::replication::{Follow, Followed};
-use castmq_protocol::native::{Request, Response};
+use castmq_protocol::native::{Request, Response, Welcome};
 use castmq_storage::epochs::{Epochs, note_master};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::wire::{Wire, unexpected};
+use super::complaints::Complaints;
+use super::fit::{self, Own};
+use super::wire::{MAX_ANSWER_BYTES, Wire, unexpected};
 use crate::broker::context::BrokerContext;
 use crate::broker::standing::Rebase;
 use crate::network::socket::Stream;
@@ -26,7 +28,7 @@ use crate::storage::log_writer::{BeginCopy, CommitLimit, Copy, LogWriter};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure};
 use crate::worker::apart;
 
-/// After the connection was lost, the next try.
+/// After the connection was lost, the next try, unless signs of life come more often.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The same when name servers have said something new of the set meanwhile: perhaps that the master is back.
@@ -45,7 +47,7 @@ const MAX_UNDER_WAY: usize = 32 * 1024 * 1024;
 pub(crate) struct Follower {
     context: Arc<BrokerContext>,
     writer: ActorRef<LogWriter>,
-    last_error: Option<String>,
+    complaints: Complaints,
 }
 
 /// What the live tree shows.
@@ -61,7 +63,7 @@ impl Follower {
         Ok(Self {
             writer: context.actors()?.log_writer.clone(),
             context,
-            last_error: None,
+            complaints: Complaints::default(),
         })
     }
 
@@ -73,10 +75,11 @@ impl Follower {
                 Ok(()) => "the master closed the connection".to_owned(),
                 Err(error) => error.to_string(),
             };
-            if follower.last_error.as_ref() != Some(&error) {
+            let about = "the master";
+            if follower.complaints.is_news(about, &error, Instant::now()) {
                 tracing::warn!(error, "does not follow its master");
             }
-            follower.last_error = Some(error);
+            follower.context.following.set_lost_because(error);
             let pausing = pause(follower.context.clone());
             ctx.then(pausing, |follower, (), ctx| {
                 Self::follow(ctx, follower.context.clone(), follower.writer.clone());
@@ -102,10 +105,10 @@ impl Cast for Follower {
     }
 
     fn observe(&self) -> FollowerState {
-        let master = self.context.following.master();
+        let following = &self.context.following;
         FollowerState {
-            last_error: self.last_error.clone().filter(|_| master.is_none()),
-            master,
+            last_error: following.trouble(),
+            master: following.master(),
             copied: self.context.store.log.appended().0,
         }
     }
@@ -120,6 +123,12 @@ struct Attempt {
 impl Attempt {
     async fn run(self) -> io::Result<()> {
         let address = self.context.master_ha_address().await;
+        let address = address.ok_or_else(|| {
+            io::Error::other(format!(
+                "no name server knows a master of {} that takes slaves: start it, or set replication.ha_master_address",
+                self.context.settings.broker.name
+            ))
+        })?;
         let lost = |_| io::Error::other("the log-writer has failed, and starts anew");
         // What came of a record before, and not all of it, comes again.
         let end = self.writer.ask(BeginCopy).await.map_err(lost)?;
@@ -135,11 +144,13 @@ impl Attempt {
         let opened = timeout(ANSWER_WITHIN, opening).await.map_err(|_| {
             io::Error::other(format!("{address} did not answer within {ANSWER_WITHIN:?}"))
         })?;
-        let (wire, followed) = opened?;
-        if followed.from != end {
-            self.rebase(&followed, end).await;
+        let (wire, welcome, followed) = opened?;
+        let unfit = |reason| io::Error::other(format!("{address} cannot be followed: {reason}"));
+        self.check_master(&welcome, &followed).map_err(unfit)?;
+        if let Some(rebase) = self.fit(&followed, end).map_err(unfit)? {
+            self.rebase(rebase, end).await;
         }
-        self.note(&followed).await?;
+        let epochs = self.note(&followed).await?;
         let limit = match followed.is_sync {
             true => self.context.positions.dispatched(),
             false => PhysicalOffset(u64::MAX),
@@ -151,6 +162,7 @@ impl Attempt {
         tokio::select! {
             ended = self.copy(reader, wire.input) => ended,
             ended = self.report(writer, end) => ended,
+            ended = self.watch_set(epochs.last_epoch()) => ended,
         }
     }
 
@@ -169,11 +181,15 @@ impl Attempt {
         }
     }
 
-    async fn open(&self, address: &str, end: PhysicalOffset) -> io::Result<(Wire, Followed)> {
+    async fn open(
+        &self,
+        address: &str,
+        end: PhysicalOffset,
+    ) -> io::Result<(Wire, Welcome, Followed)> {
         let context = &self.context;
         let broker = &context.settings.broker;
         let client_id = format!("{}:{}", broker.name, context.standing.id);
-        let mut wire = Wire::connect(address, client_id).await?;
+        let (mut wire, welcome) = Wire::connect(address, client_id, MAX_ANSWER_BYTES).await?;
         let log = &context.store.log;
         let follow = Request::Follow(Follow {
             cluster: broker.cluster_name.clone(),
@@ -186,7 +202,7 @@ impl Attempt {
             epochs: context.copied_epochs.lock().entries().to_vec(),
         });
         match wire.ask(follow).await? {
-            Response::Followed(followed) => Ok((wire, followed)),
+            Response::Followed(followed) => Ok((wire, welcome, followed)),
             _ => Err(unexpected()),
         }
     }
@@ -201,20 +217,77 @@ impl Attempt {
         }
     }
 
-    /// The log has to become another first: the broker starts anew.
-    async fn rebase(&self, followed: &Followed, end: PhysicalOffset) {
-        let at = followed.from;
-        let rebase = match at < end {
-            true => Rebase::Cut { at },
-            false => Rebase::BeginAnew { at },
+    /// Whether who answers is the set's master.
+    fn check_master(&self, welcome: &Welcome, followed: &Followed) -> Result<(), String> {
+        let context = &self.context;
+        let broker = &context.settings.broker;
+        let Welcome {
+            cluster,
+            broker: name,
+            store_host,
+            ..
+        } = welcome;
+        if (cluster, name) != (&broker.cluster_name, &broker.name) {
+            return Err(format!(
+                "it is {name} of cluster {cluster}, and this is a slave of {} of cluster {}: give the slave the names of its master, \
+                 or the address of its own",
+                broker.name, broker.cluster_name
+            ));
+        }
+        // Where it takes slaves may be configured otherwise than name servers say; who it is may not.
+        let Some(master) = context.set.master() else {
+            return Ok(());
         };
+        let epoch = Epochs::of(followed.epochs.iter().copied()).last_epoch();
+        match (&master.address, master.epoch) == (store_host, epoch) {
+            true => Ok(()),
+            false => Err(format!(
+                "it is the broker at {store_host} and of epoch {epoch}, and for the name servers the master of {name} is at {} and \
+                 of epoch {}: stop one of the two, or set replication.ha_master_address right",
+                master.address, master.epoch
+            )),
+        }
+    }
+
+    /// What has to become of the log before it goes on as the master's.
+    fn fit(&self, followed: &Followed, end: PhysicalOffset) -> Result<Option<Rebase>, String> {
+        let context = &self.context;
+        let log = &context.store.log;
+        let epochs = context.copied_epochs.lock();
+        let own = Own {
+            begin: log.begin(),
+            end,
+            segment_bytes: log.segment_bytes(),
+            epoch: context.standing.epoch.max(context.set.epoch()),
+            epochs: &epochs,
+        };
+        fit::fit(&own, followed)
+    }
+
+    /// The log has to become another first: the broker starts anew.
+    async fn rebase(&self, rebase: Rebase, end: PhysicalOffset) {
         tracing::warn!(?rebase, %end, "the log does not fit the master's: it is made to");
         self.context.rebase(rebase);
         std::future::pending().await
     }
 
+    /// Waits until another broker is the master: what is copied of this one would have to be cut off again.
+    async fn watch_set(&self, epoch: u32) -> io::Result<()> {
+        let mut changes = self.context.set.changes();
+        loop {
+            let known = self.context.set.epoch();
+            if known > epoch {
+                return Err(io::Error::other(format!(
+                    "another broker has become the master of the set in epoch {known}"
+                )));
+            }
+            // It is told as long as there is a context.
+            let _ = changes.changed().await;
+        }
+    }
+
     /// Notes who wrote the log that is copied, before any of it comes.
-    async fn note(&self, followed: &Followed) -> io::Result<()> {
+    async fn note(&self, followed: &Followed) -> io::Result<Epochs> {
         let epochs = Epochs::of(followed.epochs.iter().copied());
         let store = self.context.store.clone();
         let noted = epochs.clone();
@@ -225,8 +298,8 @@ impl Attempt {
             store.metadata.sync()
         });
         saving.await?.map_err(io::Error::other)?;
-        *self.context.copied_epochs.lock() = epochs;
-        Ok(())
+        *self.context.copied_epochs.lock() = epochs.clone();
+        Ok(epochs)
     }
 
     /// Hands what comes to the log-writer.

@@ -1,14 +1,30 @@
 //! Whom a slave follows, for those who need to know.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use castmq_protocol::model::{GroupName, QueueOffset};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::broker::offsets::{Offsets, QueueKey, Tap};
+
+/// Offsets by group and queue; `None` means removed.
+pub(crate) type Unsaid = BTreeMap<(GroupName, QueueKey), Option<QueueOffset>>;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Following {
     master: Mutex<Option<String>>,
+    /// Why none is followed.
+    lost_because: Mutex<Option<String>>,
+    /// Why what comes of one cannot be written.
+    stalled_by: Mutex<Option<String>>,
+    /// What consumers commit here.
+    tap: OnceLock<Arc<Tap>>,
+    /// What of that the master has not heard.
+    unsaid: Mutex<Unsaid>,
     /// Whether the master knows what consumers committed here while it was away.
     is_told: AtomicBool,
     changed: Notify,
@@ -18,6 +34,49 @@ impl Following {
     /// Where the master that is followed now takes slaves.
     pub(crate) fn master(&self) -> Option<String> {
         self.master.lock().clone()
+    }
+
+    /// What is wrong with the copy, if anything is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let stalled_by = self.stalled_by.lock().clone();
+        stalled_by.or_else(|| match self.master() {
+            Some(_) => None,
+            None => self.lost_because.lock().clone(),
+        })
+    }
+
+    /// No master is followed, for this reason.
+    pub(crate) fn set_lost_because(&self, reason: String) {
+        *self.lost_because.lock() = Some(reason);
+    }
+
+    /// The copy stands still for this reason, or goes on.
+    pub(crate) fn set_stalled_by(&self, reason: Option<String>) {
+        *self.stalled_by.lock() = reason;
+    }
+
+    /// Gathers what consumers commit here, from the first call on.
+    pub(crate) fn tap(&self, offsets: &Offsets) -> Arc<Tap> {
+        self.tap.get_or_init(|| offsets.tap()).clone()
+    }
+
+    /// Consumers have committed this.
+    pub(crate) fn add_unsaid(&self, committed: Unsaid) {
+        self.unsaid.lock().extend(committed);
+    }
+
+    /// Some of what the master has not heard, no more than `most`, and whether that is all.
+    pub(crate) fn some_unsaid(&self, most: usize) -> (Unsaid, bool) {
+        let unsaid = self.unsaid.lock();
+        let some = unsaid.iter().take(most);
+        let some = some.map(|(key, offset)| (key.clone(), *offset));
+        (some.collect(), unsaid.len() <= most)
+    }
+
+    /// The master has heard this.
+    pub(crate) fn said(&self, said: &Unsaid) {
+        let mut unsaid = self.unsaid.lock();
+        unsaid.retain(|key, offset| said.get(key) != Some(offset));
     }
 
     pub(crate) fn found(&self, master: String) {

@@ -5,13 +5,17 @@
 //! [`follower`] hands the bytes of the log to the log-writer, and a [`shadow`] takes over the rest.
 //!
 //! - [`following`]: whom a slave follows.
+//! - [`fit`]: whether a slave's log goes on as its master's.
+//! - [`complaints`]: what is wrong, said once.
 //! - [`replicas`]: which slaves are there, and how far they are.
 //! - [`steps`]: which of them keep up.
 //! - [`pulse`]: wakes those who wait for the log to grow.
 //! - [`promotion`]: a slave becomes the master.
 //! - [`wire`]: native frames on a connection that may become another.
 
+pub(crate) mod complaints;
 pub(crate) mod desk;
+mod fit;
 pub(crate) mod follower;
 pub(crate) mod following;
 pub(crate) mod link;

@@ -30,7 +30,13 @@ pub(crate) async fn promote(context: &Arc<BrokerContext>, force: bool) -> Result
         context.copied_epochs.lock().last_epoch(),
         context.set.epoch(),
     ];
-    let epoch = known.into_iter().max().unwrap_or_default() + 1;
+    let known = known.into_iter().max().unwrap_or_default();
+    let Some(epoch) = known.checked_add(1) else {
+        return conflict(format!(
+            "epoch {known} is the last there is, and no operator counted to it: stop the whole set, and start it with an empty data \
+             folder each for the slaves"
+        ));
+    };
     let store = context.store.clone();
     let saving = apart(move || {
         let is_sync = follows_sync_master(&store.metadata)?;

@@ -6,12 +6,32 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use castmq_protocol::model::PhysicalOffset;
 use parking_lot::Mutex;
 
+/// What a slave speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It has said who it is and what it has.
+    Native,
+    /// It reports where its log ends, as RocketMQ's slaves do.
+    Classic {
+        /// Whether messages that it has count as copied all the same.
+        counts: bool,
+    },
+}
+
+impl Kind {
+    /// Whether messages that it has count as copied.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Native | Self::Classic { counts: true })
+    }
+}
+
 /// A slave that is connected.
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) broker_id: u64,
     /// Where it is reached, or where it connected from when it did not say.
     pub(crate) address: String,
+    pub(crate) kind: Kind,
     /// It has the log up to here.
     acknowledged: AtomicU64,
     /// Whether it keeps up: then messages wait for it.
@@ -62,11 +82,13 @@ impl Replicas {
         self: &Arc<Self>,
         broker_id: u64,
         address: String,
+        kind: Kind,
         end: PhysicalOffset,
     ) -> Place {
         let replica = Arc::new(Replica {
             broker_id,
             address,
+            kind,
             acknowledged: AtomicU64::new(end.0),
             is_in_step: AtomicBool::new(false),
             lag_ms: AtomicU64::new(0),
@@ -112,9 +134,8 @@ mod tests {
     #[test]
     fn a_slave_that_comes_back_takes_its_own_place() {
         let replicas = Arc::new(Replicas::default());
-        let first = replicas.join(1, "a".into(), PhysicalOffset(5));
-        let other = replicas.join(2, "b".into(), PhysicalOffset(6));
-        let again = replicas.join(1, "a".into(), PhysicalOffset(7));
+        let join = |id, end| replicas.join(id, "a".into(), Kind::Native, PhysicalOffset(end));
+        let (first, other, again) = (join(1, 5), join(2, 6), join(1, 7));
         assert!(first.is_superseded() && !again.is_superseded());
         drop(first);
         assert_eq!(replicas.all().len(), 2);

@@ -1,21 +1,22 @@
 //! shadow: keeps what a slave knows besides the log in step with its master: topics, groups, offsets, how far messages that
 //! wait have come out.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::model::{GroupName, QueueOffset, TopicName, system_topics};
+use castmq_protocol::model::{GroupName, TopicName, system_topics};
 use castmq_protocol::native::replication::{
     GroupOffset, MetadataChange, MetadataChanges, SyncMetadata, TimerMark,
 };
 use castmq_protocol::native::{Request, Response};
 use castmq_storage::deletion::Deletion;
 use serde::Serialize;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::wire::{Wire, unexpected};
+use super::complaints::Complaints;
+use super::wire::{MAX_ANSWER_BYTES, Wire, unexpected};
 use crate::broker::context::BrokerContext;
 use crate::broker::offsets::{QueueKey, Tap};
 use crate::metadata::actor::{Adopt, Adopted, Metadata};
@@ -28,6 +29,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Time a master has for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// Offsets told at once, some hundred bytes each.
+const MAX_SAID: usize = 2048;
+
 /// Marks that wait for their part of the log.
 const MAX_MARKS: usize = 64;
 
@@ -37,6 +41,7 @@ pub(crate) struct Shadow {
     /// What consumers commit here, for the master.
     tap: Arc<Tap>,
     last_error: Option<String>,
+    complaints: Complaints,
 }
 
 /// What the live tree shows.
@@ -48,9 +53,10 @@ pub(crate) struct ShadowState {
 impl Shadow {
     pub(crate) fn new(context: Arc<BrokerContext>) -> Self {
         Self {
-            tap: context.offsets.tap(),
+            tap: context.following.tap(&context.offsets),
             context,
             last_error: None,
+            complaints: Complaints::default(),
         }
     }
 
@@ -64,7 +70,6 @@ impl Shadow {
                 metadata: metadata.metadata.clone(),
                 context: context.clone(),
                 tap,
-                unsaid: BTreeMap::new(),
                 full: None,
                 marks: VecDeque::new(),
             };
@@ -73,7 +78,8 @@ impl Shadow {
         ctx.then(shadowing, |shadow, result: io::Result<()>, ctx| {
             if let Err(error) = result {
                 let error = error.to_string();
-                if shadow.last_error.as_ref() != Some(&error) {
+                let about = "the master";
+                if shadow.complaints.is_news(about, &error, Instant::now()) {
                     tracing::warn!(error, "what the master keeps besides the log is not copied");
                 }
                 shadow.last_error = Some(error);
@@ -104,8 +110,6 @@ struct Copy {
     context: Arc<BrokerContext>,
     metadata: ActorRef<Metadata>,
     tap: Arc<Tap>,
-    /// Offsets that the master was not told, or did not say that it was.
-    unsaid: BTreeMap<(GroupName, QueueKey), Option<QueueOffset>>,
     /// What has come since everything began to.
     full: Option<Seen>,
     /// Oldest first.
@@ -124,10 +128,13 @@ impl Copy {
         let address = self.context.following.some_master().await;
         let broker_id = self.context.standing.id;
         let client_id = format!("{}:{broker_id}", self.context.settings.broker.name);
-        let mut wire = timeout(ANSWER_WITHIN, Wire::connect(&address, client_id)).await??;
+        let connecting = Wire::connect(&address, client_id, MAX_ANSWER_BYTES);
+        let (mut wire, _) = timeout(ANSWER_WITHIN, connecting).await??;
+        let following = &self.context.clone().following;
         loop {
-            self.unsaid.extend(self.tap.take());
-            let offsets = self.unsaid.iter().map(|((group, (topic, queue)), offset)| {
+            following.add_unsaid(self.tap.take());
+            let (said, is_all) = following.some_unsaid(MAX_SAID);
+            let offsets = said.iter().map(|((group, (topic, queue)), offset)| {
                 let offset = *offset;
                 let (group, topic) = (group.to_string(), topic.to_string());
                 let queue = *queue;
@@ -143,9 +150,11 @@ impl Copy {
             let Response::Metadata(changes) = timeout(ANSWER_WITHIN, asked).await?? else {
                 return Err(unexpected());
             };
-            self.unsaid.clear();
-            self.context.following.told();
-            let more = changes.more;
+            following.said(&said);
+            if is_all {
+                following.told();
+            }
+            let more = changes.more || !is_all;
             self.take_over(changes).await?;
             self.pass_marks().await?;
             if !more {

@@ -69,7 +69,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::replication::replicas::Replicas;
+    use crate::replication::replicas::{Kind, Replicas};
 
     const LIMIT: Duration = Duration::from_secs(3);
 
@@ -79,7 +79,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
         let replicas = Arc::new(Replicas::default());
-        let place = replicas.join(1, "s".into(), PhysicalOffset(0));
+        let place = replicas.join(1, "s".into(), Kind::Native, PhysicalOffset(0));
         let slave = place.replica();
         steps.grown(PhysicalOffset(0), at(0.0));
         assert!(steps.judge(slave, at(0.0)));

@@ -5,38 +5,54 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use castmq_protocol::native::frame::{Frames, PREFACE, decode_header, encode_frame};
 use castmq_protocol::native::{
-    ClientHeader, Hello, Request, Response, Role, ServerHeader, VERSION,
+    ClientHeader, Hello, Request, Response, Role, ServerHeader, VERSION, Welcome,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::broker::details::SOFTWARE;
 use crate::network::socket::Stream;
 
-/// Longest frame: what has changed comes in pieces far below.
-const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// Longest answer of a master: what has changed comes in pieces far below.
+pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Longest request of a slave, or of whoever says that it is one.
+pub(crate) const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// A connection whose frames are read one by one. What was read behind the last one is kept.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) socket: Stream,
     pub(crate) input: BytesMut,
+    /// Longest frame that is read.
+    max_frame_bytes: usize,
     correlation: u64,
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Stream, already: BytesMut) -> Self {
+    pub(crate) fn new(socket: Stream, already: BytesMut, max_frame_bytes: usize) -> Self {
         Self {
             socket,
             input: already,
+            max_frame_bytes,
             correlation: 0,
         }
     }
 
-    /// Connects as a broker, and says hello.
-    pub(crate) async fn connect(address: &str, client_id: String) -> io::Result<Self> {
-        let mut socket = Stream::connect(address).await?;
+    /// Connects as a broker, says hello, and returns what the other side says to that.
+    pub(crate) async fn connect(
+        address: &str,
+        client_id: String,
+        max_frame_bytes: usize,
+    ) -> io::Result<(Self, Welcome)> {
+        let unreachable = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("{address} does not take slaves now: {error}"),
+            )
+        };
+        let mut socket = Stream::connect(address).await.map_err(unreachable)?;
         socket.write_all(&PREFACE).await?;
-        let mut wire = Self::new(socket, BytesMut::new());
+        let mut wire = Self::new(socket, BytesMut::new(), max_frame_bytes);
         let hello = Request::Hello(Hello {
             version: VERSION,
             role: Role::Broker,
@@ -45,7 +61,7 @@ impl Wire {
             credentials: None,
         });
         match wire.ask(hello).await? {
-            Response::Welcome(_) => Ok(wire),
+            Response::Welcome(welcome) => Ok((wire, welcome)),
             _ => Err(unexpected()),
         }
     }
@@ -91,7 +107,7 @@ impl Wire {
     /// The next frame, without its length.
     async fn frame(&mut self) -> io::Result<Bytes> {
         loop {
-            let mut frames = Frames::new(&self.input, MAX_FRAME_BYTES);
+            let mut frames = Frames::new(&self.input, self.max_frame_bytes);
             if let Some(frame) = frames.next() {
                 let bytes = frame.map_err(io::Error::other)?.len();
                 let consumed = frames.consumed();

@@ -120,19 +120,27 @@ impl CommitTracker {
     fn look(&mut self) {
         let now = Instant::now();
         self.steps.grown(self.context.store.log.appended(), now);
-        let replicas = self.context.replicas.all();
-        let in_step = replicas.iter().filter(|slave| self.steps.judge(slave, now));
-        let mut ends: Vec<_> = in_step.map(|slave| slave.acknowledged()).collect();
-        let Some(last) = self.context.copies.slaves.checked_sub(1) else {
+        let mut in_step = 0;
+        // What one that is out of step has is there nevertheless.
+        let mut ends = Vec::new();
+        for slave in self.context.replicas.all() {
+            let is_in_step = self.steps.judge(&slave, now);
+            if slave.kind.counts() {
+                in_step += usize::from(is_in_step);
+                ends.push(slave.acknowledged());
+            }
+        }
+        let wanted = self.context.copies.slaves;
+        let Some(last) = wanted.checked_sub(1) else {
             return;
         };
         ends.sort_unstable_by(|one, other| other.cmp(one));
         let end = ends.get(last).copied();
         self.copied = self.copied.max(end.unwrap_or_default());
-        let has_slaves = end.is_some();
+        let has_slaves = in_step >= wanted;
         if has_slaves != self.has_slaves {
             self.has_slaves = has_slaves;
-            self.slaves_changed(ends.len());
+            self.slaves_changed(in_step);
         }
     }
 
@@ -238,6 +246,8 @@ impl Cast for CommitTracker {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         if !self.context.standing.is_slave() {
+            // An earlier incarnation may have found too few slaves where there are enough now.
+            *self.context.lacks_slaves.write() = None;
             ctx.every(LOOK, |tracker, _| {
                 tracker.look();
                 tracker.advance();

@@ -336,6 +336,7 @@ impl LogWriter {
             }
         }
         self.announce_copy();
+        self.context.following.set_stalled_by(None);
         copying.reply.send(result);
         None
     }
@@ -422,7 +423,7 @@ impl Cast for LogWriter {
     fn observe(&self) -> LogWriterState {
         LogWriterState {
             appended: self.log.position().0,
-            stalled_batches: self.stalled.len(),
+            stalled_batches: self.stalled.len() + self.stalled_copies.len(),
             queues: self.offsets.len(),
             idempotent_producers: self.context.store.sequences.producers(),
             failure: self.log.log().failure(),
@@ -472,6 +473,7 @@ impl Answer<BeginCopy> for LogWriter {
     ) {
         // What is stalled came over a connection that is gone.
         self.stalled_copies.clear();
+        self.context.following.set_stalled_by(None);
         self.log.forget_unpublished();
         reply.send(self.log.copied());
     }
@@ -506,6 +508,11 @@ impl Receive<CommitLimit> for LogWriter {
 
 impl Receive<SegmentRefused> for LogWriter {
     fn receive(&mut self, refused: SegmentRefused, _ctx: &mut Ctx<'_, Self>) {
+        if !self.stalled_copies.is_empty() {
+            // The master has it, and waits.
+            let reason = refused.reason.message.clone();
+            self.context.following.set_stalled_by(Some(reason));
+        }
         for mut progress in std::mem::take(&mut self.stalled) {
             let rest = progress.batch.requests.iter_mut().skip(progress.requests);
             for request in rest {

@@ -29,6 +29,9 @@ section!(
         /// Brokers, the master among them, that must have a message before a sync_master acknowledges it and consumers see it.
         /// Unset: 2 in a sync_master. RocketMQ's default, 1, waits for no slave.
         in_sync_replicas: Option<u32> = None, Rule::integer(Unit::Count, 1, 64).optional().rocketmq(&["inSyncReplicas"]);
+        /// Whether RocketMQ's slaves count among those. They are known by the IP address of a registered slave and no more, so
+        /// whoever connects from there could have messages acknowledged that only the master has.
+        count_classic_slaves: bool = false, Rule::switch();
         /// What a sync_master does with a message while too few slaves are in step with it.
         without_slaves: WithoutSlaves = WithoutSlaves::Accept, Rule::choice(WithoutSlaves::CHOICES);
         /// Whether consumers may read from a slave while its master lives. They may always while it does not.

@@ -246,7 +246,7 @@ pub struct BrokerDetails {
     pub groups: u32,
     /// Bytes on the partition that are used, 0.0 to 1.0.
     pub disk_used_ratio: f64,
-    /// `ok`, or why writes are refused.
+    /// `ok`, or why writes are refused, or why a slave does not follow its master.
     pub health: String,
     /// Processor time since start, in nanoseconds.
     pub cpu_ns: u64,

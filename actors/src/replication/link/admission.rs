@@ -11,8 +11,12 @@ use castmq_protocol::native::replication::{Follow, Followed};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::epochs::Epochs;
 
+use super::super::replicas::Kind;
 use crate::broker::context::BrokerContext;
 use crate::broker::standing::Fence;
+
+/// Changes of masters that a master may have missed. Operators make them one by one: who tells of more does not tell the truth.
+const MAX_CHANGES: u32 = 10_000;
 
 /// How long name servers have for it.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
@@ -34,23 +38,46 @@ pub(super) async fn admit(
     let members = known_members(context, follow.broker_id).await;
     check_member(context, &members, follow, peer)?;
     let theirs = Epochs::of(follow.epochs.iter().copied());
+    check_epoch(context, follow, &theirs)?;
     let standing = &context.standing;
-    if theirs.last_epoch() > standing.epoch {
-        let epoch = theirs.last_epoch();
-        let master_id = Some(follow.broker_id);
-        context.fence(Fence { epoch, master_id });
-        return Err(conflict(format!(
-            "the slave knows of epoch {epoch}, in which another broker became the master of {}: this one, of epoch {}, is none \
-             any more",
-            follow.broker, standing.epoch
-        )));
-    }
     let from = place(context, follow, &theirs)?;
     Ok(Followed {
         from,
         epochs: standing.epochs.entries().to_vec(),
         is_sync: standing.role == Role::SyncMaster,
     })
+}
+
+/// A slave that follows a master of a later epoch says that this one is none any more. Its word is taken when its log is of this
+/// set, which a stranger's cannot be: nobody else knows who wrote it.
+fn check_epoch(context: &BrokerContext, follow: &Follow, theirs: &Epochs) -> Result<(), Refusal> {
+    let (ours, epoch) = (context.standing.epoch, theirs.last_epoch());
+    if epoch <= ours {
+        return Ok(());
+    }
+    let Follow {
+        broker, broker_id, ..
+    } = follow;
+    let end = context.store.log.appended();
+    let common = theirs.common_with(follow.log_end, &context.standing.epochs, end);
+    if common.is_none() || epoch - ours > MAX_CHANGES {
+        return Err(conflict(format!(
+            "slave {broker_id} says that its log is of epoch {epoch}, which nobody else knows of, and this master is of epoch {ours}: \
+             give the slave an empty data folder"
+        )));
+    }
+    tracing::warn!(
+        broker_id,
+        epoch,
+        ours,
+        "a slave has followed a later master"
+    );
+    let master_id = None;
+    context.fence(Fence { epoch, master_id });
+    Err(conflict(format!(
+        "the slave knows of epoch {epoch}, in which another broker became the master of {broker}: this one, of epoch {ours}, is none \
+         any more"
+    )))
 }
 
 fn conflict(message: impl Into<String>) -> Refusal {
@@ -204,24 +231,43 @@ pub(super) async fn admit_classic(
             "the slave's log ends at {reported}, that of its master begins at {begin}: give the slave an empty data folder"
         )));
     }
-    let known = |members: &BTreeMap<u64, String>| {
-        let mut slaves = members.iter().filter(|(id, _)| **id > 0);
-        let found = slaves.find(|(_, address)| is_at(context, address, peer));
-        found.map(|(id, _)| *id)
-    };
     if !context.has_registrars() {
         return Ok(1);
     }
-    if let Some(id) = known(&context.set.members()) {
-        return Ok(id);
+    let mut known = classic_ids(context, peer);
+    if known.is_empty() {
+        context.ask_name_servers(ASK_AGAIN).await;
+        known = classic_ids(context, peer);
     }
-    context.ask_name_servers(ASK_AGAIN).await;
-    known(&context.set.members()).ok_or_else(|| {
-        Refusal::safe(
+    let replicas = context.replicas.all();
+    let native = |id: &u64| {
+        replicas
+            .iter()
+            .any(|r| r.broker_id == *id && r.kind == Kind::Native)
+    };
+    let taken = |id: &u64| replicas.iter().any(|r| r.broker_id == *id);
+    let mut free = known.iter().filter(|id| !taken(id));
+    // It may come back before the end of its last connection is known.
+    let mut own = known.iter().filter(|id| !native(id));
+    let ip = peer.ip();
+    match free.next().or_else(|| own.next()) {
+        Some(id) => Ok(*id),
+        None if known.is_empty() => Err(Refusal::safe(
             ErrorCode::NotAuthorized,
-            format!("no name server knows a slave of this set at {}", peer.ip()),
-        )
-    })
+            format!("no name server knows a slave of this set at {ip}"),
+        )),
+        None => Err(Refusal::safe(
+            ErrorCode::NotAuthorized,
+            format!("the slaves that name servers know at {ip} follow already"),
+        )),
+    }
+}
+
+/// The numbers of slaves that are registered where a connection comes from.
+fn classic_ids(context: &BrokerContext, peer: SocketAddr) -> Vec<u64> {
+    let members = context.set.members().into_iter();
+    let slaves = members.filter(|(id, address)| *id > 0 && is_at(context, address, peer));
+    slaves.map(|(id, _)| id).collect()
 }
 
 /// Where a slave goes on.
@@ -232,15 +278,16 @@ fn place(
 ) -> Result<PhysicalOffset, Refusal> {
     let log = &context.store.log;
     let (begin, end) = (log.begin(), log.appended());
-    let has_nothing = follow.log_begin == follow.log_end;
-    if has_nothing && theirs.entries().is_empty() {
+    if follow.log_begin == follow.log_end {
+        // It has nothing, whoever wrote what it had.
         return Ok(begin);
     }
     let ours = &context.standing.epochs;
     let common = theirs.common_with(follow.log_end, ours, end);
     let Some(common) = common else {
         return Err(conflict(format!(
-            "the slave's log, which ends at {}, has nothing in common with its master's: it belongs to another set; give the slave an empty data folder",
+            "the slave's log, which ends at {}, has nothing in common with its master's: it belongs to another set, or was away for longer than the master keeps \
+             messages; give the slave an empty data folder",
             follow.log_end
         )));
     };

@@ -29,7 +29,7 @@ pub(super) async fn serve(
     mut wire: Wire,
     peer: SocketAddr,
     mut correlation: u64,
-    mut asked: SyncMetadata,
+    asked: SyncMetadata,
 ) -> io::Result<()> {
     let silence = context.settings.replication.housekeeping_interval_ms;
     let silence = Duration::from_millis(silence);
@@ -38,18 +38,19 @@ pub(super) async fn serve(
         wire.answer(correlation, Response::Failed(refusal)).await?;
         return Err(io::Error::other(reason));
     }
+    // Before anything is told: a slave need not be told what it has said.
+    take_over(&context, &asked.offsets);
     let mut news = News::new(&context);
     loop {
-        take_over(&context, &asked.offsets);
         let changes = news.next(&context);
-        wire.answer(correlation, Response::Metadata(changes))
-            .await?;
+        let answering = wire.answer(correlation, Response::Metadata(changes));
+        timeout(silence, answering).await??;
         let header = timeout(silence, wire.request()).await??;
         correlation = header.correlation;
-        asked = match header.request {
-            Request::SyncMetadata(asked) => asked,
-            _ => return Err(io::Error::other("the slave asks for something else")),
+        let Request::SyncMetadata(asked) = header.request else {
+            return Err(io::Error::other("the slave asks for something else"));
         };
+        take_over(&context, &asked.offsets);
     }
 }
 

@@ -12,18 +12,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use castmq_protocol::ha::{CLASSIC_BLOCK_BYTES, take_report};
+use castmq_protocol::ha::take_report;
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Request, Response};
 use castmq_storage::epochs::note_slaves;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use self::sending::{Kind, Sending};
-use super::replicas::Replica;
-use super::wire::Wire;
+use self::sending::Sending;
+use super::replicas::{Kind, Replica};
+use super::wire::{MAX_REQUEST_BYTES, Wire};
 use crate::broker::context::BrokerContext;
 use crate::network::listener::{Accepted, Foreign};
 use crate::supervision::{Cast, Ctx, Failure};
@@ -44,7 +44,7 @@ type Shown = Arc<Mutex<Option<Arc<Replica>>>>;
 pub(crate) struct Link {
     context: Arc<BrokerContext>,
     opened: Option<Opened>,
-    peer: String,
+    peer: SocketAddr,
     replica: Shown,
 }
 
@@ -68,7 +68,7 @@ impl Link {
         Self {
             context,
             opened: Some(opened),
-            peer: peer.to_string(),
+            peer,
             replica: Arc::default(),
         }
     }
@@ -80,7 +80,7 @@ async fn serve(context: Arc<BrokerContext>, opened: Opened, shown: Shown) -> io:
         Opened::Native(accepted) => {
             let peer = accepted.client.peer;
             let (socket, _, already, seat) = accepted.into_parts()?;
-            (Wire::new(socket, already), peer, seat)
+            (Wire::new(socket, already, MAX_REQUEST_BYTES), peer, seat)
         }
         Opened::Classic(foreign) => return serve_classic(context, foreign, shown).await,
     };
@@ -110,11 +110,10 @@ async fn serve_native(
                 let noted = apart(move || note_slaves(&store.metadata)).await?;
                 noted.map_err(io::Error::other)?;
                 let replicas = &context.replicas;
-                let place = replicas.join(follow.broker_id, follow.address, from);
+                let place = replicas.join(follow.broker_id, follow.address, Kind::Native, from);
                 *shown.lock() = Some(place.replica().clone());
                 tracing::info!(broker_id = follow.broker_id, %peer, %from, "a slave follows");
-                let kind = Kind::native();
-                Sending::new(context, place, from, kind)
+                Sending::new(context, place, from)
                     .run(wire.socket, wire.input)
                     .await
             }
@@ -168,7 +167,10 @@ async fn serve_classic(
         .await
         .map_err(|refusal| io::Error::other(refusal.message))?;
     let log = &context.store.log;
+    let counts = context.settings.replication.count_classic_slaves;
     let from = match reported {
+        // Who counts has all of it.
+        PhysicalOffset::ZERO if counts => log.begin(),
         // RocketMQ sends a slave that has nothing the last file.
         PhysicalOffset::ZERO => {
             let end = log.appended().0;
@@ -176,13 +178,12 @@ async fn serve_classic(
         }
         reported => reported,
     };
-    let place = context.replicas.join(broker_id, peer.to_string(), from);
+    let address = peer.to_string();
+    let kind = Kind::Classic { counts };
+    let place = context.replicas.join(broker_id, address, kind, from);
     *shown.lock() = Some(place.replica().clone());
     tracing::info!(broker_id, %peer, %from, "a slave of RocketMQ's follows");
-    let kind = Kind::classic(CLASSIC_BLOCK_BYTES);
-    Sending::new(context, place, from, kind)
-        .run(socket, input)
-        .await
+    Sending::new(context, place, from).run(socket, input).await
 }
 
 impl Cast for Link {
@@ -194,12 +195,18 @@ impl Cast for Link {
         };
         let serving = serve(self.context.clone(), opened, self.replica.clone());
         ctx.then(serving, |link, result, ctx| {
+            let peer = link.peer;
             let replica = link.replica.lock().take();
             match result {
-                Ok(()) => tracing::debug!(peer = link.peer, "a slave's connection has ended"),
+                Ok(()) => tracing::debug!(%peer, "a slave's connection has ended"),
                 Err(error) => {
+                    let error = error.to_string();
                     let broker_id = replica.map(|replica| replica.broker_id);
-                    tracing::warn!(peer = link.peer, broker_id, %error, "a slave's connection has ended");
+                    let about = format!("{} {broker_id:?}", peer.ip());
+                    let complaints = &link.context.complaints;
+                    if complaints.is_news(&about, &error, Instant::now()) {
+                        tracing::warn!(%peer, broker_id, error, "a slave's connection has ended");
+                    }
                 }
             }
             ctx.stop();
@@ -213,7 +220,7 @@ impl Cast for Link {
         let appended = self.context.store.log.appended();
         let acknowledged = replica.map(Replica::acknowledged);
         LinkState {
-            peer: self.peer.clone(),
+            peer: self.peer.to_string(),
             broker_id: replica.map(|replica| replica.broker_id),
             acknowledged: acknowledged.map(|place| place.0),
             behind_bytes: acknowledged.map(|place| appended.distance_from(place)),

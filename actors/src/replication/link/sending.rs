@@ -12,7 +12,7 @@ use castmq_storage::commit_log::LogSlice;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::super::replicas::Place;
+use super::super::replicas::{Kind, Place};
 use crate::broker::context::BrokerContext;
 use crate::network::socket::Stream;
 use crate::storage::commit_tracker::{Acknowledged, CommitTracker};
@@ -20,58 +20,40 @@ use crate::supervision::ActorRef;
 use crate::worker::apart;
 
 /// Bytes sent at once to a slave that takes any length.
-const BLOCK_BYTES: usize = 512 * 1024;
+const BLOCK_BYTES: u64 = 512 * 1024;
+
+/// The same for RocketMQ's slaves, whose buffers are made for what their masters send.
+const CLASSIC_BLOCK_BYTES: u64 = castmq_protocol::ha::CLASSIC_BLOCK_BYTES as u64;
 
 /// That consumers may see more waits this long for messages to go with.
 const COMMITTED_WITHIN: Duration = Duration::from_millis(2);
-
-/// What the slave understands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
-    block_bytes: usize,
-    /// Whether it is told how far consumers may see.
-    is_told_committed: bool,
-}
-
-impl Kind {
-    pub(super) fn native() -> Self {
-        Self {
-            block_bytes: BLOCK_BYTES,
-            is_told_committed: true,
-        }
-    }
-
-    pub(super) fn classic(block_bytes: usize) -> Self {
-        Self {
-            block_bytes,
-            is_told_committed: false,
-        }
-    }
-}
 
 /// What is sent to one slave.
 pub(super) struct Sending {
     context: Arc<BrokerContext>,
     tracker: Option<ActorRef<CommitTracker>>,
     place: Place,
-    kind: Kind,
+    /// Bytes sent at once.
+    block_bytes: u64,
+    /// Whether it is told how far consumers may see.
+    is_told_committed: bool,
     /// Behind the last byte that was sent.
     sent: Cell<PhysicalOffset>,
 }
 
 impl Sending {
-    pub(super) fn new(
-        context: Arc<BrokerContext>,
-        place: Place,
-        from: PhysicalOffset,
-        kind: Kind,
-    ) -> Self {
+    pub(super) fn new(context: Arc<BrokerContext>, place: Place, from: PhysicalOffset) -> Self {
         let tracker = context.actors().ok();
+        let is_native = place.replica().kind == Kind::Native;
         Self {
             tracker: tracker.map(|actors| actors.commit_tracker.clone()),
             context,
             place,
-            kind,
+            block_bytes: match is_native {
+                true => BLOCK_BYTES,
+                false => CLASSIC_BLOCK_BYTES,
+            },
+            is_told_committed: is_native,
             sent: Cell::new(from),
         }
     }
@@ -146,7 +128,7 @@ impl Sending {
             }
             let mut head = BytesMut::new();
             let committed = context.positions.committed();
-            let has_news = self.kind.is_told_committed && committed > told;
+            let has_news = self.is_told_committed && committed > told;
             if has_news {
                 head.extend_from_slice(&encode_committed(committed));
             }
@@ -156,24 +138,25 @@ impl Sending {
                 head.extend_from_slice(&encode_header(sent, block.len()));
                 // An acknowledgement may come before the write is known to be done.
                 self.sent.set(sent + block.len() as u64);
-                write_both(&mut writer, head, block.as_ref()).await?;
+                self.write(&mut writer, head, block.as_ref()).await?;
                 told = told.max(committed);
                 continue;
             }
             if has_news {
                 let grown = context.pulse.until(|| log.appended() > sent);
                 if timeout(COMMITTED_WITHIN, grown).await.is_err() {
-                    writer.write_all(&head).await?;
+                    self.write(&mut writer, head, &[]).await?;
                     told = committed;
                 }
                 continue;
             }
             let changed = context.pulse.until(|| {
                 let committed = context.positions.committed();
-                log.appended() > sent || (self.kind.is_told_committed && committed > told)
+                log.appended() > sent || (self.is_told_committed && committed > told)
             });
             if timeout(heartbeat, changed).await.is_err() {
-                writer.write_all(&encode_header(sent, 0)).await?;
+                let beat = BytesMut::from(&encode_header(sent, 0)[..]);
+                self.write(&mut writer, beat, &[]).await?;
             }
         }
     }
@@ -183,7 +166,7 @@ impl Sending {
         let log = &self.context.store.log;
         let end = log.appended();
         let rest = log.rest_of_segment(from);
-        let length = end.distance_from(from).min(self.kind.block_bytes as u64) as usize;
+        let length = end.distance_from(from).min(self.block_bytes) as usize;
         let block = rest.and_then(|rest| {
             let length = length.min(rest.len());
             rest.prefix(length)
@@ -199,23 +182,28 @@ impl Sending {
         }
         Ok(block)
     }
-}
 
-async fn write_both(
-    writer: &mut (impl AsyncWrite + Unpin),
-    mut head: BytesMut,
-    mut body: &[u8],
-) -> io::Result<()> {
-    while !head.is_empty() {
-        let written = writer
-            .write_vectored(&[IoSlice::new(&head), IoSlice::new(body)])
-            .await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+    /// Writes both; a slave that takes nothing for long is gone, whatever it says.
+    async fn write(
+        &self,
+        writer: &mut (impl AsyncWrite + Unpin),
+        mut head: BytesMut,
+        mut body: &[u8],
+    ) -> io::Result<()> {
+        let silence = self.context.settings.replication.housekeeping_interval_ms;
+        let silence = Duration::from_millis(silence);
+        while !head.is_empty() || !body.is_empty() {
+            let both = [IoSlice::new(&head), IoSlice::new(body)];
+            let written = timeout(silence, writer.write_vectored(&both)).await;
+            let late = |_| io::Error::other(format!("the slave took nothing for {silence:?}"));
+            let written = written.map_err(late)??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            let of_head = written.min(head.len());
+            head.advance(of_head);
+            body.advance(written - of_head);
         }
-        let of_head = written.min(head.len());
-        head.advance(of_head);
-        body.advance(written - of_head);
+        Ok(())
     }
-    writer.write_all(body).await
 }
