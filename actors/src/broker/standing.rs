@@ -11,7 +11,7 @@ use castmq_storage::epochs::{Epochs, Leadership};
 use castmq_storage::store::{Store, StoreError, StoreOptions};
 
 /// The epoch of a set whose master nobody ever changed.
-const FIRST_EPOCH: u32 = 1;
+pub(crate) const FIRST_EPOCH: u32 = 1;
 
 /// See the module.
 #[derive(Debug, Clone)]

@@ -210,8 +210,8 @@ impl Attempt {
     /// A RocketMQ master sends whoever has nothing the last of its files.
     async fn begin_where_the_master_does(&self, at: PhysicalOffset) {
         let log = &self.context.store.log;
-        let is_rocketmqs = self.context.settings.replication.ha_master_is_rocketmq;
-        if is_rocketmqs && at > log.appended() && log.begin() == log.appended() {
+        let is_file = at.0.is_multiple_of(log.segment_bytes());
+        if is_file && at > log.appended() && log.begin() == log.appended() {
             self.context.rebase(Rebase::BeginAnew { at });
             std::future::pending::<()>().await;
         }
@@ -311,6 +311,7 @@ impl Attempt {
         let silence = self.context.settings.replication.housekeeping_interval_ms;
         let silence = Duration::from_millis(silence);
         let mut blocks = Blocks::default();
+        let mut may_begin_anew = self.context.settings.replication.ha_master_is_rocketmq;
         let mut under_way = FuturesUnordered::new();
         let mut bytes_under_way = 0;
         loop {
@@ -321,7 +322,9 @@ impl Attempt {
                     Part::Heartbeat(_) => {}
                     Part::Committed(limit) => drop(self.writer.tell(CommitLimit(limit))),
                     Part::Bytes { at, bytes: part } => {
-                        self.begin_where_the_master_does(at).await;
+                        if std::mem::take(&mut may_begin_anew) {
+                            self.begin_where_the_master_does(at).await;
+                        }
                         bytes += part.len();
                         parts.push((at, part));
                     }

@@ -7,6 +7,7 @@ use castmq_storage::epochs::{Leadership, follows_sync_master};
 
 use crate::broker::context::BrokerContext;
 use crate::broker::restart::Asked;
+use crate::broker::standing::FIRST_EPOCH;
 use crate::worker::apart;
 
 /// Writes down that this broker is the master from the next epoch on, and has it start anew. Returns the epoch.
@@ -30,7 +31,8 @@ pub(crate) async fn promote(context: &Arc<BrokerContext>, force: bool) -> Result
         context.copied_epochs.lock().last_epoch(),
         context.set.epoch(),
     ];
-    let known = known.into_iter().max().unwrap_or_default();
+    // A master whom nobody ever replaced is of the first.
+    let known = known.into_iter().fold(FIRST_EPOCH, u32::max);
     let Some(epoch) = known.checked_add(1) else {
         return conflict(format!(
             "epoch {known} is the last there is, and no operator counted to it: stop the whole set, and start it with an empty data \
