@@ -174,7 +174,8 @@ impl Attempt {
     /// The log has to become another first: the broker starts anew.
     async fn rebase(&self, followed: &Followed, end: PhysicalOffset) {
         let at = followed.from;
-        let rebase = match at < end {
+        let has_some = self.context.store.log.begin() < end;
+        let rebase = match has_some && at < end {
             true => Rebase::Cut { at },
             false => Rebase::BeginAnew { at },
         };

@@ -232,8 +232,9 @@ fn place(
 ) -> Result<PhysicalOffset, Refusal> {
     let log = &context.store.log;
     let (begin, end) = (log.begin(), log.appended());
-    let has_nothing = follow.log_begin == follow.log_end;
-    if has_nothing && theirs.entries().is_empty() {
+    if follow.log_begin == follow.log_end {
+        // It has nothing, whoever it has heard of: a master that was started anew before anything was stored forgets that it ran
+        // before.
         return Ok(begin);
     }
     let ours = &context.standing.epochs;
