@@ -21,8 +21,6 @@ const MEMBERS: [&str; 2] = [SET, "broker-a-s"];
 #[derive(Debug, Clone, Copy)]
 struct Round {
     killed: Instant,
-    /// When the promotion began: nobody took messages since the kill.
-    promotion: Instant,
     /// From the kill to the next message that was stored.
     without_master: Duration,
     /// The same from the promotion on.
@@ -53,7 +51,6 @@ fn change_places(cluster: &Cluster, load: &Load, master: &str) -> Round {
     cluster.restart(master);
     Round {
         killed,
-        promotion,
         without_master: stored - killed,
         from_promotion: stored - promotion,
         back: back.elapsed(),
@@ -123,9 +120,10 @@ fn print_losses(lost: &[Lost], rounds: &[Round]) {
     let mut counts = Vec::new();
     let mut furthest = Duration::ZERO;
     for round in rounds {
-        // The last answers of one that is gone are read after that.
+        // The last answers of one that is gone are read after that, but before the next one's first.
         let is_its = |lost: &&Lost| {
-            let next = rounds.iter().find(|round| round.promotion >= lost.at);
+            let mut rounds = rounds.iter();
+            let next = rounds.find(|round| round.killed + round.without_master >= lost.at);
             next.is_some_and(|next| next.killed == round.killed)
         };
         let its: Vec<_> = lost.iter().filter(is_its).collect();

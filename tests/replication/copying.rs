@@ -46,3 +46,24 @@ fn a_slave_has_what_its_master_acknowledged() {
         name_server.stop().await;
     });
 }
+
+#[test]
+fn a_slave_that_has_nothing_yet_follows_its_master_after_that_was_started_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let name_server = name_server(folder.path()).await;
+        let first = broker(folder.path(), 0, Role::SyncMaster, &[&name_server]);
+        let second = broker(folder.path(), 1, Role::Slave, &[&name_server]);
+        let master = Running::start(&first, Parts::Broker).await;
+        let slave = Running::start(&second, Parts::Broker).await;
+        let client = client(&name_server).await;
+        let at_slave = admin(&client, &slave.address);
+        in_step(&admin(&client, &master.address), &at_slave).await;
+        master.stop().await;
+        let master = Running::start(&first, Parts::Broker).await;
+        in_step(&admin(&client, &master.address), &at_slave).await;
+        slave.stop().await;
+        master.stop().await;
+        name_server.stop().await;
+    });
+}

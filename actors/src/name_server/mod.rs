@@ -4,7 +4,7 @@
 //!   [`registration`] is taken, in [parts](report_parts) if it is long, and by which of two brokers one is
 //!   [what both claim](claim) to be.
 //! - [`route_keeper`]: the actor that keeps the table, and looks for brokers that have gone silent.
-//! - [`session`]: one connection.
+//! - [`session`]: one connection. [`tidings`]: in which order a broker hears of its set.
 //! - [`assembly`]: how they are put together.
 
 pub(crate) mod assembly;
@@ -15,4 +15,5 @@ mod report_parts;
 pub(crate) mod route_keeper;
 mod route_table;
 pub(crate) mod session;
+pub(crate) mod tidings;
 mod topic_index;

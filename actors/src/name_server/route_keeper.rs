@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::broker::{BrokerKey, ConnectionId};
 use super::route_table::{RouteTable, TableLimits};
 use super::session::{NameServerSession, Replaced, SetChanged};
+use super::tidings::Numbered;
 use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
 
 /// A broker registers over a connection.
@@ -55,6 +56,8 @@ pub(crate) struct RouteKeeper {
     sessions: HashMap<ConnectionId, ActorRef<NameServerSession>>,
     /// What the brokers of each set know of it.
     told: HashMap<Arc<str>, Registered>,
+    /// Counts what brokers are told.
+    tidings: u64,
 }
 
 /// What the live tree shows.
@@ -71,10 +74,11 @@ impl RouteKeeper {
             scan_interval,
             sessions: HashMap::new(),
             told: HashMap::new(),
+            tidings: 0,
         }
     }
 
-    fn register(&mut self, message: Register) -> Result<Registered, Refusal> {
+    fn register(&mut self, message: Register) -> Result<Numbered<Registered>, Refusal> {
         let Register {
             connection,
             session,
@@ -92,7 +96,7 @@ impl RouteKeeper {
             )));
         }
         self.tell_set(&set, Some(connection));
-        Ok(outcome.registered)
+        Ok(self.numbered(outcome.registered))
     }
 
     /// Tells the brokers of a set what has changed in it: where the master is should not wait for a heartbeat. One of
@@ -106,13 +110,21 @@ impl RouteKeeper {
             true => self.told.remove(set),
             false => self.told.insert(set.clone(), known),
         };
-        for (connection, registered) in self.table.tidings(set) {
+        self.tidings += 1;
+        let number = self.tidings;
+        for (connection, known) in self.table.tidings(set) {
             if answered != Some(connection)
                 && let Some(session) = self.sessions.get(&connection)
             {
-                session.tell(SetChanged(registered));
+                session.tell(SetChanged(Numbered { number, known }));
             }
         }
+    }
+
+    fn numbered(&mut self, known: Registered) -> Numbered<Registered> {
+        self.tidings += 1;
+        let number = self.tidings;
+        Numbered { number, known }
     }
 
     fn gone(&mut self, brokers: Vec<BrokerKey>, why: &str) {
@@ -146,7 +158,7 @@ impl Cast for RouteKeeper {
 }
 
 impl Answer<Register> for RouteKeeper {
-    type Reply = Result<Registered, Refusal>;
+    type Reply = Result<Numbered<Registered>, Refusal>;
 
     fn answer(&mut self, message: Register, reply: Reply<Self::Reply>, _ctx: &mut Ctx<'_, Self>) {
         reply.send(self.register(message));

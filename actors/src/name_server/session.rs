@@ -18,6 +18,7 @@ use super::report_parts::ReportParts;
 use super::route_keeper::{
     Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
 };
+use super::tidings::{Numbered, Tidings};
 use crate::names::shortened;
 use crate::network::connection::{Connection, Session, attach, headers};
 use crate::network::greeting::Client;
@@ -33,7 +34,7 @@ static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// Something has changed in the set of the broker that registered here.
 #[derive(Debug)]
-pub(crate) struct SetChanged(pub(crate) Registered);
+pub(crate) struct SetChanged(pub(super) Numbered<Registered>);
 
 /// Another broker has taken the place of the one that registered here. The connection is closed: so it registers again
 /// at once, and learns what it is now.
@@ -51,6 +52,7 @@ pub(crate) struct NameServerSession {
     broker: Option<(String, u64)>,
     parts: ReportParts,
     under_way: usize,
+    tidings: Tidings<Registered>,
 }
 
 /// What the live tree shows.
@@ -78,6 +80,7 @@ impl NameServerSession {
             broker: None,
             parts: ReportParts::new(max_topics),
             under_way: 0,
+            tidings: Tidings::default(),
         }
     }
 
@@ -110,19 +113,19 @@ impl NameServerSession {
                     format!("no broker has topic {}", shortened(&topic, SHOWN_LETTERS)),
                 );
                 let asked = keeper.ask(FindRoute(topic));
-                let respond = |route: Option<_>| match route {
+                let respond = |_: &mut Self, route: Option<_>| match route {
                     Some(route) => Response::Route(route),
                     None => Response::Failed(missing),
                 };
                 self.reply(correlation, asked, respond, ctx);
             }
             (Request::Admin(AdminRequest::ListBrokers), _) => {
-                let respond = |sets| Response::Admin(AdminResponse::Brokers(sets));
+                let respond = |_: &mut Self, sets| Response::Admin(AdminResponse::Brokers(sets));
                 let asked = keeper.ask(ListBrokers);
                 self.reply(correlation, asked, respond, ctx);
             }
             (Request::Admin(AdminRequest::ListTopics), _) => {
-                let respond = |names| Response::Admin(AdminResponse::Names(names));
+                let respond = |_: &mut Self, names| Response::Admin(AdminResponse::Names(names));
                 let asked = keeper.ask(ListTopics);
                 self.reply(correlation, asked, respond, ctx);
             }
@@ -154,8 +157,11 @@ impl NameServerSession {
             session: ctx.me().clone(),
             register,
         });
-        let respond = |registered| match registered {
-            Ok(registered) => Response::Registered(registered),
+        let respond = |session: &mut Self, registered| match registered {
+            Ok(Numbered { number, known }) => {
+                session.tidings.answered(number);
+                Response::Registered(known)
+            }
             Err(refusal) => Response::Failed(refusal),
         };
         self.reply(correlation, asked, respond, ctx);
@@ -165,20 +171,30 @@ impl NameServerSession {
         &mut self,
         correlation: u64,
         asked: impl Future<Output = Result<T, AskError>> + 'static,
-        respond: impl FnOnce(T) -> Response + 'static,
+        respond: impl FnOnce(&mut Self, T) -> Response + 'static,
         ctx: &mut Ctx<'_, Self>,
     ) {
         self.under_way += 1;
         ctx.then(asked, move |session, answer, _| {
             session.under_way -= 1;
             let response = match answer {
-                Ok(answer) => respond(answer),
+                Ok(answer) => respond(session, answer),
                 Err(error) => {
                     Response::Failed(Refusal::safe(ErrorCode::Internal, error.to_string()))
                 }
             };
             session.connection.answer(correlation, response);
+            session.say_what_is_due();
         });
+    }
+
+    fn say_what_is_due(&mut self) {
+        if self.under_way == 0
+            && let Some(registered) = self.tidings.due()
+        {
+            self.connection
+                .answer(PUSH, Response::Registered(registered));
+        }
     }
 }
 
@@ -229,9 +245,9 @@ impl Cast for NameServerSession {
 }
 
 impl Receive<SetChanged> for NameServerSession {
-    fn receive(&mut self, SetChanged(registered): SetChanged, _ctx: &mut Ctx<'_, Self>) {
-        self.connection
-            .answer(PUSH, Response::Registered(registered));
+    fn receive(&mut self, SetChanged(change): SetChanged, _ctx: &mut Ctx<'_, Self>) {
+        self.tidings.changed(change);
+        self.say_what_is_due();
     }
 }
 
