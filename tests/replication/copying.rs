@@ -8,7 +8,7 @@ use castmq_client::{Message, SendStatus};
 use castmq_config::Role;
 
 use crate::set::{
-    Running, admin, broker, client, details, in_step, name_server, promoted, send, step,
+    Running, admin, broker, client, details, in_step, name_server, patient, promoted, send, step,
 };
 use crate::support::{read_until, run, until};
 
@@ -69,7 +69,7 @@ fn a_slave_that_was_away_for_longer_than_messages_are_kept_begins_anew() {
         let fill = async |bytes: usize| {
             let body = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes);
             let body: Vec<_> = body.collect();
-            let producer = client.producer().build();
+            let producer = patient(&client);
             let messages = (0..60).map(|_| Message::new("orders", body.clone()));
             for sent in producer.send_all(messages).await {
                 sent.expect("it is stored");
