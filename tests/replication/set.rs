@@ -7,7 +7,7 @@ use std::time::Duration;
 use castmq_actors::supervision::Tree;
 use castmq_actors::{Node, NodeError, Parts, Surroundings};
 use castmq_client::raw::admin::{BrokerDetails, ReplicationDetails, SlaveDetails};
-use castmq_client::{BrokerAdmin, Client, Message, SendReceipt};
+use castmq_client::{BrokerAdmin, Client, Message, Producer, SendReceipt};
 use castmq_config::{Role, Settings};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -103,13 +103,19 @@ pub(crate) fn admin(client: &Client, address: &str) -> BrokerAdmin {
     client.admin().at(address)
 }
 
+/// A producer for which the machine may be as busy as it likes.
+pub(crate) fn patient(client: &Client) -> Producer {
+    let producer = client.producer();
+    producer.send_timeout(Duration::from_secs(60)).build()
+}
+
 /// Sends numbered messages; all are stored.
 pub(crate) async fn send(
     client: &Client,
     topic: &str,
     numbers: std::ops::Range<u64>,
 ) -> Vec<SendReceipt> {
-    let producer = client.producer().build();
+    let producer = patient(client);
     let messages = numbers.map(|n| Message::new(topic, format!("message {n}")));
     let receipts = producer.send_all(messages).await;
     let stored: Result<Vec<_>, _> = receipts.into_iter().collect();

@@ -9,8 +9,8 @@ use castmq_storage::disk::fault::FaultDisk;
 use tempfile::TempDir;
 
 use crate::set::{
-    Running, admin, ails, broker, client, details, in_step, name_server, send, slave, standing,
-    step,
+    Running, admin, ails, broker, client, details, in_step, name_server, patient, send, slave,
+    standing, step,
 };
 use crate::support::proxy::{Pace, Proxy};
 use crate::support::{run, until};
@@ -241,7 +241,7 @@ fn consumers_see_what_a_slave_has_that_is_never_fast_enough() {
         })
         .await;
         set.proxies[0].set(Pace::Trickle(200));
-        let producer = set.client.producer().build();
+        let producer = patient(&set.client);
         let messages = (0..1000).map(|_| Message::new("orders", vec![b'x'; 1000]));
         let sent = producer.send_all(messages).await;
         assert!(sent.iter().all(Result::is_ok));
@@ -283,11 +283,11 @@ fn a_slave_whose_disk_is_full_says_so_and_goes_on_when_there_is_room() {
         let around = || Surroundings::default().disk(Arc::new(disk.clone()));
         let set = Set::start_on(1, small, around).await;
         let fill = async |count| {
-            let producer = set.client.producer().build();
+            let producer = patient(&set.client);
             // Nothing that could be compressed.
-            let body = || std::iter::repeat_with(|| fastrand::u8(..));
-            let body = || body().take(50_000).collect::<Vec<_>>();
-            let messages = (0..count).map(|_| Message::new("orders", body()));
+            let body = std::iter::repeat_with(|| fastrand::u8(..)).take(50_000);
+            let body: Vec<_> = body.collect();
+            let messages = (0..count).map(|_| Message::new("orders", body.clone()));
             let sent = producer.send_all(messages).await;
             let sent: Result<Vec<_>, _> = sent.into_iter().collect();
             producer.close().await;

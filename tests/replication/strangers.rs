@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::set::{
-    Running, admin, broker, client, details, name_server, send, slave, standing, step,
+    Running, admin, broker, client, details, name_server, patient, send, slave, standing, step,
 };
 use crate::support::proxy::{Pace, Proxy};
 use crate::support::wire::Wire;
@@ -284,7 +284,7 @@ fn a_slave_that_is_silent_or_never_reads_is_sent_away() {
         // Nothing that could be compressed, and more than sockets hold.
         let body = std::iter::repeat_with(|| fastrand::u8(..)).take(500_000);
         let body: Vec<_> = body.collect();
-        let producer = set.client.producer().build();
+        let producer = patient(&set.client);
         while details(&set.at).await.log_appended.0 < 30_000_000 {
             let sent = producer.send(Message::new("orders", body.clone())).await;
             sent.expect("it is stored");

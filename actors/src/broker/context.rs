@@ -50,9 +50,6 @@ use crate::storage::runway::Runway;
 use crate::storage::segment_allocator::SegmentAllocator;
 use crate::supervision::{ActorRef, Failure, Stage, Supervisor, Tree};
 
-/// How long a slave waits for news of its master before it looks again.
-const MASTER_LOOK: Duration = Duration::from_secs(1);
-
 /// Name servers have so long to tell a master that starts of another one. Those of a dead host do not keep it from starting.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -274,20 +271,20 @@ impl BrokerContext {
         self.restart.ask(Asked::Rebase(rebase));
     }
 
-    /// Where the master of the set takes slaves: as configured, or as name servers say; `None` while none does.
-    pub(crate) async fn master_ha_address(&self) -> Option<String> {
+    /// Where the master of the set takes slaves: as configured, or as name servers say, once one does.
+    pub(crate) async fn master_ha_address(&self) -> String {
         if let Some(address) = self.settings.replication.ha_master_address {
-            return Some(address.to_string());
+            return address.to_string();
         }
         let mut changes = self.set.changes();
-        let known = || {
-            let master = self.set.master()?;
-            Some(master.ha_address).filter(|address| !address.is_empty())
-        };
-        if known().is_none() {
-            let _ = timeout(MASTER_LOOK, changes.changed()).await;
+        loop {
+            let master = self.set.master();
+            if let Some(master) = master.filter(|master| !master.ha_address.is_empty()) {
+                return master.ha_address;
+            }
+            // It is told as long as there is a context.
+            let _ = changes.changed().await;
         }
-        known()
     }
 
     /// From here on the log is needed for more than to be read.

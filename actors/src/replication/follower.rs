@@ -34,6 +34,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The same when name servers have said something new of the set meanwhile: perhaps that the master is back.
 const RETRY_AT_NEWS: Duration = Duration::from_millis(100);
 
+/// When no master is known for so long, that is said.
+const MASTER_WITHIN: Duration = Duration::from_secs(2);
+
 /// Time a master has for its first answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -79,7 +82,7 @@ impl Follower {
             if follower.complaints.is_news(about, &error, Instant::now()) {
                 tracing::warn!(error, "does not follow its master");
             }
-            follower.context.following.set_lost_because(error);
+            follower.context.following.set_lost_because(Some(error));
             let pausing = pause(follower.context.clone());
             ctx.then(pausing, |follower, (), ctx| {
                 Self::follow(ctx, follower.context.clone(), follower.writer.clone());
@@ -122,13 +125,7 @@ struct Attempt {
 
 impl Attempt {
     async fn run(self) -> io::Result<()> {
-        let address = self.context.master_ha_address().await;
-        let address = address.ok_or_else(|| {
-            io::Error::other(format!(
-                "no name server knows a master of {} that takes slaves: start it, or set replication.ha_master_address",
-                self.context.settings.broker.name
-            ))
-        })?;
+        let address = self.master_address().await;
         let lost = |_| io::Error::other("the log-writer has failed, and starts anew");
         // What came of a record before, and not all of it, comes again.
         let end = self.writer.ask(BeginCopy).await.map_err(lost)?;
@@ -179,6 +176,23 @@ impl Attempt {
             ended = self.copy(reader, BytesMut::new()) => ended,
             ended = self.report(writer, end) => ended,
         }
+    }
+
+    /// Where the master takes slaves. That there is none is said while one is waited for.
+    async fn master_address(&self) -> String {
+        let context = &self.context;
+        if let Ok(address) = timeout(MASTER_WITHIN, context.master_ha_address()).await {
+            return address;
+        }
+        let reason = format!(
+            "no name server knows a master of {} that takes slaves: start it, or set replication.ha_master_address",
+            context.settings.broker.name
+        );
+        tracing::warn!(error = reason, "does not follow its master");
+        context.following.set_lost_because(Some(reason));
+        let address = context.master_ha_address().await;
+        context.following.set_lost_because(None);
+        address
     }
 
     async fn open(

@@ -45,9 +45,9 @@ impl Following {
         })
     }
 
-    /// No master is followed, for this reason.
-    pub(crate) fn set_lost_because(&self, reason: String) {
-        *self.lost_because.lock() = Some(reason);
+    /// No master is followed, for this reason, or for none that is known yet.
+    pub(crate) fn set_lost_because(&self, reason: Option<String>) {
+        *self.lost_because.lock() = reason;
     }
 
     /// The copy stands still for this reason, or goes on.
