@@ -30,6 +30,10 @@ use crate::worker::apart;
 /// After a stop the data folder is free within this time, unless something hangs.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
+/// On no more than these, links to slaves share the thread that messages pass through: to wake another one takes longer than what it
+/// would do meanwhile. What has to be read from the disk for them is read elsewhere in any case.
+const FEW_PROCESSORS: usize = 2;
+
 /// A broker that becomes something else waits no longer for its actors: nobody is served meanwhile.
 const RESTART_WITHIN: Duration = Duration::from_secs(5);
 
@@ -213,7 +217,7 @@ impl Node {
                 true => Stage::here("data"),
                 false => Stage::new("data")?,
             };
-            let replication = match is_one_thread {
+            let replication = match is_one_thread || processors() <= FEW_PROCESSORS {
                 true => data.clone(),
                 false => Stage::new("replication")?,
             };
@@ -382,6 +386,10 @@ impl Node {
             Exit::Failed(failure) => Err(NodeError::Failed(failure)),
         }
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Has the next start know what the broker has become.
