@@ -53,7 +53,7 @@ catch_up() {
     fi
     local began; began=$(date +%s.%N)
     "$castmq" cluster restart --dir "$work/async" --wait 120 broker-a-s >"$work/up"
-    local bytes; bytes=$(du -sb "$work/async/broker-a/data/commitlog" | cut -f1)
+    local bytes; bytes=$("$castmq" admin -n "$(member async namesrv-1)" cluster list --json | grep -o '"log_appended": *[0-9]*' | head -1 | grep -o '[0-9]*$')
     date +%s.%N | awk -v began="$began" -v bytes="$bytes" -v beside=$beside \
       '{ printf "caught up with %.1f GB beside %s in %.1f s: %.0f MB/s\n", bytes / 1e9, beside, $1 - began, bytes / 1e6 / ($1 - began) }'
     wait
