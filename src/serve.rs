@@ -99,6 +99,7 @@ fn explain(error: NodeError, parts: Parts, settings: &Settings) -> ServeError {
     match error {
         NodeError::Bind { address, source } => ServeError::Listen {
             flag: match parts {
+                _ if settings.ha_listen() == Some(address) => "replication.ha_listen_port",
                 Parts::Broker => "--listen",
                 Parts::Standalone if address == settings.broker.listen => "--listen",
                 _ => "--namesrv-listen",
