@@ -94,8 +94,11 @@ impl Follower {
 /// Until the next try: until then messages are on one broker less.
 async fn pause(context: Arc<BrokerContext>) {
     let mut changes = context.set.changes();
-    sleep(RETRY_AT_NEWS).await;
-    let _ = timeout(RETRY - RETRY_AT_NEWS, changes.changed()).await;
+    let heartbeat = context.settings.replication.heartbeat_interval_ms;
+    let retry = RETRY.min(Duration::from_millis(heartbeat));
+    let at_news = RETRY_AT_NEWS.min(retry);
+    sleep(at_news).await;
+    let _ = timeout(retry - at_news, changes.changed()).await;
 }
 
 impl Cast for Follower {
