@@ -8,7 +8,7 @@ use castmq_client::model::{QueueId, QueueOffset};
 use castmq_client::raw::request::{Filter, Pull};
 use castmq_client::raw::{Connection, Options, Payload, Reply, Request, Role as As};
 use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, Result, SendStatus};
-use castmq_config::{Role, Settings, WithoutSlaves};
+use castmq_config::{Role, Settings};
 
 use crate::set::{Running, admin, broker, client, in_step, name_server, send, standing};
 use crate::support::load::{Traffic, open};
@@ -241,47 +241,6 @@ fn a_slave_that_has_not_followed_the_master_of_its_epoch_yet_shows_nothing() {
         let stored = traffic.read_all(&old.address).await.unwrap();
         assert_eq!(stored.values().map(Vec::len).sum::<usize>(), 100);
         old.stop().await;
-        name_server.stop().await;
-    });
-}
-
-#[test]
-fn a_master_that_waits_for_slaves_shows_nothing_after_a_start_that_they_may_lack() {
-    let folder = tempfile::tempdir().unwrap();
-    run(async {
-        let name_server = name_server(folder.path()).await;
-        let client = client(&name_server).await;
-        let mut first = broker(folder.path(), 0, Role::SyncMaster, &[&name_server]);
-        first.replication.without_slaves = WithoutSlaves::Wait;
-        first.replication.slave_timeout_ms = 200;
-        let second = broker(folder.path(), 1, Role::Slave, &[&name_server]);
-        let master = Running::start(&first, Parts::Broker).await;
-        until(async || {
-            client
-                .admin()
-                .masters()
-                .await
-                .is_ok_and(|all| !all.is_empty())
-        })
-        .await;
-        let sent = send(&client, "orders", 0..10).await;
-        assert!(
-            sent.iter()
-                .all(|sent| sent.status == SendStatus::ReplicationTimeout)
-        );
-        master.stop().await;
-        let master = Running::start(&first, Parts::Broker).await;
-        let refused = pull(&master.address).await.map(drop).unwrap_err();
-        assert_eq!(
-            refused.code(),
-            Some(ErrorCode::SlaveNotAvailable),
-            "{refused}"
-        );
-        let slave = Running::start(&second, Parts::Broker).await;
-        until(async || pull(&master.address).await.is_ok()).await;
-        assert_eq!(numbers(&client, "orders", 10).await.len(), 10);
-        slave.stop().await;
-        master.stop().await;
         name_server.stop().await;
     });
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use castmq_config::{Flush, Settings, WithoutSlaves};
+use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
@@ -207,12 +207,8 @@ fn new_context(
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
     make_unheard_topics(&store)?;
     let standing = Standing::take_up(settings, &store)?;
-    let copies = CopyPolicy::new(settings, standing.role);
-    let hides_rest = copies.slaves > 0 && copies.without_slaves != WithoutSlaves::Accept;
-    let unconfirmed = if hides_rest { end.0 } else { 0 };
     Ok(Arc::new(BrokerContext {
-        copies,
-        unconfirmed: AtomicU64::new(unconfirmed),
+        copies: CopyPolicy::new(settings, standing.role),
         copied_epochs: Mutex::new(standing.epochs.clone()),
         standing,
         lacks_word: RwLock::new(None),

@@ -154,9 +154,6 @@ pub(crate) struct BrokerContext {
     pub(crate) lacks_word: RwLock<Option<Refusal>>,
     /// The same for lack of slaves.
     pub(crate) lacks_slaves: RwLock<Option<Refusal>>,
-    /// On a master that shows nothing that slaves lack: where its log ended when it started, until they have it up to there; 0
-    /// from then on.
-    pub(crate) unconfirmed: AtomicU64,
     /// On a master: its slaves.
     pub(crate) replicas: Arc<Replicas>,
     /// What was wrong with them.
@@ -341,26 +338,12 @@ impl BrokerContext {
     #[inline]
     pub(crate) fn check_reads(&self) -> Result<(), Refusal> {
         if !self.standing.is_slave() {
-            return self.check_confirmed();
+            return Ok(());
         }
         self.check_followed()?;
         match !self.serves_beside_master() && self.following.has_told() {
             false => Ok(()),
             true => Err(self.master_is_there()),
-        }
-    }
-
-    /// What a start found in the log was perhaps never on any slave.
-    fn check_confirmed(&self) -> Result<(), Refusal> {
-        match self.unconfirmed.load(Ordering::Acquire) {
-            0 => Ok(()),
-            end => Err(Refusal::safe(
-                ErrorCode::SlaveNotAvailable,
-                format!(
-                    "the broker has started anew, and its slaves do not have its log up to {end} yet: come back, look after the slaves, \
-                     or change replication.without_slaves"
-                ),
-            )),
         }
     }
 

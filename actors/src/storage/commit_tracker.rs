@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use castmq_config::WithoutSlaves;
@@ -138,10 +137,6 @@ impl CommitTracker {
         ends.sort_unstable_by(|one, other| other.cmp(one));
         let end = ends.get(last).copied();
         self.copied = self.copied.max(end.unwrap_or_default());
-        let unconfirmed = &self.context.unconfirmed;
-        if self.copied.0 >= unconfirmed.load(Ordering::Acquire) {
-            unconfirmed.store(0, Ordering::Release);
-        }
         let has_slaves = in_step >= wanted;
         if has_slaves != self.has_slaves {
             self.has_slaves = has_slaves;
