@@ -11,15 +11,15 @@ use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
-use castmq_storage::epochs::had_slaves;
 use castmq_storage::sequences::ProducerLimits;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::context::{BrokerActors, BrokerContext, CopyPolicy, FlushPolicy};
 use super::credits::Credits;
 use super::details::ProcessUse;
+use super::gate::{Cause, Gate};
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
@@ -98,13 +98,13 @@ pub(crate) fn assemble(
     let store_host = advertised(settings, address)?;
     let (store, report) = Store::open(disk, store_options(settings))?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
-    let may_be_replaced = !context.standing.is_slave() && had_slaves(&context.store.metadata)?;
-    if may_be_replaced && !name_servers.is_empty() {
-        *context.lacks_word.write() = Some(Refusal::safe(
+    if context.standing.may_be_replaced && !name_servers.is_empty() {
+        let refusal = Refusal::safe(
             ErrorCode::NotMaster,
             "the broker has just started, and no name server has said yet that no slave became the master meanwhile: use another \
              broker, or look after the name servers",
-        ));
+        );
+        context.gate.set(Cause::Word, Some(refusal));
     }
     let copying = copying(&context, bind_for_slaves(settings)?, replication)?;
     let plan = plan(&context, socket, copying, name_servers)?;
@@ -121,8 +121,8 @@ pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
     Bound::to(address).map_err(|source| NodeError::Bind { address, source })
 }
 
-/// Binds the address on which a master takes slaves, and a slave says that it takes none. Where nobody chose the port and somebody has it, any other does: name
-/// servers tell slaves.
+/// Binds the address on which a master takes slaves, and a slave says that it takes none. Where nobody chose the port and
+/// somebody has it, any other does: name servers tell slaves.
 fn bind_for_slaves(settings: &Settings) -> Result<Bound, NodeError> {
     let listen = settings.broker.listen;
     let any = SocketAddr::new(listen.ip(), 0);
@@ -211,8 +211,7 @@ fn new_context(
         copies: CopyPolicy::new(settings, standing.role),
         copied_epochs: Mutex::new(standing.epochs.clone()),
         standing,
-        lacks_word: RwLock::new(None),
-        lacks_slaves: RwLock::new(None),
+        gate: Gate::default(),
         replicas: Arc::default(),
         complaints: Complaints::default(),
         pulse: Pulse::default(),
@@ -240,7 +239,6 @@ fn new_context(
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),
         spread,
-        refuses_writes: RwLock::new(None),
         connections: Arc::new(AtomicU32::new(0)),
         actors: OnceLock::new(),
         registrars: OnceLock::new(),

@@ -11,12 +11,13 @@ use castmq_protocol::native::replication::TimerMark;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, VERSION, Welcome};
 use castmq_storage::epochs::Epochs;
 pub(crate) use castmq_storage::store::Store;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::credits::Credits;
 use super::details::SOFTWARE;
+use super::gate::{Cause, Gate};
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
@@ -148,12 +149,8 @@ pub(crate) struct BrokerContext {
     pub(crate) meters: Meters,
     /// Turns the order of groups' members, differently on each broker.
     pub(crate) spread: u64,
-    /// Why writes are refused, while they are.
-    pub(crate) refuses_writes: RwLock<Option<Refusal>>,
-    /// The same until a name server has said that no other broker has become the master meanwhile.
-    pub(crate) lacks_word: RwLock<Option<Refusal>>,
-    /// The same for lack of slaves.
-    pub(crate) lacks_slaves: RwLock<Option<Refusal>>,
+    /// Whether messages are taken.
+    pub(crate) gate: Gate,
     /// On a master: its slaves.
     pub(crate) replicas: Arc<Replicas>,
     /// What was wrong with them.
@@ -236,14 +233,14 @@ impl BrokerContext {
             let master_id = self.set.master().map(|master| master.configured_id);
             self.fence(Fence { epoch, master_id });
         } else {
-            self.lacks_word.write().take();
+            self.gate.set(Cause::Word, None);
         }
     }
 
     /// Waits until all name servers were asked whether another broker has become the master while this one was away. Before,
     /// it might take messages, and show some, that are cut off its log in the next moment.
     pub(crate) async fn until_not_replaced(&self) {
-        if self.standing.is_slave() {
+        if !self.standing.may_be_replaced {
             return;
         }
         let name_servers = self.registrars.get().map_or(0, Vec::len);
@@ -297,6 +294,16 @@ impl BrokerContext {
         self.needed.fetch_max(from.0, Ordering::AcqRel);
     }
 
+    /// Time between two signs of life of a link.
+    pub(crate) fn link_heartbeat(&self) -> Duration {
+        Duration::from_millis(self.settings.replication.heartbeat_interval_ms)
+    }
+
+    /// Silence after which a link is given up.
+    pub(crate) fn link_silence(&self) -> Duration {
+        Duration::from_millis(self.settings.replication.housekeeping_interval_ms)
+    }
+
     /// Time a new connection has for its first request.
     pub(crate) fn handshake_timeout(&self) -> Duration {
         Duration::from_millis(self.settings.limits.handshake_timeout_ms)
@@ -327,11 +334,7 @@ impl BrokerContext {
     #[inline]
     pub(crate) fn check_writes(&self) -> Result<(), Refusal> {
         self.standing.check_master()?;
-        let lacking = [&self.refuses_writes, &self.lacks_word, &self.lacks_slaves];
-        let refusal = lacking
-            .into_iter()
-            .find_map(|lacking| lacking.read().clone());
-        refusal.map_or(Ok(()), Err)
+        self.gate.refusal().map_or(Ok(()), Err)
     }
 
     /// Whether consumers are served: those of a slave only while its master is not there, unless they may always be.

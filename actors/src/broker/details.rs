@@ -88,12 +88,9 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
 
 /// What is wrong with the broker, if anything is.
 fn trouble(context: &BrokerContext) -> Option<String> {
-    let lacking = [&context.refuses_writes, &context.lacks_slaves];
-    let refusals = lacking.map(|lacking| lacking.read().clone());
-    let mut refusals = refusals.into_iter().flatten();
     let log = &context.store.log;
     log.failure()
-        .or_else(|| refusals.next().map(|refusal| refusal.message))
+        .or_else(|| context.gate.refusal().map(|refusal| refusal.message))
         .or_else(|| match context.standing.is_slave() {
             true => context.following.trouble(),
             false => None,

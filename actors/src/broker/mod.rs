@@ -3,6 +3,7 @@
 //! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
 //!   [`standing`], [`set_view`].
 //! - [`unheard`]: topics that a slave was not told of before it was promoted.
+//! - [`gate`]: whether messages are taken.
 //! - [`assembly`]: how all of it is put together and taken apart.
 //! - [`details`]: what operators see.
 
@@ -10,6 +11,7 @@ pub(crate) mod assembly;
 pub(crate) mod context;
 pub(crate) mod credits;
 pub(crate) mod details;
+pub(crate) mod gate;
 pub(crate) mod meters;
 pub(crate) mod offsets;
 pub(crate) mod positions;

@@ -7,7 +7,7 @@ use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::replication::LogEpoch;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::disk::Disk;
-use castmq_storage::epochs::{Epochs, Leadership};
+use castmq_storage::epochs::{Epochs, Leadership, had_slaves};
 use castmq_storage::store::{Store, StoreError, StoreOptions};
 
 /// The epoch of a set whose master nobody ever changed.
@@ -21,6 +21,8 @@ pub(crate) struct Standing {
     pub(crate) id: u64,
     /// The last change of masters that it knows of.
     pub(crate) epoch: u32,
+    /// On a master: whether there are others that may have become it while this one was away.
+    pub(crate) may_be_replaced: bool,
     /// Who wrote the log, as far as that was known at the start.
     pub(crate) epochs: Epochs,
 }
@@ -119,6 +121,7 @@ impl Standing {
         epochs.save(metadata)?;
         metadata.sync()?;
         Ok(Self {
+            may_be_replaced: role != Role::Slave && (leadership.is_some() || had_slaves(metadata)?),
             role,
             id,
             epoch,

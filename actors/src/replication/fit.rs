@@ -5,7 +5,6 @@
 //! when the master had them all.
 
 use castmq_protocol::model::PhysicalOffset;
-use castmq_protocol::native::replication::Followed;
 use castmq_storage::epochs::Epochs;
 
 use crate::broker::standing::Rebase;
@@ -25,10 +24,14 @@ pub(super) struct Own<'a> {
     pub(super) epoch: u32,
 }
 
-/// What has to be done to a log; `None` when it goes on as it is.
-pub(super) fn fit(own: &Own<'_>, followed: &Followed) -> Result<Option<Rebase>, String> {
-    let theirs = Epochs::of(followed.epochs.iter().copied());
-    let (from, end) = (followed.from, own.end);
+/// What has to be done to a log that the master would go on with `from` a place, and whose own was written by `theirs`; `None`
+/// when it goes on as it is.
+pub(super) fn fit(
+    own: &Own<'_>,
+    from: PhysicalOffset,
+    theirs: &Epochs,
+) -> Result<Option<Rebase>, String> {
+    let end = own.end;
     if theirs.last_epoch() < own.epoch {
         return Err(format!(
             "it is the master of epoch {}, and another broker became the master in epoch {}: stop this one, or start it with the \
@@ -41,7 +44,7 @@ pub(super) fn fit(own: &Own<'_>, followed: &Followed) -> Result<Option<Rebase>, 
         // There is nothing to lose.
         return go_on(own, from);
     }
-    let common = common(own, &theirs)?;
+    let common = common(own, theirs)?;
     if from < common {
         return Err(format!(
             "it would send the log from {from} on, and both logs are the same up to {common}: that fits no master of this set"
@@ -120,12 +123,7 @@ mod tests {
             epoch: ours.last_epoch(),
             epochs: &ours,
         };
-        let followed = Followed {
-            from: PhysicalOffset(from),
-            epochs: epochs(theirs).entries().to_vec(),
-            is_sync: true,
-        };
-        fit(&own, &followed)
+        fit(&own, PhysicalOffset(from), &epochs(theirs))
     }
 
     fn cut(at: u64) -> Result<Option<Rebase>, String> {
@@ -192,12 +190,7 @@ mod tests {
             epoch: 2,
             epochs: &ours,
         };
-        let followed = Followed {
-            from: PhysicalOffset(50),
-            epochs: ours.entries().to_vec(),
-            is_sync: false,
-        };
-        let refused = fit(&own, &followed).unwrap_err();
+        let refused = fit(&own, PhysicalOffset(50), &ours).unwrap_err();
         assert!(refused.contains("epoch 2"), "{refused}");
     }
 }

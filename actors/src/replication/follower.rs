@@ -94,8 +94,7 @@ impl Follower {
 /// Until the next try: until then messages are on one broker less.
 async fn pause(context: Arc<BrokerContext>) {
     let mut changes = context.set.changes();
-    let heartbeat = context.settings.replication.heartbeat_interval_ms;
-    let retry = RETRY.min(Duration::from_millis(heartbeat));
+    let retry = RETRY.min(context.link_heartbeat());
     let at_news = RETRY_AT_NEWS.min(retry);
     sleep(at_news).await;
     let _ = timeout(retry - at_news, changes.changed()).await;
@@ -146,11 +145,14 @@ impl Attempt {
         })?;
         let (wire, welcome, followed) = opened?;
         let unfit = |reason| io::Error::other(format!("{address} cannot be followed: {reason}"));
-        self.check_master(&welcome, &followed).map_err(unfit)?;
-        if let Some(rebase) = self.fit(&followed, end).map_err(unfit)? {
+        let epochs = Epochs::of(followed.epochs.iter().copied());
+        self.check_master(&welcome, epochs.last_epoch())
+            .map_err(unfit)?;
+        let rebase = self.fit(end, followed.from, &epochs).map_err(unfit)?;
+        if let Some(rebase) = rebase {
             self.rebase(rebase, end).await;
         }
-        let epochs = self.note(&followed).await?;
+        self.note(&epochs, followed.is_sync).await?;
         let limit = match followed.is_sync {
             true => self.context.positions.dispatched(),
             false => PhysicalOffset(u64::MAX),
@@ -235,7 +237,7 @@ impl Attempt {
     }
 
     /// Whether who answers is the set's master.
-    fn check_master(&self, welcome: &Welcome, followed: &Followed) -> Result<(), String> {
+    fn check_master(&self, welcome: &Welcome, epoch: u32) -> Result<(), String> {
         let context = &self.context;
         let broker = &context.settings.broker;
         let Welcome {
@@ -255,7 +257,6 @@ impl Attempt {
         let Some(master) = context.set.master() else {
             return Ok(());
         };
-        let epoch = Epochs::of(followed.epochs.iter().copied()).last_epoch();
         match (&master.address, master.epoch) == (store_host, epoch) {
             true => Ok(()),
             false => Err(format!(
@@ -267,7 +268,12 @@ impl Attempt {
     }
 
     /// What has to become of the log before it goes on as the master's.
-    fn fit(&self, followed: &Followed, end: PhysicalOffset) -> Result<Option<Rebase>, String> {
+    fn fit(
+        &self,
+        end: PhysicalOffset,
+        from: PhysicalOffset,
+        theirs: &Epochs,
+    ) -> Result<Option<Rebase>, String> {
         let context = &self.context;
         let log = &context.store.log;
         let epochs = context.copied_epochs.lock();
@@ -278,7 +284,7 @@ impl Attempt {
             epoch: context.standing.epoch.max(context.set.epoch()),
             epochs: &epochs,
         };
-        fit::fit(&own, followed)
+        fit::fit(&own, from, theirs)
     }
 
     /// The log has to become another first: the broker starts anew.
@@ -304,11 +310,9 @@ impl Attempt {
     }
 
     /// Notes who wrote the log that is copied, before any of it comes.
-    async fn note(&self, followed: &Followed) -> io::Result<Epochs> {
-        let epochs = Epochs::of(followed.epochs.iter().copied());
+    async fn note(&self, epochs: &Epochs, is_sync: bool) -> io::Result<()> {
         let store = self.context.store.clone();
         let noted = epochs.clone();
-        let is_sync = followed.is_sync;
         let saving = apart(move || {
             noted.save(&store.metadata)?;
             note_master(&store.metadata, is_sync)?;
@@ -316,7 +320,7 @@ impl Attempt {
         });
         saving.await?.map_err(io::Error::other)?;
         *self.context.copied_epochs.lock() = epochs.clone();
-        Ok(epochs)
+        Ok(())
     }
 
     /// Hands what comes to the log-writer.
@@ -325,8 +329,7 @@ impl Attempt {
         mut reader: impl AsyncRead + Unpin,
         mut input: BytesMut,
     ) -> io::Result<()> {
-        let silence = self.context.settings.replication.housekeeping_interval_ms;
-        let silence = Duration::from_millis(silence);
+        let silence = self.context.link_silence();
         let mut blocks = Blocks::default();
         let mut may_begin_anew = self.context.settings.replication.ha_master_is_rocketmq;
         let mut under_way = FuturesUnordered::new();
@@ -379,8 +382,7 @@ impl Attempt {
         mut reported: PhysicalOffset,
     ) -> io::Result<()> {
         let context = &self.context;
-        let heartbeat = context.settings.replication.heartbeat_interval_ms;
-        let heartbeat = Duration::from_millis(heartbeat);
+        let heartbeat = context.link_heartbeat();
         let log = &context.store.log;
         let safe = || match context.settings.store.flush {
             Flush::Async => log.appended(),

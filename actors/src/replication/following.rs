@@ -104,25 +104,23 @@ impl Following {
 
     /// Waits until they can.
     pub(crate) async fn until_told(&self) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if self.has_told() {
-                return;
-            }
-            changed.await;
-        }
+        self.until(|| self.has_told().then_some(())).await;
     }
 
     /// Waits until a master is followed, and says which.
     pub(crate) async fn some_master(&self) -> String {
+        self.until(|| self.master()).await
+    }
+
+    /// Looks at every change until there is something.
+    async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
+            // What changes from here on is heard of.
             changed.as_mut().enable();
-            if let Some(master) = self.master() {
-                return master;
+            if let Some(found) = look() {
+                return found;
             }
             changed.await;
         }

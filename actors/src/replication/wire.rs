@@ -5,7 +5,8 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use castmq_protocol::native::frame::{Frames, PREFACE, decode_header, encode_frame};
 use castmq_protocol::native::{
-    ClientHeader, Hello, Request, Response, Role, ServerHeader, VERSION, Welcome,
+    ClientHeader, Failure as Refusal, Hello, Request, Response, Role, ServerHeader, VERSION,
+    Welcome,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -102,6 +103,13 @@ impl Wire {
         let mut out = BytesMut::new();
         encode_frame(&header, &[], &mut out);
         self.socket.write_all(&out).await
+    }
+
+    /// Answers one with a refusal, which ends the connection.
+    pub(crate) async fn refuse(&mut self, correlation: u64, refusal: Refusal) -> io::Result<()> {
+        let reason = refusal.message.clone();
+        self.answer(correlation, Response::Failed(refusal)).await?;
+        Err(io::Error::other(reason))
     }
 
     /// The next frame, without its length.

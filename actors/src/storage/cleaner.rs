@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::needed::Needed;
 use crate::broker::context::{BrokerContext, Store};
+use crate::broker::gate::Cause;
 use crate::clock::Clock;
 use crate::delivery::popper::MakeRoom;
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
@@ -107,8 +108,9 @@ impl Cleaner {
         }
         // Who is refused is told what holds now.
         if level != self.level || level == DiskLevel::RefuseWrites {
-            *self.context.refuses_writes.write() = (level == DiskLevel::RefuseWrites)
-                .then(|| Refusal::safe(ErrorCode::DiskFull, reason));
+            let refuses = level == DiskLevel::RefuseWrites;
+            let refusal = refuses.then(|| Refusal::safe(ErrorCode::DiskFull, reason));
+            self.context.gate.set(Cause::Disk, refusal);
         }
         self.level = level;
         if is_held && let Ok(actors) = self.context.actors() {

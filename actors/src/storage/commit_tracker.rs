@@ -16,6 +16,7 @@ use super::append::{AppendBatch, Outcome, Stored};
 use super::dispatcher::{Advance, Dispatcher};
 use super::flush_service::{FlushService, FlushTo};
 use crate::broker::context::{BrokerContext, FlushPolicy};
+use crate::broker::gate::Cause;
 use crate::replication::steps::Steps;
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Receive};
 
@@ -154,7 +155,7 @@ impl CommitTracker {
             tracing::warn!(in_step, wanted, ?without, "too few slaves are in step");
         }
         let refuses = !self.has_slaves && copies.without_slaves == WithoutSlaves::Refuse;
-        *self.context.lacks_slaves.write() = refuses.then(|| {
+        let refusal = refuses.then(|| {
             Refusal::safe(
                 ErrorCode::SlaveNotAvailable,
                 format!(
@@ -163,6 +164,7 @@ impl CommitTracker {
                 ),
             )
         });
+        self.context.gate.set(Cause::Slaves, refusal);
     }
 
     /// Whether messages are taken without slaves, which their producers are told.
@@ -247,7 +249,7 @@ impl Cast for CommitTracker {
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         if !self.context.standing.is_slave() {
             // An earlier incarnation may have found too few slaves where there are enough now.
-            *self.context.lacks_slaves.write() = None;
+            self.context.gate.set(Cause::Slaves, None);
             ctx.every(LOOK, |tracker, _| {
                 tracker.look();
                 tracker.advance();

@@ -301,8 +301,5 @@ fn place(
         )));
     }
     // Of what was deleted since the slave has the end no more than the beginning.
-    Ok(match common < begin {
-        true => begin,
-        false => common,
-    })
+    Ok(common.max(begin))
 }

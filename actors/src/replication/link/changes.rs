@@ -4,9 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use castmq_protocol::model::{GroupConfig, GroupName, PhysicalOffset, TopicName};
+use castmq_protocol::model::{GroupConfig, GroupName, PhysicalOffset, QueueOffset, TopicName};
 use castmq_protocol::native::replication::{
     GroupOffset, MetadataChange, MetadataChanges, SyncMetadata, TimerMark,
 };
@@ -18,7 +17,8 @@ use tokio::time::timeout;
 use super::super::wire::Wire;
 use super::admission;
 use crate::broker::context::BrokerContext;
-use crate::broker::offsets::Tap;
+use crate::broker::offsets::{QueueKey, Tap};
+use crate::broker::topics::Topic;
 
 /// Changes told at once, some hundred bytes each.
 const MAX_TOLD: usize = 4096;
@@ -31,12 +31,9 @@ pub(super) async fn serve(
     mut correlation: u64,
     asked: SyncMetadata,
 ) -> io::Result<()> {
-    let silence = context.settings.replication.housekeeping_interval_ms;
-    let silence = Duration::from_millis(silence);
+    let silence = context.link_silence();
     if let Err(refusal) = admission::check_known(&context, asked.broker_id, peer) {
-        let reason = refusal.message.clone();
-        wire.answer(correlation, Response::Failed(refusal)).await?;
-        return Err(io::Error::other(reason));
+        return wire.refuse(correlation, refusal).await;
     }
     // Before anything is told: a slave need not be told what it has said.
     take_over(&context, &asked.offsets);
@@ -99,9 +96,8 @@ impl News {
             let is_gone = context.topics.find(name.as_str()).is_none();
             news.waiting.push_back(deleted(&name, kept, is_gone));
         }
-        for topic in context.topics.all() {
-            news.topic(context, topic.name.as_str());
-        }
+        let topics = context.topics.all();
+        news.waiting.extend(topics.iter().map(|known| topic(known)));
         let groups = news.told_groups.iter();
         let groups = groups.map(|(name, config)| group(name, config));
         news.waiting.extend(groups);
@@ -146,7 +142,8 @@ impl News {
                 {
                     self.waiting.push_back(deleted(&name, kept, false));
                 }
-                self.topic(context, &queues.topic);
+                let known = context.topics.find(&queues.topic);
+                self.waiting.extend(known.as_deref().map(topic));
             }
         }
         let version = context.groups.version();
@@ -185,14 +182,12 @@ impl News {
         }
         self.told_groups = now;
     }
+}
 
-    fn topic(&mut self, context: &BrokerContext, name: &str) {
-        if let Some(topic) = context.topics.find(name) {
-            self.waiting.push_back(MetadataChange::Topic {
-                name: name.to_owned(),
-                config: topic.config(),
-            });
-        }
+fn topic(topic: &Topic) -> MetadataChange {
+    MetadataChange::Topic {
+        name: topic.name.to_string(),
+        config: topic.config(),
     }
 }
 
@@ -214,8 +209,8 @@ fn group(name: &GroupName, config: &GroupConfig) -> MetadataChange {
 
 fn changed_offset(
     group: GroupName,
-    (topic, queue): crate::broker::offsets::QueueKey,
-    offset: Option<castmq_protocol::model::QueueOffset>,
+    (topic, queue): QueueKey,
+    offset: Option<QueueOffset>,
 ) -> MetadataChange {
     MetadataChange::Offset(GroupOffset {
         group: group.to_string(),

@@ -117,12 +117,7 @@ async fn serve_native(
                     .run(wire.socket, wire.input)
                     .await
             }
-            Err(refusal) => {
-                let reason = refusal.message.clone();
-                let failed = Response::Failed(refusal);
-                wire.answer(first.correlation, failed).await?;
-                Err(io::Error::other(reason))
-            }
+            Err(refusal) => wire.refuse(first.correlation, refusal).await,
         },
         Request::SyncMetadata(sync) => {
             changes::serve(context, wire, peer, first.correlation, sync).await
@@ -132,9 +127,7 @@ async fn serve_native(
                 ErrorCode::WrongRole,
                 "this port takes slaves: clients connect to the broker's other port",
             );
-            let failed = Response::Failed(refusal.clone());
-            wire.answer(first.correlation, failed).await?;
-            Err(io::Error::other(refusal.message))
+            wire.refuse(first.correlation, refusal).await
         }
     }
 }

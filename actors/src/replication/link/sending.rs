@@ -79,8 +79,7 @@ impl Sending {
         mut reader: impl AsyncRead + Unpin,
         mut input: BytesMut,
     ) -> io::Result<()> {
-        let silence = self.context.settings.replication.housekeeping_interval_ms;
-        let silence = Duration::from_millis(silence);
+        let silence = self.context.link_silence();
         loop {
             let mut acknowledged = None;
             while let Some(end) = take_report(&mut input).map_err(io::Error::other)? {
@@ -119,8 +118,7 @@ impl Sending {
     /// Sends the log as it grows.
     async fn send(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
         let (context, log) = (&self.context, &self.context.store.log);
-        let heartbeat = context.settings.replication.heartbeat_interval_ms;
-        let heartbeat = Duration::from_millis(heartbeat);
+        let heartbeat = context.link_heartbeat();
         let mut told = PhysicalOffset::ZERO;
         loop {
             if self.place.is_superseded() {
@@ -190,8 +188,7 @@ impl Sending {
         mut head: BytesMut,
         mut body: &[u8],
     ) -> io::Result<()> {
-        let silence = self.context.settings.replication.housekeeping_interval_ms;
-        let silence = Duration::from_millis(silence);
+        let silence = self.context.link_silence();
         while !head.is_empty() || !body.is_empty() {
             let both = [IoSlice::new(&head), IoSlice::new(body)];
             let written = timeout(silence, writer.write_vectored(&both)).await;
