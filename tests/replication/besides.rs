@@ -1,7 +1,6 @@
 //! What a master knows besides the log, and what waits in the log, goes on at the slave that takes over.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use castmq_actors::Parts;
@@ -12,45 +11,19 @@ use castmq_client::{BrokerAdmin, Client, Message, SeekTo, TransactionProducer};
 use castmq_config::{Role, Settings};
 use tempfile::TempDir;
 
-use crate::set::{Running, admin, broker, client, in_step, name_server, promoted, send, step};
+use crate::set::{Pair, Running, admin, client, in_step, promoted, send};
 use crate::support::{now_ms, pop, read_until, run, set_retry_max, stored, text, until};
 
-/// A master and its slave.
-struct Pair {
-    folder: TempDir,
-    name_server: Running,
-    master: Running,
-    slave: Running,
-    client: Client,
-    at_master: BrokerAdmin,
-    at_slave: BrokerAdmin,
-    change: fn(&mut Settings),
+/// A pair whose topics have two queues.
+async fn pair(change: impl Fn(&mut Settings)) -> Pair {
+    let change = |settings: &mut Settings| {
+        settings.broker.default_topic_queues = 2;
+        change(settings);
+    };
+    Pair::start(Role::SyncMaster, change).await
 }
 
 impl Pair {
-    async fn start(change: fn(&mut Settings)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let name_server = name_server(folder.path()).await;
-        let of_master = settings(folder.path(), 0, &name_server, change);
-        let of_slave = settings(folder.path(), 1, &name_server, change);
-        let master = Running::start(&of_master, Parts::Broker).await;
-        let slave = Running::start(&of_slave, Parts::Broker).await;
-        let client = client(&name_server).await;
-        let at_master = admin(&client, &master.address);
-        let at_slave = admin(&client, &slave.address);
-        step(&at_master, 1, true).await;
-        Self {
-            folder,
-            name_server,
-            master,
-            slave,
-            client,
-            at_master,
-            at_slave,
-            change,
-        }
-    }
-
     /// Waits until the slave has been told all that is known of topics, groups and offsets.
     async fn told(&self) {
         in_step(&self.at_master, &self.at_slave).await;
@@ -77,17 +50,6 @@ impl Pair {
             _folder: self.folder,
         }
     }
-}
-
-fn settings(folder: &Path, id: u32, name_server: &Running, change: fn(&mut Settings)) -> Settings {
-    let role = match id {
-        0 => Role::SyncMaster,
-        _ => Role::Slave,
-    };
-    let mut settings = broker(folder, id, role, &[name_server]);
-    settings.broker.default_topic_queues = 2;
-    change(&mut settings);
-    settings
 }
 
 struct Promoted {
@@ -118,7 +80,7 @@ async fn progress(at: &BrokerAdmin, group: &str) -> BTreeMap<(String, u32), u64>
 #[test]
 fn topics_groups_and_offsets_are_the_masters_however_they_changed() {
     run(async {
-        let pair = Pair::start(|_| ()).await;
+        let pair = pair(|_| ()).await;
         let at = &pair.at_master;
         for topic in ["kept", "deleted", "again"] {
             send(&pair.client, topic, 0..10).await;
@@ -175,7 +137,7 @@ fn topics_groups_and_offsets_are_the_masters_however_they_changed() {
 #[test]
 fn a_topic_that_its_slave_was_not_told_of_is_there_when_the_slave_takes_over() {
     run(async {
-        let pair = Pair::start(|_| ()).await;
+        let pair = pair(|_| ()).await;
         pair.told().await;
         let sent = send(&pair.client, "newborn", 0..10).await;
         assert!(
@@ -204,7 +166,7 @@ async fn transactions(client: &Client) -> TransactionProducer {
 #[test]
 fn what_waits_comes_once_and_not_early_after_a_change_of_masters() {
     run(async {
-        let pair = Pair::start(|settings| {
+        let pair = pair(|settings| {
             settings.broker.delay_levels = format!("{DELAY_MS}ms");
             settings.broker.transaction_timeout_ms = 1_000;
             settings.broker.transaction_check_interval_ms = 50;
@@ -271,7 +233,7 @@ fn what_waits_comes_once_and_not_early_after_a_change_of_masters() {
 #[test]
 fn who_has_what_is_known_after_a_change_of_masters() {
     run(async {
-        let pair = Pair::start(|settings| settings.broker.default_topic_queues = 1).await;
+        let pair = pair(|settings| settings.broker.default_topic_queues = 1).await;
         pop::send(&pair.client, pop::numbers(6)).await;
         let worker = pop::connection(&pair.master.address).await;
         let mut receipts = Vec::new();
@@ -303,7 +265,7 @@ fn who_has_what_is_known_after_a_change_of_masters() {
 #[test]
 fn offsets_committed_at_a_slave_reach_the_master_that_comes_back() {
     run(async {
-        let pair = Pair::start(|settings| settings.broker.default_topic_queues = 1).await;
+        let pair = pair(|settings| settings.broker.default_topic_queues = 1).await;
         send(&pair.client, "orders", 0..100).await;
         let group = GroupConfig::default();
         pair.at_master.put_group("reader", group).await.unwrap();
@@ -325,8 +287,7 @@ fn offsets_committed_at_a_slave_reach_the_master_that_comes_back() {
         let at_slave = progress(&pair.at_slave, "reader").await;
         assert_eq!(at_slave.into_values().collect::<Vec<_>>(), [100]);
         drop(consumer);
-        let settings = settings(pair.folder.path(), 0, &pair.name_server, pair.change);
-        let master = Running::start(&settings, Parts::Broker).await;
+        let master = Running::start(&pair.of_master, Parts::Broker).await;
         let at_master = admin(&pair.client, &master.address);
         until(async || {
             let told = progress(&at_master, "reader").await;

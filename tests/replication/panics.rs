@@ -4,11 +4,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use castmq_actors::Parts;
 use castmq_actors::supervision::{Status, Tree, TreeNode, capture_panics};
 use castmq_config::{Flush, Role, WithoutSlaves};
 
-use crate::set::{Running, admin, broker, client, in_step, name_server, promoted, step};
+use crate::set::{Pair, in_step, promoted, step};
 use crate::support::load::Traffic;
 use crate::support::{run, until};
 
@@ -81,47 +80,37 @@ fn keep_sending(traffic: &Rc<Traffic>, address: &str) -> actix_rt::task::JoinHan
 
 fn every_kind_panics(flush: Flush) {
     capture_panics();
-    let folder = tempfile::tempdir().expect("a folder");
     run(async {
-        let name_server = name_server(folder.path()).await;
-        let settings = |id, role| {
-            let mut settings = broker(folder.path(), id, role, &[&name_server]);
+        let pair = Pair::start(Role::SyncMaster, |settings| {
             settings.store.flush = flush;
             settings.replication.without_slaves = WithoutSlaves::Wait;
             settings.replication.heartbeat_interval_ms = 50;
-            settings
-        };
-        let master = Running::start(&settings(0, Role::SyncMaster), Parts::Broker).await;
-        let slave = Running::start(&settings(1, Role::Slave), Parts::Broker).await;
-        let client = client(&name_server).await;
-        let (at_master, at_slave) = (
-            admin(&client, &master.address),
-            admin(&client, &slave.address),
-        );
-        step(&at_master, 1, true).await;
+        })
+        .await;
+        let (at_master, at_slave) = (&pair.at_master, &pair.at_slave);
         let traffic = Traffic::new(&["orders", "payments"]);
-        let senders = [(); 2].map(|()| keep_sending(&traffic, &master.address));
+        let senders = [(); 2].map(|()| keep_sending(&traffic, &pair.master.address));
         traffic.reach(200).await;
-        let of_master = OF_MASTER.iter().map(|name| (&master.tree, *name));
-        let of_slave = OF_SLAVE.iter().map(|name| (&slave.tree, *name));
+        let of_master = OF_MASTER.iter().map(|name| (&pair.master.tree, *name));
+        let of_slave = OF_SLAVE.iter().map(|name| (&pair.slave.tree, *name));
         for (tree, name) in of_master.chain(of_slave) {
             panics(tree, name).await;
             traffic.reach(traffic.acknowledged() + 200).await;
-            step(&at_master, 1, true).await;
+            step(at_master, 1, true).await;
         }
         traffic.end();
         for sender in senders {
             sender.await.expect("clients do not panic");
         }
-        in_step(&at_master, &at_slave).await;
-        let at_first = traffic.verify(&master.address).await;
+        in_step(at_master, at_slave).await;
+        let at_first = traffic.verify(&pair.master.address).await;
         until(async || at_slave.show_topic("payments").await.is_ok()).await;
-        master.stop().await;
-        promoted(&client, &at_slave).await;
-        let at_second = traffic.verify(&slave.address).await;
+        pair.master.stop().await;
+        promoted(&pair.client, at_slave).await;
+        let at_second = traffic.verify(&pair.slave.address).await;
         assert_eq!(at_first.stored, at_second.stored);
-        slave.stop().await;
-        name_server.stop().await;
+        pair.slave.stop().await;
+        pair.name_server.stop().await;
     });
 }
 

@@ -1,7 +1,6 @@
 //! A slave becomes the master, and the master of before its slave.
 
 use std::fs;
-use std::path::Path;
 
 use castmq_actors::Parts;
 use castmq_client::model::{QueueId, QueueOffset};
@@ -9,8 +8,9 @@ use castmq_client::raw::request::{Filter, Pull};
 use castmq_client::raw::{Connection, Options, Payload, Reply, Request, Role as As};
 use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, Result, SendStatus};
 use castmq_config::{Role, Settings};
+use tempfile::TempDir;
 
-use crate::set::{Running, admin, broker, client, in_step, name_server, send, standing};
+use crate::set::{Pair, Running, admin, in_step, send, standing};
 use crate::support::load::{Traffic, open};
 use crate::support::{read_until, run, text, until};
 
@@ -36,35 +36,28 @@ async fn numbers(client: &Client, topic: &str, count: usize) -> Vec<u64> {
 
 #[test]
 fn the_old_masters_tail_is_cut_and_kept_and_it_follows_the_new_one() {
-    let folder = tempfile::tempdir().unwrap();
     run(async {
-        let name_server = name_server(folder.path()).await;
-        let first = broker(folder.path(), 0, Role::SyncMaster, &[&name_server]);
-        let second = broker(folder.path(), 1, Role::Slave, &[&name_server]);
-        let master = Running::start(&first, Parts::Broker).await;
-        let slave = Running::start(&second, Parts::Broker).await;
-        let client = client(&name_server).await;
-        let at_master = admin(&client, &master.address);
-        let at_slave = admin(&client, &slave.address);
-        send(&client, "orders", 0..1000).await;
-        in_step(&at_master, &at_slave).await;
+        let pair = Pair::start(Role::SyncMaster, |_| ()).await;
+        let client = &pair.client;
+        send(client, "orders", 0..1000).await;
+        in_step(&pair.at_master, &pair.at_slave).await;
 
         // While its master lives it does not become one by mistake.
-        let refused = at_slave.promote(false).await.unwrap_err();
+        let refused = pair.at_slave.promote(false).await.unwrap_err();
         assert_eq!(refused.code(), Some(ErrorCode::Conflict), "{refused}");
         assert!(refused.to_string().contains("lives"), "{refused}");
-        let refused = at_master.promote(true).await.unwrap_err();
+        let refused = pair.at_master.promote(true).await.unwrap_err();
         assert!(refused.to_string().contains("already"), "{refused}");
 
         // The tail that nobody copies.
-        slave.stop().await;
-        let alone = send(&client, "orders", 1000..1100).await;
+        pair.slave.stop().await;
+        let alone = send(client, "orders", 1000..1100).await;
         let last = alone.last().unwrap();
         assert_eq!(last.status, SendStatus::SlaveNotAvailable);
-        master.stop().await;
+        pair.master.stop().await;
 
-        let slave = Running::start(&second, Parts::Broker).await;
-        let at_slave = admin(&client, &slave.address);
+        let slave = Running::start(&pair.of_slave, Parts::Broker).await;
+        let at_slave = admin(client, &slave.address);
         assert_eq!(at_slave.promote(false).await.unwrap(), 2);
         becomes(&at_slave, "sync_master", 2).await;
         until(async || {
@@ -72,16 +65,16 @@ fn the_old_masters_tail_is_cut_and_kept_and_it_follows_the_new_one() {
             brokers.is_ok_and(|all| all.iter().any(|b| b.address() == &*slave.address))
         })
         .await;
-        send(&client, "orders", 2000..2050).await;
+        send(client, "orders", 2000..2050).await;
 
         // It was the master, and its configuration says so still.
-        let old = Running::start(&first, Parts::Broker).await;
-        let at_old = admin(&client, &old.address);
+        let old = Running::start(&pair.of_master, Parts::Broker).await;
+        let at_old = admin(client, &old.address);
         becomes(&at_old, "slave", 2).await;
         in_step(&at_slave, &at_old).await;
         let expected: Vec<u64> = (0..1000).chain(2000..2050).collect();
-        assert_eq!(numbers(&client, "orders", 1050).await, expected);
-        let kept = fs::read_dir(folder.path().join("broker-0/commitlog.cut")).unwrap();
+        assert_eq!(numbers(client, "orders", 1050).await, expected);
+        let kept = fs::read_dir(pair.folder.path().join("broker-0/commitlog.cut")).unwrap();
         let kept: Vec<_> = kept
             .map(|file| file.unwrap().metadata().unwrap().len())
             .collect();
@@ -91,40 +84,31 @@ fn the_old_masters_tail_is_cut_and_kept_and_it_follows_the_new_one() {
         slave.stop().await;
         assert_eq!(at_old.promote(false).await.unwrap(), 3);
         becomes(&at_old, "sync_master", 3).await;
-        let again = Running::start(&second, Parts::Broker).await;
-        let at_again = admin(&client, &again.address);
+        let again = Running::start(&pair.of_slave, Parts::Broker).await;
+        let at_again = admin(client, &again.address);
         becomes(&at_again, "slave", 3).await;
         in_step(&at_old, &at_again).await;
-        assert_eq!(numbers(&client, "orders", 1050).await, expected);
+        assert_eq!(numbers(client, "orders", 1050).await, expected);
         old.stop().await;
         again.stop().await;
-        name_server.stop().await;
+        pair.name_server.stop().await;
     });
 }
 
 #[test]
 fn a_master_that_had_slaves_takes_nothing_before_a_name_server_says_that_it_still_is_one() {
-    let folder = tempfile::tempdir().unwrap();
     run(async {
-        let name_server_of_set = name_server(folder.path()).await;
-        let settings = broker(folder.path(), 0, Role::AsyncMaster, &[&name_server_of_set]);
-        let second = broker(folder.path(), 1, Role::Slave, &[&name_server_of_set]);
-        let master = Running::start(&settings, Parts::Broker).await;
-        let slave = Running::start(&second, Parts::Broker).await;
-        let client = client(&name_server_of_set).await;
-        send(&client, "orders", 0..10).await;
-        let at_master = admin(&client, &master.address);
-        in_step(&at_master, &admin(&client, &slave.address)).await;
+        let pair = Pair::start(Role::AsyncMaster, |_| ()).await;
+        send(&pair.client, "orders", 0..10).await;
+        in_step(&pair.at_master, &pair.at_slave).await;
         // The client knows where the topic is from here on.
-        numbers(&client, "orders", 10).await;
-        slave.stop().await;
-        master.stop().await;
-        name_server_of_set.stop().await;
+        numbers(&pair.client, "orders", 10).await;
+        pair.slave.stop().await;
+        pair.master.stop().await;
+        pair.name_server.stop().await;
 
-        let mut settings = settings;
-        settings.broker.listen = master_address(&at_master);
-        let master = Running::start(&settings, Parts::Broker).await;
-        let producer = client.producer().retries(0).build();
+        let master = Running::start(&pair.of_master, Parts::Broker).await;
+        let producer = pair.client.producer().retries(0).build();
         let refused = producer
             .send(Message::new("orders", "x"))
             .await
@@ -137,52 +121,52 @@ fn a_master_that_had_slaves_takes_nothing_before_a_name_server_says_that_it_stil
     });
 }
 
-fn master_address(at: &BrokerAdmin) -> std::net::SocketAddr {
-    at.address().parse().expect("an address")
+/// A set whose slave was promoted while its master was away.
+struct PromotedWithout {
+    first: Settings,
+    second: Settings,
+    promoted: Running,
+    client: Client,
+    name_server: Running,
+    _folder: TempDir,
 }
 
-/// A set whose slave was promoted while its master was away. Returns the settings of both, and the new master.
-async fn promoted_without(
-    folder: &Path,
-    name_server: &Running,
-    client: &Client,
-) -> (Settings, Settings, Running) {
-    let first = broker(folder, 0, Role::SyncMaster, &[name_server]);
-    let second = broker(folder, 1, Role::Slave, &[name_server]);
-    let master = Running::start(&first, Parts::Broker).await;
-    let slave = Running::start(&second, Parts::Broker).await;
-    let (at_master, at_slave) = (
-        admin(client, &master.address),
-        admin(client, &slave.address),
-    );
-    send(client, "orders", 0..100).await;
-    in_step(&at_master, &at_slave).await;
-    until(async || at_slave.show_topic("orders").await.is_ok()).await;
-    slave.stop().await;
-    send(client, "orders", 100..200).await;
-    master.stop().await;
-    let promoted = Running::start(&second, Parts::Broker).await;
-    let at_promoted = admin(client, &promoted.address);
-    let epoch = at_promoted.promote(false).await.expect("it is promoted");
-    assert_eq!(epoch, 2);
-    becomes(&at_promoted, "sync_master", 2).await;
-    (first, second, promoted)
+impl PromotedWithout {
+    async fn start() -> Self {
+        let pair = Pair::start(Role::SyncMaster, |_| ()).await;
+        let (client, at_slave) = (pair.client, pair.at_slave);
+        send(&client, "orders", 0..100).await;
+        in_step(&pair.at_master, &at_slave).await;
+        until(async || at_slave.show_topic("orders").await.is_ok()).await;
+        pair.slave.stop().await;
+        send(&client, "orders", 100..200).await;
+        pair.master.stop().await;
+        let promoted = Running::start(&pair.of_slave, Parts::Broker).await;
+        let epoch = at_slave.promote(false).await.expect("it is promoted");
+        assert_eq!(epoch, 2);
+        becomes(&at_slave, "sync_master", 2).await;
+        Self {
+            first: pair.of_master,
+            second: pair.of_slave,
+            promoted,
+            client,
+            name_server: pair.name_server,
+            _folder: pair.folder,
+        }
+    }
 }
 
 #[test]
 fn a_master_that_comes_back_welcomes_nobody_before_it_is_a_slave() {
-    let folder = tempfile::tempdir().unwrap();
     run(async {
-        let name_server = name_server(folder.path()).await;
-        let client = client(&name_server).await;
-        let (first, _, promoted) = promoted_without(folder.path(), &name_server, &client).await;
-        let registered = promoted.address.clone();
+        let set = PromotedWithout::start().await;
+        let registered = set.promoted.address.clone();
         until(async || {
-            let brokers = client.admin().masters().await;
+            let brokers = set.client.admin().masters().await;
             brokers.is_ok_and(|all| all.iter().any(|broker| broker.address() == registered))
         })
         .await;
-        let old = Running::start(&first, Parts::Broker).await;
+        let old = Running::start(&set.first, Parts::Broker).await;
         let options = Options::new(As::Consumer, "early");
         let opened = loop {
             // It starts anew meanwhile.
@@ -193,8 +177,8 @@ fn a_master_that_comes_back_welcomes_nobody_before_it_is_a_slave() {
         assert_eq!(opened.welcome().broker_id, 1);
         opened.close();
         old.stop().await;
-        promoted.stop().await;
-        name_server.stop().await;
+        set.promoted.stop().await;
+        set.name_server.stop().await;
     });
 }
 
@@ -218,29 +202,25 @@ async fn pull(address: &str) -> Result<Reply> {
 
 #[test]
 fn a_slave_that_has_not_followed_the_master_of_its_epoch_yet_shows_nothing() {
-    let folder = tempfile::tempdir().unwrap();
     run(async {
-        let name_server = name_server(folder.path()).await;
-        let client = client(&name_server).await;
-        let (first, second, promoted) =
-            promoted_without(folder.path(), &name_server, &client).await;
-        promoted.stop().await;
-        let old = Running::start(&first, Parts::Broker).await;
-        let at_old = admin(&client, &old.address);
+        let set = PromotedWithout::start().await;
+        set.promoted.stop().await;
+        let old = Running::start(&set.first, Parts::Broker).await;
+        let at_old = admin(&set.client, &old.address);
         becomes(&at_old, "slave", 2).await;
         let refused = pull(&old.address).await.unwrap_err();
         assert_eq!(refused.code(), Some(ErrorCode::NotMaster), "{refused}");
         assert!(refused.to_string().contains("epoch 2"), "{refused}");
 
         // Once it has, it does without its master.
-        let promoted = Running::start(&second, Parts::Broker).await;
-        in_step(&admin(&client, &promoted.address), &at_old).await;
+        let promoted = Running::start(&set.second, Parts::Broker).await;
+        in_step(&admin(&set.client, &promoted.address), &at_old).await;
         promoted.stop().await;
         until(async || pull(&old.address).await.is_ok()).await;
         let traffic = Traffic::new(&["orders"]);
         let stored = traffic.read_all(&old.address).await.unwrap();
         assert_eq!(stored.values().map(Vec::len).sum::<usize>(), 100);
         old.stop().await;
-        name_server.stop().await;
+        set.name_server.stop().await;
     });
 }

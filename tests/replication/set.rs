@@ -9,6 +9,7 @@ use castmq_actors::{Node, NodeError, Parts, Surroundings};
 use castmq_client::raw::admin::{BrokerDetails, ReplicationDetails, SlaveDetails};
 use castmq_client::{BrokerAdmin, Client, Message, Producer, SendReceipt};
 use castmq_config::{Role, Settings};
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -60,6 +61,56 @@ impl Running {
         drop((self.stop, self.tree));
         let ended = self.ended.await.expect("no panic");
         assert_eq!(ended.expect("a clean stop"), Vec::<String>::new());
+    }
+}
+
+/// A master and its slave, and the name server that knows them.
+pub(crate) struct Pair {
+    pub(crate) folder: TempDir,
+    pub(crate) name_server: Running,
+    pub(crate) of_master: Settings,
+    pub(crate) of_slave: Settings,
+    pub(crate) master: Running,
+    pub(crate) slave: Running,
+    pub(crate) client: Client,
+    pub(crate) at_master: BrokerAdmin,
+    pub(crate) at_slave: BrokerAdmin,
+}
+
+impl Pair {
+    /// Starts them with settings that are changed alike, and waits until the slave keeps up.
+    pub(crate) async fn start(role: Role, change: impl Fn(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let name_server = name_server(folder.path()).await;
+        let settings = |id, role| {
+            let mut settings = broker(folder.path(), id, role, &[&name_server]);
+            change(&mut settings);
+            settings
+        };
+        let (of_master, of_slave) = (settings(0, role), settings(1, Role::Slave));
+        let master = Running::start(&of_master, Parts::Broker).await;
+        let slave = Running::start(&of_slave, Parts::Broker).await;
+        let client = client(&name_server).await;
+        let at_master = admin(&client, &master.address);
+        let at_slave = admin(&client, &slave.address);
+        step(&at_master, 1, true).await;
+        Self {
+            folder,
+            name_server,
+            of_master,
+            of_slave,
+            master,
+            slave,
+            client,
+            at_master,
+            at_slave,
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.slave.stop().await;
+        self.master.stop().await;
+        self.name_server.stop().await;
     }
 }
 
