@@ -3,11 +3,13 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+mod support;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
-use castmq_protocol::record::{Origin, PartOfSend, Record, SendNumber, body_crc};
+use castmq_protocol::record::{Origin, PartOfSend, Record, SendNumber};
 use castmq_storage::commit_log::LogWriter;
 use castmq_storage::disk::fault::FaultDisk;
 use castmq_storage::dispatch::{Dispatch, Met};
@@ -22,25 +24,9 @@ const NUMBER: SendNumber = SendNumber {
 };
 
 fn options(metadata: PathBuf) -> StoreOptions {
-    let root = PathBuf::from("/store");
     StoreOptions {
-        metadata,
-        takes_lock: false,
-        commit_log: root.join("commitlog"),
-        consume_queues: root.join("consumequeue"),
-        index: root.join("index"),
-        segment_bytes: 8192,
         consume_queue_file_bytes: 200,
-        has_index: false,
-        index_slots: 10,
-        index_entries: 40,
-        metadata_cache_bytes: 1 << 20,
-        delays: Default::default(),
-        producers: Default::default(),
-        verify_bodies: true,
-        is_sync_flush: false,
-        repair: false,
-        root,
+        ..support::options(Path::new("/store"), metadata)
     }
 }
 
@@ -53,21 +39,10 @@ fn store_one(store: &Store) -> Place {
         behind: 0,
     };
     let mut record = Record {
-        topic: "T",
-        queue: QueueId(0),
-        queue_offset: QueueOffset(0),
-        physical_offset: PhysicalOffset::ZERO,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        born_host: "127.0.0.1:1".parse().unwrap(),
         store_timestamp_ms: 5,
-        store_host: "127.0.0.1:2".parse().unwrap(),
-        reconsume_times: 0,
         prepared_transaction_offset: part.encode(),
-        body: b"body",
-        body_crc: body_crc(b"body"),
         properties: &properties,
+        ..support::message("T", QueueId(0), 0, b"body")
     };
     let mut writer = LogWriter::resume(store.log.clone()).unwrap();
     record.physical_offset = writer.reserve(record.encoded_bytes()).unwrap();

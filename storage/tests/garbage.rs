@@ -3,11 +3,13 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
-use castmq_protocol::record::{Record, RecordView, body_crc};
+use castmq_protocol::model::{PhysicalOffset, QueueId};
+use castmq_protocol::record::{Record, RecordView};
 use castmq_storage::checkpoint::{Checkpoint, CheckpointState};
 use castmq_storage::commit_log::recovery::{self, Known, Start};
 use castmq_storage::commit_log::{LogError, LogWriter};
@@ -51,21 +53,9 @@ fn log(bodies: &[Vec<u8>]) -> (FaultDisk, Vec<Vec<u8>>) {
     let mut records = Vec::new();
     for (number, body) in bodies.iter().enumerate() {
         let record = |physical_offset| Record {
-            topic: "T",
-            queue: QueueId(0),
-            queue_offset: QueueOffset(number as u64),
             physical_offset,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp_ms: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_timestamp_ms: 1000,
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body,
-            body_crc: body_crc(body),
             properties: b"KEYS\x01k\x02",
+            ..support::message("T", QueueId(0), number as u64, body)
         };
         let bytes = record(PhysicalOffset::ZERO).encoded_bytes();
         let place = writer.reserve(bytes).or_else(|_| {

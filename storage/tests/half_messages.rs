@@ -3,41 +3,20 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
-use castmq_protocol::record::{Record, body_crc, sys_flag};
+use castmq_protocol::record::{Record, sys_flag};
 use castmq_storage::commit_log::LogWriter;
 use castmq_storage::disk::fault::FaultDisk;
 use castmq_storage::dispatch::Dispatch;
 use castmq_storage::halves::QUEUE;
-use castmq_storage::store::{Store, StoreOptions};
+use castmq_storage::store::Store;
 use tempfile::TempDir;
-
-fn options(metadata: &Path) -> StoreOptions {
-    let root = PathBuf::from("/data/store");
-    StoreOptions {
-        metadata: metadata.to_owned(),
-        takes_lock: false,
-        commit_log: root.join("commitlog"),
-        consume_queues: root.join("consumequeue"),
-        index: root.join("index"),
-        root,
-        segment_bytes: 8192,
-        consume_queue_file_bytes: 1000,
-        has_index: false,
-        index_slots: 10,
-        index_entries: 10,
-        metadata_cache_bytes: 1 << 20,
-        delays: Default::default(),
-        producers: Default::default(),
-        verify_bodies: true,
-        is_sync_flush: false,
-        repair: false,
-    }
-}
 
 /// A store with what writes and dispatches.
 struct Running {
@@ -50,7 +29,7 @@ struct Running {
 impl Running {
     /// The metadata is in the folder.
     fn open(disk: &FaultDisk, folder: TempDir) -> Self {
-        let options = options(&folder.path().join("metadata"));
+        let options = support::options(Path::new("/data/store"), folder.path().join("metadata"));
         let (store, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
         let end = store.log.appended();
         let (log, queues) = (store.log.clone(), store.queues.clone());
@@ -72,25 +51,13 @@ impl Running {
     ) -> PhysicalOffset {
         let is_message = topic == "paid";
         let mut record = Record {
-            topic,
-            queue: QUEUE,
-            queue_offset: QueueOffset(offset),
-            physical_offset: PhysicalOffset::ZERO,
-            flag: 0,
             sys_flag: if is_message {
                 sys_flag::TRANSACTION_COMMIT
             } else {
                 0
             },
-            born_timestamp_ms: 1,
-            born_host: "127.0.0.1:1".parse().unwrap(),
-            store_timestamp_ms: 1000,
-            store_host: "127.0.0.1:2".parse().unwrap(),
-            reconsume_times: 0,
             prepared_transaction_offset: if is_message { half.as_i64() } else { 0 },
-            body: body.as_bytes(),
-            body_crc: body_crc(body.as_bytes()),
-            properties: b"",
+            ..support::message(topic, QUEUE, offset, body.as_bytes())
         };
         let bytes = record.encoded_bytes();
         let place = self.writer.reserve(bytes).or_else(|_| {

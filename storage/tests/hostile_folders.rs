@@ -3,13 +3,15 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
-use castmq_protocol::record::{Record, body_crc};
+use castmq_protocol::record::Record;
 use castmq_storage::commit_log::LogWriter;
 use castmq_storage::disk::os::OsDisk;
 use castmq_storage::store::{OpenReport, Store, StoreError, StoreOptions, index_keys};
@@ -26,23 +28,11 @@ struct Folder {
 
 fn options(root: &Path) -> StoreOptions {
     StoreOptions {
-        root: root.to_owned(),
-        metadata: root.join("metadata"),
         takes_lock: true,
-        commit_log: root.join("commitlog"),
-        consume_queues: root.join("consumequeue"),
-        index: root.join("index"),
         segment_bytes: SEGMENT_BYTES,
         consume_queue_file_bytes: QUEUE_FILE_BYTES,
         has_index: true,
-        index_slots: 10,
-        index_entries: 100,
-        metadata_cache_bytes: 1 << 20,
-        delays: Default::default(),
-        producers: Default::default(),
-        verify_bodies: true,
-        is_sync_flush: false,
-        repair: false,
+        ..support::options(root, root.join("metadata"))
     }
 }
 
@@ -56,21 +46,10 @@ fn send(store: &Store, offsets: std::ops::Range<u64>) {
     let body = [7; 900];
     for offset in offsets {
         let record = |physical_offset| Record {
-            topic: "T",
-            queue: QueueId(0),
-            queue_offset: QueueOffset(offset),
             physical_offset,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp_ms: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
             store_timestamp_ms: 1_700_000_000_000 + offset as i64,
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &body,
-            body_crc: body_crc(&body),
             properties: b"KEYS\x01k\x02",
+            ..support::message("T", QueueId(0), offset, &body)
         };
         let bytes = record(PhysicalOffset::ZERO).encoded_bytes();
         let place = writer.reserve(bytes).or_else(|_| {

@@ -3,11 +3,13 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
-use castmq_protocol::record::{Origin, Record, body_crc};
+use castmq_protocol::record::{Origin, Record};
 use castmq_storage::commit_log::LogWriter;
 use castmq_storage::disk::fault::FaultDisk;
 use castmq_storage::dispatch::Dispatch;
@@ -15,46 +17,10 @@ use castmq_storage::store::{Store, StoreOptions};
 
 const LEVEL: u8 = 2;
 
-fn options(folder: &Path) -> StoreOptions {
-    let root = Path::new("/store").to_path_buf();
-    StoreOptions {
-        metadata: folder.join("metadata"),
-        takes_lock: false,
-        commit_log: root.join("commitlog"),
-        consume_queues: root.join("consumequeue"),
-        index: root.join("index"),
-        root,
-        segment_bytes: 1 << 16,
-        consume_queue_file_bytes: 1000,
-        has_index: false,
-        index_slots: 10,
-        index_entries: 10,
-        metadata_cache_bytes: 1 << 20,
-        delays: Default::default(),
-        producers: Default::default(),
-        verify_bodies: true,
-        is_sync_flush: false,
-        repair: false,
-    }
-}
-
 fn append(writer: &mut LogWriter, topic: &str, queue: QueueId, offset: u64, origin: i64) {
     let mut record = Record {
-        topic,
-        queue,
-        queue_offset: QueueOffset(offset),
-        physical_offset: PhysicalOffset::ZERO,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        born_host: "127.0.0.1:1".parse().expect("an address"),
-        store_timestamp_ms: 1000,
-        store_host: "127.0.0.1:2".parse().expect("an address"),
-        reconsume_times: 0,
         prepared_transaction_offset: origin,
-        body: b"body",
-        body_crc: body_crc(b"body"),
-        properties: b"",
+        ..support::message(topic, queue, offset, b"body")
     };
     record.physical_offset = writer.reserve(record.encoded_bytes()).expect("room");
     writer.append(&record);
@@ -66,7 +32,11 @@ fn a_checkpoint_that_ends_later_than_it_began_to_be_durable_loses_no_note() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = FaultDisk::new();
     let open = |disk: &FaultDisk| {
-        let opened = Store::open(Arc::new(disk.clone()), options(folder.path()));
+        let options = StoreOptions {
+            segment_bytes: 1 << 16,
+            ..support::options(Path::new("/store"), folder.path().join("metadata"))
+        };
+        let opened = Store::open(Arc::new(disk.clone()), options);
         opened.expect("the store opens").0
     };
     let store = open(&disk);

@@ -3,13 +3,15 @@
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use castmq_protocol::model::{
     GroupName, PhysicalOffset, QueueId, QueueOffset, TopicName, system_topics,
 };
-use castmq_protocol::record::{Origin, Record, body_crc};
+use castmq_protocol::record::{Origin, Record};
 use castmq_storage::commit_log::LogWriter;
 use castmq_storage::disk::Disk;
 use castmq_storage::disk::fault::FaultDisk;
@@ -17,47 +19,11 @@ use castmq_storage::store::{OpenReport, Store, StoreOptions};
 
 const LEVEL: u8 = 2;
 
-fn options(folder: &Path) -> StoreOptions {
-    let root = Path::new("/store").to_path_buf();
-    StoreOptions {
-        metadata: folder.join("metadata"),
-        takes_lock: false,
-        commit_log: root.join("commitlog"),
-        consume_queues: root.join("consumequeue"),
-        index: root.join("index"),
-        root,
-        segment_bytes: 1 << 16,
-        consume_queue_file_bytes: 1000,
-        has_index: true,
-        index_slots: 10,
-        index_entries: 100,
-        metadata_cache_bytes: 1 << 20,
-        delays: Default::default(),
-        producers: Default::default(),
-        verify_bodies: true,
-        is_sync_flush: false,
-        repair: false,
-    }
-}
-
 fn append(writer: &mut LogWriter, topic: &str, queue: QueueId, offset: u64, origin: i64) {
     let body = [b'x'; 3000];
     let mut record = Record {
-        topic,
-        queue,
-        queue_offset: QueueOffset(offset),
-        physical_offset: PhysicalOffset::ZERO,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1,
-        born_host: "127.0.0.1:1".parse().expect("an address"),
-        store_timestamp_ms: 1000,
-        store_host: "127.0.0.1:2".parse().expect("an address"),
-        reconsume_times: 0,
         prepared_transaction_offset: origin,
-        body: &body,
-        body_crc: body_crc(&body),
-        properties: b"",
+        ..support::message(topic, queue, offset, &body)
     };
     let bytes = record.encoded_bytes();
     if writer.reserve(bytes).is_err() {
@@ -82,7 +48,11 @@ impl Life {
     }
 
     fn options(&self) -> StoreOptions {
-        options(self.folder.path())
+        StoreOptions {
+            segment_bytes: 1 << 16,
+            has_index: true,
+            ..support::options(Path::new("/store"), self.folder.path().join("metadata"))
+        }
     }
 
     fn open(&self) -> (Store, OpenReport) {

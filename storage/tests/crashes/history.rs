@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName, tags_code};
-use castmq_protocol::record::{Record, Step, body_crc, step};
+use castmq_protocol::record::{Record, Step, step};
 use castmq_storage::disk::Wait;
 use castmq_storage::store::Store;
+
+use super::support;
 
 /// A queue of a topic.
 pub(crate) type Key = (TopicName, QueueId);
@@ -29,21 +31,11 @@ pub(crate) struct Sent {
 impl Sent {
     pub(crate) fn record(&self) -> Record<'_> {
         Record {
-            topic: self.key.0.as_str(),
-            queue: self.key.1,
-            queue_offset: self.offset,
             physical_offset: self.physical,
-            flag: 0,
-            sys_flag: 0,
             born_timestamp_ms: self.stored_ms,
-            born_host: ([127, 0, 0, 1], 1).into(),
             store_timestamp_ms: self.stored_ms,
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &self.body,
-            body_crc: body_crc(&self.body),
             properties: self.properties.as_bytes(),
+            ..support::message(self.key.0.as_str(), self.key.1, self.offset.0, &self.body)
         }
     }
 

@@ -1,7 +1,7 @@
 //! One store: what happens to it, and how it stops.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
@@ -13,6 +13,7 @@ use fastrand::Rng;
 use tempfile::TempDir;
 
 use super::history::{History, Key, Sent};
+use super::support;
 
 const TOPICS: [&str; 3] = ["orders", "bills", "%RETRY%clerks"];
 const TAGS: [&str; 3] = ["new", "paid", "sent"];
@@ -57,25 +58,15 @@ impl Life {
     pub(crate) fn begin(seed: u64) -> Self {
         let mut dice = Rng::with_seed(seed);
         let metadata = tempfile::tempdir().expect("there is a place for metadata");
-        let root = PathBuf::from("/data/store");
         let options = StoreOptions {
-            metadata: metadata.path().join("metadata"),
-            takes_lock: false,
-            commit_log: root.join("commitlog"),
-            consume_queues: root.join("consumequeue"),
-            index: root.join("index"),
-            root,
             segment_bytes: *dice.choice(&[4096, 8192, 32768]).unwrap_or(&4096),
             consume_queue_file_bytes: *dice.choice(&[100, 1000, 60_000]).unwrap_or(&100),
             has_index: dice.u8(..) > 20,
             index_slots: dice.u32(3..100),
             index_entries: dice.u32(5..200),
-            metadata_cache_bytes: 1 << 20,
-            delays: Default::default(),
-            producers: Default::default(),
             verify_bodies: dice.bool(),
             is_sync_flush: dice.bool(),
-            repair: false,
+            ..support::options(Path::new("/data/store"), metadata.path().join("metadata"))
         };
         let mut life = Self {
             dice,

@@ -13,6 +13,8 @@
 
 mod history;
 mod life;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
