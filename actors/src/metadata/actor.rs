@@ -6,19 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use castmq_protocol::model::{
-    GroupConfig, GroupName, PhysicalOffset, TopicConfig, TopicName, system_topics,
-};
+use castmq_protocol::model::{GroupConfig, GroupName, TopicConfig, TopicName, system_topics};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_storage::deletion::Deletion;
 use castmq_storage::store::StoreError;
 use serde::Serialize;
 
-use crate::broker::context::{BrokerContext, Store};
-use crate::broker::offsets::ChangedOffsets;
+use crate::broker::context::BrokerContext;
 use crate::broker::topics::Topic;
 use crate::delivery::consumer_group::{GroupDeleted, SettingsChanged};
 use crate::delivery::popper::ForgetGroup;
+use crate::metadata::job::{Adopted, Job, work};
 use crate::names::{group_name, topic_name};
 use crate::supervision::{Answer, Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
 use crate::worker::Worker;
@@ -76,27 +73,6 @@ pub(crate) struct DeleteGroup {
 /// Takes over what the master has.
 #[derive(Debug)]
 pub(crate) struct Adopt(pub(crate) Vec<Adopted>);
-
-/// Something that the master has, or has no more.
-#[derive(Debug)]
-pub(crate) enum Adopted {
-    Topic(TopicName, TopicConfig),
-    /// With whether nobody has made it again.
-    TopicDeleted(TopicName, Deletion, bool),
-    Group(GroupName, GroupConfig),
-    GroupGone(GroupName),
-}
-
-/// Work for the thread.
-enum Job {
-    Adopt(Vec<Adopted>),
-    PutTopic(TopicName, TopicConfig),
-    /// With the place up to which queues know the log.
-    DeleteTopic(TopicName, PhysicalOffset),
-    PutGroup(GroupName, GroupConfig),
-    DeleteGroup(GroupName),
-    Offsets(Arc<ChangedOffsets>),
-}
 
 struct Work {
     job: Job,
@@ -351,56 +327,6 @@ fn system_topic(name: &TopicName) -> Refusal {
         ErrorCode::NotWritable,
         format!("topic {name} belongs to the broker: it can be neither changed nor deleted"),
     )
-}
-
-/// On the thread.
-fn work(store: &Store, job: &Job) -> Result<(), StoreError> {
-    let metadata = &store.metadata;
-    match job {
-        Job::Adopt(adopted) => {
-            adopted
-                .iter()
-                .try_for_each(|adopted| adopt(store, adopted))?;
-            metadata.sync()?;
-        }
-        Job::PutTopic(name, config) => {
-            metadata.put_topic(name, config)?;
-            metadata.sync()?;
-        }
-        Job::DeleteTopic(name, dispatched) => match store.delete_topic(name, *dispatched) {
-            Err(StoreError::Queues(error)) => {
-                tracing::warn!(topic = %name, %error, "files of a deleted topic are left over");
-            }
-            deleted => deleted?,
-        },
-        Job::PutGroup(name, config) => {
-            metadata.put_group(name, config)?;
-            metadata.sync()?;
-        }
-        Job::DeleteGroup(name) => {
-            metadata.delete_group(name)?;
-            metadata.sync()?;
-        }
-        Job::Offsets(offsets) => {
-            for (group, (topic, queue), offset) in offsets.iter() {
-                metadata.put_offset(group, topic, *queue, *offset)?;
-            }
-            metadata.flush()?;
-        }
-    }
-    Ok(())
-}
-
-fn adopt(store: &Store, adopted: &Adopted) -> Result<(), StoreError> {
-    match adopted {
-        Adopted::Topic(name, config) => store.metadata.put_topic(name, config)?,
-        Adopted::TopicDeleted(name, kept, is_gone) => {
-            store.adopt_deletion(name, kept.clone(), *is_gone)?;
-        }
-        Adopted::Group(name, config) => store.metadata.put_group(name, config)?,
-        Adopted::GroupGone(name) => store.metadata.delete_group(name)?,
-    }
-    Ok(())
 }
 
 impl Cast for Metadata {

@@ -19,7 +19,8 @@ use super::complaints::Complaints;
 use super::wire::{MAX_ANSWER_BYTES, Wire, unexpected};
 use crate::broker::context::BrokerContext;
 use crate::broker::offsets::{QueueKey, Tap};
-use crate::metadata::actor::{Adopt, Adopted, Metadata};
+use crate::metadata::actor::{Adopt, Metadata};
+use crate::metadata::job::Adopted;
 use crate::supervision::{ActorRef, Cast, Ctx, Failure};
 use crate::worker::apart;
 
