@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`command_line`]: what can be typed.
-//! - [`bench`]: measures a broker.
+//! - [`mod@bench`]: measures a broker.
 //! - [`settings`]: from flags, files and environment to settings.
 //! - [`serve`]: runs name server and broker until a signal comes.
 //! - [`pid_file`]: by which a running server is found.

@@ -1,11 +1,11 @@
 //! The command-line tools: what producers, consumers and operators do, from a shell.
 //!
-//! - [`produce`]: sends lines as messages. [`consume`]: prints messages as lines. [`progress`]: how far they are.
-//! - [`admin`]: topics, groups, brokers, messages and actors of a running cluster. [`connect`]: the way to it.
-//! - [`cluster`]: a whole cluster on one machine.
-//! - [`store`]: the data folder of a broker that does not run.
-//! - [`config`]: settings, shown and checked. [`stop`]: stops servers.
-//! - [`print`]: tables and JSON on standard output. [`message`]: messages in both forms. [`time`]: times as people write
+//! - [`mod@produce`]: sends lines as messages. [`mod@consume`]: prints messages as lines. [`mod@progress`]: how far they are.
+//! - [`mod@admin`]: topics, groups, brokers, messages and actors of a running cluster. [`mod@connect`]: the way to it.
+//! - [`mod@cluster`]: a whole cluster on one machine.
+//! - [`mod@store`]: the data folder of a broker that does not run.
+//! - [`mod@config`]: settings, shown and checked. [`mod@stop`]: stops servers.
+//! - [`mod@print`]: tables and JSON on standard output. [`mod@message`]: messages in both forms. [`mod@time`]: times as people write
 //!   them. [`error`]: what is said when a tool fails.
 //!
 //! Results go to standard output, everything else to standard error.

@@ -20,7 +20,7 @@ const SHARE: usize = 16;
 /// Producers that are looked at in one go to find those to forget.
 const LOOKS_AT_ONCE: usize = 256;
 
-/// What bounds a [`Table`].
+/// What bounds what is remembered of producers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerLimits {
     /// Producers known at one time.
