@@ -13,15 +13,18 @@ mod support;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use castmq_actors::supervision::capture_panics;
 use castmq_actors::{Node, Parts};
+use castmq_client::model::QueueOffset;
+use castmq_client::{Client, Message, PullConsumer, StartFrom};
 use castmq_config::{Flush, Settings};
 use castmq_storage::disk::fault::FaultDisk;
 
 use support::history::{Figures, History, Id, Stored, Violation};
 use support::load::{Numbered, Traffic};
-use support::{number, run, seed, settings, stop};
+use support::{admin, client, number, run, seed, settings, stop, stored, text, with_queues};
 
 /// Actors between a message and its answer.
 const ON_THE_WAY: [&str; 4] = [
@@ -137,4 +140,73 @@ fn what_was_called_durable_survives_power_cuts() {
         let (repeated, figures) = cut_once();
         println!("cut {cut}: {repeated} sends repeated, {figures:?}");
     }
+}
+
+async fn send(client: &Client, body: &str) {
+    let producer = client.producer().build();
+    let messages = (0..100).map(|_| Message::new("orders", body.to_owned()));
+    for receipt in producer.send_all(messages).await {
+        receipt.expect("it is stored");
+    }
+    producer.close().await;
+}
+
+/// A consumer that goes on where its group is.
+async fn billing(client: &Client) -> PullConsumer {
+    let consumer = client
+        .pull_consumer("billing")
+        .from(StartFrom::Earliest)
+        .build();
+    let mut consumer = consumer.expect("a consumer");
+    let queues = consumer.queues("orders").await.expect("queues");
+    consumer.assign(queues).await.expect("assigned");
+    consumer
+}
+
+#[test]
+fn a_group_goes_on_with_what_comes_in_the_place_of_messages_that_it_saw_and_that_were_lost() {
+    const WAIT: Duration = Duration::from_secs(5);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = with_queues(folder.path(), 1);
+    settings.store.flush = Flush::Async;
+    settings.store.flush_interval_ms = 600_000;
+    settings.store.flush_least_pages = 1_000_000;
+    let left = run(async {
+        let disk = FaultDisk::new();
+        let node = start(&disk, &settings).await;
+        let client = client(&node).await;
+        send(&client, "before").await;
+        let mut consumer = billing(&client).await;
+        let mut seen = 0;
+        while seen < 100 {
+            seen += consumer.poll(WAIT).await.expect("a poll").len();
+        }
+        consumer.commit().await.expect("committed");
+        let left: Vec<_> = (0..20).map(|seed| disk.crash(seed)).collect();
+        // Offsets are on a disk of the machine, and safe.
+        stop(node).await;
+        left
+    });
+    run(async {
+        for left in left {
+            let node = start(&left, &settings).await;
+            let client = client(&node).await;
+            let kept = stored(&admin(&client).await, "orders").await;
+            if kept < 100 {
+                send(&client, "after").await;
+                let mut consumer = billing(&client).await;
+                let queue = consumer.assignment().remove(0);
+                assert_eq!(consumer.position(&queue), Some(QueueOffset(kept)));
+                let mut seen = Vec::new();
+                while seen.len() < 100 {
+                    seen.extend(consumer.poll(WAIT).await.expect("a poll"));
+                }
+                assert!(seen.iter().all(|message| text(message) == "after"));
+                stop(node).await;
+                return;
+            }
+            stop(node).await;
+        }
+        panic!("no cut took anything");
+    });
 }

@@ -411,7 +411,12 @@ async fn write_down(context: &Arc<BrokerContext>, asked: Asked) -> Result<(), No
 async fn close(broker: RunningBroker) -> Result<(), NodeError> {
     let store: Arc<Store> = broker.context.store.clone();
     let dispatched = broker.context.positions.dispatched();
-    let closed = apart(move || store.close(dispatched)).await?;
+    let shown = broker.context.shown_by_now();
+    let closing = move || {
+        shown.map_or(Ok(()), |shown| shown.save(&store.metadata))?;
+        store.close(dispatched)
+    };
+    let closed = apart(closing).await?;
     let in_use = broker.context.store.in_use();
     drop(broker);
     // The data thread drops what is left of its actors in its own time, and with the last of them the folder's locks: who

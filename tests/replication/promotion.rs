@@ -1,23 +1,24 @@
 //! A slave becomes the master, and the master of before its slave.
 
 use std::fs;
+use std::time::Duration;
 
 use castmq_actors::Parts;
 use castmq_client::model::{QueueId, QueueOffset};
-use castmq_client::raw::request::{Filter, Pull};
+use castmq_client::raw::request::{Filter, Pop, Pull};
 use castmq_client::raw::{Connection, Options, Payload, Reply, Request, Role as As};
 use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, Result, SendStatus};
-use castmq_config::{Role, Settings};
+use castmq_config::{Role, Settings, WithoutSlaves};
 use tempfile::TempDir;
 
-use crate::set::{Pair, Running, admin, in_step, send, standing};
+use crate::set::{Pair, Running, admin, details, in_step, send, standing};
 use crate::support::load::{Traffic, open};
-use crate::support::{read_until, run, text, until};
+use crate::support::{pop, read_until, reader, run, text, until};
 
 /// Waits until a broker is this.
 async fn becomes(at: &BrokerAdmin, role: &str, epoch: u32) {
     until(async || {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let standing = standing(at).await;
         standing.role == role && standing.epoch == epoch
     })
@@ -222,5 +223,64 @@ fn a_slave_that_has_not_followed_the_master_of_its_epoch_yet_shows_nothing() {
         assert_eq!(stored.values().map(Vec::len).sum::<usize>(), 100);
         old.stop().await;
         set.name_server.stop().await;
+    });
+}
+
+#[test]
+fn a_master_that_waits_for_slaves_shows_nothing_after_a_start_that_they_may_lack() {
+    run(async {
+        let pair = Pair::start(Role::SyncMaster, |settings| {
+            settings.replication.without_slaves = WithoutSlaves::Wait;
+            settings.replication.slave_timeout_ms = 200;
+            settings.broker.default_topic_queues = 1;
+        })
+        .await;
+        let (client, at_master) = (&pair.client, &pair.at_master);
+        send(client, pop::TOPIC, 0..100).await;
+        assert_eq!(numbers(client, pop::TOPIC, 100).await.len(), 100);
+        pair.slave.stop().await;
+        // Only the master has these.
+        send(client, pop::TOPIC, 100..150).await;
+        let of_all = details(at_master).await.log_appended;
+        pair.master.stop().await;
+
+        let master = Running::start(&pair.of_master, Parts::Broker).await;
+        let begun = details(at_master).await;
+        assert_eq!(begun.log_appended, of_all);
+        assert!(begun.log_committed < of_all, "{begun:?}");
+        // What slaves have is seen meanwhile, and nothing else.
+        let mut reader = reader(client, pop::TOPIC).await;
+        const WAIT: Duration = Duration::from_millis(100);
+        let mut seen = 0;
+        while seen < 100 {
+            seen += reader.poll(WAIT).await.expect("a poll").len();
+        }
+        for _ in 0..20 {
+            let more = reader.poll(WAIT).await.expect("a poll");
+            assert!(more.is_empty(), "{more:?}");
+        }
+        let connection = pop::connection(&master.address).await;
+        let many = || Pop {
+            max_messages: 1000,
+            ..pop::one()
+        };
+        let mut popped = 0;
+        while popped < 100 {
+            popped += pop::pop(&connection, many()).await.len();
+        }
+        assert_eq!(pop::pop(&connection, many()).await, []);
+
+        let slave = Running::start(&pair.of_slave, Parts::Broker).await;
+        while seen < 150 {
+            seen += reader.poll(WAIT).await.expect("a poll").len();
+        }
+        assert_eq!(seen, 150);
+        while popped < 150 {
+            popped += pop::pop(&connection, many()).await.len();
+        }
+        assert_eq!(popped, 150);
+        slave.stop().await;
+        master.stop().await;
+        pair.name_server.stop().await;
     });
 }

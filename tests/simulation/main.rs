@@ -13,8 +13,7 @@
 //! - `trace`: everything that happened in one number, which two runs of a seed have in common.
 //!
 //! `CASTMQ_RUNS` says how many seeds, and `CASTMQ_FIRST_SEED` with which they begin. `CASTMQ_SEED` repeats one and shows what happens in
-//! it, `CASTMQ_SHOW=network` with all that the network does, and `RUST_LOG` with what is logged. `CASTMQ_PROMOTIONS=1` has an operator
-//! make slaves masters: some of these runs fail, with what is still to be mended there.
+//! it, `CASTMQ_SHOW=network` with all that the network does, and `RUST_LOG` with what is logged.
 
 // A failed step fails the test, in helpers too.
 #![allow(clippy::expect_used)]

@@ -50,9 +50,6 @@ struct Consumed {
     busy: BTreeMap<Place, String>,
     /// Whether the messages of a queue are handled one after the other.
     has_order: bool,
-    /// Whether slaves become masters. A master that starts again shows what it kept back for slaves before, and if another takes its
-    /// place in that moment, what consumers saw is gone.
-    has_promotions: bool,
     wrong: Vec<Wrong>,
 }
 
@@ -104,7 +101,6 @@ impl Record {
     pub fn new(trace: Trace, shape: &Shape) -> Self {
         let mut inner = Inner::default();
         inner.consumed.has_order = shape.order == Order::PerQueue;
-        inner.consumed.has_promotions = shape.has_promotions;
         let masters = shape.seats().into_iter().filter(|seat| seat.id == 0);
         inner.masters = masters.map(|seat| (seat.broker.clone(), seat)).collect();
         Self {
@@ -136,9 +132,7 @@ impl Record {
         match id.filter(|id| inner.history.is_sent_to(*id, place)) {
             Some(id) => {
                 *inner.consumed.times.entry(id).or_default() += 1;
-                if !inner.consumed.has_promotions {
-                    inner.history.see(place, offset, id);
-                }
+                inner.history.see(place, offset, id);
             }
             None => inner.consumed.wrong.push(Wrong::Phantom { place, offset }),
         }

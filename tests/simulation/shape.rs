@@ -9,7 +9,7 @@ use castmq_config::{Flush, Role, Settings, WithoutSlaves};
 use fastrand::Rng;
 
 use crate::support::history::Place;
-use crate::support::{number, settings};
+use crate::support::settings;
 
 /// What is sent to.
 pub const TOPIC: &str = "orders";
@@ -73,7 +73,6 @@ fn hosts(kind: &str, count: usize) -> Vec<String> {
 
 impl Shape {
     pub fn of(dice: &mut Rng) -> Self {
-        let promotions = number("CASTMQ_PROMOTIONS", 0);
         let mut shape = Self {
             name_servers: hosts("name-server", dice.usize(1..=2)),
             brokers: hosts("broker", dice.usize(1..=2)),
@@ -101,7 +100,7 @@ impl Shape {
             tick: Duration::from_millis(dice.u64(1..=5)),
             latency: Duration::from_millis(dice.u64(2..=30)),
         };
-        shape.has_promotions = promotions > 0 && shape.slaves == Slaves::InStep;
+        shape.has_promotions = shape.slaves == Slaves::InStep && dice.bool();
         shape
     }
 

@@ -11,8 +11,9 @@ use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
+use castmq_storage::epochs::Shown;
 use castmq_storage::sequences::ProducerLimits;
-use castmq_storage::store::{OpenReport, Store, StoreOptions};
+use castmq_storage::store::{OpenReport, Store, StoreError, StoreOptions};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -20,6 +21,7 @@ use super::context::{BrokerActors, BrokerContext, CopyPolicy, FlushPolicy};
 use super::credits::Credits;
 use super::details::ProcessUse;
 use super::gate::{Cause, Gate};
+use super::hidden::Hidden;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
@@ -207,8 +209,11 @@ fn new_context(
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
     make_unheard_topics(&store)?;
     let standing = Standing::take_up(settings, &store)?;
+    let copies = CopyPolicy::new(settings, standing.role);
     Ok(Arc::new(BrokerContext {
-        copies: CopyPolicy::new(settings, standing.role),
+        offsets: known_offsets(&store, &standing)?,
+        hidden: hide_tail(&store, copies, standing.epoch)?,
+        copies,
         copied_epochs: Mutex::new(standing.epochs.clone()),
         standing,
         gate: Gate::default(),
@@ -230,7 +235,6 @@ fn new_context(
         runway: Arc::new(Runway::new(end)),
         topics: Topics::new(metadata.topics()?, clock.now_ms()),
         groups: Groups::new(metadata.groups()?),
-        offsets: Offsets::new(metadata.offsets()?),
         deliveries: Queues::default(),
         producers: Producers::default(),
         requesters: Requesters::default(),
@@ -250,6 +254,42 @@ fn new_context(
         store,
         clock,
     }))
+}
+
+/// How far consumer groups are. What lies behind the end of a queue is what they saw of a log that this one is not: messages
+/// that come there now are others.
+fn known_offsets(store: &Store, standing: &Standing) -> Result<Offsets, StoreError> {
+    let offsets = Offsets::new(store.metadata.offsets()?);
+    if standing.is_slave() {
+        return Ok(offsets);
+    }
+    for (group, key, offset) in offsets.all() {
+        let (topic, queue) = &key;
+        // The queues are up to date at a start.
+        let end = store.queues.next_offset(topic, *queue);
+        if offset > end {
+            tracing::warn!(
+                %group, %topic, %queue, %offset, %end,
+                "the group has seen messages that the log has lost: it goes on with those that come in their place"
+            );
+            offsets.set(&group, key, end);
+        }
+    }
+    Ok(offsets)
+}
+
+/// Hides the end of the log that slaves may lack.
+fn hide_tail(store: &Store, copies: CopyPolicy, epoch: u32) -> Result<Hidden, StoreError> {
+    let (log, metadata) = (&store.log, &store.metadata);
+    if !copies.hides() {
+        Shown::forget(metadata)?;
+        return Ok(Hidden::default());
+    }
+    let before = Shown::load(metadata)?.filter(|shown| shown.epoch == epoch);
+    let end = before.map_or(log.appended(), |shown| shown.end);
+    Shown { epoch, end }.save(metadata)?;
+    metadata.flush()?;
+    Ok(Hidden::from(log, end.max(log.begin())))
 }
 
 /// Writes the topics and groups that every broker has, where they are missing or too small.

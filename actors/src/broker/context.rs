@@ -9,7 +9,7 @@ use castmq_config::{Flush, Role, Settings, WithoutSlaves};
 use castmq_protocol::model::{DelayLevels, GroupName, PhysicalOffset};
 use castmq_protocol::native::replication::TimerMark;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, VERSION, Welcome};
-use castmq_storage::epochs::Epochs;
+use castmq_storage::epochs::{Epochs, Shown};
 pub(crate) use castmq_storage::store::Store;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::credits::Credits;
 use super::details::SOFTWARE;
 use super::gate::{Cause, Gate};
+use super::hidden::Hidden;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
@@ -87,6 +88,11 @@ impl CopyPolicy {
             timeout: Duration::from_millis(replication.slave_timeout_ms),
         }
     }
+
+    /// Whether nobody sees what slaves lack.
+    pub(crate) fn hides(&self) -> bool {
+        self.slaves > 0 && self.without_slaves != WithoutSlaves::Accept
+    }
 }
 
 impl From<Flush> for FlushPolicy {
@@ -151,6 +157,8 @@ pub(crate) struct BrokerContext {
     pub(crate) spread: u64,
     /// Whether messages are taken.
     pub(crate) gate: Gate,
+    /// What consumers do not see yet.
+    pub(crate) hidden: Hidden,
     /// On a master: its slaves.
     pub(crate) replicas: Arc<Replicas>,
     /// What was wrong with them.
@@ -199,6 +207,19 @@ impl BrokerContext {
             FlushPolicy::Async => self.store.log.appended(),
             FlushPolicy::Sync => self.store.log.flushed(),
         }
+    }
+
+    /// Consumers may see the log up to here.
+    pub(crate) fn shown(&self) -> PhysicalOffset {
+        self.hidden.limit(self.positions.committed())
+    }
+
+    /// What the next start is to know of that, when there is anything that consumers do not see.
+    pub(crate) fn shown_by_now(&self) -> Option<Shown> {
+        let epoch = self.standing.epoch;
+        // Where a record begins.
+        let end = self.hidden.limit(self.positions.dispatched());
+        self.copies.hides().then_some(Shown { epoch, end })
     }
 
     /// Whether answers to producers wait for anything.

@@ -69,7 +69,7 @@ pub(crate) fn broker_details(context: &BrokerContext) -> BrokerDetails {
         log_begin: log.begin(),
         log_appended: log.appended(),
         log_flushed: log.flushed(),
-        log_committed: context.positions.committed(),
+        log_committed: context.shown(),
         log_dispatched: context.positions.dispatched(),
         connections: context
             .connections

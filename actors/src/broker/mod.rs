@@ -3,7 +3,7 @@
 //! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
 //!   [`standing`], [`set_view`].
 //! - [`unheard`]: topics that a slave was not told of before it was promoted.
-//! - [`gate`]: whether messages are taken.
+//! - [`gate`]: whether messages are taken. [`hidden`]: what consumers do not see yet.
 //! - [`assembly`]: how all of it is put together and taken apart.
 //! - [`details`]: what operators see.
 
@@ -12,6 +12,7 @@ pub(crate) mod context;
 pub(crate) mod credits;
 pub(crate) mod details;
 pub(crate) mod gate;
+pub(crate) mod hidden;
 pub(crate) mod meters;
 pub(crate) mod offsets;
 pub(crate) mod positions;

@@ -31,7 +31,7 @@ impl Positions {
         self.log.appended()
     }
 
-    /// Consumers may see the log up to here.
+    /// The log is as safe as the policy wants up to here.
     pub(crate) fn committed(&self) -> PhysicalOffset {
         PhysicalOffset(self.committed.load(Ordering::Acquire))
     }

@@ -23,6 +23,8 @@ const THREADS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct ColdFetch {
     pub(crate) queue: Arc<ConsumeQueue>,
+    /// It may be seen up to here.
+    pub(crate) end: QueueOffset,
     pub(crate) fetch: Fetch,
 }
 
@@ -89,8 +91,9 @@ impl ColdReader {
 
 fn work(store: &Store, clock: &Clock, job: Job) {
     match job {
-        Job::Fetch(ColdFetch { queue, fetch }) => {
-            match read(&store.log, &queue, &fetch.wanted, Wait::ForDisk, clock) {
+        Job::Fetch(ColdFetch { queue, end, fetch }) => {
+            let log = &store.log;
+            match read(log, &queue, end, &fetch.wanted, Wait::ForDisk, clock) {
                 Ok(Read::Done(fetched) | Read::Empty(fetched)) => fetch.reply.send(fetched),
                 Ok(Read::Cold) => {}
                 Err(error) => tracing::warn!(%error, "a queue cannot be read"),

@@ -102,10 +102,12 @@ pub(crate) enum Read {
     Cold,
 }
 
-/// Reads messages of a queue, in a step of bounded length: where a filter lets few through, that can be none.
+/// Reads messages of a queue that may be seen up to `end`, in a step of bounded length: where a filter lets few through, that
+/// can be none.
 pub(crate) fn read(
     log: &CommitLog,
     queue: &Arc<ConsumeQueue>,
+    end: QueueOffset,
     wanted: &Wanted,
     wait: Wait,
     clock: &Clock,
@@ -119,7 +121,7 @@ pub(crate) fn read(
     if offset > max {
         return Ok(Read::Done(nothing(PullStatus::OffsetTooLarge, max)));
     }
-    if offset == max {
+    if offset >= end {
         return Ok(Read::Empty(nothing(PullStatus::NoNewMessage, offset)));
     }
     let mut units = Vec::new();
@@ -130,6 +132,7 @@ pub(crate) fn read(
         (None, Some(_)) => MAX_UNITS,
         (Some(_), _) => MAX_FILTERED_UNITS,
     };
+    let most = u64::from(most).min(end.distance_from(offset));
     match queue.read(offset, most as usize, wait, &mut units) {
         Err(error) if error.is_would_block() => return Ok(Read::Cold),
         result => result?,

@@ -59,13 +59,14 @@ impl Queue {
     fn serve(&mut self, fetch: Fetch) {
         let log = &self.context.store.log;
         let clock = &self.context.clock;
-        match read(log, &self.queue, &fetch.wanted, Wait::Never, clock) {
+        let end = self.context.hidden.end_of(&self.queue);
+        match read(log, &self.queue, end, &fetch.wanted, Wait::Never, clock) {
             Ok(Read::Done(fetched)) => fetch.reply.send(fetched),
             Ok(Read::Empty(_)) if fetch.patience != Patience::None => self.waiting.push(fetch),
             Ok(Read::Empty(nothing)) => fetch.reply.send(nothing),
             Ok(Read::Cold) => {
                 let queue = self.queue.clone();
-                self.cold_reader.tell(ColdFetch { queue, fetch });
+                self.cold_reader.tell(ColdFetch { queue, end, fetch });
             }
             // Dropping the fetch tells the reader to ask again; the queue may be another one by then.
             Err(error) => {

@@ -66,6 +66,13 @@ impl Queues {
         }
     }
 
+    /// Tells all queues that are awake.
+    pub(crate) fn announce_all(&self) {
+        for actor in self.awake.read().values() {
+            actor.tell(Grown);
+        }
+    }
+
     /// A queue goes to sleep.
     pub(crate) fn forget(&self, key: &QueueKey, queue: &ActorRef<Queue>) {
         let mut awake = self.awake.write();

@@ -137,7 +137,8 @@ impl Schedule {
             passes_expired: None,
         };
         let (log, clock) = (&self.context.store.log, &self.context.clock);
-        match read(log, &queue, &wanted, Wait::Never, clock) {
+        let end = queue.max_offset();
+        match read(log, &queue, end, &wanted, Wait::Never, clock) {
             Ok(Read::Empty(_)) => {}
             Ok(Read::Done(fetched)) => self.fetched(level, fetched, ctx),
             Ok(Read::Cold) => {
@@ -153,7 +154,7 @@ impl Schedule {
                 };
                 state.doing = Doing::Reading;
                 match self.context.actors() {
-                    Ok(actors) => drop(actors.cold_reader.tell(ColdFetch { queue, fetch })),
+                    Ok(actors) => drop(actors.cold_reader.tell(ColdFetch { queue, end, fetch })),
                     Err(failure) => ctx.fail(failure),
                 }
             }

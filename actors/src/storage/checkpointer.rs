@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
+use castmq_storage::epochs::Shown;
+use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::CheckpointRound;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -42,6 +44,7 @@ type Left = Option<CheckpointRound>;
 #[derive(Debug)]
 struct Work {
     task: Task,
+    shown: Option<Shown>,
     reply: Reply<Result<Left, String>>,
 }
 
@@ -94,6 +97,7 @@ impl Checkpointer {
         };
         let work = Work {
             task,
+            shown: self.context.shown_by_now(),
             reply: Reply::to_mailbox(ctx.me().mailbox(), Done),
         };
         match self.thread.as_ref().map(|thread| thread.submit(work)) {
@@ -137,6 +141,18 @@ impl Checkpointer {
     }
 }
 
+/// So that the next start shows nothing else before slaves have it.
+fn note_shown(store: &Store, shown: Option<Shown>) -> Result<(), MetadataError> {
+    let Some(shown) = shown else {
+        return Ok(());
+    };
+    if Shown::load(&store.metadata)? != Some(shown) {
+        shown.save(&store.metadata)?;
+        store.metadata.flush()?;
+    }
+    Ok(())
+}
+
 fn work(store: &Store, task: Task) -> Result<Left, String> {
     let done = match task {
         Task::WriteBack => store.write_back().map(|()| None),
@@ -159,8 +175,9 @@ impl Cast for Checkpointer {
         let store = self.context.store.clone();
         self.thread = Some(Worker::start_in_background(
             "checkpoint",
-            move |Work { task, reply }| {
-                reply.send(work(&store, task));
+            move |Work { task, shown, reply }| {
+                let noted = note_shown(&store, shown).map_err(|error| error.to_string());
+                reply.send(noted.and_then(|()| work(&store, task)));
             },
         )?);
         ctx.every(TICK, Self::tick);

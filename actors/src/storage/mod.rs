@@ -17,6 +17,6 @@ pub(crate) mod indexer;
 pub(crate) mod log_writer;
 mod needed;
 pub(crate) mod put;
-mod queue_offsets;
+pub(crate) mod queue_offsets;
 pub(crate) mod runway;
 pub(crate) mod segment_allocator;

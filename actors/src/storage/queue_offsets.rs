@@ -9,6 +9,7 @@ use castmq_storage::commit_log::CommitLog;
 use castmq_storage::consume_queue::ConsumeQueues;
 
 use crate::broker::topics::Topic;
+use crate::delivery::queues::QueueKey;
 
 /// Next offsets by the topics' numbers. What is not known yet is taken from the consume queues.
 ///
@@ -18,7 +19,7 @@ use crate::broker::topics::Topic;
 pub(crate) struct QueueOffsets {
     queues: Arc<ConsumeQueues>,
     /// Records in the log that the consume queues may not have yet.
-    ahead: HashMap<(TopicName, QueueId), QueueOffset>,
+    ahead: HashMap<QueueKey, QueueOffset>,
     /// Which counters are those of a topic, by its number.
     counters_of: Vec<Option<usize>>,
     by_name: HashMap<TopicName, usize>,
@@ -33,34 +34,13 @@ impl QueueOffsets {
         dispatched: PhysicalOffset,
     ) -> Self {
         let mut ahead = HashMap::new();
-        let mut at = dispatched;
-        while at < log.appended() {
-            let Some(rest) = log.rest_of_segment(at) else {
-                break;
-            };
-            match step(rest.as_ref()) {
-                Ok(Step::Record(record)) => {
-                    let phase = record.sys_flag() & sys_flag::TRANSACTION_MASK;
-                    if matches!(phase, 0 | sys_flag::TRANSACTION_COMMIT)
-                        && let (Ok(topic), Ok(queue), Ok(offset)) =
-                            (record.topic(), record.queue(), record.queue_offset())
-                        && let Ok(topic) = TopicName::new(topic)
-                    {
-                        ahead.insert((topic, queue), offset + 1);
-                    }
-                    at = at + record.total_bytes() as u64;
-                }
-                Ok(Step::Blank) => {
-                    let segment_bytes = log.segment_bytes();
-                    at = PhysicalOffset((at.0 / segment_bytes + 1) * segment_bytes);
-                }
-                Ok(Step::Unwritten) | Err(_) => break,
-            }
-        }
+        each_queued(log, dispatched, |queue, offset| {
+            ahead.insert(queue, offset + 1);
+        });
         Self::new(queues, ahead)
     }
 
-    fn new(queues: Arc<ConsumeQueues>, ahead: HashMap<(TopicName, QueueId), QueueOffset>) -> Self {
+    fn new(queues: Arc<ConsumeQueues>, ahead: HashMap<QueueKey, QueueOffset>) -> Self {
         Self {
             queues,
             ahead,
@@ -108,6 +88,38 @@ impl QueueOffsets {
     /// How many queues have an offset here.
     pub(crate) fn len(&self) -> usize {
         self.counters.iter().flatten().flatten().count()
+    }
+}
+
+/// Tells of every message that the log has from a place on where it stands in its queue.
+pub(crate) fn each_queued(
+    log: &CommitLog,
+    from: PhysicalOffset,
+    mut tell: impl FnMut(QueueKey, QueueOffset),
+) {
+    let mut at = from;
+    while at < log.appended() {
+        let Some(rest) = log.rest_of_segment(at) else {
+            break;
+        };
+        match step(rest.as_ref()) {
+            Ok(Step::Record(record)) => {
+                let phase = record.sys_flag() & sys_flag::TRANSACTION_MASK;
+                if matches!(phase, 0 | sys_flag::TRANSACTION_COMMIT)
+                    && let (Ok(topic), Ok(queue), Ok(offset)) =
+                        (record.topic(), record.queue(), record.queue_offset())
+                    && let Ok(topic) = TopicName::new(topic)
+                {
+                    tell((topic, queue), offset);
+                }
+                at = at + record.total_bytes() as u64;
+            }
+            Ok(Step::Blank) => {
+                let segment_bytes = log.segment_bytes();
+                at = PhysicalOffset((at.0 / segment_bytes + 1) * segment_bytes);
+            }
+            Ok(Step::Unwritten) | Err(_) => break,
+        }
     }
 }
 

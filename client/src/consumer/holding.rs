@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::dispatcher::QueueKey;
 use super::member::{Command, Destination, Held, Membership};
+use super::tracker::Assigned;
 use super::worker::{ReturnRule, Source};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ impl Membership {
     pub(super) async fn take_up(
         &self,
         queue: &TopicQueue,
-        offset: QueueOffset,
+        assigned: Assigned,
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) {
         if self.table.lock().held.contains_key(queue) {
@@ -41,7 +42,7 @@ impl Membership {
         let mut backoff = Backoff::default();
         loop {
             let filtered_here = self.core.filters_here();
-            let Err(error) = self.subscribe(queue, offset).await else {
+            let Err(error) = self.subscribe(queue, assigned).await else {
                 return;
             };
             if not_owner(&error) {
@@ -62,7 +63,7 @@ impl Membership {
         }
     }
 
-    async fn subscribe(&self, queue: &TopicQueue, assigned: QueueOffset) -> Result<()> {
+    async fn subscribe(&self, queue: &TopicQueue, assigned: Assigned) -> Result<()> {
         let core = &self.core;
         let name = Queue {
             topic: queue.topic.as_str().into(),
@@ -110,7 +111,7 @@ impl Membership {
             committed: None,
         };
         self.table.lock().held.insert(queue.clone(), held.clone());
-        if range.offset > assigned {
+        if range.offset > assigned.offset {
             // The broker has not heard how far this consumer is.
             let moved = vec![(queue.clone(), held)];
             if let Err(error) = self.commit(moved).await {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::dispatcher::{Came, QueueKey};
 use super::lease::Lease;
 use super::push::Core;
-use super::tracker::Progress;
+use super::tracker::{Assigned, Progress};
 use super::worker::Source;
 use crate::error::{Error, Result};
 use crate::link::Session;
@@ -44,7 +44,7 @@ pub(super) enum Served {
 #[derive(Debug)]
 pub(super) enum Command {
     /// It is ours from here on.
-    TakeUp(QueueOffset),
+    TakeUp(Assigned),
     /// It is another's.
     GiveUp,
 }
@@ -57,7 +57,7 @@ pub(super) struct Held {
     pub(super) subscription: u32,
     pub(super) name: Queue,
     /// Where the broker said to begin.
-    pub(super) assigned: QueueOffset,
+    pub(super) assigned: Assigned,
     /// What was committed; `None` before the first time, so that the start is committed too: a group that begins at the
     /// latest message must not begin anew after a restart.
     pub(super) committed: Option<QueueOffset>,
@@ -243,7 +243,9 @@ impl Membership {
             self.command(queue, Command::GiveUp, tasks);
         }
         for assigned in change.assigned {
-            self.command(assigned.queue, Command::TakeUp(assigned.offset), tasks);
+            let (offset, epoch) = (assigned.offset, change.epoch);
+            let take_up = Command::TakeUp(Assigned { offset, epoch });
+            self.command(assigned.queue, take_up, tasks);
         }
     }
 
@@ -275,7 +277,7 @@ impl Membership {
     ) {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::TakeUp(offset) => self.take_up(&queue, offset, &mut commands).await,
+                Command::TakeUp(assigned) => self.take_up(&queue, assigned, &mut commands).await,
                 Command::GiveUp => self.give_up(&queue).await,
             }
         }
@@ -377,7 +379,8 @@ impl Core {
             None => {
                 let progress = Progress {
                     at: at.clone(),
-                    known: held.committed.unwrap_or(held.assigned),
+                    epoch: held.assigned.epoch,
+                    known: held.committed.unwrap_or(held.assigned.offset),
                     committable,
                 };
                 self.progress.lock().insert(held.name, progress);
@@ -399,19 +402,16 @@ impl Core {
         }
     }
 
-    /// Where to begin in a queue that the broker at `address` assigns at `assigned`.
-    pub(super) fn start_of(
-        &self,
-        queue: &Queue,
-        assigned: QueueOffset,
-        address: &str,
-    ) -> QueueOffset {
+    /// Where to begin in a queue that the broker at `address` assigns.
+    pub(super) fn start_of(&self, queue: &Queue, assigned: Assigned, address: &str) -> QueueOffset {
         match &self.offsets {
-            Some(offsets) => offsets.get(queue).unwrap_or(assigned),
+            Some(offsets) => offsets.get(queue).unwrap_or(assigned.offset),
             None => {
                 let progress = self.progress.lock();
                 let known = progress.get(queue);
-                known.map_or(assigned, |progress| progress.resume(assigned, address))
+                known.map_or(assigned.offset, |progress| {
+                    progress.resume(assigned, address)
+                })
             }
         }
     }

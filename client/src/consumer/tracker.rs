@@ -84,11 +84,21 @@ impl OffsetTracker {
     }
 }
 
+/// Where a broker has a queue begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Assigned {
+    pub(super) offset: QueueOffset,
+    /// Whose log it has.
+    pub(super) epoch: u32,
+}
+
 /// How far a queue was when the connection to its broker was lost, or left for another's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Progress {
     /// The broker's address.
     pub(super) at: Arc<str>,
+    /// Whose log it had.
+    pub(super) epoch: u32,
     /// What the broker knew: the offset committed last, or the one that it gave when the queue was assigned.
     pub(super) known: QueueOffset,
     /// The first message that was not done.
@@ -96,16 +106,19 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Where to go on when the queue is assigned again, at `assigned`, by the broker at `address`.
+    /// Where to go on when the queue is assigned again by the broker at `address`.
     ///
     /// What was done here need not be done again. But a broker that knows less than it did before was told so, by an
     /// operator who wants messages to come again. Another of its set may never have known it: a master hears from its slave
-    /// what was committed there, and the other way round, after a while.
-    pub(super) fn resume(&self, assigned: QueueOffset, address: &str) -> QueueOffset {
-        if assigned < self.known && *self.at == *address {
-            assigned
+    /// what was committed there, and the other way round, after a while. The master of another epoch may have lacked what was
+    /// seen, and has other messages there that were not.
+    pub(super) fn resume(&self, assigned: Assigned, address: &str) -> QueueOffset {
+        let Assigned { offset, epoch } = assigned;
+        let was_reset = offset < self.known && *self.at == *address;
+        if was_reset || epoch != self.epoch {
+            offset
         } else {
-            assigned.max(self.committable)
+            offset.max(self.committable)
         }
     }
 }
@@ -165,14 +178,22 @@ mod tests {
     fn what_was_done_before_a_connection_was_lost_is_not_done_again_unless_offsets_were_reset() {
         let progress = Progress {
             at: "a:1".into(),
+            epoch: 1,
             known: offset(10),
             committable: offset(50),
         };
-        assert_eq!(progress.resume(offset(10), "a:1"), offset(50));
-        assert_eq!(progress.resume(offset(60), "a:1"), offset(60));
-        assert_eq!(progress.resume(offset(9), "a:1"), offset(9));
+        let resume = |assigned, epoch, address| {
+            let offset = offset(assigned);
+            progress.resume(Assigned { offset, epoch }, address).0
+        };
+        assert_eq!(resume(10, 1, "a:1"), 50);
+        assert_eq!(resume(60, 1, "a:1"), 60);
+        assert_eq!(resume(9, 1, "a:1"), 9);
         // Another broker of the set has not heard of it yet.
-        assert_eq!(progress.resume(offset(9), "a:2"), offset(50));
+        assert_eq!(resume(9, 1, "a:2"), 50);
+        // One that was promoted may have other messages there.
+        assert_eq!(resume(10, 2, "a:2"), 10);
+        assert_eq!(resume(10, 2, "a:1"), 10);
     }
 
     proptest! {

@@ -564,6 +564,7 @@ impl Broker {
             let change = AssignmentChanged {
                 group: member.alias,
                 generation: self.generation,
+                epoch: 1,
                 assigned,
                 revoked,
             };

@@ -252,6 +252,9 @@ pub struct AssignmentChanged {
     pub group: GroupAlias,
     /// Grows with each change.
     pub generation: u64,
+    /// Whose log the broker has: the epoch of the master that writes it. What was seen in another epoch is perhaps not in the
+    /// queues any more, and other messages are in its place.
+    pub epoch: u32,
     /// Queues to process from now on, and where to begin.
     pub assigned: Vec<AssignedQueue>,
     /// Queues to finish with: stop, commit, then release them.

@@ -159,6 +159,7 @@ pub(crate) fn responses() -> Vec<Response> {
         Response::AssignmentChanged(AssignmentChanged {
             group: 2,
             generation: 3,
+            epoch: 4,
             assigned: vec![AssignedQueue {
                 queue: queue("t", 0),
                 offset: QueueOffset(5),

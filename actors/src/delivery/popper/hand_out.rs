@@ -140,6 +140,8 @@ impl Rules<'_> {
 pub(super) struct Look<'a> {
     pub(super) log: &'a CommitLog,
     pub(super) queue: &'a Arc<ConsumeQueue>,
+    /// It may be seen up to here.
+    pub(super) end: QueueOffset,
     pub(super) id: QueueId,
     pub(super) pop: &'a Pop,
     pub(super) now_ms: i64,
@@ -192,15 +194,14 @@ impl Look<'_> {
         left.has_more = out.expired > expired_before;
         rules.filter = pop.filter.as_deref();
         rules.is_keyed = pop.habit.order == Order::Keyed;
-        let behind = self.queue.max_offset().0.saturating_sub(offer.new_from.0);
+        let behind = self.end.0.saturating_sub(offer.new_from.0);
         let most = rules.most(out.room(pop));
         let new = offer.room.min(behind).min(most as u64) as usize;
         if new > 0 && !self.hand_out_run(book, offer.new_from, new, &rules, out)? {
             left.cold = Some(offer.new_from);
         }
         let next = book.ledger.next();
-        left.has_more |=
-            rules.holds_some_back() && next > offer.new_from && next < self.queue.max_offset();
+        left.has_more |= rules.holds_some_back() && next > offer.new_from && next < self.end;
         Ok(left)
     }
 

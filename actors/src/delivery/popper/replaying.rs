@@ -116,9 +116,9 @@ impl Popper {
                 fetched,
             }),
         };
-        let queue = queue.clone();
+        let (queue, end) = (queue.clone(), queue.max_offset());
         match self.context.actors() {
-            Ok(actors) => drop(actors.cold_reader.tell(ColdFetch { queue, fetch })),
+            Ok(actors) => drop(actors.cold_reader.tell(ColdFetch { queue, end, fetch })),
             Err(failure) => ctx.fail(failure),
         }
     }

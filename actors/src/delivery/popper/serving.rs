@@ -146,9 +146,11 @@ impl Popper {
             let Some(book) = share.and_then(|share| share.books.get_mut(&id)) else {
                 continue;
             };
+            let queue = context.store.queues.queue(&key.1, id);
             let look = Look {
                 log: &context.store.log,
-                queue: &context.store.queues.queue(&key.1, id),
+                end: context.hidden.end_of(&queue),
+                queue: &queue,
                 id,
                 pop,
                 now_ms,
@@ -260,11 +262,12 @@ impl Popper {
         let Some(until) = until else {
             return;
         };
+        let queue = self.context.store.queues.queue(&key.1, id);
         let share = key.clone();
         let fetch = Fetch {
             wanted: Wanted {
                 // What lies before has been looked at.
-                offset: self.context.store.queues.queue(&key.1, id).max_offset(),
+                offset: self.context.hidden.end_of(&queue),
                 max_messages: 1,
                 max_bytes: 1,
                 filter: None,

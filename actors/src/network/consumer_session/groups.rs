@@ -126,6 +126,7 @@ impl Receive<Change> for ConsumerSession {
         let response = Response::AssignmentChanged(AssignmentChanged {
             group: alias,
             generation: change.generation,
+            epoch: self.context.copied_epochs.lock().last_epoch(),
             assigned: assigned.collect(),
             revoked: change.revoked.into_iter().map(queue).collect(),
         });

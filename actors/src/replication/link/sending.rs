@@ -125,7 +125,7 @@ impl Sending {
                 return Ok(());
             }
             let mut head = BytesMut::new();
-            let committed = context.positions.committed();
+            let committed = context.shown();
             let has_news = self.is_told_committed && committed > told;
             if has_news {
                 head.extend_from_slice(&encode_committed(committed));
@@ -149,7 +149,7 @@ impl Sending {
                 continue;
             }
             let changed = context.pulse.until(|| {
-                let committed = context.positions.committed();
+                let committed = context.shown();
                 log.appended() > sent || (self.is_told_committed && committed > told)
             });
             if timeout(heartbeat, changed).await.is_err() {
