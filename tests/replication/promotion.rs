@@ -11,7 +11,7 @@ use castmq_client::{BrokerAdmin, Client, ErrorCode, Message, Result, SendStatus}
 use castmq_config::{Role, Settings, WithoutSlaves};
 use tempfile::TempDir;
 
-use crate::set::{Pair, Running, admin, details, in_step, send, standing};
+use crate::set::{Pair, Running, admin, broker, details, in_step, promoted, send, standing};
 use crate::support::load::{Traffic, open};
 use crate::support::{pop, read_until, reader, run, text, until};
 
@@ -281,6 +281,51 @@ fn a_master_that_waits_for_slaves_shows_nothing_after_a_start_that_they_may_lack
         assert_eq!(popped, 150);
         slave.stop().await;
         master.stop().await;
+        pair.name_server.stop().await;
+    });
+}
+
+#[test]
+fn the_other_slave_follows_the_new_master_and_loses_what_that_one_never_had() {
+    run(async {
+        let pair = Pair::start(Role::AsyncMaster, |_| ()).await;
+        let client = &pair.client;
+        let of_other = broker(pair.folder.path(), 2, Role::Slave, &[&pair.name_server]);
+        let other = Running::start(&of_other, Parts::Broker).await;
+        let at_other = admin(client, &other.address);
+        send(client, "orders", 0..100).await;
+        in_step(&pair.at_master, &pair.at_slave).await;
+        in_step(&pair.at_master, &at_other).await;
+        until(async || pair.at_slave.show_topic("orders").await.is_ok()).await;
+
+        // Only the other slave copies these.
+        pair.slave.stop().await;
+        send(client, "orders", 100..150).await;
+        in_step(&pair.at_master, &at_other).await;
+        pair.master.stop().await;
+        let slave = Running::start(&pair.of_slave, Parts::Broker).await;
+        let at_slave = admin(client, &slave.address);
+        promoted(client, &at_slave).await;
+        send(client, "orders", 200..260).await;
+        becomes(&at_other, "slave", 2).await;
+        in_step(&at_slave, &at_other).await;
+
+        let old = Running::start(&pair.of_master, Parts::Broker).await;
+        let at_old = admin(client, &old.address);
+        becomes(&at_old, "slave", 2).await;
+        in_step(&at_slave, &at_old).await;
+        let expected: Vec<u64> = (0..100).chain(200..260).collect();
+        assert_eq!(numbers(client, "orders", 160).await, expected);
+        slave.stop().await;
+        // Both have it as the master had.
+        for address in [&other.address, &old.address] {
+            until(async || pull(address).await.is_ok()).await;
+            let traffic = Traffic::new(&["orders"]);
+            let stored = traffic.read_all(address).await.expect("it is read");
+            assert_eq!(stored.values().map(Vec::len).sum::<usize>(), 160);
+        }
+        other.stop().await;
+        old.stop().await;
         pair.name_server.stop().await;
     });
 }

@@ -229,7 +229,7 @@ pub(crate) async fn ails(at: &BrokerAdmin, words: &str) -> String {
 /// Makes a slave whose master has gone the master, and waits until name servers know.
 pub(crate) async fn promoted(client: &Client, at: &BrokerAdmin) {
     support::until(async || at.promote(false).await.is_ok()).await;
-    support::until(async || standing(at).await.role == "sync_master").await;
+    support::until(async || standing(at).await.role.ends_with("master")).await;
     support::until(async || {
         let masters = client.admin().masters().await;
         masters.is_ok_and(|all| all.iter().any(|master| master.address() == at.address()))

@@ -37,7 +37,7 @@ pub(super) struct Requester {
     outstanding: Arc<Outstanding>,
     /// See [`Replies`].
     id: Arc<str>,
-    standing: Standing<Replies>,
+    standing: Arc<Standing<Replies>>,
     tracer: Arc<Tracer>,
     /// Requests that may wait at once.
     limit: usize,

@@ -1,7 +1,7 @@
 //! Connections that stand as long as their producer, one to each broker of the topics that it uses.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use castmq_protocol::model::permission;
 use castmq_protocol::native::route::TopicRoute;
@@ -9,7 +9,7 @@ use futures_util::future::select_all;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::kept::{Current, Keeping, keep};
 use crate::backoff::Backoff;
@@ -61,7 +61,8 @@ pub(super) struct Standing<K> {
     backoff: Backoff,
     /// By address.
     connections: Mutex<HashMap<Arc<str>, Current>>,
-    topics: Mutex<HashMap<Arc<str>, Known>>,
+    /// Nothing of those that name servers did not know yet.
+    topics: Mutex<HashMap<Arc<str>, Option<Known>>>,
     /// What routes say has turned out to be wrong.
     is_stale: AtomicBool,
     stop: watch::Sender<bool>,
@@ -87,8 +88,9 @@ impl<K> Standing<K> {
 }
 
 impl<K: Keeping> Standing<K> {
-    pub(super) fn new(client: Client, keeping: K) -> Self {
-        Self {
+    pub(super) fn new(client: Client, keeping: K) -> Arc<Self> {
+        let runtime = client.shared.runtime.clone();
+        let new = Arc::new(Self {
             client,
             keeping: Arc::new(keeping),
             backoff: Backoff::up_to(LOOK),
@@ -96,7 +98,9 @@ impl<K: Keeping> Standing<K> {
             topics: Mutex::default(),
             is_stale: AtomicBool::new(false),
             stop: watch::Sender::new(false),
-        }
+        });
+        runtime.spawn(follow(Arc::downgrade(&new), new.stop.subscribe()));
+        new
     }
 
     /// Connects to the brokers that take a topic's messages, in the background.
@@ -163,12 +167,13 @@ impl<K: Keeping> Standing<K> {
         match found {
             Ok(Some(route)) => Ok(self.brokers_in(topic, route)),
             // Name servers may have forgotten for a moment what they knew.
-            not_found if let Some(known) = self.topics.lock().get(topic) => {
+            not_found if let Some(Some(known)) = self.topics.lock().get(topic) => {
                 tracing::debug!(%topic, ?not_found, "keeping the brokers known before");
                 Ok(known.brokers.clone())
             }
             // One of those that may create the topic does, and the others are none of its brokers.
             Ok(None) => {
+                self.topics.lock().entry(topic.clone()).or_default();
                 let route = routes.for_writing(topic, REFRESH / 2).await?;
                 Ok(self.connected_to(route.brokers))
             }
@@ -177,7 +182,7 @@ impl<K: Keeping> Standing<K> {
     }
 
     fn brokers_in(&self, topic: &Arc<str>, route: Arc<TopicRoute>) -> Arc<[Broker]> {
-        if let Some(known) = self.topics.lock().get(topic)
+        if let Some(Some(known)) = self.topics.lock().get(topic)
             && Arc::ptr_eq(&known.route, &route)
         {
             return known.brokers.clone();
@@ -188,16 +193,37 @@ impl<K: Keeping> Standing<K> {
             route,
         };
         let mut topics = self.topics.lock();
-        topics.insert(topic.clone(), known);
+        topics.insert(topic.clone(), Some(known));
         // Connections to where no broker is any more end by themselves when nobody has them.
         let is_known = |address: &Arc<str>| {
-            let mut all = topics.values().flat_map(|known| known.brokers.iter());
+            let known = topics.values().flatten();
+            let mut all = known.flat_map(|known| known.brokers.iter());
             all.any(|broker| broker.address == *address)
         };
         self.connections
             .lock()
             .retain(|address, _| is_known(address));
         brokers
+    }
+
+    /// Whether there is a connection to each broker.
+    fn is_whole(&self) -> bool {
+        let connections = self.connections.lock();
+        let mut all = connections.values();
+        all.all(|current| usable(&current.borrow()).is_some())
+    }
+
+    /// Connects to where the brokers of all topics are by now.
+    async fn look(&self) {
+        let topics: Vec<_> = self.topics.lock().keys().cloned().collect();
+        for topic in topics {
+            match self.client.shared.routes.find(&topic, FRESH).await {
+                Ok(Some(route)) => drop(self.brokers_in(&topic, route)),
+                not_found => {
+                    tracing::debug!(%topic, ?not_found, "keeping the brokers known before")
+                }
+            }
+        }
     }
 
     fn connected_to(&self, brokers: Vec<WriteBroker>) -> Arc<[Broker]> {
@@ -224,5 +250,23 @@ impl<K: Keeping> Standing<K> {
         );
         self.client.shared.runtime.spawn(keeping);
         sessions
+    }
+}
+
+/// Follows brokers to where they are by now, also while nobody sends anything: those who ask have nobody else.
+async fn follow<K: Keeping>(standing: Weak<Standing<K>>, mut stop: watch::Receiver<bool>) {
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(LOOK) => {}
+        }
+        let Some(standing) = standing.upgrade() else {
+            return;
+        };
+        if !standing.is_whole() || last.elapsed() >= REFRESH {
+            standing.look().await;
+            last = Instant::now();
+        }
     }
 }

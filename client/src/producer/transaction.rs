@@ -163,7 +163,7 @@ struct Inner {
     client: Client,
     group: Arc<str>,
     send_timeout: Duration,
-    standing: Standing<Checks>,
+    standing: Arc<Standing<Checks>>,
     turn: AtomicUsize,
     ids: UniqueIds,
     clock: WallClock,
