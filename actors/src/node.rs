@@ -10,7 +10,7 @@ use castmq_config::{Role, Settings};
 use castmq_protocol::model::DelayLevelsError;
 use castmq_storage::disk::Disk;
 use castmq_storage::disk::os::OsDisk;
-use castmq_storage::epochs::note_master;
+use castmq_storage::epochs::{note_master, note_shown};
 use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::{OpenReport, Store, StoreError};
 use futures_util::future::{Either, select};
@@ -413,7 +413,7 @@ async fn close(broker: RunningBroker) -> Result<(), NodeError> {
     let dispatched = broker.context.positions.dispatched();
     let shown = broker.context.shown_by_now();
     let closing = move || {
-        shown.map_or(Ok(()), |shown| shown.save(&store.metadata))?;
+        note_shown(&store.metadata, shown)?;
         store.close(dispatched)
     };
     let closed = apart(closing).await?;

@@ -138,39 +138,18 @@ pub fn had_slaves(metadata: &Metadata) -> Result<bool, MetadataError> {
     Ok(metadata.value(NAMESPACE, HAD_SLAVES)?.is_some())
 }
 
-/// How far consumers have seen the log of a master that shows nothing which slaves lack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shown {
-    /// The master's epoch: what another one wrote, slaves have by the time that they follow this one.
-    pub epoch: u32,
-    /// Behind the last that they saw.
-    pub end: PhysicalOffset,
+/// Behind the last message that consumers were to see, of a broker that shows nothing which too few others have.
+pub fn shown(metadata: &Metadata) -> Result<Option<PhysicalOffset>, MetadataError> {
+    let bytes = metadata.value(NAMESPACE, SHOWN)?;
+    let end = bytes.and_then(|bytes| bytes.try_into().ok());
+    Ok(end.map(|bytes| PhysicalOffset(u64::from_be_bytes(bytes))))
 }
 
-impl Shown {
-    /// Reads what was [saved](Self::save).
-    pub fn load(metadata: &Metadata) -> Result<Option<Self>, MetadataError> {
-        let bytes = metadata.value(NAMESPACE, SHOWN)?.unwrap_or_default();
-        let decoded = || {
-            let (epoch, end) = bytes.split_first_chunk::<4>()?;
-            Some(Self {
-                epoch: u32::from_be_bytes(*epoch),
-                end: PhysicalOffset(u64::from_be_bytes(end.try_into().ok()?)),
-            })
-        };
-        Ok(decoded())
-    }
-
-    /// Writes it down; to be flushed by the caller.
-    pub fn save(self, metadata: &Metadata) -> Result<(), MetadataError> {
-        let mut bytes = self.epoch.to_be_bytes().to_vec();
-        bytes.extend(self.end.0.to_be_bytes());
-        metadata.put_value(NAMESPACE, SHOWN, &bytes)
-    }
-
-    /// Consumers see whatever there is.
-    pub fn forget(metadata: &Metadata) -> Result<(), MetadataError> {
-        metadata.remove_value(NAMESPACE, SHOWN)
+/// Writes that down; to be flushed by the caller. `None` when there is nothing that consumers do not see.
+pub fn note_shown(metadata: &Metadata, end: Option<PhysicalOffset>) -> Result<(), MetadataError> {
+    match end {
+        Some(end) => metadata.put_value(NAMESPACE, SHOWN, &end.0.to_be_bytes()),
+        None => metadata.remove_value(NAMESPACE, SHOWN),
     }
 }
 
@@ -312,11 +291,9 @@ mod tests {
             leadership.save(&metadata).unwrap();
             assert_eq!(Leadership::load(&metadata).unwrap(), Some(leadership));
         }
-        let (epoch, end) = (3, PhysicalOffset(1 << 40));
-        let shown = Shown { epoch, end };
-        shown.save(&metadata).unwrap();
-        assert_eq!(Shown::load(&metadata).unwrap(), Some(shown));
-        Shown::forget(&metadata).unwrap();
-        assert_eq!(Shown::load(&metadata).unwrap(), None);
+        for end in [Some(PhysicalOffset(1 << 40)), None] {
+            note_shown(&metadata, end).unwrap();
+            assert_eq!(shown(&metadata).unwrap(), end);
+        }
     }
 }

@@ -11,7 +11,6 @@ use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
-use castmq_storage::epochs::Shown;
 use castmq_storage::sequences::ProducerLimits;
 use castmq_storage::store::{OpenReport, Store, StoreError, StoreOptions};
 use parking_lot::Mutex;
@@ -209,11 +208,10 @@ fn new_context(
     let spread = u64::from(crc32fast::hash(broker.name.as_bytes()));
     make_unheard_topics(&store)?;
     let standing = Standing::take_up(settings, &store)?;
-    let copies = CopyPolicy::new(settings, standing.role);
     Ok(Arc::new(BrokerContext {
         offsets: known_offsets(&store, &standing)?,
-        hidden: hide_tail(&store, copies, standing.epoch)?,
-        copies,
+        hidden: Hidden::at_start(settings, &store, standing.role)?,
+        copies: CopyPolicy::new(settings, standing.role),
         copied_epochs: Mutex::new(standing.epochs.clone()),
         standing,
         gate: Gate::default(),
@@ -276,20 +274,6 @@ fn known_offsets(store: &Store, standing: &Standing) -> Result<Offsets, StoreErr
         }
     }
     Ok(offsets)
-}
-
-/// Hides the end of the log that slaves may lack.
-fn hide_tail(store: &Store, copies: CopyPolicy, epoch: u32) -> Result<Hidden, StoreError> {
-    let (log, metadata) = (&store.log, &store.metadata);
-    if !copies.hides() {
-        Shown::forget(metadata)?;
-        return Ok(Hidden::default());
-    }
-    let before = Shown::load(metadata)?.filter(|shown| shown.epoch == epoch);
-    let end = before.map_or(log.appended(), |shown| shown.end);
-    Shown { epoch, end }.save(metadata)?;
-    metadata.flush()?;
-    Ok(Hidden::from(log, end.max(log.begin())))
 }
 
 /// Writes the topics and groups that every broker has, where they are missing or too small.

@@ -9,7 +9,7 @@ use castmq_config::{Flush, Role, Settings, WithoutSlaves};
 use castmq_protocol::model::{DelayLevels, GroupName, PhysicalOffset};
 use castmq_protocol::native::replication::TimerMark;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, VERSION, Welcome};
-use castmq_storage::epochs::{Epochs, Shown};
+use castmq_storage::epochs::Epochs;
 pub(crate) use castmq_storage::store::Store;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -87,11 +87,6 @@ impl CopyPolicy {
             without_slaves: replication.without_slaves,
             timeout: Duration::from_millis(replication.slave_timeout_ms),
         }
-    }
-
-    /// Whether nobody sees what slaves lack.
-    pub(crate) fn hides(&self) -> bool {
-        self.slaves > 0 && self.without_slaves != WithoutSlaves::Accept
     }
 }
 
@@ -214,12 +209,18 @@ impl BrokerContext {
         self.hidden.limit(self.positions.committed())
     }
 
-    /// What the next start is to know of that, when there is anything that consumers do not see.
-    pub(crate) fn shown_by_now(&self) -> Option<Shown> {
-        let epoch = self.standing.epoch;
-        // Where a record begins.
+    /// Where the record begins up to which the next start is to show the log; `None` when it may show all of it.
+    pub(crate) fn shown_by_now(&self) -> Option<PhysicalOffset> {
         let end = self.hidden.limit(self.positions.dispatched());
-        self.copies.hides().then_some(Shown { epoch, end })
+        self.hidden.is_kept().then_some(end)
+    }
+
+    /// As many brokers as the policy wants have the log up to here.
+    pub(crate) fn copied(&self, to: PhysicalOffset) {
+        if self.hidden.copied(to) {
+            self.deliveries.announce_all();
+            self.pulse.beat();
+        }
     }
 
     /// Whether answers to producers wait for anything.

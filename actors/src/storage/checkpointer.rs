@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
-use castmq_storage::epochs::Shown;
+use castmq_storage::epochs;
 use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::CheckpointRound;
 use serde::Serialize;
@@ -44,7 +44,7 @@ type Left = Option<CheckpointRound>;
 #[derive(Debug)]
 struct Work {
     task: Task,
-    shown: Option<Shown>,
+    shown: Option<PhysicalOffset>,
     reply: Reply<Result<Left, String>>,
 }
 
@@ -141,14 +141,12 @@ impl Checkpointer {
     }
 }
 
-/// So that the next start shows nothing else before slaves have it.
-fn note_shown(store: &Store, shown: Option<Shown>) -> Result<(), MetadataError> {
-    let Some(shown) = shown else {
-        return Ok(());
-    };
-    if Shown::load(&store.metadata)? != Some(shown) {
-        shown.save(&store.metadata)?;
-        store.metadata.flush()?;
+/// So that the next start shows nothing else before others have it.
+fn note_shown(store: &Store, shown: Option<PhysicalOffset>) -> Result<(), MetadataError> {
+    let metadata = &store.metadata;
+    if shown.is_some() && epochs::shown(metadata)? != shown {
+        epochs::note_shown(metadata, shown)?;
+        metadata.flush()?;
     }
     Ok(())
 }

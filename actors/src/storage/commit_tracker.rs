@@ -138,10 +138,7 @@ impl CommitTracker {
         ends.sort_unstable_by(|one, other| other.cmp(one));
         let end = ends.get(last).copied();
         self.copied = self.copied.max(end.unwrap_or_default());
-        if self.context.hidden.copied(self.copied) {
-            self.context.deliveries.announce_all();
-            self.context.pulse.beat();
-        }
+        self.context.copied(self.copied);
         let has_slaves = in_step >= wanted;
         if has_slaves != self.has_slaves {
             self.has_slaves = has_slaves;

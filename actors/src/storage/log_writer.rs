@@ -499,6 +499,7 @@ impl Answer<Copy> for LogWriter {
 impl Receive<CommitLimit> for LogWriter {
     fn receive(&mut self, CommitLimit(limit): CommitLimit, _ctx: &mut Ctx<'_, Self>) {
         self.commit_limit = self.commit_limit.max(limit);
+        self.context.copied(limit);
         let committed = self.log.log().appended().min(self.commit_limit);
         if committed > self.context.positions.committed() {
             self.dispatcher.tell(Advance { committed });
