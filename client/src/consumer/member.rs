@@ -175,7 +175,7 @@ impl Membership {
         for (_, held) in held {
             if let Some(committable) = self.core.messages.committable(held.key) {
                 self.core
-                    .remember(held, committable, self.session.address());
+                    .remember(held, committable, self.session.address(), &self.lease);
             }
         }
         for (_, destination) in destinations {
@@ -323,7 +323,7 @@ async fn join_group(core: &Core, session: &Session, group: GroupAlias) -> Result
         from: core.from,
         subscriptions: subscriptions.collect(),
         ordered: core.order.is_kept(),
-        reclaims: topic_queues(core.progress.lock().keys(), &session.broker),
+        reclaims: core.still_held(&session.broker),
         room: core.room.clone(),
         claims: topic_queues(&core.claims, &session.broker),
     });
@@ -372,13 +372,23 @@ impl Core {
         helps
     }
 
+    /// Queues of a broker that nobody else has been given: when the lease is over with which they were held, others may have
+    /// had them since.
+    fn still_held(&self, broker: &Arc<str>) -> Vec<TopicQueue> {
+        let now = Instant::now();
+        let progress = self.progress.lock();
+        let held = progress.iter().filter(|(_, of)| of.lease.is_valid(now));
+        topic_queues(held.map(|(queue, _)| queue), broker)
+    }
+
     /// Remembers how far a queue is that is held no longer.
-    fn remember(&self, held: Held, committable: QueueOffset, at: &Arc<str>) {
+    fn remember(&self, held: Held, committable: QueueOffset, at: &Arc<str>, lease: &Arc<Lease>) {
         match &self.offsets {
             Some(offsets) => offsets.set(held.name, committable),
             None => {
                 let progress = Progress {
                     at: at.clone(),
+                    lease: lease.clone(),
                     epoch: held.assigned.epoch,
                     known: held.committed.unwrap_or(held.assigned.offset),
                     committable,

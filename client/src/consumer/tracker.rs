@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use castmq_protocol::model::QueueOffset;
 
+use super::lease::Lease;
+
 /// The messages of one queue that were delivered, and which of them are done.
 ///
 /// What may be committed is the offset of the first message that is not done, or, when all are, the offset behind the last
@@ -93,12 +95,14 @@ pub(super) struct Assigned {
 }
 
 /// How far a queue was when the connection to its broker was lost, or left for another's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Progress {
     /// The broker's address.
     pub(super) at: Arc<str>,
     /// Whose log it had.
     pub(super) epoch: u32,
+    /// With which the queue was held.
+    pub(super) lease: Arc<Lease>,
     /// What the broker knew: the offset committed last, or the one that it gave when the queue was assigned.
     pub(super) known: QueueOffset,
     /// The first message that was not done.
@@ -125,8 +129,11 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
+    use tokio::time::Instant;
 
     fn offset(offset: u64) -> QueueOffset {
         QueueOffset(offset)
@@ -179,6 +186,7 @@ mod tests {
         let progress = Progress {
             at: "a:1".into(),
             epoch: 1,
+            lease: Arc::new(Lease::new(Instant::now(), Duration::ZERO)),
             known: offset(10),
             committable: offset(50),
         };
