@@ -12,7 +12,7 @@ use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
 use castmq_storage::disk::Disk;
 use castmq_storage::sequences::ProducerLimits;
-use castmq_storage::store::{OpenReport, Store, StoreError, StoreOptions};
+use castmq_storage::store::{OpenReport, Store, StoreOptions};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -209,7 +209,7 @@ fn new_context(
     make_unheard_topics(&store)?;
     let standing = Standing::take_up(settings, &store)?;
     Ok(Arc::new(BrokerContext {
-        offsets: known_offsets(&store, &standing)?,
+        offsets: Offsets::new(metadata.offsets()?),
         hidden: Hidden::at_start(settings, &store, standing.role)?,
         copies: CopyPolicy::new(settings, standing.role),
         copied_epochs: Mutex::new(standing.epochs.clone()),
@@ -252,28 +252,6 @@ fn new_context(
         store,
         clock,
     }))
-}
-
-/// How far consumer groups are. What lies behind the end of a queue is what they saw of a log that this one is not: messages
-/// that come there now are others.
-fn known_offsets(store: &Store, standing: &Standing) -> Result<Offsets, StoreError> {
-    let offsets = Offsets::new(store.metadata.offsets()?);
-    if standing.is_slave() {
-        return Ok(offsets);
-    }
-    for (group, key, offset) in offsets.all() {
-        let (topic, queue) = &key;
-        // The queues are up to date at a start.
-        let end = store.queues.next_offset(topic, *queue);
-        if offset > end {
-            tracing::warn!(
-                %group, %topic, %queue, %offset, %end,
-                "the group has seen messages that the log has lost: it goes on with those that come in their place"
-            );
-            offsets.set(&group, key, end);
-        }
-    }
-    Ok(offsets)
 }
 
 /// Writes the topics and groups that every broker has, where they are missing or too small.

@@ -93,10 +93,7 @@ impl Store {
             )?),
             false => None,
         };
-        let may_have_lost = opened.state.own.is_none_or(|own| own.queues.is_none());
-        if !opened.was_clean || may_have_lost || leftovers == Leftovers::Anywhere {
-            lower_offsets(&metadata, &queues)?;
-        }
+        lower_offsets(&metadata, &queues)?;
         if let Some(index) = &index {
             // What the index knows beyond the log was lost with it, and its places will be others' now.
             index.truncate(log.appended())?;
@@ -377,8 +374,8 @@ fn forget_deletions(
     Ok(())
 }
 
-/// Takes consumer offsets back to where queues end: a crash may have taken messages that were consumed, and the next ones
-/// get their offsets.
+/// Takes consumer offsets back to where queues end: a crash may have taken messages that were consumed, or a slave that
+/// becomes the master never had them, and the next ones get their offsets.
 fn lower_offsets(metadata: &Metadata, queues: &ConsumeQueues) -> Result<(), StoreError> {
     for (group, (topic, queue), offset) in metadata.offsets()? {
         let next = queues.next_offset(&topic, queue);
