@@ -8,8 +8,9 @@
 //! - [`frame`]: lengths, limits, finding frames.
 //! - [`command`]: decoding headers. [`encode`]: writing frames.
 //! - [`codes`]: what is asked, what came of it, languages, versions.
-//! - [`fields`]: fields, read and written by type.
+//! - [`fields`]: fields, read and written by type. [`headers`]: the fields of each request and response.
 //! - [`json`]: the JSON of bodies.
+//! - [`pop`]: the texts with which consumers that pop are told what they have.
 //!
 //! Field and body names on the wire are RocketMQ's; the bytes of what is written are held still by golden files in
 //! `protocol/tests`.
@@ -19,10 +20,13 @@ pub mod command;
 pub mod encode;
 pub mod fields;
 pub mod frame;
+pub mod headers;
 pub mod json;
+pub mod pop;
 
 pub use codes::{Language, request_code, response_code};
 pub use command::{Command, CommandError};
 pub use encode::{Head, begin_frame, finish_frame, put_frame};
 pub use fields::{FieldError, Fields, WriteFields};
 pub use frame::{Frame, FrameError, Frames, Serialization};
+pub use headers::ReadFields;
