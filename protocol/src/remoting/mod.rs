@@ -9,12 +9,13 @@
 //! - [`command`]: decoding headers. [`encode`]: writing frames.
 //! - [`codes`]: what is asked, what came of it, languages, versions.
 //! - [`fields`]: fields, read and written by type. [`headers`]: the fields of each request and response.
-//! - [`json`]: the JSON of bodies.
+//! - [`json`]: the JSON of bodies. [`bodies`]: bodies and files, by what they are about.
 //! - [`pop`]: the texts with which consumers that pop are told what they have.
 //!
 //! Field and body names on the wire are RocketMQ's; the bytes of what is written are held still by golden files in
 //! `protocol/tests`.
 
+pub mod bodies;
 pub mod codes;
 pub mod command;
 pub mod encode;
