@@ -39,7 +39,10 @@ pub struct QueryAssignment {
 #[serde(default)]
 pub struct Assignments {
     /// The queues; `None` has the member keep what it has, and an empty list has it give all up.
-    #[serde(rename = "messageQueueAssignments")]
+    #[serde(
+        rename = "messageQueueAssignments",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub queues: Option<Vec<QueueAssignment>>,
 }
 

@@ -8,8 +8,8 @@
 //! - `scan`: where things begin and end in the text.
 //! - `read`, `write`: serde's two sides.
 //!
-//! Reading takes time in proportion to the text, and memory of at most [`MAX_BYTES_PER_BYTE`] times its length
-//! besides a fixed allowance.
+//! Reading takes time in proportion to the text. All values together are at most [`MAX_BYTES_PER_BYTE`] times as long as
+//! it, besides a fixed allowance, not counting what tables and growing lists keep free.
 
 mod read;
 mod scan;
@@ -27,11 +27,13 @@ pub(crate) use write::put_string;
 /// How deep arrays and objects may lie in each other.
 pub const MAX_DEPTH: usize = 64;
 
-/// Bytes that values may take for each byte of their text; see [`ALLOWANCE_BYTES`].
-pub const MAX_BYTES_PER_BYTE: usize = 32;
+/// Bytes that values may take for each byte of their text, besides [`ALLOWANCE_BYTES`].
+///
+/// Among what RocketMQ writes, lists of the shortest names come closest to it.
+pub const MAX_BYTES_PER_BYTE: usize = 8;
 
 /// Bytes that values may always take, however short their text.
-pub const ALLOWANCE_BYTES: usize = 64 * 1024;
+pub const ALLOWANCE_BYTES: usize = 256 * 1024;
 
 /// Why a text could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
