@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::codes::Language;
 use super::fields::{Fields, MAX_FIELDS, MAX_NAME_BYTES};
 use super::frame::{Frame, Serialization};
-use super::json::{JsonError, Scanner};
+use super::json::{JsonError, Scanner, text_of};
 
 /// Bits of [`Command::flag`].
 pub mod flag {
@@ -89,6 +89,20 @@ impl<'a> Command<'a> {
         match frame.serialization {
             Serialization::Json => decode_json(frame.header),
             Serialization::Binary => decode_binary(frame.header),
+        }
+    }
+
+    /// The same without what it borrows, to be kept.
+    pub fn into_owned(self) -> Command<'static> {
+        Command {
+            code: self.code,
+            language: self.language,
+            version: self.version,
+            opaque: self.opaque,
+            flag: self.flag,
+            remark: self.remark.map(|remark| Cow::Owned(remark.into_owned())),
+            fields: self.fields.into_owned(),
+            serialization: self.serialization,
         }
     }
 
@@ -195,7 +209,7 @@ fn decode_binary(header: &[u8]) -> Result<Command<'_>, CommandError> {
     while !pairs.is_empty() {
         let part = "field name";
         let name_bytes = length(pairs.try_get_i16().map(i64::from).ok(), part)?;
-        let name = String::from_utf8_lossy(take(&mut pairs, name_bytes, part)?);
+        let name = text_of(take(&mut pairs, name_bytes, part)?);
         let value = long_text(&mut pairs, "field value")?;
         if !command.fields.push(name, value) {
             return Err(CommandError::TooManyFields);
@@ -213,7 +227,7 @@ fn length(read: Option<i64>, part: &'static str) -> Result<usize, CommandError> 
 /// The text behind its 32-bit length.
 fn long_text<'a>(rest: &mut &'a [u8], part: &'static str) -> Result<Cow<'a, str>, CommandError> {
     let bytes = length(rest.try_get_i32().map(i64::from).ok(), part)?;
-    Ok(String::from_utf8_lossy(take(rest, bytes, part)?))
+    Ok(text_of(take(rest, bytes, part)?))
 }
 
 fn take<'a>(

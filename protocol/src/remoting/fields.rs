@@ -83,8 +83,12 @@ impl<'a> Fields<'a> {
     /// A field's text.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&str> {
+        let (length, last) = (name.len(), name.as_bytes().last());
         let mut newest_first = self.pairs.iter().rev();
-        let (_, value) = newest_first.find(|(known, _)| known == name)?;
+        // Names differ in their last letters more often than in their first, and many are one letter long.
+        let (_, value) = newest_first.find(|(known, _)| {
+            known.len() == length && known.as_bytes().last() == last && known == name
+        })?;
         Some(value)
     }
 
@@ -93,6 +97,15 @@ impl<'a> Fields<'a> {
         self.pairs
             .iter()
             .map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// The same without what it borrows, to be kept.
+    pub fn into_owned(self) -> Fields<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let pairs = self.pairs.into_iter();
+        Fields {
+            pairs: pairs.map(|(name, value)| (own(name), own(value))).collect(),
+        }
     }
 
     /// How many there are.

@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub(crate) use scan::Scanner;
+pub(crate) use scan::{Scanner, text_of};
 pub(crate) use write::put_string;
 
 /// How deep arrays and objects may lie in each other.

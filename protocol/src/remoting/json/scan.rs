@@ -35,14 +35,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte that is no white space, which is where the scanner stands then.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        let rest = self.text.get(self.at..)?;
-        let spaces = rest
-            .iter()
-            .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-            .count();
-        self.at += spaces;
-        rest.get(spaces).copied()
+        loop {
+            let byte = *self.text.get(self.at)?;
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
     }
 
     /// The error of not finding `expected` here.
@@ -57,6 +58,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over `byte` if it is next.
+    #[inline]
     pub(crate) fn take(&mut self, byte: u8) -> bool {
         let is_next = self.peek() == Some(byte);
         self.at += usize::from(is_next);
@@ -64,6 +66,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over `byte`, which has to be next.
+    #[inline]
     pub(crate) fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), JsonError> {
         match self.take(byte) {
             true => Ok(()),
@@ -104,7 +107,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         let (raw, is_escaped) = self.raw_string()?;
         match is_escaped {
-            false => Ok(String::from_utf8_lossy(raw)),
+            false => Ok(text_of(raw)),
             true => self.unescape(raw).map(Cow::Owned),
         }
     }
@@ -112,21 +115,18 @@ impl<'a> Scanner<'a> {
     /// What stands between quotes, and whether there is a backslash in it.
     fn raw_string(&mut self) -> Result<(&'a [u8], bool), JsonError> {
         self.expect(b'"', "a string")?;
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let mut bytes = rest.iter().enumerate();
+        let start = self.at;
         let mut is_escaped = false;
-        while let Some((length, byte)) = bytes.next() {
-            match byte {
-                b'"' => {
-                    self.at += length + 1;
-                    return Ok((rest.get(..length).unwrap_or_default(), is_escaped));
-                }
-                b'\\' => {
-                    is_escaped = true;
-                    bytes.next();
-                }
-                _ => {}
+        while let Some(rest) = self.text.get(self.at..)
+            && let Some(length) = memchr::memchr2(b'"', b'\\', rest)
+        {
+            let end = self.at + length;
+            if rest.get(length) == Some(&b'"') {
+                self.at = end + 1;
+                return Ok((self.text.get(start..end).unwrap_or_default(), is_escaped));
             }
+            is_escaped = true;
+            self.at = end + 2;
         }
         self.at = self.text.len();
         Err(self.unexpected("the end of a string"))
@@ -140,7 +140,7 @@ impl<'a> Scanner<'a> {
         };
         let mut text = Vec::with_capacity(raw.len());
         let mut rest = raw;
-        while let Some(plain) = rest.iter().position(|byte| *byte == b'\\') {
+        while let Some(plain) = memchr::memchr(b'\\', rest) {
             let (before, escape) = rest.split_at(plain);
             text.extend_from_slice(before);
             let (letter, after) = escape
@@ -197,7 +197,7 @@ impl<'a> Scanner<'a> {
                 let start = self.at;
                 self.skip(0)?;
                 let raw = self.text.get(start..self.at).unwrap_or_default();
-                Ok(Some(String::from_utf8_lossy(raw)))
+                Ok(Some(text_of(raw)))
             }
         }
     }
@@ -233,6 +233,15 @@ impl<'a> Scanner<'a> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Bytes as text, with replacements where they are not UTF-8.
+pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    // Looking for what to replace takes longer than finding that there is nothing.
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
     }
 }
 
