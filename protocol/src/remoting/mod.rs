@@ -10,11 +10,14 @@
 //! - [`codes`]: what is asked, what came of it, languages, versions.
 //! - [`fields`]: fields, read and written by type. [`headers`]: the fields of each request and response.
 //! - [`json`]: the JSON of bodies. [`bodies`]: bodies and files, by what they are about.
-//! - [`pop`]: the texts with which consumers that pop are told what they have.
+//! - [`pop`], [`recall`], [`attributes`], [`properties_text`]: texts inside of fields and bodies that have parts of their
+//!   own: what consumers that pop have, messages to take back, changes of attributes, configuration.
 //!
 //! Field and body names on the wire are RocketMQ's; the bytes of what is written are held still by golden files in
 //! `protocol/tests`.
 
+pub mod attributes;
+mod base64;
 pub mod bodies;
 pub mod codes;
 pub mod command;
@@ -24,6 +27,8 @@ pub mod frame;
 pub mod headers;
 pub mod json;
 pub mod pop;
+pub mod properties_text;
+pub mod recall;
 
 pub use codes::{Language, request_code, response_code};
 pub use command::{Command, CommandError};

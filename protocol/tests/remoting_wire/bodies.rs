@@ -30,9 +30,11 @@ use castmq_protocol::remoting::bodies::stats::{
     BrokerConsumeStats, ConsumeStats, ConsumeTimeSpans, StatsData, TopicStats,
 };
 use castmq_protocol::remoting::bodies::topic::{
-    MappedTopicTable, PutTopics, TopicEntry, TopicTable,
+    MappedTopicTable, PutTopics, TopicEntry, TopicMappingTable, TopicTable,
 };
-use castmq_protocol::remoting::bodies::{ConsumerIds, DataVersion, KvTable, MessageQueue};
+use castmq_protocol::remoting::bodies::{
+    ConsumerIds, DataVersion, KvConfig, KvTable, MessageQueue,
+};
 use castmq_protocol::remoting::json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -103,6 +105,8 @@ fn answers_of_name_servers_keep_their_shape() {
         r#"{"brokerMemberGroup":{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"broker-a","cluster":"C"}}"#,
     );
     let _: KvTable = kept(r#"{"table":{"T":"broker-a:4;broker-b:4"}}"#);
+    let _: KvConfig =
+        kept(r#"{"configTable":{"ORDER_TOPIC_CONFIG":{"T":"broker-a:4;broker-b:4"}}}"#);
     let _: DataVersion = kept(VERSION);
 }
 
@@ -123,6 +127,9 @@ fn topics_keep_their_shape() {
         r#"{{"filterServerList":[],"topicConfigSerializeWrapper":{mapped}}}"#
     ));
     let _: PutTopics = kept(&format!(r#"{{"topicConfigList":[{TOPIC}]}}"#));
+    let _: TopicMappingTable = kept(&format!(
+        r#"{{"dataVersion":{VERSION},"topicQueueMappingInfoMap":{{}}}}"#
+    ));
     let old: MappedTopicTable =
         json::from_slice(br#"{"topicConfigTable":{"T":{"topicName":"T"}}}"#).unwrap();
     assert_eq!(old.topics["T"].read_queues, 16);
@@ -254,6 +261,22 @@ fn assignments_and_acknowledgements_keep_their_shape() {
     assert!(acks.acks[0].messages.iter().eq([0, 1, 2, 8, 17]));
     let long = br#"{"acks":[{"bitSet":"BwEC","consumerGroup":"G","invisibleTime":60000,"popTime":1700000000000,"queueId":0,"retry":"0","reviveQueueId":3,"startOffset":100,"topic":"T"}],"brokerName":"broker-a"}"#;
     assert_eq!(json::from_slice::<BatchAckMessages>(long), Ok(acks));
+}
+
+#[test]
+fn settings_that_no_broker_has_do_not_spoil_a_file() {
+    let negative = br#"{"brokerId":-1,"retryMaxTimes":-1,"retryQueueNums":-1,"whichBrokerWhenConsumeSlowly":-1}"#;
+    let group: GroupEntry = json::from_slice(negative).unwrap();
+    let config = group.config();
+    assert_eq!(
+        (config.broker_id, config.retry_max, config.retry_queues),
+        (0, 16, 0)
+    );
+    let topic: TopicEntry = json::from_slice(br#"{"perm":-1,"readQueueNums":-4}"#).unwrap();
+    assert_eq!(
+        (topic.config().permission, topic.config().read_queues),
+        (0, 0)
+    );
 }
 
 fn registration() -> Registration {

@@ -96,7 +96,9 @@ fn every_captured_frame_survives_being_written_in_both_forms() {
                 serialization,
                 ..command.clone()
             };
-            assert_eq!(Command::decode(&again), Ok(expected), "{request}");
+            let read = Command::decode(&again).unwrap();
+            assert_eq!(read, expected, "{request}");
+            assert_eq!(read.into_owned(), expected);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use crate::remoting::base64::{BASIC, decode, encode};
 
 /// A set of small numbers.
 ///
@@ -37,56 +37,15 @@ impl BitSet {
     }
 
     fn to_base64(&self) -> String {
-        let mut text = String::with_capacity(self.bytes.len().div_ceil(3) * 4);
-        for group in self.bytes.chunks(3) {
-            let bits = group
-                .iter()
-                .chain([&0, &0])
-                .take(3)
-                .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-            for place in 0..4 {
-                let digit = DIGITS.get((bits >> (18 - 6 * place) & 63) as usize);
-                let is_padding = place > group.len();
-                text.push(
-                    digit
-                        .filter(|_| !is_padding)
-                        .map_or('=', |d| char::from(*d)),
-                );
-            }
-        }
-        text
+        encode(BASIC, &self.bytes)
     }
 
     fn from_base64(text: &str) -> Option<Self> {
-        let digits = text.trim_end_matches('=').as_bytes();
-        let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-        let mut bits = 0_u32;
-        let mut count = 0;
-        for digit in digits {
-            bits = bits << 6 | digit_value(*digit)?;
-            count += 6;
-            if count >= 8 {
-                count -= 8;
-                bytes.push((bits >> count) as u8);
-                bits &= (1 << count) - 1;
-            }
-        }
+        let mut bytes = decode(text)?;
         // Java leaves zeros out at the end; so that equal sets are equal, they are left out here, too.
         while bytes.pop_if(|last| *last == 0).is_some() {}
         Some(Self { bytes })
     }
-}
-
-fn digit_value(digit: u8) -> Option<u32> {
-    let value = match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(value.into())
 }
 
 impl FromIterator<u16> for BitSet {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::Subscription;
-use super::{DataVersion, names};
+use super::{DataVersion, names, not_negative, signed};
 use crate::model::GroupConfig;
 
 names! {
@@ -88,7 +88,7 @@ pub struct GroupEntry {
     /// RocketMQ's group attributes.
     pub attributes: BTreeMap<String, String>,
     /// Broker id that clients read from.
-    pub broker_id: u64,
+    pub broker_id: i64,
     /// Whether broadcasting is allowed.
     #[serde(rename = "consumeBroadcastEnable")]
     pub broadcast_enabled: bool,
@@ -103,7 +103,7 @@ pub struct GroupEntry {
     pub consume_in_order: bool,
     /// Minutes after which a message being consumed counts as failed.
     #[serde(rename = "consumeTimeoutMinute")]
-    pub consume_timeout_minutes: u32,
+    pub consume_timeout_minutes: i32,
     /// The name.
     pub group_name: String,
     /// How long messages wait before their retries.
@@ -111,7 +111,7 @@ pub struct GroupEntry {
     pub retry_policy: RetryPolicy,
     /// Kept for RocketMQ's tools.
     #[serde(rename = "groupSysFlag")]
-    pub sys_flag: u32,
+    pub sys_flag: i32,
     /// Whether members are told when others come and go.
     #[serde(rename = "notifyConsumerIdsChangedEnable")]
     pub notify_members_changed: bool,
@@ -120,7 +120,7 @@ pub struct GroupEntry {
     pub retry_max: i32,
     /// Queues of the retry topic.
     #[serde(rename = "retryQueueNums")]
-    pub retry_queues: u32,
+    pub retry_queues: i32,
     /// Subscriptions that count whatever clients say.
     #[serde(
         rename = "subscriptionDataSet",
@@ -129,7 +129,7 @@ pub struct GroupEntry {
     pub subscriptions: Option<Vec<SimpleSubscription>>,
     /// Broker id to read from when the master is too far ahead of the reader.
     #[serde(rename = "whichBrokerWhenConsumeSlowly")]
-    pub slow_read_broker_id: u64,
+    pub slow_read_broker_id: i64,
 }
 
 impl Default for GroupEntry {
@@ -141,40 +141,42 @@ impl Default for GroupEntry {
 impl GroupEntry {
     /// A group of that name with those settings.
     pub fn new(group_name: &str, config: &GroupConfig) -> Self {
+        let broker_id = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
         Self {
             attributes: config.attributes.clone(),
-            broker_id: config.broker_id,
+            broker_id: broker_id(config.broker_id),
             broadcast_enabled: config.broadcast_enabled,
             consume_enabled: config.consume_enabled,
             consume_from_min_enabled: config.consume_from_min_enabled,
             consume_in_order: config.consume_in_order,
-            consume_timeout_minutes: config.consume_timeout_minutes,
+            consume_timeout_minutes: signed(config.consume_timeout_minutes),
             group_name: group_name.to_owned(),
             retry_policy: RetryPolicy::default(),
-            sys_flag: config.system_flag,
+            sys_flag: signed(config.system_flag),
             notify_members_changed: config.notify_members_changed,
-            retry_max: i32::try_from(config.retry_max).unwrap_or(i32::MAX),
-            retry_queues: config.retry_queues,
+            retry_max: signed(config.retry_max),
+            retry_queues: signed(config.retry_queues),
             subscriptions: None,
-            slow_read_broker_id: config.slow_read_broker_id,
+            slow_read_broker_id: broker_id(config.slow_read_broker_id),
         }
     }
 
-    /// The settings. The retry policy and subscriptions have no place there.
+    /// The settings. The retry policy and subscriptions have no place there, and numbers that are negative count as 0.
     pub fn config(&self) -> GroupConfig {
         let default = GroupConfig::default();
+        let broker_id = |id: i64| u64::try_from(id).unwrap_or_default();
         GroupConfig {
             consume_enabled: self.consume_enabled,
             consume_from_min_enabled: self.consume_from_min_enabled,
             broadcast_enabled: self.broadcast_enabled,
             consume_in_order: self.consume_in_order,
-            retry_queues: self.retry_queues,
+            retry_queues: not_negative(self.retry_queues),
             retry_max: u32::try_from(self.retry_max).unwrap_or(default.retry_max),
-            broker_id: self.broker_id,
-            slow_read_broker_id: self.slow_read_broker_id,
+            broker_id: broker_id(self.broker_id),
+            slow_read_broker_id: broker_id(self.slow_read_broker_id),
             notify_members_changed: self.notify_members_changed,
-            consume_timeout_minutes: self.consume_timeout_minutes,
-            system_flag: self.sys_flag,
+            consume_timeout_minutes: not_negative(self.consume_timeout_minutes),
+            system_flag: not_negative(self.sys_flag),
             attributes: self.attributes.clone(),
         }
     }

@@ -67,11 +67,10 @@ impl MessageQueue {
 
 impl Ord for MessageQueue {
     fn cmp(&self, other: &Self) -> Ordering {
-        let key = |queue: &Self| queue.queue_id;
-        self.topic
-            .cmp(&other.topic)
-            .then_with(|| self.broker_name.cmp(&other.broker_name))
-            .then_with(|| key(self).cmp(&key(other)))
+        fn key(queue: &MessageQueue) -> (&str, &str, i32) {
+            (&queue.topic, &queue.broker_name, queue.queue_id)
+        }
+        key(self).cmp(&key(other))
     }
 }
 
@@ -99,6 +98,25 @@ pub struct DataVersion {
 pub struct KvTable {
     /// Values by their names.
     pub table: BTreeMap<String, String>,
+}
+
+/// All values of a name server: `kvConfig.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KvConfig {
+    /// By namespace and name.
+    #[serde(rename = "configTable")]
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A number of a setting that cannot be less than 0; what is counts as 0.
+fn not_negative(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or_default()
+}
+
+/// As RocketMQ keeps it, in 32 bits with a sign.
+fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Members of a consumer group.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataVersion, names};
+use super::{DataVersion, names, not_negative, signed};
 use crate::model::{TopicConfig, permission};
 
 names! {
@@ -28,10 +28,10 @@ pub struct TopicEntry {
     pub order: bool,
     /// Bits of [`permission`].
     #[serde(rename = "perm")]
-    pub permission: u32,
+    pub permission: i32,
     /// Queues that consumers read.
     #[serde(rename = "readQueueNums")]
-    pub read_queues: u32,
+    pub read_queues: i32,
     /// How many tags a message may have.
     #[serde(rename = "topicFilterType")]
     pub filter_type: FilterType,
@@ -39,10 +39,10 @@ pub struct TopicEntry {
     pub topic_name: String,
     /// Bit 0 unit, bit 1 unit subscription.
     #[serde(rename = "topicSysFlag")]
-    pub sys_flag: u32,
+    pub sys_flag: i32,
     /// Queues that producers write.
     #[serde(rename = "writeQueueNums")]
-    pub write_queues: u32,
+    pub write_queues: i32,
 }
 
 impl Default for TopicEntry {
@@ -51,7 +51,7 @@ impl Default for TopicEntry {
         Self {
             attributes: BTreeMap::new(),
             order: false,
-            permission: permission::READ | permission::WRITE,
+            permission: signed(permission::READ | permission::WRITE),
             read_queues: 16,
             filter_type: FilterType::SingleTag,
             topic_name: String::new(),
@@ -67,23 +67,23 @@ impl TopicEntry {
         Self {
             attributes: config.attributes.clone(),
             order: config.order,
-            permission: config.permission,
-            read_queues: config.read_queues,
+            permission: signed(config.permission),
+            read_queues: signed(config.read_queues),
             filter_type: FilterType::SingleTag,
             topic_name: topic_name.to_owned(),
-            sys_flag: config.system_flag,
-            write_queues: config.write_queues,
+            sys_flag: signed(config.system_flag),
+            write_queues: signed(config.write_queues),
         }
     }
 
-    /// The settings.
+    /// The settings. Numbers that are negative count as 0.
     pub fn config(&self) -> TopicConfig {
         TopicConfig {
-            read_queues: self.read_queues,
-            write_queues: self.write_queues,
-            permission: self.permission,
+            read_queues: not_negative(self.read_queues),
+            write_queues: not_negative(self.write_queues),
+            permission: not_negative(self.permission),
             order: self.order,
-            system_flag: self.sys_flag,
+            system_flag: not_negative(self.sys_flag),
             attributes: self.attributes.clone(),
         }
     }
@@ -116,6 +116,17 @@ pub struct MappedTopicTable {
     #[serde(rename = "topicQueueMappingDetailMap")]
     pub mapping_details: NoMappings,
     /// Logical queues, which brokers here do not have.
+    #[serde(rename = "topicQueueMappingInfoMap")]
+    pub mapping_infos: NoMappings,
+}
+
+/// Mappings of logical queues, which brokers here do not have: `topicQueueMapping.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicMappingTable {
+    /// The table's state.
+    pub data_version: DataVersion,
+    /// Nothing.
     #[serde(rename = "topicQueueMappingInfoMap")]
     pub mapping_infos: NoMappings,
 }
