@@ -154,6 +154,28 @@ fn the_fields_of_every_captured_request_are_read() {
 }
 
 #[test]
+fn only_fields_with_escapes_are_copied() {
+    let mut copied = Vec::new();
+    for Captured { bytes, .. } in captured() {
+        let frame = only_frame(&bytes);
+        let header = frame.header.as_ptr_range();
+        let command = Command::decode(&frame).unwrap();
+        for (name, value) in command.fields.iter() {
+            assert!(header.contains(&name.as_ptr()));
+            if !header.contains(&value.as_ptr()) {
+                copied.push(name.to_owned());
+            }
+        }
+    }
+    assert_eq!(copied.len(), 4);
+    assert!(
+        copied
+            .iter()
+            .all(|name| ["i", "properties"].contains(&name.as_str()))
+    );
+}
+
+#[test]
 fn every_captured_heartbeat_is_read() {
     let mut consumers = 0;
     for Captured { client, bytes, .. } in captured() {

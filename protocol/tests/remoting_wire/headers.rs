@@ -14,9 +14,12 @@ const GOLDEN: &str = include_str!("../golden/remoting_fields.txt");
 
 /// All names of fields.
 const NAMES: &[&str] = &[
+    "AccessKey",
     "IS_SUB_CHANGE",
     "IS_SUPPORT_HEART_BEAT_V2",
     "MSG_REGION",
+    "SecurityToken",
+    "Signature",
     "TRACE_ON",
     "_UNIQUE_KEY_QUERY",
     "acceptStandardJsonOnly",
@@ -91,6 +94,7 @@ const NAMES: &[&str] = &[
     "masterAddress",
     "masterFlushOffset",
     "masterHaAddress",
+    "lo",
     "maxGroupNum",
     "maxMsgBytes",
     "maxMsgNums",
@@ -105,6 +109,8 @@ const NAMES: &[&str] = &[
     "msgOffsetInfo",
     "namespace",
     "nextBeginOffset",
+    "ns",
+    "nsd",
     "offlineBrokerAddr",
     "offline",
     "offset",
@@ -112,6 +118,7 @@ const NAMES: &[&str] = &[
     "offsetMsgId",
     "order",
     "orderCountInfo",
+    "oway",
     "originMsgId",
     "originTopic",
     "perm",
@@ -272,6 +279,7 @@ fn golden_lines() -> String {
             ConsumeStats BrokerConsumeStats ConsumeTimeSpan TopicsOfConsumer SubscriptionOf GroupForbidden CloneOffsets
             CorrectionOffset
         }
+        common { Common Credentials }
         broker_admin {
             StatsData BrokerConfigResponse ResetMasterFlushOffset HaInfo User ListUsers Acl ListAcls
         }

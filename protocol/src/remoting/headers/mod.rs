@@ -9,10 +9,12 @@
 //! - [`transaction`]: half messages. [`membership`]: clients in their groups.
 //! - [`name_server`]: routes, brokers, values.
 //! - [`topic_admin`], [`group_admin`], [`broker_admin`]: what operators ask.
+//! - [`common`]: what any request may carry besides.
 
 use super::fields::{FieldError, FieldWriter, Fields, WriteFields};
 
 pub mod broker_admin;
+pub mod common;
 pub mod group_admin;
 pub mod membership;
 pub mod name_server;

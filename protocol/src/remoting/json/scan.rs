@@ -140,8 +140,8 @@ impl<'a> Scanner<'a> {
         };
         let mut text = Vec::with_capacity(raw.len());
         let mut rest = raw;
-        while let Some(plain) = memchr::memchr(b'\\', rest) {
-            let (before, escape) = rest.split_at(plain);
+        while let Some(length) = memchr::memchr(b'\\', rest) {
+            let (before, escape) = rest.split_at(length);
             text.extend_from_slice(before);
             let (letter, after) = escape
                 .get(1..)
