@@ -6,6 +6,7 @@
 //! - [`record`]: RocketMQ's commit-log record, written and read; the same bytes lie in the log and travel to consumers.
 //! - [`filter`]: what decides whether a consumer wants a message: tags, SQL92, JMS selectors.
 //! - [`native`]: CastMQ's own wire: preface, length-prefixed frames, bincode headers, raw payloads.
+//! - [`remoting`]: RocketMQ's wire between clients, brokers and name servers: frames, headers, bodies.
 //! - [`ha`]: RocketMQ's wire between a slave and its master.
 //! - [`trace`]: what happened to messages, in RocketMQ's form.
 //!
@@ -16,4 +17,5 @@ pub mod ha;
 pub mod model;
 pub mod native;
 pub mod record;
+pub mod remoting;
 pub mod trace;
