@@ -45,3 +45,9 @@ for name in sys.argv[1:]:
     print(f"{name}={port}")
 PY
 }
+
+# run_java MAIN_CLASS ARGUMENT...: a program of $cache/java, with its logs and the offsets of broadcast consumers under $cache.
+run_java() {
+  java -Xmx512m "${java_flags[@]}" -Duser.home="$cache/home" -Drocketmq.client.logRoot="$cache/home/logs" ${JAVA_SYSTEM_PROPERTIES:-} \
+    -cp "$cache/java/classes:$cache/java/dependency/*" "$@"
+}

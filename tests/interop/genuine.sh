@@ -67,6 +67,7 @@ autoCreateSubscriptionGroup=true
 enablePropertyFilter=true
 traceTopicEnable=true
 timerWheelEnable=true
+recallMessageEnable=true
 enablePopLog=false
 
 # However full the machine's disk is, and however busy the machine.
