@@ -31,7 +31,7 @@ final class Expect {
     }
 
     /** Until the condition holds; fails after 30 s. */
-    static void soon(String what, Condition condition) throws Exception {
+    static void soon(Object what, Condition condition) throws Exception {
         long end = System.currentTimeMillis() + 30_000;
         while (!condition.holds()) {
             that(System.currentTimeMillis() < end, "not within 30 s: " + what);

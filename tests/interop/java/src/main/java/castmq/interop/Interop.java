@@ -23,6 +23,8 @@ public final class Interop {
             System.err.println("NAMESRV_ADDR says where the name server is, as 127.0.0.1:9876");
             System.exit(2);
         }
+        // A consumer looks 20 s after its last look for queues to take, unless the broker tells it to.
+        System.setProperty("rocketmq.client.rebalance.waitInterval", "2000");
         String wanted = args.length > 0 ? args[0] : "";
 
         List<Check> checks = new ArrayList<>();

@@ -115,6 +115,13 @@ final class PopChecks {
         Expect.same(topic, seen.get(1).getTopic(), "topic");
     }
 
+    /** Sends, and waits until all can be popped: a pop takes what is there. */
+    private static void sendAndIndex(Scene scene, String topic, List<String> bodies) throws Exception {
+        scene.send(topic, bodies);
+        MessageQueue queue = scene.queues(topic).get(0);
+        Expect.soon("the messages are in their queue", () -> scene.admin().maxOffset(queue) >= bodies.size());
+    }
+
     /** Pops, acknowledges and hides by hand, for one group and the one queue of a topic. */
     private static final class Popper {
         private final MQClientAPIImpl api;
@@ -240,7 +247,7 @@ final class PopChecks {
     private static void acknowledged(Scene scene) throws Exception {
         String topic = scene.topic(1);
         Popper popper = new Popper(scene, topic);
-        scene.send(topic, Scene.bodies("n", 3));
+        sendAndIndex(scene, topic, Scene.bodies("n", 3));
         List<MessageExt> messages = popper.popped(32, 3_000, 3_000);
         Expect.same(3, messages.size(), "messages");
         for (MessageExt message : messages) {
@@ -252,7 +259,7 @@ final class PopChecks {
     private static void notAcknowledged(Scene scene) throws Exception {
         String topic = scene.topic(1);
         Popper popper = new Popper(scene, topic);
-        scene.send(topic, List.of("kept", "acknowledged"));
+        sendAndIndex(scene, topic, List.of("kept", "acknowledged"));
         long poppedAt = System.currentTimeMillis();
         for (MessageExt message : popper.popped(32, 2_000, 3_000)) {
             if (Received.body(message).equals("acknowledged")) {
@@ -272,7 +279,7 @@ final class PopChecks {
     private static void acknowledgedTogether(Scene scene) throws Exception {
         String topic = scene.topic(1);
         Popper popper = new Popper(scene, topic);
-        scene.send(topic, Scene.bodies("n", 6));
+        sendAndIndex(scene, topic, Scene.bodies("n", 6));
         List<MessageExt> messages = popper.popped(32, 3_000, 3_000);
         Expect.same(6, messages.size(), "messages");
         Expect.same(AckStatus.OK, popper.ackAll(messages.subList(0, 5)).getStatus(), "status of the acknowledgement");
@@ -284,7 +291,7 @@ final class PopChecks {
     private static void changedInvisibleTime(Scene scene) throws Exception {
         String topic = scene.topic(1);
         Popper popper = new Popper(scene, topic);
-        scene.send(topic, List.of("sooner"));
+        sendAndIndex(scene, topic, List.of("sooner"));
         MessageExt message = popper.popped(1, 60_000, 3_000).get(0);
         long hiddenAt = System.currentTimeMillis();
         AckResult changed = popper.hide(message, 3_000);
@@ -318,6 +325,8 @@ final class PopChecks {
             message.putUserProperty("n", Integer.toString(i));
             scene.producer().send(message);
         }
+        MessageQueue queue = scene.queues(topic).get(0);
+        Expect.soon("the messages are in their queue", () -> scene.admin().maxOffset(queue) == 4);
         Popper byTag = new Popper(scene, topic);
         byTag.expression = "odd";
         Expect.same(List.of("n1", "n3"), byTag.bodies(32, 30_000, 3_000), "by tag");
@@ -331,7 +340,7 @@ final class PopChecks {
         String topic = scene.topic(1, Map.of("+message.type", "FIFO"));
         Popper popper = new Popper(scene, topic);
         popper.order = true;
-        scene.send(topic, Scene.bodies("n", 4));
+        sendAndIndex(scene, topic, Scene.bodies("n", 4));
         List<MessageExt> first = popper.popped(2, 4_000, 3_000);
         Expect.same(List.of("n-0", "n-1"), first.stream().map(Received::body).toList(), "the first two");
         Expect.same(List.of(), popper.bodies(2, 4_000, 500), "messages while those are open");
@@ -349,7 +358,7 @@ final class PopChecks {
     /** Where a pull would begin at the first message, which is in memory, a pop begins with the last. */
     private static void fromLast(Scene scene) throws Exception {
         String topic = scene.topic(1);
-        scene.send(topic, Scene.bodies("early", 3));
+        sendAndIndex(scene, topic, Scene.bodies("early", 3));
         Popper popper = new Popper(scene, topic);
         popper.initMode = ConsumeInitMode.MAX;
         popper.popped(32, 30_000, 1_000);

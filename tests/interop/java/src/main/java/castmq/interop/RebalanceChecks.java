@@ -78,8 +78,6 @@ final class RebalanceChecks {
             return others.count() > 0;
         });
         second.shutdown();
-        // The broker tells the first at once; it does not wait for its own turn to look, each 20 s.
-        Thread.sleep(2_000);
         List<String> bodies = Scene.bodies("alone again", 8);
         scene.send(topic, bodies);
         Expect.soon("all messages after the second left", () -> all.bodies().containsAll(bodies));

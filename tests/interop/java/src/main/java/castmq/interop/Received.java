@@ -40,7 +40,13 @@ final class Received {
 
     /** At least so many; fails after 30 s. */
     List<MessageExt> atLeast(int count) throws Exception {
-        Expect.soon("message " + count + " of " + this, () -> count() >= count);
+        Object what = new Object() {
+            @Override
+            public String toString() {
+                return "message " + count + " of " + Received.this;
+            }
+        };
+        Expect.soon(what, () -> count() >= count);
         return messages();
     }
 
@@ -48,7 +54,7 @@ final class Received {
     List<MessageExt> exactly(int count) throws Exception {
         atLeast(count);
         Thread.sleep(QUIET_MS);
-        Expect.same(count, count(), "messages received");
+        Expect.that(count() == count, count + " expected, " + this);
         return messages();
     }
 

@@ -36,7 +36,7 @@ final class RetryChecks {
         scene.admin().createAndUpdateTopicConfig(scene.broker(), config);
         MessageExt dead = scene.receive(deadLetters).exactly(1).get(0);
         Expect.same(body, Received.body(dead), "body");
-        Expect.same(topic, dead.getProperty(MessageConst.PROPERTY_DLQ_ORIGIN_TOPIC), "where the dead letter comes from");
+        Expect.same(topic, dead.getProperty(MessageConst.PROPERTY_RETRY_TOPIC), "where the dead letter comes from");
     }
 
     private static void again(Scene scene) throws Exception {

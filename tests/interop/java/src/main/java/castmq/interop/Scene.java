@@ -88,6 +88,10 @@ final class Scene implements AutoCloseable {
     void pointed(ClientConfig client) {
         client.setNamesrvAddr(nameServer);
         client.setInstanceName(fresh("instance"));
+        // A client that is just starting skips a heartbeat where two meet, and is then unknown to the broker until the next.
+        client.setHeartbeatBrokerInterval(1_000);
+        // The topic of retries is made by the first heartbeat: the client looks for it only at its next poll.
+        client.setPollNameServerInterval(1_000);
     }
 
     /** A started producer, the same at each call. */
@@ -111,6 +115,7 @@ final class Scene implements AutoCloseable {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
         pointed(consumer);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setPullTimeDelayMillsWhenException(200);
         consumer.setConsumeThreadMin(4);
         consumer.setConsumeThreadMax(4);
         return consumer;
