@@ -70,6 +70,11 @@ timerWheelEnable=true
 recallMessageEnable=true
 enablePopLog=false
 
+# Users and rules can be kept, so that the commands for them have something to do; nobody is asked who they are.
+authenticationMetadataProvider=org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider
+authorizationMetadataProvider=org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider
+authConfigPath=$dir/broker/store/auth
+
 # However full the machine's disk is, and however busy the machine.
 diskMaxUsedSpaceRatio=95
 diskSpaceWarningLevelRatio=0.99
