@@ -3,6 +3,7 @@
 // Checks with the npm package ali-ons, against the name server of NAMESRV_ADDR.
 
 const assert = require('assert');
+const net = require('net');
 const { Consumer, Message, Producer } = require('ali-ons');
 
 const run = Date.now().toString(36);
@@ -13,6 +14,8 @@ const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
 const quiet = { info() {}, warn() {}, debug() {}, error() {} };
 const options = more => Object.assign({
   nameSrv: process.env.NAMESRV_ADDR,
+  // Asked where the name server is, were that not said; without one the client tries to start for ever.
+  httpclient: { request: async () => ({ status: 404 }) },
   accessKeyId: 'none',
   accessKeySecret: 'none',
   logger: quiet,
@@ -21,6 +24,39 @@ const options = more => Object.assign({
   persistConsumerOffsetInterval: 1000,
   rebalanceInterval: 1000,
 }, more);
+
+/** The body of the answer to one request, in JSON. */
+function ask(address, code, extFields) {
+  const [host, port] = address.split(':');
+  const header = Buffer.from(JSON.stringify({ code, extFields, flag: 0, language: 'OTHER', opaque: 1, version: 0 }));
+  const lengths = Buffer.alloc(8);
+  lengths.writeInt32BE(4 + header.length, 0);
+  lengths.writeInt32BE(header.length, 4);
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(port, host, () => socket.write(Buffer.concat([lengths, header])));
+    let answer = Buffer.alloc(0);
+    socket.on('error', reject);
+    socket.on('data', data => {
+      answer = Buffer.concat([answer, data]);
+      if (answer.length >= 8 && answer.length >= 4 + answer.readInt32BE(0)) {
+        socket.end();
+        resolve(answer.subarray(8 + (answer.readInt32BE(4) & 0xffffff), 4 + answer.readInt32BE(0)).toString());
+      }
+    });
+  });
+}
+
+/** A topic of four queues: this client does not send to a topic that is not there. */
+async function made() {
+  const topic = fresh('topic');
+  const cluster = await ask(process.env.NAMESRV_ADDR, 106, {});
+  // Broker ids are keys without quotes here, so this is not JSON.
+  const broker = cluster.match(/brokerAddrs":\{"?0"?:"([^"]+)"/)[1];
+  await ask(broker, 17, {
+    topic, defaultTopic: 'TBW102', readQueueNums: '4', writeQueueNums: '4', perm: '6', topicFilterType: 'SINGLE_TAG', topicSysFlag: '0', order: 'false',
+  });
+  return topic;
+}
 
 async function soon(what, condition, limitMs = 60000) {
   const end = Date.now() + limitMs;
@@ -67,7 +103,7 @@ async function exactly(seen, bodies) {
 
 const checks = {
   'send, and a push consumer takes it': async () => {
-    const topic = fresh('topic');
+    const topic = await made();
     const bodies = Array.from({ length: 10 }, (_, i) => `message ${i}`);
     await producing(async producer => {
       for (const body of bodies) {
@@ -86,7 +122,7 @@ const checks = {
   },
 
   'a message sent later comes at once': async () => {
-    const topic = fresh('topic');
+    const topic = await made();
     await producing(async producer => {
       await producer.send(new Message(topic, 'first'));
       await consuming(topic, {}, async seen => {
@@ -100,7 +136,7 @@ const checks = {
   },
 
   'tags filter': async () => {
-    const topic = fresh('topic');
+    const topic = await made();
     await producing(async producer => {
       for (const tag of ['red', 'green', 'blue']) {
         await producer.send(new Message(topic, tag, tag));
@@ -110,7 +146,7 @@ const checks = {
   },
 
   'an SQL92 expression filters': async () => {
-    const topic = fresh('topic');
+    const topic = await made();
     await producing(async producer => {
       for (const tag of ['red', 'green', 'blue']) {
         await producer.send(new Message(topic, tag, tag));
@@ -121,7 +157,7 @@ const checks = {
   },
 
   'a message given back comes again': async () => {
-    const topic = fresh('topic');
+    const topic = await made();
     await producing(async producer => {
       await producer.send(new Message(topic, 'refused once'));
       const answer = one => (one.reconsumeTimes === 0 ? Consumer.ACTION_RETRY : undefined);
@@ -134,7 +170,7 @@ const checks = {
   },
 
   'a group goes on where it left off': async () => {
-    const topic = fresh('topic');
+    const topic = await made();
     const group = fresh('group');
     await producing(async producer => {
       await producer.send(new Message(topic, 'first'));
@@ -148,7 +184,7 @@ const checks = {
   },
 
   'two consumers share a topic': async () => {
-    const topic = fresh('topic');
+    const topic = await made();
     const group = fresh('group');
     const bodies = Array.from({ length: 24 }, (_, i) => `shared ${i}`);
     await producing(async producer => {

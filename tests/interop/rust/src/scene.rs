@@ -1,5 +1,8 @@
 //! The universe of one check: names that nothing else uses, and clients that end with it.
 
+// The classic pull consumer is one of those that are checked.
+#![allow(deprecated)]
+
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,6 +18,8 @@ use rocketmq_model::common::consumer::consume_from_where::ConsumeFromWhere;
 use rocketmq_model::common::message::message_ext::MessageExt;
 use rocketmq_observability::{install_global, TelemetryBootstrapConfig, TelemetryRuntimeGuard};
 use rocketmq_runtime::{RuntimeConfig, RuntimeOwner};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -37,6 +42,24 @@ pub async fn soon(what: &str, mut condition: impl FnMut() -> bool) -> Result<(),
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// The body of the answer to one request without fields.
+async fn ask(address: &str, code: u16, body: &str) -> Result<String, Failure> {
+    let header = format!(r#"{{"code":{code},"flag":0,"language":"OTHER","opaque":1,"version":0}}"#);
+    let mut connection = TcpStream::connect(address).await?;
+    connection.write_u32((4 + header.len() + body.len()) as u32).await?;
+    connection.write_u32(header.len() as u32).await?;
+    connection.write_all(format!("{header}{body}").as_bytes()).await?;
+    let length = connection.read_u32().await? as usize;
+    let mut answer = vec![0; length];
+    connection.read_exact(&mut answer).await?;
+    let header_length = u32::from_be_bytes(answer[..4].try_into()?) as usize & 0xff_ffff;
+    let (header, body) = answer[4..].split_at(header_length);
+    if !String::from_utf8_lossy(header).contains("\"code\":0,") {
+        return Err(format!("refused: {}", String::from_utf8_lossy(header)).into());
+    }
+    Ok(String::from_utf8_lossy(body).into_owned())
 }
 
 /// What a consumer says to its messages.
@@ -137,14 +160,14 @@ impl Scene {
         format!("rs-{kind}-{run}-{}", NAMES.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Of a client of its own among those of this process, which looks each second for what is new.
+    /// Of a client of its own among those of this process, which looks for what is new as often as it may.
     pub fn options(&self) -> ClientOptions {
         let mut config = ClientConfig::new();
         let address = std::env::var("NAMESRV_ADDR").expect("NAMESRV_ADDR says where the name server is, as 127.0.0.1:9876");
         config.set_namesrv_addr(address.into());
         config.set_instance_name(self.fresh("instance").into());
-        config.set_poll_name_server_interval(1_000);
-        config.set_heartbeat_broker_interval(1_000);
+        config.set_poll_name_server_interval(10_000);
+        config.set_heartbeat_broker_interval(10_000);
         ClientOptions::legacy(config)
     }
 
@@ -229,6 +252,16 @@ impl Scene {
         consumer.subscribe(topic).await?;
         consumer.start().await?;
         Ok(consumer)
+    }
+
+    /// Has the broker hand out the topic to the group by POP.
+    pub async fn set_pop(&self, topic: &str, group: &str) -> Result<(), Failure> {
+        let cluster = ask(&std::env::var("NAMESRV_ADDR")?, 106, "").await?;
+        let after = cluster.split("brokerAddrs\":{").nth(1).ok_or("no broker in the cluster")?;
+        // Its id, a key, may stand without quotes.
+        let broker = after.split(":\"").nth(1).and_then(|rest| rest.split('"').next()).ok_or("no address of the broker")?;
+        let body = format!(r#"{{"consumerGroup":"{group}","mode":"POP","popShareQueueNum":8,"topic":"{topic}"}}"#);
+        ask(broker, 401, &body).await.map(drop)
     }
 
     pub async fn stop_consumers(&mut self) {
