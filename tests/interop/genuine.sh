@@ -4,11 +4,12 @@
 #   genuine.sh start DIR [NAMESRV_PORT [BROKER_PORT]]   prints NAMESRV_ADDR=… once the broker is registered
 #   genuine.sh stop DIR
 #
-# Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick.
+# Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick. The broker registers at
+# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
 [ $# -ge 2 ] || usage
 
 started_at() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }

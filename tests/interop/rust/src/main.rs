@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rocketmq_client_rust::{
-    LocalTransactionState, MessageSelector, PullStatus, SendStatus, TransactionListener, TransactionMQProducer,
+    LocalTransactionState, MessageSelector, PullStatus, SendStatus, TransactionListener,
+    TransactionMQProducer,
 };
 use rocketmq_model::common::message::message_ext::MessageExt;
 use rocketmq_model::common::message::message_single::Message;
@@ -37,24 +38,57 @@ macro_rules! expect {
 type Check = for<'a> fn(&'a mut Scene) -> Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 
 const CHECKS: &[(&str, Check)] = &[
-    ("send, and a push consumer takes it", |scene| Box::pin(send(scene))),
+    ("send, and a push consumer takes it", |scene| {
+        Box::pin(send(scene))
+    }),
     ("one-way sends arrive", |scene| Box::pin(one_way(scene))),
-    ("a batch arrives as its messages", |scene| Box::pin(batch(scene))),
+    ("a batch arrives as its messages", |scene| {
+        Box::pin(batch(scene))
+    }),
     ("a big body arrives as it was", |scene| Box::pin(big(scene))),
     ("an SQL92 expression filters", |scene| Box::pin(sql(scene))),
-    ("ordered sends come in order to an orderly consumer", |scene| Box::pin(ordered(scene))),
-    ("a committed transaction comes, one rolled back does not", |scene| Box::pin(transactions(scene))),
-    ("an open transaction comes once the check says commit", |scene| Box::pin(checked_transaction(scene))),
+    (
+        "ordered sends come in order to an orderly consumer",
+        |scene| Box::pin(ordered(scene)),
+    ),
+    (
+        "a committed transaction comes, one rolled back does not",
+        |scene| Box::pin(transactions(scene)),
+    ),
+    (
+        "an open transaction comes once the check says commit",
+        |scene| Box::pin(checked_transaction(scene)),
+    ),
     ("a delay level delays", |scene| Box::pin(delay_level(scene))),
-    ("a delay in milliseconds delays", |scene| Box::pin(delay_time(scene))),
-    ("a message given back comes again", |scene| Box::pin(retry(scene))),
-    ("after its retries a message goes to the dead letters", |scene| Box::pin(dead_letter(scene))),
-    ("a group goes on where it left off", |scene| Box::pin(goes_on(scene))),
-    ("two consumers share a topic", |scene| Box::pin(shared(scene))),
-    ("the broker assigns queues where the client asks it to", |scene| Box::pin(assigned_by_broker(scene))),
-    ("a consumer set to POP takes each message once", |scene| Box::pin(pop(scene))),
-    ("a pull consumer pulls by offset", |scene| Box::pin(pull(scene))),
-    ("a lite pull consumer takes all of a topic", |scene| Box::pin(lite_pull(scene))),
+    ("a delay in milliseconds delays", |scene| {
+        Box::pin(delay_time(scene))
+    }),
+    ("a message given back comes again", |scene| {
+        Box::pin(retry(scene))
+    }),
+    (
+        "after its retries a message goes to the dead letters",
+        |scene| Box::pin(dead_letter(scene)),
+    ),
+    ("a group goes on where it left off", |scene| {
+        Box::pin(goes_on(scene))
+    }),
+    ("two consumers share a topic", |scene| {
+        Box::pin(shared(scene))
+    }),
+    (
+        "the broker assigns queues where the client asks it to",
+        |scene| Box::pin(assigned_by_broker(scene)),
+    ),
+    ("a consumer set to POP takes each message once", |scene| {
+        Box::pin(pop(scene))
+    }),
+    ("a pull consumer pulls by offset", |scene| {
+        Box::pin(pull(scene))
+    }),
+    ("a lite pull consumer takes all of a topic", |scene| {
+        Box::pin(lite_pull(scene))
+    }),
 ];
 
 fn bodies(prefix: &str, count: usize) -> Vec<String> {
@@ -62,11 +96,18 @@ fn bodies(prefix: &str, count: usize) -> Vec<String> {
 }
 
 fn message(topic: &str, body: &str) -> Message {
-    Message::builder().topic(topic).body_slice(body.as_bytes()).build_unchecked()
+    Message::builder()
+        .topic(topic)
+        .body_slice(body.as_bytes())
+        .build_unchecked()
 }
 
 fn tagged(topic: &str, tag: &str, body: &str) -> Message {
-    Message::builder().topic(topic).tags(tag).body_slice(body.as_bytes()).build_unchecked()
+    Message::builder()
+        .topic(topic)
+        .tags(tag)
+        .body_slice(body.as_bytes())
+        .build_unchecked()
 }
 
 async fn send(scene: &mut Scene) -> Outcome {
@@ -74,13 +115,24 @@ async fn send(scene: &mut Scene) -> Outcome {
     let bodies = bodies("message", 10);
     let producer = scene.producer().await?;
     for body in &bodies {
-        let sent = producer.send(tagged(&topic, "tag", body)).await?.ok_or("no answer")?;
-        expect!(sent.send_status == SendStatus::SendOk, "status {:?}", sent.send_status);
+        let sent = producer
+            .send(tagged(&topic, "tag", body))
+            .await?
+            .ok_or("no answer")?;
+        expect!(
+            sent.send_status == SendStatus::SendOk,
+            "status {:?}",
+            sent.send_status
+        );
     }
     let received = scene.receive(&topic).await?;
     received.exactly(&bodies).await?;
     let seen = received.messages();
-    expect!(seen[0].get_tags().as_deref() == Some("tag"), "tags {:?}", seen[0].get_tags());
+    expect!(
+        seen[0].get_tags().as_deref() == Some("tag"),
+        "tags {:?}",
+        seen[0].get_tags()
+    );
     Ok(())
 }
 
@@ -101,9 +153,16 @@ async fn batch(scene: &mut Scene) -> Outcome {
     let bodies = bodies("batch", 5);
     let producer = scene.producer().await?;
     producer.send(message(&topic, "first")).await?;
-    let batch = bodies.iter().map(|body| tagged(&topic, "tag", body)).collect();
+    let batch = bodies
+        .iter()
+        .map(|body| tagged(&topic, "tag", body))
+        .collect();
     let sent = producer.send_batch(batch).await?;
-    expect!(sent.send_status == SendStatus::SendOk, "status {:?}", sent.send_status);
+    expect!(
+        sent.send_status == SendStatus::SendOk,
+        "status {:?}",
+        sent.send_status
+    );
     let all = [bodies, vec!["first".into()]].concat();
     scene.receive(&topic).await?.exactly(&all).await
 }
@@ -126,7 +185,14 @@ async fn sql(scene: &mut Scene) -> Outcome {
             .build_unchecked();
         producer.send(message).await?;
     }
-    let received = scene.start_push(&topic, MessageSelector::by_sql("n > 2"), &scene.fresh("group"), Answer::Take).await?;
+    let received = scene
+        .start_push(
+            &topic,
+            MessageSelector::by_sql("n > 2"),
+            &scene.fresh("group"),
+            Answer::Take,
+        )
+        .await?;
     received.exactly(&["n3".into(), "n4".into()]).await
 }
 
@@ -135,16 +201,23 @@ async fn ordered(scene: &mut Scene) -> Outcome {
     let producer = scene.producer().await?;
     for step in 0..10 {
         for key in 0..3_usize {
-            let choose = |queues: &[rocketmq_model::common::message::message_queue::MessageQueue], _: &Message, key: &usize| {
-                Some(queues[key % queues.len()].clone())
-            };
-            producer.send_with_selector(message(&topic, &format!("{key}:{step}")), choose, key).await?;
+            let choose =
+                |queues: &[rocketmq_model::common::message::message_queue::MessageQueue],
+                 _: &Message,
+                 key: &usize| { Some(queues[key % queues.len()].clone()) };
+            producer
+                .send_with_selector(message(&topic, &format!("{key}:{step}")), choose, key)
+                .await?;
         }
     }
     let received = scene.start_orderly(&topic).await?;
     received.at_least(30).await?;
     for key in 0..3 {
-        let steps: Vec<_> = received.bodies().into_iter().filter(|body| body.starts_with(&format!("{key}:"))).collect();
+        let steps: Vec<_> = received
+            .bodies()
+            .into_iter()
+            .filter(|body| body.starts_with(&format!("{key}:")))
+            .collect();
         let expected: Vec<_> = (0..10).map(|step| format!("{key}:{step}")).collect();
         expect!(steps == expected, "key {key} came as {steps:?}");
     }
@@ -159,7 +232,11 @@ struct Decider {
 }
 
 impl TransactionListener for Decider {
-    fn execute_local_transaction(&self, _: &dyn MessageTrait, _: Option<&(dyn Any + Send + Sync)>) -> LocalTransactionState {
+    fn execute_local_transaction(
+        &self,
+        _: &dyn MessageTrait,
+        _: Option<&(dyn Any + Send + Sync)>,
+    ) -> LocalTransactionState {
         self.at_send
     }
 
@@ -169,7 +246,12 @@ impl TransactionListener for Decider {
     }
 }
 
-async fn send_in_transaction(scene: &mut Scene, topic: &str, body: &str, decider: Decider) -> Result<TransactionMQProducer, Box<dyn Error + Send + Sync>> {
+async fn send_in_transaction(
+    scene: &mut Scene,
+    topic: &str,
+    body: &str,
+    decider: Decider,
+) -> Result<TransactionMQProducer, Box<dyn Error + Send + Sync>> {
     let mut producer = TransactionMQProducer::builder(scene.runtime())
         .client_options(scene.options())
         .producer_group(scene.fresh("transactions"))
@@ -177,19 +259,35 @@ async fn send_in_transaction(scene: &mut Scene, topic: &str, body: &str, decider
         .transaction_listener(decider)
         .build();
     producer.start().await?;
-    producer.send_message_in_transaction::<(), _>(tagged(topic, "tag", body), None).await?;
+    producer
+        .send_message_in_transaction::<(), _>(tagged(topic, "tag", body), None)
+        .await?;
     Ok(producer)
 }
 
 async fn transactions(scene: &mut Scene) -> Outcome {
     let topic = scene.fresh("topic");
     let checks = Arc::new(AtomicUsize::new(0));
-    let states = [LocalTransactionState::CommitMessage, LocalTransactionState::RollbackMessage];
+    let states = [
+        LocalTransactionState::CommitMessage,
+        LocalTransactionState::RollbackMessage,
+    ];
     for (body, at_send) in ["committed", "rolled back"].iter().zip(states) {
-        let decider = Decider { at_send, at_check: LocalTransactionState::Unknown, checks: checks.clone() };
-        send_in_transaction(scene, &topic, body, decider).await?.shutdown().await;
+        let decider = Decider {
+            at_send,
+            at_check: LocalTransactionState::Unknown,
+            checks: checks.clone(),
+        };
+        send_in_transaction(scene, &topic, body, decider)
+            .await?
+            .shutdown()
+            .await;
     }
-    scene.receive(&topic).await?.exactly(&["committed".into()]).await
+    scene
+        .receive(&topic)
+        .await?
+        .exactly(&["committed".into()])
+        .await
 }
 
 async fn checked_transaction(scene: &mut Scene) -> Outcome {
@@ -201,7 +299,11 @@ async fn checked_transaction(scene: &mut Scene) -> Outcome {
         checks: checks.clone(),
     };
     let mut producer = send_in_transaction(scene, &topic, "decided later", decider).await?;
-    let outcome = scene.receive(&topic).await?.exactly(&["decided later".into()]).await;
+    let outcome = scene
+        .receive(&topic)
+        .await?
+        .exactly(&["decided later".into()])
+        .await;
     producer.shutdown().await;
     expect!(checks.load(Ordering::Relaxed) > 0, "nobody asked");
     outcome
@@ -214,41 +316,93 @@ async fn delayed(scene: &mut Scene, topic: &str, later: Message, least: Duration
     scene.producer().await?.send(later).await?;
     received.at_least(2).await?;
     let took = sent_at.elapsed();
-    expect!(took >= least && took < least + Duration::from_secs(6), "it came after {took:?}");
+    expect!(
+        took >= least && took < least + Duration::from_secs(6),
+        "it came after {took:?}"
+    );
     Ok(())
 }
 
 async fn delay_level(scene: &mut Scene) -> Outcome {
     let topic = scene.fresh("topic");
-    scene.producer().await?.send(message(&topic, "first")).await?;
-    let later = Message::builder().topic(&*topic).delay_level(2).body_slice(b"later").build_unchecked();
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, "first"))
+        .await?;
+    let later = Message::builder()
+        .topic(&*topic)
+        .delay_level(2)
+        .body_slice(b"later")
+        .build_unchecked();
     delayed(scene, &topic, later, Duration::from_millis(1_900)).await
 }
 
 async fn delay_time(scene: &mut Scene) -> Outcome {
     let topic = scene.fresh("topic");
-    scene.producer().await?.send(message(&topic, "first")).await?;
-    let later = Message::builder().topic(&*topic).delay_millis(3_000).body_slice(b"later").build_unchecked();
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, "first"))
+        .await?;
+    let later = Message::builder()
+        .topic(&*topic)
+        .delay_millis(3_000)
+        .body_slice(b"later")
+        .build_unchecked();
     delayed(scene, &topic, later, Duration::from_millis(1_500)).await
 }
 
 async fn retry(scene: &mut Scene) -> Outcome {
     let topic = scene.fresh("topic");
-    scene.producer().await?.send(message(&topic, "refused once")).await?;
-    let received = scene.start_push(&topic, MessageSelector::by_tag("*"), &scene.fresh("group"), Answer::RefuseOnce).await?;
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, "refused once"))
+        .await?;
+    let received = scene
+        .start_push(
+            &topic,
+            MessageSelector::by_tag("*"),
+            &scene.fresh("group"),
+            Answer::RefuseOnce,
+        )
+        .await?;
     received.at_least(2).await?;
-    let times: Vec<_> = received.messages().iter().map(MessageExt::reconsume_times).collect();
+    let times: Vec<_> = received
+        .messages()
+        .iter()
+        .map(MessageExt::reconsume_times)
+        .collect();
     expect!(times == [0, 1], "reconsume times {times:?}");
-    let topics: BTreeSet<_> = received.messages().iter().map(|message| message.topic().to_string()).collect();
-    expect!(topics == BTreeSet::from([topic.clone()]), "topics {topics:?}");
+    let topics: BTreeSet<_> = received
+        .messages()
+        .iter()
+        .map(|message| message.topic().to_string())
+        .collect();
+    expect!(
+        topics == BTreeSet::from([topic.clone()]),
+        "topics {topics:?}"
+    );
     Ok(())
 }
 
 async fn dead_letter(scene: &mut Scene) -> Outcome {
     let topic = scene.fresh("topic");
     let group = scene.fresh("group");
-    scene.producer().await?.send(message(&topic, "refused")).await?;
-    let received = scene.start_push(&topic, MessageSelector::by_tag("*"), &group, Answer::Refuse { most: 1 }).await?;
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, "refused"))
+        .await?;
+    let received = scene
+        .start_push(
+            &topic,
+            MessageSelector::by_tag("*"),
+            &group,
+            Answer::Refuse { most: 1 },
+        )
+        .await?;
     received.at_least(2).await?;
     // Nobody may read dead letters by subscription as they are made, so their queue is asked.
     let dead_letters = format!("%DLQ%{group}");
@@ -265,30 +419,61 @@ async fn dead_letter(scene: &mut Scene) -> Outcome {
         expect!(Instant::now() < end, "no dead letter in time");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let times: Vec<_> = received.messages().iter().map(MessageExt::reconsume_times).collect();
+    let times: Vec<_> = received
+        .messages()
+        .iter()
+        .map(MessageExt::reconsume_times)
+        .collect();
     expect!(times == [0, 1], "reconsume times {times:?}");
     Ok(())
 }
 
 async fn goes_on(scene: &mut Scene) -> Outcome {
     let (topic, group) = (scene.fresh("topic"), scene.fresh("group"));
-    scene.producer().await?.send(message(&topic, "first")).await?;
-    let first = scene.start_push(&topic, MessageSelector::by_tag("*"), &group, Answer::Take).await?;
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, "first"))
+        .await?;
+    let first = scene
+        .start_push(&topic, MessageSelector::by_tag("*"), &group, Answer::Take)
+        .await?;
     first.exactly(&["first".into()]).await?;
     scene.stop_consumers().await;
-    scene.producer().await?.send(message(&topic, "second")).await?;
-    let second = scene.start_push(&topic, MessageSelector::by_tag("*"), &group, Answer::Take).await?;
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, "second"))
+        .await?;
+    let second = scene
+        .start_push(&topic, MessageSelector::by_tag("*"), &group, Answer::Take)
+        .await?;
     second.exactly(&["second".into()]).await
 }
 
 async fn share(scene: &mut Scene, client_rebalance: bool) -> Outcome {
     let (topic, group) = (scene.fresh("topic"), scene.fresh("group"));
-    scene.producer().await?.send(message(&topic, "first")).await?;
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, "first"))
+        .await?;
     let mut received = Vec::new();
     for _ in 0..2 {
-        received.push(scene.start_push_with(&topic, MessageSelector::by_tag("*"), &group, Answer::Take, client_rebalance).await?);
+        received.push(
+            scene
+                .start_push_with(
+                    &topic,
+                    MessageSelector::by_tag("*"),
+                    &group,
+                    Answer::Take,
+                    client_rebalance,
+                )
+                .await?,
+        );
     }
-    let count = |received: &[Received]| received.iter().map(|one| one.bodies().len()).sum::<usize>();
+    let count =
+        |received: &[Received]| received.iter().map(|one| one.bodies().len()).sum::<usize>();
     scene::soon("the first", || count(&received) >= 1).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let bodies = bodies("shared", 40);
@@ -297,8 +482,15 @@ async fn share(scene: &mut Scene, client_rebalance: bool) -> Outcome {
     }
     scene::soon("all messages", || count(&received) > bodies.len()).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    expect!(count(&received) == bodies.len() + 1, "{} messages", count(&received));
-    expect!(received.iter().all(|one| one.bodies().len() > 1), "one took all");
+    expect!(
+        count(&received) == bodies.len() + 1,
+        "{} messages",
+        count(&received)
+    );
+    expect!(
+        received.iter().all(|one| one.bodies().len() > 1),
+        "one took all"
+    );
     Ok(())
 }
 
@@ -313,15 +505,30 @@ async fn assigned_by_broker(scene: &mut Scene) -> Outcome {
 async fn pop(scene: &mut Scene) -> Outcome {
     let (topic, group) = (scene.fresh("topic"), scene.fresh("group"));
     let bodies = bodies("popped", 12);
-    scene.producer().await?.send(message(&topic, &bodies[0])).await?;
+    scene
+        .producer()
+        .await?
+        .send(message(&topic, &bodies[0]))
+        .await?;
     scene.set_pop(&topic, &group).await?;
-    let received = scene.start_push_with(&topic, MessageSelector::by_tag("*"), &group, Answer::Take, false).await?;
+    let received = scene
+        .start_push_with(
+            &topic,
+            MessageSelector::by_tag("*"),
+            &group,
+            Answer::Take,
+            false,
+        )
+        .await?;
     for body in &bodies[1..] {
         scene.producer().await?.send(message(&topic, body)).await?;
     }
     received.exactly(&bodies).await?;
     for message in received.messages() {
-        expect!(message.properties().keys().any(|key| key == "POP_CK"), "a message that was pulled, not popped");
+        expect!(
+            message.properties().keys().any(|key| key == "POP_CK"),
+            "a message that was pulled, not popped"
+        );
     }
     Ok(())
 }
@@ -330,20 +537,40 @@ async fn pull(scene: &mut Scene) -> Outcome {
     let topic = scene.fresh("topic");
     let producer = scene.producer().await?;
     producer.send(message(&topic, "first")).await?;
-    let queue = producer.fetch_publish_message_queues(&topic).await?.into_iter().next().ok_or("no queue")?;
+    let queue = producer
+        .fetch_publish_message_queues(&topic)
+        .await?
+        .into_iter()
+        .next()
+        .ok_or("no queue")?;
     let begin = producer.max_offset(&queue).await?;
     for body in bodies("pulled", 5) {
-        producer.send_to_queue(message(&topic, &body), queue.clone()).await?;
+        producer
+            .send_to_queue(message(&topic, &body), queue.clone())
+            .await?;
     }
     let consumer = scene.pull_consumer().await?;
     let found = consumer.pull(&queue, "*", begin, 3).await?;
-    expect!(*found.pull_status() == PullStatus::Found, "status {:?}", found.pull_status());
-    let seen: Vec<_> = found.msg_found_list().unwrap_or_default().iter().map(scene::body).collect();
+    expect!(
+        *found.pull_status() == PullStatus::Found,
+        "status {:?}",
+        found.pull_status()
+    );
+    let seen: Vec<_> = found
+        .msg_found_list()
+        .unwrap_or_default()
+        .iter()
+        .map(scene::body)
+        .collect();
     expect!(seen == bodies("pulled", 3), "pulled {seen:?}");
     let end = consumer.max_offset(&queue).await?;
     expect!(end == begin + 5, "the queue ends at {end}");
     let none = consumer.pull(&queue, "*", end, 3).await?;
-    expect!(*none.pull_status() == PullStatus::NoNewMsg, "status at the end {:?}", none.pull_status());
+    expect!(
+        *none.pull_status() == PullStatus::NoNewMsg,
+        "status at the end {:?}",
+        none.pull_status()
+    );
     consumer.shutdown().await?;
     Ok(())
 }
@@ -359,10 +586,17 @@ async fn lite_pull(scene: &mut Scene) -> Outcome {
     let end = Instant::now() + scene::LIMIT;
     while seen.len() < bodies.len() {
         expect!(Instant::now() < end, "only {seen:?} in time");
-        seen.extend(consumer.poll_with_timeout(500).await.iter().map(scene::body));
+        seen.extend(
+            consumer
+                .poll_with_timeout(500)
+                .await
+                .iter()
+                .map(scene::body),
+        );
     }
     consumer.shutdown().await;
-    let (seen, sent): (BTreeSet<_>, BTreeSet<_>) = (seen.into_iter().collect(), bodies.into_iter().collect());
+    let (seen, sent): (BTreeSet<_>, BTreeSet<_>) =
+        (seen.into_iter().collect(), bodies.into_iter().collect());
     expect!(seen == sent, "took {seen:?}");
     Ok(())
 }
@@ -374,7 +608,8 @@ async fn main() {
     for (name, check) in CHECKS.iter().filter(|(name, _)| name.contains(&wanted)) {
         let start = Instant::now();
         let mut scene = Scene::new();
-        let outcome = match tokio::time::timeout(Duration::from_secs(120), check(&mut scene)).await {
+        let outcome = match tokio::time::timeout(Duration::from_secs(120), check(&mut scene)).await
+        {
             Ok(outcome) => outcome,
             Err(_) => Err("not done within 120 s".into()),
         };

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_client_rust::{
-    ClientConfig, ClientOptions, ClientResult, ClientRuntime, ClientRuntimeConfig, ConsumeConcurrentlyContext,
-    ConsumeConcurrentlyStatus, ConsumeOrderlyContext, ConsumeOrderlyStatus, DefaultLitePullConsumer, DefaultMQProducer,
-    DefaultMQPullConsumer, DefaultMQPushConsumer, MQPushConsumer, MessageListenerConcurrently, MessageListenerOrderly,
+    ClientConfig, ClientOptions, ClientResult, ClientRuntime, ClientRuntimeConfig,
+    ConsumeConcurrentlyContext, ConsumeConcurrentlyStatus, ConsumeOrderlyContext,
+    ConsumeOrderlyStatus, DefaultLitePullConsumer, DefaultMQProducer, DefaultMQPullConsumer,
+    DefaultMQPushConsumer, MQPushConsumer, MessageListenerConcurrently, MessageListenerOrderly,
     MessageSelector,
 };
 use rocketmq_model::common::consumer::consume_from_where::ConsumeFromWhere;
@@ -48,9 +49,13 @@ pub async fn soon(what: &str, mut condition: impl FnMut() -> bool) -> Result<(),
 async fn ask(address: &str, code: u16, body: &str) -> Result<String, Failure> {
     let header = format!(r#"{{"code":{code},"flag":0,"language":"OTHER","opaque":1,"version":0}}"#);
     let mut connection = TcpStream::connect(address).await?;
-    connection.write_u32((4 + header.len() + body.len()) as u32).await?;
+    connection
+        .write_u32((4 + header.len() + body.len()) as u32)
+        .await?;
     connection.write_u32(header.len() as u32).await?;
-    connection.write_all(format!("{header}{body}").as_bytes()).await?;
+    connection
+        .write_all(format!("{header}{body}").as_bytes())
+        .await?;
     let length = connection.read_u32().await? as usize;
     let mut answer = vec![0; length];
     connection.read_exact(&mut answer).await?;
@@ -68,7 +73,9 @@ pub enum Answer {
     Take,
     RefuseOnce,
     /// Never takes one; the group gives up after so many retries.
-    Refuse { most: i32 },
+    Refuse {
+        most: i32,
+    },
 }
 
 /// The messages that a consumer was given, in the order it was given them.
@@ -77,7 +84,10 @@ pub struct Received(Arc<Mutex<Vec<MessageExt>>>);
 
 impl Received {
     fn add(&self, messages: &[&MessageExt]) {
-        self.0.lock().unwrap().extend(messages.iter().map(|&message| message.clone()));
+        self.0
+            .lock()
+            .unwrap()
+            .extend(messages.iter().map(|&message| message.clone()));
     }
 
     pub fn messages(&self) -> Vec<MessageExt> {
@@ -89,7 +99,10 @@ impl Received {
     }
 
     pub async fn at_least(&self, count: usize) -> Result<(), Failure> {
-        soon(&format!("{count} messages"), || self.0.lock().unwrap().len() >= count).await
+        soon(&format!("{count} messages"), || {
+            self.0.lock().unwrap().len() >= count
+        })
+        .await
     }
 
     /// These bodies, in any order, and nothing else.
@@ -112,19 +125,33 @@ struct Listener {
 }
 
 impl MessageListenerConcurrently for Listener {
-    fn consume_message(&self, messages: &[&MessageExt], _: &ConsumeConcurrentlyContext) -> ClientResult<ConsumeConcurrentlyStatus> {
+    fn consume_message(
+        &self,
+        messages: &[&MessageExt],
+        _: &ConsumeConcurrentlyContext,
+    ) -> ClientResult<ConsumeConcurrentlyStatus> {
         self.received.add(messages);
         let refuse = match self.answer {
             Answer::Take => false,
-            Answer::RefuseOnce => messages.iter().any(|message| message.reconsume_times() == 0),
+            Answer::RefuseOnce => messages
+                .iter()
+                .any(|message| message.reconsume_times() == 0),
             Answer::Refuse { .. } => true,
         };
-        Ok(if refuse { ConsumeConcurrentlyStatus::ReconsumeLater } else { ConsumeConcurrentlyStatus::ConsumeSuccess })
+        Ok(if refuse {
+            ConsumeConcurrentlyStatus::ReconsumeLater
+        } else {
+            ConsumeConcurrentlyStatus::ConsumeSuccess
+        })
     }
 }
 
 impl MessageListenerOrderly for Listener {
-    fn consume_message(&self, messages: &[&MessageExt], _: &mut ConsumeOrderlyContext) -> ClientResult<ConsumeOrderlyStatus> {
+    fn consume_message(
+        &self,
+        messages: &[&MessageExt],
+        _: &mut ConsumeOrderlyContext,
+    ) -> ClientResult<ConsumeOrderlyStatus> {
         self.received.add(messages);
         Ok(ConsumeOrderlyStatus::Success)
     }
@@ -140,14 +167,28 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        let owner = RuntimeOwner::plan(RuntimeConfig { thread_name: "interop".into(), ..Default::default() })
-            .expect("a valid configuration of the runtime")
-            .build()
-            .expect("a runtime");
-        let telemetry = install_global(&TelemetryBootstrapConfig::default()).expect("telemetry, which is off");
-        let runtime = ClientRuntime::try_new(owner.root_context().component("client"), ClientRuntimeConfig::default(), telemetry.handle())
-            .expect("a runtime of clients");
-        Self { owner, runtime, telemetry, producer: None, consumers: Vec::new() }
+        let owner = RuntimeOwner::plan(RuntimeConfig {
+            thread_name: "interop".into(),
+            ..Default::default()
+        })
+        .expect("a valid configuration of the runtime")
+        .build()
+        .expect("a runtime");
+        let telemetry =
+            install_global(&TelemetryBootstrapConfig::default()).expect("telemetry, which is off");
+        let runtime = ClientRuntime::try_new(
+            owner.root_context().component("client"),
+            ClientRuntimeConfig::default(),
+            telemetry.handle(),
+        )
+        .expect("a runtime of clients");
+        Self {
+            owner,
+            runtime,
+            telemetry,
+            producer: None,
+            consumers: Vec::new(),
+        }
     }
 
     pub fn runtime(&self) -> Arc<ClientRuntime> {
@@ -156,14 +197,20 @@ impl Scene {
 
     pub fn fresh(&self, kind: &str) -> String {
         static RUN: std::sync::OnceLock<u128> = std::sync::OnceLock::new();
-        let run = RUN.get_or_init(|| SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis());
+        let run = RUN.get_or_init(|| {
+            SystemTime::UNIX_EPOCH
+                .elapsed()
+                .unwrap_or_default()
+                .as_millis()
+        });
         format!("rs-{kind}-{run}-{}", NAMES.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Of a client of its own among those of this process, which looks for what is new as often as it may.
     pub fn options(&self) -> ClientOptions {
         let mut config = ClientConfig::new();
-        let address = std::env::var("NAMESRV_ADDR").expect("NAMESRV_ADDR says where the name server is, as 127.0.0.1:9876");
+        let address = std::env::var("NAMESRV_ADDR")
+            .expect("NAMESRV_ADDR says where the name server is, as 127.0.0.1:9876");
         config.set_namesrv_addr(address.into());
         config.set_instance_name(self.fresh("instance").into());
         config.set_poll_name_server_interval(10_000);
@@ -188,11 +235,19 @@ impl Scene {
     /// What a new group of one push consumer receives of the topic.
     pub async fn receive(&mut self, topic: &str) -> Result<Received, Failure> {
         let group = self.fresh("group");
-        self.start_push(topic, MessageSelector::by_tag("*"), &group, Answer::Take).await
+        self.start_push(topic, MessageSelector::by_tag("*"), &group, Answer::Take)
+            .await
     }
 
-    pub async fn start_push(&mut self, topic: &str, selector: MessageSelector, group: &str, answer: Answer) -> Result<Received, Failure> {
-        self.start_push_with(topic, selector, group, answer, true).await
+    pub async fn start_push(
+        &mut self,
+        topic: &str,
+        selector: MessageSelector,
+        group: &str,
+        answer: Answer,
+    ) -> Result<Received, Failure> {
+        self.start_push_with(topic, selector, group, answer, true)
+            .await
     }
 
     pub async fn start_push_with(
@@ -213,8 +268,13 @@ impl Scene {
             builder = builder.max_reconsume_times(most);
         }
         let mut consumer = builder.build();
-        consumer.subscribe_with_selector(topic, Some(selector)).await?;
-        consumer.register_message_listener_concurrently(Listener { received: received.clone(), answer });
+        consumer
+            .subscribe_with_selector(topic, Some(selector))
+            .await?;
+        consumer.register_message_listener_concurrently(Listener {
+            received: received.clone(),
+            answer,
+        });
         consumer.start().await?;
         self.consumers.push(consumer);
         Ok(received)
@@ -228,7 +288,10 @@ impl Scene {
             .consume_from_where(ConsumeFromWhere::ConsumeFromFirstOffset)
             .build();
         consumer.subscribe(topic, "*").await?;
-        consumer.register_message_listener_orderly(Listener { received: received.clone(), answer: Answer::Take });
+        consumer.register_message_listener_orderly(Listener {
+            received: received.clone(),
+            answer: Answer::Take,
+        });
         consumer.start().await?;
         self.consumers.push(consumer);
         Ok(received)
@@ -243,7 +306,10 @@ impl Scene {
         Ok(consumer)
     }
 
-    pub async fn lite_pull_consumer(&self, topic: &str) -> Result<DefaultLitePullConsumer, Failure> {
+    pub async fn lite_pull_consumer(
+        &self,
+        topic: &str,
+    ) -> Result<DefaultLitePullConsumer, Failure> {
         let consumer = DefaultLitePullConsumer::builder(self.runtime())
             .client_options(self.options())
             .consumer_group(self.fresh("group"))
@@ -257,10 +323,19 @@ impl Scene {
     /// Has the broker hand out the topic to the group by POP.
     pub async fn set_pop(&self, topic: &str, group: &str) -> Result<(), Failure> {
         let cluster = ask(&std::env::var("NAMESRV_ADDR")?, 106, "").await?;
-        let after = cluster.split("brokerAddrs\":{").nth(1).ok_or("no broker in the cluster")?;
+        let after = cluster
+            .split("brokerAddrs\":{")
+            .nth(1)
+            .ok_or("no broker in the cluster")?;
         // Its id, a key, may stand without quotes.
-        let broker = after.split(":\"").nth(1).and_then(|rest| rest.split('"').next()).ok_or("no address of the broker")?;
-        let body = format!(r#"{{"consumerGroup":"{group}","mode":"POP","popShareQueueNum":8,"topic":"{topic}"}}"#);
+        let broker = after
+            .split(":\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .ok_or("no address of the broker")?;
+        let body = format!(
+            r#"{{"consumerGroup":"{group}","mode":"POP","popShareQueueNum":8,"topic":"{topic}"}}"#
+        );
         ask(broker, 401, &body).await.map(drop)
     }
 

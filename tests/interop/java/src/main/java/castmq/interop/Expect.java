@@ -32,9 +32,14 @@ final class Expect {
 
     /** Until the condition holds; fails after 30 s. */
     static void soon(Object what, Condition condition) throws Exception {
-        long end = System.currentTimeMillis() + 30_000;
+        within(30_000, what, condition);
+    }
+
+    /** Until the condition holds; fails after so long. */
+    static void within(long limitMs, Object what, Condition condition) throws Exception {
+        long end = System.currentTimeMillis() + limitMs;
         while (!condition.holds()) {
-            that(System.currentTimeMillis() < end, "not within 30 s: " + what);
+            that(System.currentTimeMillis() < end, "not within " + limitMs / 1_000 + " s: " + what);
             Thread.sleep(50);
         }
     }

@@ -26,9 +26,12 @@ final class Normal {
             new Rule("\\bV\\d_\\d_\\d[A-Z_]*", "VERSION"),
             new Rule("(?<![\\d.])\\d+\\.\\d+([eE]-?\\d+)?(?![\\d.])", "DECIMAL"),
             new Rule("\\b\\d+ ?ms\\b", "N ms"),
+            new Rule("spentTimeMills=\\d+", "spentTimeMills=N"),
             new Rule("\\b(\\d+|DECIMAL) (B|KiB|MiB|GiB)\\b", "SIZE"),
             new Rule("(\\$\\$Lambda\\S*)?@[0-9a-f]{5,8}\\b", "@HASH"),
             new Rule("(storeSize|commitLogOffset|bodyCRC|CommitLog Offset|physicOffset|physicSize|msgStoreTime|counter|stateVersion)(\"?[=:] *)-?\\d+", "$1$2N"),
+            // Where the servers of genuine.sh keep what they have.
+            new Rule("(/[\\w.+-]+)+/(broker|namesrv)\\b", "DIR/$2"),
             new Rule("(?m)[ \\t]+$", ""));
 
     /** A stack in the output of a command: that of a failure, which is another in each implementation and release. */

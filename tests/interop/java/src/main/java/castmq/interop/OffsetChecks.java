@@ -43,7 +43,9 @@ final class OffsetChecks {
 
         Map<MessageQueue, Long> reset = scene.admin().resetOffsetByTimestamp(topic, group, between, true);
         Expect.same(Map.of(queue, 1L), reset, "offsets of the answer");
-        Expect.soon("the second message again", () -> received.bodies().equals(List.of("before", "after", "after")));
+        // The client waits 10 s before it gives up a queue whose offset was moved, and takes it anew after that.
+        Expect.within(60_000, "the second message again", () -> received.bodies().stream().filter("after"::equals).count() >= 2);
+        Expect.same(1L, received.bodies().stream().filter("before"::equals).count(), "times that the first came");
     }
 
     private static void offline(Scene scene) throws Exception {
