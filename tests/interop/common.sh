@@ -1,0 +1,53 @@
+# What the scripts of the interop tests share; sourced, not run. Everything that is fetched or built lands under target/interop.
+
+interop=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=$(cd "$interop/../.." && pwd)/target/interop
+mkdir -p "$cache"
+
+java_flags=(--add-exports=java.base/sun.nio.ch=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED
+  --add-opens=java.base/sun.nio.ch=ALL-UNNAMED --add-opens=java.base/java.lang=ALL-UNNAMED
+  -XX:+UseSerialGC -XX:TieredStopAtLevel=1)
+
+# Fetches RocketMQ's name server, broker and tools into $cache/lib, once for each version that the pom names.
+fetch_genuine() {
+  local pom="$interop/genuine/pom.xml" lib="$cache/lib"
+  cmp -s "$pom" "$lib/pom.xml" && return
+  rm -rf "$lib"
+  mvn -q -B -f "$pom" dependency:copy-dependencies -DoutputDirectory="$lib" >&2
+  cp "$pom" "$lib/pom.xml"
+}
+
+# Builds the Java scenarios into $cache/java/classes, with the client's jars beside them in $cache/java/lib.
+build_java() {
+  mvn -q -B -f "$interop/java/pom.xml" compile dependency:copy-dependencies >&2
+}
+
+# free_ports NAME...: prints NAME=PORT for each, all free now on loopback; a broker also takes the ports 2 below and 1 above its own.
+free_ports() {
+  python3 - "$@" <<'PY'
+import random, socket, sys
+taken = set()
+def free(ports):
+    for port in ports:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return not taken & set(ports)
+for name in sys.argv[1:]:
+    while True:
+        port = random.randrange(20000, 32000)
+        ports = range(port - 2, port + 2)
+        if free(ports):
+            break
+    taken |= set(ports)
+    print(f"{name}={port}")
+PY
+}
+
+# run_java MAIN_CLASS ARGUMENT...: a program of $cache/java, with its logs and the offsets of broadcast consumers under $cache.
+run_java() {
+  java -Xmx512m "${java_flags[@]}" -Duser.home="$cache/home" -Drocketmq.client.logRoot="$cache/home/logs" ${JAVA_SYSTEM_PROPERTIES:-} \
+    -cp "$cache/java/classes:$cache/java/dependency/*" "$@"
+}
