@@ -30,6 +30,7 @@ use super::standing::Standing;
 use super::topics::Topics;
 use super::unheard::make_unheard_topics;
 use crate::clock::Clock;
+use crate::delivery::client_groups::ClientGroups;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::groups::Groups;
 use crate::delivery::popper::Popper;
@@ -43,12 +44,14 @@ use crate::metadata::actor::Metadata;
 use crate::metadata::system;
 use crate::network::admin_session::AdminSession;
 use crate::network::aliases::MAX_ALIASES;
-use crate::network::connection::Connection;
+use crate::network::connection::{Connection, Framing, Input};
 use crate::network::consumer_session::ConsumerSession;
 use crate::network::greeting::Client;
-use crate::network::listener::{Accepted, Listener, Reception, role_not_served};
+use crate::network::listener::{Accepted, Foreign, Listener, Reception, role_not_served};
 use crate::network::producer_session::ProducerSession;
 use crate::network::registrar::Registrar;
+use crate::network::remoting::may_begin;
+use crate::network::remoting_session::RemotingSession;
 use crate::network::socket::Bound;
 use crate::node::NodeError;
 use crate::replication::complaints::Complaints;
@@ -215,6 +218,7 @@ fn new_context(
         copied_epochs: Mutex::new(standing.epochs.clone()),
         standing,
         gate: Gate::default(),
+        client_groups: ClientGroups::default(),
         replicas: Arc::default(),
         complaints: Complaints::default(),
         pulse: Pulse::default(),
@@ -532,6 +536,24 @@ impl Reception for Desk {
         }
     }
 
+    fn takes_foreign(&self, first: [u8; 4]) -> bool {
+        may_begin(first, self.0.limits.max_frame_bytes as usize)
+    }
+
+    fn start_foreign(&self, foreign: Foreign) {
+        let context = self.0.clone();
+        let Ok(actors) = self.0.actors() else {
+            return;
+        };
+        let name = format!("remoting({})", foreign.peer);
+        let child = Child::once(name, move || {
+            let max_frame_bytes = context.limits.max_frame_bytes as usize;
+            let connection = foreign.into_connection(max_frame_bytes)?;
+            RemotingSession::new(context, connection)
+        });
+        drop(actors.sessions.start_on(&self.0.data_stage, child));
+    }
+
     fn handshake_timeout(&self) -> Duration {
         Duration::from_millis(self.0.settings.limits.handshake_timeout_ms)
     }
@@ -545,6 +567,7 @@ impl Reception for Desk {
 fn take_over(context: &BrokerContext, accepted: Accepted) -> Result<(Connection, Client), Failure> {
     let (socket, client, already, seat) = accepted.into_parts()?;
     let max_frame_bytes = context.limits.max_frame_bytes as usize;
-    let connection = Connection::new(socket, client.peer, already, max_frame_bytes, seat);
+    let input = Input::new(already, Framing::Native, max_frame_bytes);
+    let connection = Connection::new(socket, client.peer, input, seat);
     Ok((connection, client))
 }

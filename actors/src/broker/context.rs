@@ -27,6 +27,7 @@ use super::set_view::BrokerSetView;
 use super::standing::{Fence, Rebase, Standing};
 use super::topics::Topics;
 use crate::clock::Clock;
+use crate::delivery::client_groups::ClientGroups;
 use crate::delivery::cold_reader::ColdReader;
 use crate::delivery::consumer_group::ConsumerGroup;
 use crate::delivery::groups::Groups;
@@ -154,6 +155,8 @@ pub(crate) struct BrokerContext {
     pub(crate) gate: Gate,
     /// What consumers do not see yet.
     pub(crate) hidden: Hidden,
+    /// Groups whose members share the queues among themselves.
+    pub(crate) client_groups: ClientGroups,
     /// On a master: its slaves.
     pub(crate) replicas: Arc<Replicas>,
     /// What was wrong with them.

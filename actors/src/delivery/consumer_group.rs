@@ -112,6 +112,7 @@ impl ConsumerGroup {
         is_restart: bool,
     ) -> Result<Self, Failure> {
         let now = Instant::now();
+        context.client_groups.set_shared_out(&group, 0);
         Ok(Self {
             quiet_until: is_restart.then(|| now + REJOIN_TIME),
             lease: Duration::from_millis(context.settings.broker.member_lease_ms),

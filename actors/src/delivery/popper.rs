@@ -203,16 +203,8 @@ impl Popper {
                 }));
                 continue;
             };
-            let (mut places, mut of_book) = (Vec::new(), Vec::new());
-            for (place, receipt) in of_queue {
-                match of_ledger(receipt) {
-                    Ok(receipt) => {
-                        places.push(*place);
-                        of_book.push(receipt);
-                    }
-                    Err(error) => refused.push((*place, error)),
-                }
-            }
+            let places: Vec<_> = of_queue.iter().map(|(place, _)| *place).collect();
+            let of_book: Vec<_> = of_queue.iter().map(|(_, of)| of_ledger(of)).collect();
             let failed = book
                 .ledger
                 .acknowledge_all(now_ms, &of_book, &mut book.journal);
@@ -251,10 +243,11 @@ impl Popper {
         let PopReceipt { queue, offset, .. } = change.receipt;
         let book = self.book(&key, queue);
         let book = book.ok_or(ReceiptError::Unknown { offset });
-        let changed = of_ledger(&change.receipt).and_then(|receipt| {
+        let receipt = of_ledger(&change.receipt);
+        let changed = book.and_then(|book| {
             let Book {
                 ledger, journal, ..
-            } = book?;
+            } = book;
             ledger.change_invisible(now_ms, &receipt, change.invisible_ms, journal)
         });
         self.changed(&key, queue);

@@ -8,15 +8,17 @@ use std::time::Duration;
 use castmq_config::{LimitSettings, Settings};
 use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
 
+use super::remoting_session::{NameServerRemotingSession, Values};
 use super::route_keeper::RouteKeeper;
 use super::route_table::TableLimits;
 use super::session::NameServerSession;
 use crate::broker::assembly::bind;
 use crate::broker::details::SOFTWARE;
 use crate::network::aliases::MAX_ALIASES;
-use crate::network::connection::Connection;
+use crate::network::connection::{Connection, Framing, Input};
 use crate::network::greeting::Client;
-use crate::network::listener::{Accepted, Listener, Reception, role_not_served};
+use crate::network::listener::{Accepted, Foreign, Listener, Reception, role_not_served};
+use crate::network::remoting::may_begin;
 use crate::network::socket::Bound;
 use crate::node::NodeError;
 use crate::supervision::{ActorRef, Child, Plan, Strategy, Supervisor};
@@ -41,6 +43,7 @@ pub(crate) fn assemble(settings: &Settings) -> Result<NameServer, NodeError> {
         settings: settings.clone(),
         keeper: keeper.actor_ref(),
         sessions: sessions.actor_ref(),
+        values: Arc::default(),
     });
     let listener = listener(socket, desk);
     let plan = Plan::new(Strategy::OneForOne)
@@ -70,6 +73,7 @@ struct Desk {
     settings: Settings,
     keeper: ActorRef<RouteKeeper>,
     sessions: ActorRef<Supervisor>,
+    values: Arc<Values>,
 }
 
 impl Desk {
@@ -115,13 +119,34 @@ impl Reception for Desk {
         let max_topics = max_topics(&self.settings.limits);
         drop(self.sessions.start(Child::once(name, move || {
             let (socket, client, already, seat) = accepted.into_parts()?;
-            let connection = Connection::new(socket, client.peer, already, max_frame_bytes, seat);
+            let input = Input::new(already, Framing::Native, max_frame_bytes);
+            let connection = Connection::new(socket, client.peer, input, seat);
             Ok(NameServerSession::new(
                 keeper,
                 connection,
                 client,
                 idle_timeout,
                 max_topics,
+            ))
+        })));
+    }
+
+    fn takes_foreign(&self, first: [u8; 4]) -> bool {
+        may_begin(first, self.max_frame_bytes() as usize)
+    }
+
+    fn start_foreign(&self, foreign: Foreign) {
+        let (keeper, values) = (self.keeper.clone(), self.values.clone());
+        let max_frame_bytes = self.max_frame_bytes() as usize;
+        let idle_timeout = Duration::from_millis(self.settings.limits.idle_timeout_ms);
+        let name = format!("remoting({})", foreign.peer);
+        drop(self.sessions.start(Child::once(name, move || {
+            let connection = foreign.into_connection(max_frame_bytes)?;
+            Ok(NameServerRemotingSession::new(
+                keeper,
+                values,
+                connection,
+                idle_timeout,
             ))
         })));
     }

@@ -4,13 +4,14 @@
 //!   [`registration`] is taken, in [parts](report_parts) if it is long, and by which of two brokers one is
 //!   [what both claim](claim) to be.
 //! - [`route_keeper`]: the actor that keeps the table, and looks for brokers that have gone silent.
-//! - [`session`]: one connection. [`tidings`]: in which order a broker hears of its set.
+//! - [`session`]: one connection; [`remoting_session`]: one on RocketMQ's wire. [`tidings`]: in which order a broker hears of its set.
 //! - [`assembly`]: how they are put together.
 
 pub(crate) mod assembly;
 mod broker;
 mod claim;
 mod registration;
+pub(crate) mod remoting_session;
 mod report_parts;
 pub(crate) mod route_keeper;
 mod route_table;

@@ -97,7 +97,7 @@ impl AdminSession {
 }
 
 /// Carries out a request; `None` when there is nothing more to say than that it is done.
-async fn answer(context: Arc<BrokerContext>, request: AdminRequest) -> Option<Answered> {
+pub(crate) async fn answer(context: Arc<BrokerContext>, request: AdminRequest) -> Option<Answered> {
     let plain = |result: Result<AdminResponse, Refusal>| Some(result.map(|r| (r, Vec::new())));
     match request {
         AdminRequest::PutTopic {

@@ -19,7 +19,8 @@ use castmq_storage::commit_log::LogSlice;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::input::{Input, ReadError};
+use super::input::ReadError;
+pub(crate) use super::input::{Framing, Input};
 use super::listener::Seat;
 use super::output::Output;
 use super::socket::Stream;
@@ -57,18 +58,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Takes over an accepted socket and what was read from it already.
-    pub(crate) fn new(
-        socket: Stream,
-        peer: SocketAddr,
-        already: BytesMut,
-        max_frame_bytes: usize,
-        seat: Seat,
-    ) -> Self {
+    /// Takes over an accepted socket, with what was read from it already.
+    pub(crate) fn new(socket: Stream, peer: SocketAddr, input: Input, seat: Seat) -> Self {
         Self {
             socket,
             peer,
-            input: Input::new(already, max_frame_bytes),
+            input,
             output: Output::default(),
             last_read: Instant::now(),
             is_closing: false,
@@ -123,7 +118,17 @@ impl Connection {
         };
         let bytes = payload.iter().map(LogSlice::len).sum();
         begin_frame(&header, bytes, self.output.buffer());
-        for slice in payload {
+        self.push_log(payload);
+    }
+
+    /// Where frames of another wire than the native one are written to.
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        self.output.buffer()
+    }
+
+    /// Puts stretches of the log in line to be written, behind the head of their frame.
+    pub(crate) fn push_log(&mut self, slices: Vec<LogSlice>) {
+        for slice in slices {
             self.output.push_log(slice);
         }
     }
@@ -249,6 +254,11 @@ pub(crate) trait Session: Cast {
     /// Handles whole frames with their lengths, all that one read brought. A failure closes the connection.
     fn handle_frames(&mut self, frames: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure>;
 
+    /// Tells the other side why the connection ends, when there is a way to.
+    fn say_why(&mut self, reason: Failure) {
+        self.connection().answer(PUSH, Response::Closing { reason });
+    }
+
     /// Something was written: there may be room for more.
     fn written(&mut self, ctx: &mut Ctx<'_, Self>) {
         let _ = ctx;
@@ -306,9 +316,7 @@ fn drive<S: Session>(session: &mut S, ctx: &mut Ctx<'_, S>, cx: &mut Context<'_>
                 return Poll::Pending;
             }
             if let Some(reason) = session.connection().reason.take() {
-                session
-                    .connection()
-                    .answer(PUSH, Response::Closing { reason });
+                session.say_why(reason);
                 continue;
             }
             return match session.connection().pending_bytes() {
@@ -364,8 +372,8 @@ fn end_of_input<S: Session>(session: &mut S, error: ReadError) {
         _ => tracing::info!(peer = %connection.peer, %error, "connection lost"),
     }
     match error {
-        ReadError::Frame(frame) => {
-            connection.close(Failure::never(ErrorCode::InvalidRequest, frame.to_string()))
+        ReadError::Frame(_) | ReadError::Remoting(_) => {
+            connection.close(Failure::never(ErrorCode::InvalidRequest, error.to_string()))
         }
         _ => connection.is_closing = true,
     }

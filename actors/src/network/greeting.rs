@@ -94,12 +94,12 @@ impl GreetingError {
 }
 
 /// Reads the hello and answers it. `welcome` is what accepted clients are told; `check` may refuse them. What does not begin with
-/// the preface is left to others when they take it.
+/// the preface is left to others when `is_foreign` says so.
 pub(crate) async fn greet(
     mut socket: Stream,
     peer: SocketAddr,
     within: Duration,
-    takes_foreign: bool,
+    is_foreign: impl FnOnce([u8; 4]) -> bool,
     welcome: Welcome,
     check: impl FnOnce(&Client) -> Result<(), Refusal>,
 ) -> Result<Opening, GreetingError> {
@@ -108,7 +108,7 @@ pub(crate) async fn greet(
     let hello = timeout(within, read_hello(&mut socket, &mut buffer)).await;
     let header = match hello.unwrap_or(Err(GreetingError::Late(within))) {
         Ok(header) => header,
-        Err(GreetingError::Preface(_)) if takes_foreign => {
+        Err(GreetingError::Preface(first)) if is_foreign(first) => {
             return Ok(Opening::Foreign(socket, buffer));
         }
         Err(error) => {

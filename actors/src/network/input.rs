@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use castmq_protocol::native::frame::{FrameError, Frames, LENGTH_BYTES};
+use castmq_protocol::remoting;
 use thiserror::Error;
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
@@ -33,9 +34,39 @@ pub(crate) enum ReadError {
     /// What came is not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// What came is not a frame of RocketMQ's.
+    #[error(transparent)]
+    Remoting(#[from] remoting::FrameError),
     /// The socket failed.
     #[error("reading failed: {0}")]
     Io(#[from] io::Error),
+}
+
+/// What frames look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// CastMQ's.
+    Native,
+    /// RocketMQ's.
+    Remoting,
+}
+
+impl Framing {
+    /// Bytes of the whole frames at the front of a buffer, and what is wrong with the one behind them.
+    fn whole(self, buffer: &[u8], max_frame_bytes: usize) -> (usize, Option<ReadError>) {
+        match self {
+            Self::Native => {
+                let mut frames = Frames::new(buffer, max_frame_bytes);
+                let refused = frames.by_ref().find_map(Result::err);
+                (frames.consumed(), refused.map(ReadError::Frame))
+            }
+            Self::Remoting => {
+                let mut frames = remoting::Frames::new(buffer, max_frame_bytes);
+                let refused = frames.by_ref().find_map(Result::err);
+                (frames.consumed(), refused.map(ReadError::Remoting))
+            }
+        }
+    }
 }
 
 /// Collects bytes until they are whole frames.
@@ -49,17 +80,19 @@ pub(crate) struct Input {
     lent: VecDeque<BytesMut>,
     /// Bytes that came since it was last looked at whether anything comes.
     came: usize,
+    framing: Framing,
     max_frame_bytes: usize,
     read_bytes: usize,
 }
 
 impl Input {
     /// Begins with what was read already.
-    pub(crate) fn new(already: BytesMut, max_frame_bytes: usize) -> Self {
+    pub(crate) fn new(already: BytesMut, framing: Framing, max_frame_bytes: usize) -> Self {
         Self {
             buffer: already,
             lent: VecDeque::new(),
             came: 0,
+            framing,
             max_frame_bytes,
             read_bytes: MIN_READ_BYTES,
         }
@@ -140,16 +173,8 @@ impl Input {
         }
     }
 
-    fn take_frames(&mut self) -> Result<Option<Bytes>, FrameError> {
-        let mut frames = Frames::new(&self.buffer, self.max_frame_bytes);
-        let mut refused = None;
-        for frame in frames.by_ref() {
-            if let Err(error) = frame {
-                refused = Some(error);
-                break;
-            }
-        }
-        match (frames.consumed(), refused) {
+    fn take_frames(&mut self) -> Result<Option<Bytes>, ReadError> {
+        match self.framing.whole(&self.buffer, self.max_frame_bytes) {
             (0, Some(error)) => Err(error),
             (0, None) => Ok(None),
             // What came before a bad frame is served; the bad one is met again behind it.
@@ -193,7 +218,7 @@ mod tests {
 
     fn read_all(chunks: &[Vec<u8>], max_frame_bytes: usize) -> (Vec<u8>, ReadError) {
         let mut socket = Chunks(chunks.iter().cloned().collect());
-        let mut input = Input::new(BytesMut::new(), max_frame_bytes);
+        let mut input = Input::new(BytesMut::new(), Framing::Native, max_frame_bytes);
         let mut cx = Context::from_waker(Waker::noop());
         let mut read = Vec::new();
         loop {
@@ -243,7 +268,7 @@ mod tests {
     fn buffers_that_came_back_are_read_into_again() {
         let chunks = vec![frame(MIN_READ_BYTES - LENGTH_BYTES); 100];
         let mut socket = Chunks(chunks.into());
-        let mut input = Input::new(BytesMut::new(), 1 << 20);
+        let mut input = Input::new(BytesMut::new(), Framing::Native, 1 << 20);
         let mut cx = Context::from_waker(Waker::noop());
         let mut held = VecDeque::new();
         let mut places = Vec::new();
@@ -263,7 +288,7 @@ mod tests {
     #[test]
     fn a_connection_at_rest_keeps_no_buffer() {
         let mut socket = Chunks(vec![frame(300_000); 10].into());
-        let mut input = Input::new(BytesMut::new(), 1 << 20);
+        let mut input = Input::new(BytesMut::new(), Framing::Native, 1 << 20);
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Ok(_)) = input.poll_frames(&mut socket, &mut cx) {}
         assert!(!input.rest(), "something came");
@@ -275,7 +300,7 @@ mod tests {
     fn an_announced_length_takes_no_memory_until_its_bytes_come() {
         let announced = ((1_u32 << 30) - 1).to_le_bytes().to_vec();
         let mut socket = Chunks([announced, vec![0; 100]].into_iter().collect());
-        let mut input = Input::new(BytesMut::new(), 1 << 30);
+        let mut input = Input::new(BytesMut::new(), Framing::Native, 1 << 30);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(matches!(
             input.poll_frames(&mut socket, &mut cx),

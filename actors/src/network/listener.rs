@@ -10,6 +10,7 @@ use std::time::Duration;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Role, Welcome};
 use serde::Serialize;
 
+use super::connection::{Connection, Framing, Input};
 use super::greeting::{Client, Greeted, GreetingError, Opening, greet};
 use super::socket::{self, Bound, Detached, Stream};
 use crate::supervision::{Cast, Ctx, Failure};
@@ -37,8 +38,9 @@ pub(crate) trait Reception: Send + Sync + 'static {
         Box::pin(ready(()))
     }
 
-    /// Whether connections are taken that do not begin with a hello.
-    fn takes_foreign(&self) -> bool {
+    /// Whether a connection is taken that begins with these bytes, and not with a hello.
+    fn takes_foreign(&self, first: [u8; 4]) -> bool {
+        let _ = first;
         false
     }
 
@@ -80,6 +82,15 @@ pub(crate) struct Foreign {
     pub(crate) already: bytes::BytesMut,
     /// Held as long as the connection counts.
     pub(crate) seat: Seat,
+}
+
+impl Foreign {
+    /// A connection on RocketMQ's wire, on the current thread's reactor.
+    pub(crate) fn into_connection(self, max_frame_bytes: usize) -> std::io::Result<Connection> {
+        let socket = self.socket.attach()?;
+        let input = Input::new(self.already, Framing::Remoting, max_frame_bytes);
+        Ok(Connection::new(socket, self.peer, input, self.seat))
+    }
 }
 
 /// A connection's place among those that there may be. Dropping it frees the place.
@@ -180,9 +191,9 @@ impl Listener {
                 reception.check(client)
             };
             let within = reception.handshake_timeout();
-            let takes_foreign = reception.takes_foreign();
+            let is_foreign = |first| reception.takes_foreign(first);
             let welcome = reception.welcome();
-            let greeted = greet(socket, peer, within, takes_foreign, welcome, check).await;
+            let greeted = greet(socket, peer, within, is_foreign, welcome, check).await;
             let Some(seat) = seat else {
                 return;
             };

@@ -50,7 +50,7 @@ impl Reception for Desk {
         self.start(name, Opened::Native(accepted));
     }
 
-    fn takes_foreign(&self) -> bool {
+    fn takes_foreign(&self, _first: [u8; 4]) -> bool {
         true
     }
 

@@ -170,6 +170,13 @@ impl<'a> RecordView<'a> {
         }))
     }
 
+    /// Where in the record the reconsume times stand, as 32 bits, big endian: a broker that tells another number than is stored
+    /// writes it there.
+    pub fn reconsume_times_at(&self) -> usize {
+        // The prepared offset lies between them and the body's length.
+        self.body_length_at - 8 - 4
+    }
+
     /// The whole record.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes

@@ -77,7 +77,8 @@ impl ConsumerGroup {
         reply: Reply<Result<(), Refusal>>,
         ctx: &mut Ctx<'_, Self>,
     ) {
-        if let Err(refusal) = self.check_join(&join) {
+        let clients = self.context.client_groups.check_shared_out(&self.group);
+        if let Err(refusal) = clients.and_then(|()| self.check_join(&join)) {
             reply.send(Err(refusal));
             return;
         }
@@ -168,6 +169,8 @@ impl ConsumerGroup {
             membership: join.membership,
         };
         self.members.insert(id, member);
+        let clients = &self.context.client_groups;
+        clients.set_shared_out(&self.group, self.members.len());
         reply.send(Ok(()));
         match is_clustering {
             false => self.tell_all_queues(id, at_time),

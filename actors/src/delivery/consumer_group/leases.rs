@@ -8,6 +8,8 @@ impl ConsumerGroup {
         let Some(member) = self.members.remove(&id) else {
             return;
         };
+        let clients = &self.context.client_groups;
+        clients.set_shared_out(&self.group, self.members.len());
         let now = Instant::now();
         let left = match self.is_patient(now) {
             true => self.lease,

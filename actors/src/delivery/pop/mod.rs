@@ -9,7 +9,7 @@
 //!   handing out; [`replay`]: snapshots, and ledgers made of snapshots and entries.
 //! - [`window`]: the offsets between what is settled and what was never handed out; [`ends`]: when invisible times end;
 //!   [`keys`]: which message of a key comes next; [`steady_clock`]: time that does not go back.
-//! - [`receipt`]: what an acknowledgement has to show; [`handle`]: RocketMQ's form of it.
+//! - [`receipt`]: what an acknowledgement has to show.
 //! - [`journal`]: entries; [`encoding`]: their bytes.
 //!
 //! # Rules
@@ -28,11 +28,6 @@ pub(crate) mod encoding;
 mod ends;
 pub(crate) mod error;
 pub(crate) mod hand_out;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "RocketMQ's protocol is not spoken yet")
-)]
-pub(crate) mod handle;
 pub(crate) mod journal;
 pub(crate) mod keys;
 pub(crate) mod ledger;

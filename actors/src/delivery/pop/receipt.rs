@@ -17,6 +17,7 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    /// The attempt of a receipt that was read from a RocketMQ handle, which does not say it.
+    /// The attempt of a receipt of RocketMQ's, which does not say it: its clients are told when and for how long once for all
+    /// messages of an answer.
     pub(crate) const ANY_ATTEMPT: u32 = 0;
 }

@@ -15,7 +15,6 @@ use super::{HandedOut, Pop};
 use crate::clock::Clock;
 use crate::delivery::expiry::Expiry;
 use crate::delivery::fetch::is_hot;
-use crate::delivery::pop::error::ReceiptError;
 use crate::delivery::pop::hand_out::{Taken, Terms};
 use crate::delivery::pop::keys::key_of;
 use crate::delivery::pop::ledger::Order;
@@ -295,16 +294,11 @@ pub(super) fn on_wire(queue: QueueId, receipt: Receipt) -> PopReceipt {
 }
 
 /// A receipt as ledgers have it.
-pub(super) fn of_ledger(receipt: &PopReceipt) -> Result<Receipt, ReceiptError> {
-    let offset = receipt.offset;
-    if receipt.attempt == Receipt::ANY_ATTEMPT {
-        // Nobody was given that one.
-        return Err(ReceiptError::Unknown { offset });
-    }
-    Ok(Receipt {
-        offset,
+pub(super) fn of_ledger(receipt: &PopReceipt) -> Receipt {
+    Receipt {
+        offset: receipt.offset,
         popped_at_ms: receipt.popped_at_ms,
         invisible_ms: receipt.invisible_ms,
         attempt: receipt.attempt,
-    })
+    }
 }

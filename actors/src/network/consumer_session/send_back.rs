@@ -4,13 +4,10 @@ use castmq_protocol::native::request::{Another, SendBack};
 use castmq_protocol::record::RecordView;
 
 use super::*;
-use crate::delivery::redirect::{to_schedule, to_timer};
-use crate::delivery::retry::{
-    Decision, RetryRule, dead_letter_properties, decide, retry_properties,
-};
+use crate::delivery::retry::{Decision, RetryRule, decide};
+use crate::delivery::returning::{destination, put_back, rule_of};
 use crate::metadata::actor::EnsureDerivedTopic;
 use crate::storage::append::{Appended, Outcome};
-use crate::storage::put::{Put, PutBatch};
 
 /// A message on its way back.
 #[derive(Debug, Clone)]
@@ -48,15 +45,7 @@ impl ConsumerSession {
             topic: topic.clone(),
             offset: back.offset,
             another: back.another,
-            rule: RetryRule {
-                max_retries: match back.max_retries {
-                    0 => config.retry_max,
-                    max => max,
-                },
-                queues: config.retry_queues,
-                // What was stored before it was checked counts as not set.
-                delays: config.retry_delays().unwrap_or_default(),
-            },
+            rule: rule_of(&config, Some(back.max_retries).filter(|max| *max > 0)),
         };
         let fetch = Fetch {
             wanted: Wanted {
@@ -108,13 +97,7 @@ impl ConsumerSession {
             return Ok(());
         }
         let decision = decide(returning.another, &returning.rule, found.reconsume_times());
-        let (name, queues) = match decision {
-            Decision::Retry { .. } | Decision::RetryAfter { .. } => (
-                TopicName::retry_of(&returning.group),
-                returning.rule.queues.max(1),
-            ),
-            Decision::DeadLetter => (TopicName::dead_letter_of(&returning.group), 1),
-        };
+        let (name, queues) = destination(decision, &returning.group, &returning.rule);
         let ensured = self
             .context
             .metadata()?
@@ -144,35 +127,16 @@ impl ConsumerSession {
         record: &RecordView<'_>,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
-        let ttl_ms = returning.topic.ttl_ms();
-        let turn = (self.delivered % u64::from(topic.write_queues().max(1))) as u32;
-        let (id, queue, properties) = match decision {
-            Decision::Retry { level } => {
-                let properties = retry_properties(record, ttl_ms);
-                let waiting = to_schedule(&self.context, level, topic, QueueId(turn), &properties)?;
-                (waiting.topic.id, waiting.queue, waiting.properties)
-            }
-            Decision::RetryAfter { delay_ms } => {
-                let properties = retry_properties(record, ttl_ms);
-                let delay_ms = i64::try_from(delay_ms).unwrap_or(i64::MAX);
-                let at_ms = self.context.clock.now_ms().saturating_add(delay_ms);
-                match to_timer(&self.context, at_ms, topic, QueueId(turn), &properties)? {
-                    Some(waiting) => (waiting.topic.id, waiting.queue, waiting.properties),
-                    None => (topic.id, QueueId(turn), properties),
-                }
-            }
-            Decision::DeadLetter => (topic.id, QueueId(turn), dead_letter_properties(record)),
-        };
-        let mut batch = PutBatch::default();
-        batch.add(
+        let what = (decision, returning.topic.ttl_ms());
+        let turn = self.delivered;
+        let batch = put_back(
+            &self.context,
             returning.correlation,
-            &Put {
-                queue: Some(queue),
-                reconsume_times: record.reconsume_times().saturating_add(1),
-                properties: &properties,
-                ..Put::again(record, id)
-            },
-        );
+            what,
+            topic,
+            turn,
+            record,
+        )?;
         let actors = self
             .context
             .actors()

@@ -1,11 +1,10 @@
 //! Transactions and those who have them: producer groups, ending, and questions about what was not ended.
 
-use castmq_protocol::model::{GroupName, system_topics};
+use castmq_protocol::model::system_topics;
 use castmq_protocol::native::request::EndTransaction;
 use castmq_protocol::native::response::PUSH;
 
 use super::*;
-use crate::broker::topics::TopicId;
 use crate::delivery::producers::Check;
 use crate::delivery::registry::RegistryId;
 use crate::delivery::transactions::{Ended, Ends};
@@ -16,10 +15,9 @@ const ENDING_BYTES: u64 = size_of::<Ending>() as u64;
 
 /// A producer group that was joined.
 pub(super) struct Producing {
-    pub(super) group: GroupName,
-    /// The session's number in it.
+    pub(super) half: HalfMessages,
+    /// The session's number in the group.
     id: RegistryId,
-    pub(super) half_topic: TopicId,
 }
 
 impl ProducerSession {
@@ -43,19 +41,19 @@ impl ProducerSession {
             .context
             .producers
             .add(group.clone(), ctx.me().mailbox());
-        self.producing = Some(Producing {
+        let half = HalfMessages {
             group,
-            id,
-            half_topic: half_topic.id,
-        });
+            topic: half_topic.id,
+        };
+        self.producing = Some(Producing { half, id });
         self.connection.answer(correlation, Response::Done);
         Ok(())
     }
 
     pub(super) fn leave_producers(&mut self) {
         if let Some(producing) = self.producing.take() {
-            let Producing { group, id, .. } = producing;
-            self.context.producers.remove(&group, id);
+            let Producing { half, id } = producing;
+            self.context.producers.remove(&half.group, id);
         }
     }
 
@@ -82,9 +80,8 @@ impl ProducerSession {
             return;
         };
         let in_flight_bytes = endings.len() as u64 * ENDING_BYTES;
-        self.in_flight_bytes += in_flight_bytes;
-        self.context.credits.take(in_flight_bytes);
-        let ends = Ends::new(producing.group.clone(), ctx.me().mailbox(), endings);
+        self.sending.take(in_flight_bytes);
+        let ends = Ends::new(producing.half.group.clone(), ctx.me().mailbox(), endings);
         if let Ok(actors) = self.context.actors() {
             actors.transactions.tell(ends);
         }
@@ -94,8 +91,7 @@ impl ProducerSession {
 impl Receive<Ended> for ProducerSession {
     fn receive(&mut self, Ended(endings): Ended, _ctx: &mut Ctx<'_, Self>) {
         let in_flight_bytes = endings.len() as u64 * ENDING_BYTES;
-        self.in_flight_bytes -= in_flight_bytes;
-        self.context.credits.give_back(in_flight_bytes);
+        self.sending.give_back(in_flight_bytes);
         for ending in endings {
             match ending.outcome {
                 Some(Ok(())) => self.connection.answer(ending.correlation, Response::Done),

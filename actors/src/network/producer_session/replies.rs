@@ -4,18 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use castmq_protocol::model::{
-    PhysicalOffset, QueueOffset, keys, property_value, replace_properties, system_topics,
-};
 use castmq_protocol::native::request::SendReply;
 use castmq_protocol::native::response::{PUSH, PushedReply};
-use castmq_protocol::record::{Record, sys_flag};
 use tokio::time::Instant;
 
 use super::*;
 use crate::delivery::registry::RegistryId;
 use crate::delivery::requesters::PushReply;
-use crate::names::shortened;
+use crate::network::replying::{Replying, not_awaited};
 use crate::supervision::{Lost, Reply};
 
 /// How long a requester may take to say whether it waits for a reply (RocketMQ's brokers wait as long).
@@ -23,15 +19,6 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Replies that a requester may have been pushed without saying anything to them.
 const MAX_UNCONFIRMED: usize = 1024;
-
-/// The only queue of the topic in which replies are stored.
-const QUEUE: QueueId = QueueId(0);
-
-/// Bits of a reply's flags that are not the broker's.
-const SENT_FLAGS: i32 = sys_flag::COMPRESSED | sys_flag::COMPRESSION_MASK;
-
-/// Letters of a client id, or a request's id, that errors show: longer than any that was made by a client.
-const SHOWN_LETTERS: usize = 128;
 
 /// What a session that takes replies has pushed.
 pub(super) struct TakesReplies {
@@ -54,14 +41,6 @@ struct Replied {
     correlation: u64,
     in_flight_bytes: u64,
     outcome: Result<Result<(), Refusal>, Lost>,
-}
-
-fn not_awaited(message: impl Into<String>) -> Refusal {
-    Refusal::never(ErrorCode::ReplyNotAwaited, message)
-}
-
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::never(ErrorCode::InvalidRequest, message)
 }
 
 impl ProducerSession {
@@ -96,51 +75,21 @@ impl ProducerSession {
         ctx: &Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
         let (properties, body) = payload.split(reply.properties_bytes)?;
-        let now_ms = self.context.clock.now_ms().to_string();
-        let pushed = replace_properties(properties, &[(keys::PUSH_REPLY_TIME, Some(&now_ms))]);
-        self.check_sizes(&pushed, body)?;
-        let named = |name| {
-            property_value(properties, name).ok_or_else(|| {
-                invalid(format!(
-                    "a reply needs the property {name}: copy it from the request"
-                ))
-            })
-        };
-        let request = named(keys::CORRELATION_ID)?;
-        let client_id = named(keys::REPLY_TO_CLIENT)?;
-        let topic = system_topics::replies(&self.context.settings.broker.cluster_name);
-        let body_crc = body_crc(body);
-        // Whatever becomes of it: RocketMQ keeps those that nobody waits for, too.
-        self.store_reply(&topic, reply, payload, body_crc, batch);
-        let requester = self.context.requesters.find(client_id).ok_or_else(|| {
-            not_awaited(format!(
-                "client {} is not connected to take the reply to request {}: it is gone, or never asked",
-                shortened(client_id, SHOWN_LETTERS),
-                shortened(request, SHOWN_LETTERS)
-            ))
-        })?;
-        let record = Record {
-            topic: &topic,
-            queue: QUEUE,
-            queue_offset: QueueOffset::ZERO,
-            physical_offset: PhysicalOffset::ZERO,
+        let reply = Replying {
             flag: reply.flag,
-            sys_flag: reply.sys_flag & SENT_FLAGS,
+            sys_flag: reply.sys_flag,
             born_timestamp_ms: reply.born_timestamp_ms,
-            born_host: self.connection.peer(),
-            store_timestamp_ms: self.context.clock.now_ms(),
-            store_host: self.context.store_host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
+            properties,
             body,
-            body_crc,
-            properties: &pushed,
         };
-        let mut encoded = vec![0; record.encoded_bytes()];
-        record.encode(&mut encoded);
+        reply.check(&self.sending)?;
+        let middle = payload.start + properties.len() as u32;
+        let end = payload.start + payload.bytes.len() as u32;
+        reply.store(&self.context, payload.start..middle, middle..end, batch);
+        let peer = self.connection.peer();
+        let (requester, encoded) = reply.for_requester(&self.context, peer, &self.sending)?;
         let in_flight_bytes = encoded.len() as u64;
-        self.in_flight_bytes += in_flight_bytes;
-        self.context.credits.take(in_flight_bytes);
+        self.sending.take(in_flight_bytes);
         self.announcing += 1;
         // One that is not taken comes back as lost.
         requester.tell(PushReply {
@@ -152,38 +101,6 @@ impl ProducerSession {
             }),
         });
         Ok(())
-    }
-
-    fn store_reply(
-        &self,
-        topic: &str,
-        reply: &SendReply,
-        payload: Payload<'_>,
-        body_crc: u32,
-        batch: &mut Collected,
-    ) {
-        let topics = &self.context.topics;
-        let is_stored = self.context.settings.broker.store_replies;
-        let topic = is_stored.then(|| topics.find(topic)).flatten();
-        let topic = topic.filter(|topic| topic.check_write(Some(QUEUE)).is_ok());
-        // A requester gets its reply when the disk is full, too.
-        let (Some(topic), Ok(())) = (topic, self.context.check_writes()) else {
-            return;
-        };
-        let middle = payload.start + reply.properties_bytes;
-        let end = payload.start + payload.bytes.len() as u32;
-        batch.messages.push(AppendMessage {
-            flag: reply.flag,
-            properties: payload.start..middle,
-            body: middle..end,
-            body_crc,
-        });
-        batch.requests.push(AppendRequest {
-            is_one_way: true,
-            sys_flag: reply.sys_flag & SENT_FLAGS,
-            born_timestamp_ms: reply.born_timestamp_ms,
-            ..AppendRequest::new(0, topic.id, Some(QUEUE))
-        });
     }
 
     /// The client has said whether it waited for a reply. What it says of one that it never got, or too late, changes
@@ -262,8 +179,7 @@ impl Receive<PushReply> for ProducerSession {
 impl Receive<Replied> for ProducerSession {
     fn receive(&mut self, replied: Replied, _ctx: &mut Ctx<'_, Self>) {
         self.announcing -= 1;
-        self.in_flight_bytes -= replied.in_flight_bytes;
-        self.context.credits.give_back(replied.in_flight_bytes);
+        self.sending.give_back(replied.in_flight_bytes);
         let correlation = replied.correlation;
         match replied.outcome {
             Ok(Ok(())) => self.connection.answer(correlation, Response::Done),

@@ -1,41 +1,45 @@
 //! Messages that are stored elsewhere first: those that wait, and half messages.
 
-use castmq_protocol::model::{keys, replace_properties};
-use castmq_protocol::native::request::TransactionPhase;
+use std::ops::Range;
+
+use castmq_protocol::model::{GroupName, QueueId, keys, replace_properties};
+use castmq_protocol::native::request::{SendExtras, TransactionPhase};
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_protocol::record::SendNumber;
 use castmq_storage::halves::QUEUE as HALF_QUEUE;
 
-use super::*;
+use super::collected::Collected;
+use super::{Sending, priority};
+use crate::broker::topics::{Topic, TopicId};
 use crate::delivery::redirect::{to_schedule, to_timer, write_half};
 use crate::delivery::timer::cancel_key;
+use crate::storage::append::{AppendMessage, AppendRequest};
+use castmq_protocol::record::body_crc;
 
-/// What the extras ask for.
+/// What a message wants more than to be stored.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
-    pub(super) reconsume_times: i32,
+pub(crate) struct Wishes {
+    pub(crate) reconsume_times: i32,
     /// 0 for none.
-    delay_level: u8,
+    pub(crate) delay_level: u8,
     /// In milliseconds since the epoch; 0 for at once.
-    deliver_at_ms: i64,
+    pub(crate) deliver_at_ms: i64,
     /// Whether it is a half message.
-    is_half: bool,
+    pub(crate) is_half: bool,
     /// 0 lowest.
-    pub(super) priority: u8,
+    pub(crate) priority: u8,
     /// What tells it from its producer's others, when it has to be stored once.
-    pub(super) number: Option<SendNumber>,
+    pub(crate) number: Option<SendNumber>,
 }
 
 impl Wishes {
     /// Whether the message is stored elsewhere first.
-    pub(super) fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.delay_level > 0 || self.deliver_at_ms != 0 || self.is_half
     }
 
-    /// What there is; the rest is refused rather than ignored.
-    pub(super) fn of(extras: Option<&SendExtras>) -> Result<Self, Refusal> {
-        let Some(extras) = extras else {
-            return Ok(Self::default());
-        };
+    /// What the extras ask for; what there is not is refused rather than ignored.
+    pub(crate) fn of(extras: &SendExtras) -> Result<Self, Refusal> {
         // Every field is named, so that none that comes is passed over.
         let SendExtras {
             reconsume_times,
@@ -89,6 +93,13 @@ fn number(extras: &SendExtras) -> Result<Option<SendNumber>, Refusal> {
     }
 }
 
+/// Whose half messages a connection sends.
+#[derive(Debug)]
+pub(crate) struct HalfMessages {
+    pub(crate) group: GroupName,
+    pub(crate) topic: TopicId,
+}
+
 /// Where a message is stored instead.
 pub(super) struct Elsewhere {
     pub(super) topic: TopicId,
@@ -97,10 +108,10 @@ pub(super) struct Elsewhere {
     pub(super) properties: Range<u32>,
 }
 
-impl ProducerSession {
+impl Sending {
     pub(super) fn redirect(
         &self,
-        wishes: &Wishes,
+        (wishes, half): (&Wishes, Option<&HalfMessages>),
         topic: &Topic,
         queue: QueueId,
         properties: &[u8],
@@ -109,7 +120,7 @@ impl ProducerSession {
         let level = wishes.delay_level;
         if wishes.is_half {
             return self
-                .to_half(wishes, (topic, queue), properties, batch)
+                .to_half((wishes, half), (topic, queue), properties, batch)
                 .map(Some);
         }
         let waiting = if level > 0 {
@@ -130,12 +141,12 @@ impl ProducerSession {
 
     fn to_half(
         &self,
-        wishes: &Wishes,
+        (wishes, half): (&Wishes, Option<&HalfMessages>),
         real: (&Topic, QueueId),
         properties: &[u8],
         batch: &mut Collected,
     ) -> Result<Elsewhere, Refusal> {
-        let producing = self.producing.as_ref().ok_or_else(|| {
+        let half = half.ok_or_else(|| {
             Refusal::never(
                 ErrorCode::InvalidRequest,
                 "a half message needs a producer group: join one first",
@@ -147,9 +158,9 @@ impl ProducerSession {
                 "a half message cannot wait for a time: use a delay level",
             ));
         }
-        let (group, level) = (&producing.group, wishes.delay_level);
+        let (group, level) = (&half.group, wishes.delay_level);
         Ok(Elsewhere {
-            topic: producing.half_topic,
+            topic: half.topic,
             queue: HALF_QUEUE,
             properties: batch
                 .rewrite(|out| write_half(&self.context, group, level, real, properties, out))?,
@@ -157,15 +168,14 @@ impl ProducerSession {
     }
 
     /// Stores what cancels a message, behind it in the timer topic.
-    pub(super) fn cancel(
-        &mut self,
+    pub(crate) fn cancel(
+        &self,
         correlation: u64,
-        topic: TopicAlias,
+        topic: &Topic,
         unique_id: &str,
         deliver_at_ms: i64,
         batch: &mut Collected,
     ) -> Result<(), Refusal> {
-        let topic = self.topics.get(topic)?;
         topic.check_write(None)?;
         self.context.check_writes()?;
         let properties = replace_properties(

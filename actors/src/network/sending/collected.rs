@@ -11,14 +11,14 @@ use crate::storage::append::{AppendExtras, AppendMessage, AppendRequest};
 
 /// A frame's payload and where it begins in the buffer of all frames.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Payload<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) start: u32,
+pub(crate) struct Payload<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) start: u32,
 }
 
 impl<'a> Payload<'a> {
     /// The properties, and the body behind them.
-    pub(super) fn split(self, properties_bytes: u32) -> Result<(&'a [u8], &'a [u8]), Refusal> {
+    pub(crate) fn split(self, properties_bytes: u32) -> Result<(&'a [u8], &'a [u8]), Refusal> {
         let split = self.bytes.split_at_checked(properties_bytes as usize);
         split.ok_or_else(|| {
             Refusal::never(
@@ -34,28 +34,28 @@ impl<'a> Payload<'a> {
 
 /// A batch that grows.
 #[derive(Debug, Default)]
-pub(super) struct Collected {
-    pub(super) requests: Vec<AppendRequest>,
-    pub(super) messages: Vec<AppendMessage>,
+pub(crate) struct Collected {
+    pub(crate) requests: Vec<AppendRequest>,
+    pub(crate) messages: Vec<AppendMessage>,
     /// Bytes of the frames.
-    pub(super) buffer_bytes: usize,
+    pub(crate) buffer_bytes: usize,
     /// See [`AppendBatch`](crate::storage::append::AppendBatch).
-    pub(super) rewritten: Vec<u8>,
+    pub(crate) rewritten: Vec<u8>,
     /// What some requests have besides.
-    pub(super) extras: Vec<AppendExtras>,
-    pub(super) endings: Vec<Ending>,
+    pub(crate) extras: Vec<AppendExtras>,
+    pub(crate) endings: Vec<Ending>,
 }
 
 impl Collected {
     /// Keeps properties that are not those of a frame, and says where they are.
-    pub(super) fn keep(&mut self, properties: &[u8]) -> Range<u32> {
+    pub(crate) fn keep(&mut self, properties: &[u8]) -> Range<u32> {
         let start = self.rewritten.len();
         self.rewritten.extend_from_slice(properties);
         self.since(start)
     }
 
     /// The same for properties that are written into place, unless that fails.
-    pub(super) fn rewrite(
+    pub(crate) fn rewrite(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
     ) -> Result<Range<u32>, Refusal> {
@@ -71,7 +71,7 @@ impl Collected {
     }
 
     /// Keeps a message's properties with the number of its send, and says where they are.
-    pub(super) fn rewrite_numbered(
+    pub(crate) fn rewrite_numbered(
         &mut self,
         number: SendNumber,
         properties: &[u8],
@@ -84,7 +84,7 @@ impl Collected {
     }
 
     /// Gives the first of a batch's messages the number of the batch.
-    pub(super) fn number(
+    pub(crate) fn number(
         &mut self,
         number: SendNumber,
         first: usize,
@@ -104,14 +104,14 @@ impl Collected {
     }
 }
 
-pub(super) fn check_count(found: usize, announced: u32) -> Result<(), Refusal> {
+pub(crate) fn check_count(found: usize, announced: Option<u32>) -> Result<(), Refusal> {
     if found == 0 {
         return Err(Refusal::never(
             ErrorCode::InvalidRequest,
             batch::BatchError::Empty.to_string(),
         ));
     }
-    if found != announced as usize {
+    if let Some(announced) = announced.filter(|announced| *announced as usize != found) {
         return Err(Refusal::never(
             ErrorCode::InvalidRequest,
             format!("the batch has {found} messages and announces {announced}"),

@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
-use castmq_protocol::model::{MAX_PRIORITY, keys, property_value, replace_properties};
+use castmq_protocol::model::{MAX_PRIORITY, QueueId, keys, property_value, replace_properties};
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 
-use super::*;
 use crate::delivery::redirect::check_length;
 
 /// Refuses a priority that there is not.

@@ -1,0 +1,448 @@
+//! Messages and batches.
+
+use std::borrow::Cow;
+
+use castmq_protocol::model::{
+    PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, TopicName, keys, property_value,
+    replace_properties,
+};
+use castmq_protocol::native::response::SendStatus;
+use castmq_protocol::record::{MessageId, Record, batch, sys_flag};
+use castmq_protocol::remoting::headers::send::{
+    RecallMessage, RecallMessageResponse, SendMessage, SendMessageResponse,
+};
+use castmq_protocol::remoting::recall::RecallHandle;
+use castmq_protocol::remoting::{ReadFields, response_code};
+
+use super::offsets::known_topic;
+use super::*;
+use crate::broker::topics::Topic;
+use crate::metadata::actor::EnsureDerivedTopic;
+use crate::names::group_name;
+use crate::network::announce::ensure_topic;
+use crate::network::sending::{Properties, Told, Wishes};
+use crate::storage::append::{Appended, Outcome, Stored};
+use crate::supervision::Receive;
+
+/// The region that clients are told: there is one.
+const REGION: &str = "DefaultRegion";
+
+/// Who waits for a message to be stored, or for a transaction to be ended.
+pub(super) struct Pending {
+    pub(super) asker: Asker,
+    /// Whether where the message is is told.
+    tells_place: bool,
+    /// The id that the client gave it.
+    unique_id: Option<Box<str>>,
+    /// The lengths of a batch's records.
+    record_bytes: Vec<u32>,
+    /// What takes the message back before it is due.
+    recall: Option<Box<RecallHandle>>,
+    /// The message that is taken back.
+    recalls: Option<Box<str>>,
+}
+
+impl Pending {
+    /// Who wants to hear no more than that it is done.
+    pub(super) fn plain(asker: Asker) -> Self {
+        Self {
+            asker,
+            tells_place: false,
+            unique_id: None,
+            record_bytes: Vec::new(),
+            recall: None,
+            recalls: None,
+        }
+    }
+}
+
+impl RemotingSession {
+    pub(super) fn send(
+        &mut self,
+        asked: &Asked<'_>,
+        buffer: &Bytes,
+        batch: &mut Collected,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
+        let header = SendMessage::from_fields(asked.command.code, &asked.command.fields)?;
+        self.context.standing.check_master()?;
+        let properties = header.properties.unwrap_or_default();
+        let group = header.topic.strip_prefix(RETRY_PREFIX);
+        if let Some(group) = group
+            && self.is_given_up(group, &header)?
+        {
+            return self.bury(asked, group, &header, buffer, batch, ctx);
+        }
+        let Some(topic) = self.context.topics.find(header.topic) else {
+            return match group {
+                None => self.send_to_new(asked, header.topic, buffer, ctx),
+                Some(group) => {
+                    let group = group_name(group)?;
+                    let queues = self.context.groups.existing(&group)?.retry_queues.max(1);
+                    let name = TopicName::retry_of(&group);
+                    self.send_to_derived(asked, name, queues, buffer, ctx)
+                }
+            };
+        };
+        let unique_id = property_value(properties.as_bytes(), keys::UNIQ_KEY);
+        let is_batch = header.batch || asked.command.code == request_code::SEND_BATCH_MESSAGE;
+        self.next += 1;
+        let told = Told {
+            correlation: self.next,
+            topic: &topic,
+            queue: queue_of(&topic, header.queue)?,
+            is_one_way: asked.command.is_one_way(),
+            waits: property_value(properties.as_bytes(), keys::WAIT) != Some("false"),
+            sys_flag: header.sys_flag & !sys_flag::TRANSACTION_MASK,
+            born_timestamp_ms: header.born_timestamp_ms,
+            half: None,
+        };
+        let mut pending = Pending {
+            tells_place: true,
+            unique_id: unique_id.map(Into::into),
+            ..Pending::plain(asked.asker)
+        };
+        if is_batch {
+            pending.record_bytes = self.lengths(&topic, asked.body.bytes);
+            let none = Wishes::default();
+            let collected = self
+                .sending
+                .collect_batch(told, &none, asked.body, None, batch);
+            collected?;
+        } else {
+            let wishes = self.wishes(&header, properties)?;
+            let waits = wishes.deliver_at_ms > self.context.clock.now_ms();
+            if let Some(id) = unique_id.filter(|_| waits) {
+                pending.recall = Some(Box::new(RecallHandle {
+                    topic: topic.name.to_string(),
+                    broker_name: self.context.settings.broker.name.clone(),
+                    due_ms: wishes.deliver_at_ms,
+                    message_id: id.to_owned(),
+                }));
+            }
+            let half = match wishes.is_half {
+                true => Some(self.half_messages(properties)?),
+                false => None,
+            };
+            let told = Told {
+                half: half.as_ref(),
+                ..told
+            };
+            let stored = self.stored_properties(properties);
+            let properties = Properties {
+                bytes: &stored,
+                at: None,
+            };
+            let end = asked.body.start + asked.body.bytes.len() as u32;
+            let body = (asked.body.bytes, asked.body.start..end);
+            self.sending
+                .collect(told, Some(&wishes), header.flag, properties, body, batch)?;
+        }
+        if !asked.command.is_one_way() {
+            self.pending.insert(self.next, pending);
+        }
+        Ok(())
+    }
+
+    /// Whether a message that a client sends to a retry topic itself has had its retries. RocketMQ compares with `>` here, and a
+    /// group that locks its queues has no others.
+    fn is_given_up(&self, group: &str, header: &SendMessage<'_>) -> Result<bool, Refused> {
+        let group = group_name(group)?;
+        let config = self.context.groups.existing(&group)?;
+        let max = header
+            .max_reconsume_times
+            .and_then(|max| u32::try_from(max).ok());
+        let retries = header.reconsume_times.unwrap_or_default();
+        let is_over = u32::try_from(retries).unwrap_or_default() > max.unwrap_or(config.retry_max);
+        Ok(is_over || self.context.client_groups.is_locked(&group))
+    }
+
+    /// Makes a message that a client has given up a dead letter.
+    fn bury(
+        &mut self,
+        asked: &Asked<'_>,
+        group: &str,
+        header: &SendMessage<'_>,
+        buffer: &Bytes,
+        batch: &mut Collected,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
+        let name = TopicName::dead_letter_of(&group_name(group)?);
+        let Some(topic) = self.context.topics.find(name.as_str()) else {
+            return self.send_to_derived(asked, name, 1, buffer, ctx);
+        };
+        let properties = header.properties.unwrap_or_default();
+        let kept = replace_properties(properties.as_bytes(), &[(keys::DELAY, None)]);
+        self.next += 1;
+        let told = Told {
+            correlation: self.next,
+            topic: &topic,
+            queue: Some(QueueId(0)),
+            is_one_way: asked.command.is_one_way(),
+            waits: true,
+            sys_flag: header.sys_flag,
+            born_timestamp_ms: header.born_timestamp_ms,
+            half: None,
+        };
+        let wishes = Wishes {
+            reconsume_times: header.reconsume_times.unwrap_or_default(),
+            ..Wishes::default()
+        };
+        let kept = Properties {
+            bytes: &kept,
+            at: None,
+        };
+        let end = asked.body.start + asked.body.bytes.len() as u32;
+        let body = (asked.body.bytes, asked.body.start..end);
+        self.sending
+            .collect(told, Some(&wishes), header.flag, kept, body, batch)?;
+        let pending = Pending {
+            tells_place: true,
+            ..Pending::plain(asked.asker)
+        };
+        self.pending.insert(self.next, pending);
+        Ok(())
+    }
+
+    /// A group's topic is made first, and then the request comes again.
+    fn send_to_derived(
+        &mut self,
+        asked: &Asked<'_>,
+        name: TopicName,
+        queues: u32,
+        buffer: &Bytes,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
+        let ensured = self
+            .context
+            .metadata()?
+            .ask(EnsureDerivedTopic { name, queues });
+        let context = self.context.clone();
+        let made = async move {
+            match ensured.await {
+                Ok(made) => made.map(drop),
+                Err(error) => Err(context.internal(error)),
+            }
+        };
+        self.again_when(asked, made, buffer, ctx);
+        Ok(())
+    }
+
+    /// The topic is made first, where that is allowed, and then the request comes again.
+    fn send_to_new(
+        &mut self,
+        asked: &Asked<'_>,
+        topic: &str,
+        buffer: &Bytes,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
+        let ensured = ensure_topic(&self.context, topic.to_owned(), &self.client)?;
+        let made = async move { ensured.await.map(drop) };
+        self.again_when(asked, made, buffer, ctx);
+        Ok(())
+    }
+
+    /// A message's properties as RocketMQ's brokers store them: its clients look at what is added.
+    fn stored_properties(&self, properties: &str) -> Vec<u8> {
+        let cluster = &self.context.settings.broker.cluster_name;
+        let changes = [
+            (MSG_REGION, Some(REGION)),
+            (TRACE_ON, Some("true")),
+            (keys::CLUSTER, Some(cluster)),
+            (POP_CK, None),
+        ];
+        replace_properties(properties.as_bytes(), &changes)
+    }
+
+    /// What a message's properties ask for.
+    fn wishes(&self, header: &SendMessage<'_>, properties: &str) -> Result<Wishes, Refused> {
+        let number = |name: &str| -> Option<i64> {
+            property_value(properties.as_bytes(), name)?.parse().ok()
+        };
+        let now_ms = self.context.clock.now_ms();
+        let after = |delay: Option<i64>, unit_ms: i64| {
+            delay.map(|delay| now_ms.saturating_add(delay.saturating_mul(unit_ms)))
+        };
+        let deliver_at_ms = after(number(TIMER_DELAY_SEC), 1000)
+            .or_else(|| after(number(TIMER_DELAY_MS), 1))
+            .or_else(|| number(TIMER_DELIVER_MS));
+        let longest_ms = self.context.settings.broker.timer_max_delay_ms;
+        if let Some(at_ms) = deliver_at_ms
+            && at_ms.saturating_sub(now_ms) > longest_ms as i64
+        {
+            return Err(Refused::new(
+                response_code::MESSAGE_ILLEGAL,
+                format!(
+                    "timer message illegal, the delay time should not be bigger than the max delay {longest_ms}ms; or if set del msg, the delay time should be bigger than the current time"
+                ),
+            ));
+        }
+        let delay = number(keys::DELAY).unwrap_or_default();
+        let prepared = property_value(properties.as_bytes(), keys::TRANSACTION_PREPARED);
+        Ok(Wishes {
+            reconsume_times: header.reconsume_times.unwrap_or_default(),
+            delay_level: u8::try_from(delay.clamp(0, i64::from(u8::MAX))).unwrap_or_default(),
+            deliver_at_ms: deliver_at_ms.unwrap_or_default(),
+            is_half: prepared.is_some_and(|text| text.eq_ignore_ascii_case("true")),
+            ..Wishes::default()
+        })
+    }
+
+    /// The lengths of the records that a batch becomes, as far as it can be read.
+    fn lengths(&self, topic: &Topic, body: &[u8]) -> Vec<u32> {
+        let elements = batch::elements(body).map_while(Result::ok);
+        let lengths = elements.map(|element| {
+            let record = Record {
+                topic: topic.name.as_str(),
+                queue: QueueId(0),
+                queue_offset: QueueOffset::ZERO,
+                physical_offset: PhysicalOffset::ZERO,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp_ms: 0,
+                born_host: self.connection.peer(),
+                store_timestamp_ms: 0,
+                store_host: self.context.store_host,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: element.body,
+                body_crc: 0,
+                properties: element.properties,
+            };
+            record.encoded_bytes() as u32
+        });
+        lengths.collect()
+    }
+
+    /// Takes a message back that is not due yet.
+    pub(super) fn recall(&mut self, asked: &Asked<'_>, batch: &mut Collected) -> Handled {
+        let recall = RecallMessage::from_fields(&asked.command.fields)?;
+        self.context.standing.check_master()?;
+        let topic = known_topic(&self.context, recall.topic)?;
+        let wrong = |remark: String| Refused::new(response_code::ILLEGAL_OPERATION, remark);
+        let handle = RecallHandle::parse(recall.recall_handle);
+        let handle = handle.map_err(|error| wrong(error.to_string()))?;
+        if handle.topic != recall.topic {
+            return Err(wrong(format!(
+                "the handle is of topic {} and not of {}",
+                handle.topic, recall.topic
+            )));
+        }
+        self.next += 1;
+        let (id, due_ms) = (handle.message_id.clone(), handle.due_ms);
+        let cancelled = self.sending.cancel(self.next, &topic, &id, due_ms, batch);
+        cancelled.map_err(|refusal| wrong(refusal.message))?;
+        let pending = Pending {
+            recalls: Some(id.into()),
+            ..Pending::plain(asked.asker)
+        };
+        self.pending.insert(self.next, pending);
+        Ok(())
+    }
+
+    fn stored(&mut self, pending: &Pending, stored: &Stored) {
+        let id = |physical_offset| {
+            let store_host = self.context.store_host;
+            MessageId {
+                store_host,
+                physical_offset,
+            }
+        };
+        let mut message_id = Cow::from(id(stored.physical_offset).to_string());
+        let mut at = stored.physical_offset;
+        for (_, bytes) in pending
+            .record_bytes
+            .iter()
+            .skip(1)
+            .zip(&pending.record_bytes)
+        {
+            at = PhysicalOffset(at.0 + u64::from(*bytes));
+            message_id.to_mut().push(',');
+            message_id.to_mut().push_str(&id(at).to_string());
+        }
+        let code = match stored.status {
+            SendStatus::Stored => response_code::SUCCESS,
+            SendStatus::FlushTimeout => response_code::FLUSH_DISK_TIMEOUT,
+            SendStatus::SlaveNotAvailable => response_code::SLAVE_NOT_AVAILABLE,
+            SendStatus::ReplicationTimeout => response_code::FLUSH_SLAVE_TIMEOUT,
+        };
+        let recall = pending.recall.as_ref().map(|handle| handle.text());
+        let fields = SendMessageResponse {
+            message_id: &message_id,
+            queue: stored.queue.0 as i32,
+            queue_offset: stored.queue_offset.0 as i64,
+            transaction_id: pending.unique_id.as_deref(),
+            batch_unique_id: None,
+            recall_handle: recall.as_deref(),
+            region: Some(REGION),
+            trace_on: Some(true),
+        };
+        let said = (code, None);
+        self.connection
+            .respond_as(pending.asker, said, &fields, b"");
+    }
+}
+
+/// The region that the message is stored in.
+const MSG_REGION: &str = "MSG_REGION";
+/// Whether what becomes of it is traced, where clients trace.
+const TRACE_ON: &str = "TRACE_ON";
+/// What a consumer that popped the message was given with it.
+const POP_CK: &str = "POP_CK";
+
+/// In seconds from now; of the three the first counts.
+const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// In milliseconds from now.
+const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+/// In milliseconds since the epoch.
+const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+
+/// The queue that a client names; `None` for any.
+fn queue_of(topic: &Topic, queue: i32) -> Result<Option<QueueId>, Refused> {
+    let Ok(queue) = u32::try_from(queue) else {
+        return Ok(None);
+    };
+    if queue >= topic.write_queues() {
+        return Err(Refused::new(
+            response_code::INVALID_PARAMETER,
+            format!(
+                "request queueId[{queue}] is illegal: topic {} has queues 0 to {} to write",
+                topic.name,
+                topic.write_queues().saturating_sub(1)
+            ),
+        ));
+    }
+    Ok(Some(QueueId(queue)))
+}
+
+impl Receive<Appended> for RemotingSession {
+    fn receive(&mut self, appended: Appended, _ctx: &mut Ctx<'_, Self>) {
+        for request in &appended.requests {
+            let Some(pending) = self.pending.remove(&request.correlation) else {
+                continue;
+            };
+            match &request.outcome {
+                Outcome::Stored(stored) if pending.tells_place => self.stored(&pending, stored),
+                Outcome::Stored(_) => match pending.recalls.as_deref() {
+                    Some(message_id) => {
+                        let fields = RecallMessageResponse { message_id };
+                        self.connection.respond(pending.asker, &fields, b"");
+                    }
+                    None => self.connection.respond(pending.asker, &(), b""),
+                },
+                Outcome::Refused(refusal) => {
+                    let refused = (**refusal).clone().into();
+                    self.connection.refuse(pending.asker, &refused);
+                }
+                Outcome::Unknown => {
+                    let refused = Refused::new(
+                        response_code::SYSTEM_ERROR,
+                        "the log-writer failed with the message in hand: it may be stored or not",
+                    );
+                    self.connection.refuse(pending.asker, &refused);
+                }
+            }
+        }
+        self.sending.came_back(appended);
+    }
+}

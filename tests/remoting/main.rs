@@ -1,0 +1,15 @@
+//! RocketMQ's wire, spoken by hand: what clients ask, in the order in which they ask it. Its own clients are in `tests/interop`.
+
+// A failed step fails the test, in helpers too.
+#![allow(clippy::expect_used)]
+// Figures are for whoever runs it with `--nocapture`.
+#![allow(clippy::print_stdout)]
+
+mod asking;
+mod groups;
+mod hostile;
+mod messages;
+#[path = "../support/mod.rs"]
+mod support;
+mod transactions;
+mod wire;
