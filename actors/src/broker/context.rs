@@ -268,6 +268,15 @@ impl BrokerContext {
         if !self.standing.may_be_replaced {
             return;
         }
+        self.until_name_servers_tried().await;
+        if self.set.epoch() > self.standing.epoch {
+            // It starts anew, as a slave.
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until all name servers were asked who the set's master is, or a while.
+    pub(crate) async fn until_name_servers_tried(&self) {
         let name_servers = self.registrars.get().map_or(0, Vec::len);
         if timeout(ASK_WITHIN, self.set.until_tried(name_servers))
             .await
@@ -276,10 +285,6 @@ impl BrokerContext {
             tracing::warn!(
                 "not all name servers answer: another master that one of them knows of comes to light later"
             );
-        }
-        if self.set.epoch() > self.standing.epoch {
-            // It starts anew, as a slave.
-            std::future::pending().await
         }
     }
 

@@ -150,11 +150,18 @@ impl Attempt {
             .map_err(unfit)?;
         let rebase = self.fit(end, followed.from, &epochs).map_err(unfit)?;
         if let Some(rebase) = rebase {
+            // Not for whoever answers at the master's address before name servers have said who the master is.
+            self.context.until_name_servers_tried().await;
+            self.check_master(&welcome, epochs.last_epoch())
+                .map_err(unfit)?;
             self.rebase(rebase, end).await;
         }
         self.note(&epochs, followed.is_sync).await?;
         let limit = match followed.is_sync {
-            true => self.context.positions.dispatched(),
+            true => self
+                .context
+                .hidden
+                .limit(self.context.positions.dispatched()),
             false => PhysicalOffset(u64::MAX),
         };
         self.writer.tell(CommitLimit(limit));
