@@ -8,6 +8,7 @@ use castmq_protocol::native::response::{Acknowledged, Popped, RefusedReceipt};
 use super::*;
 use crate::delivery::pop::error::ReceiptError;
 use crate::delivery::pop::ledger::Order;
+use crate::delivery::pop::receipt::Receipt;
 use crate::delivery::popper::{self, Habit, HandedOut, Popper, Refused, Withdraw, refusal};
 use crate::supervision::{ActorRef, AskError};
 
@@ -22,6 +23,18 @@ const MAX_WAITING: usize = 1024;
 
 /// Acknowledgements of one connection that may be on their way to the log.
 const MAX_SETTLING: usize = 4096;
+
+/// A receipt that says which attempt it is of. Nobody is given one of attempt 0, which stands for any where clients of RocketMQ
+/// show what they have.
+fn of_one_attempt(receipt: PopReceipt) -> PopReceipt {
+    match receipt.attempt {
+        Receipt::ANY_ATTEMPT => PopReceipt {
+            attempt: u32::MAX,
+            ..receipt
+        },
+        _ => receipt,
+    }
+}
 
 /// What the session has asked the popper. Dropping it withdraws what waits.
 pub(super) struct Pops {
@@ -171,7 +184,7 @@ impl ConsumerSession {
         let question = popper::Acknowledge {
             group: self.groups.get(ack.group)?.clone(),
             topic: self.topics.get(ack.topic)?.name.clone(),
-            receipts: ack.receipts,
+            receipts: ack.receipts.into_iter().map(of_one_attempt).collect(),
         };
         self.pops.settling += 1;
         let asked = self.pops.popper.ask(question);
@@ -201,7 +214,7 @@ impl ConsumerSession {
         let question = popper::ChangeInvisible {
             group: self.groups.get(change.group)?.clone(),
             topic: self.topics.get(change.topic)?.name.clone(),
-            receipt: change.receipt,
+            receipt: of_one_attempt(change.receipt),
             invisible_ms: change.invisible_ms,
         };
         self.pops.settling += 1;
