@@ -27,7 +27,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use castmq_protocol::model::GroupName;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Role};
-use castmq_protocol::remoting::frame::LENGTH_BYTES;
 use castmq_protocol::remoting::{Command, Frame, Frames, Language, WriteFields, request_code};
 use serde::Serialize;
 
@@ -325,7 +324,6 @@ impl Session for RemotingSession {
             }
             start = end;
         }
-        debug_assert!(closing.is_err() || start == buffer.len() || start + LENGTH_BYTES > start);
         self.end_transactions(ctx);
         let session = ctx.me().mailbox();
         self.sending.submit(batch, buffer.clone(), session);
