@@ -166,7 +166,7 @@ impl ClientGroups {
         }
     }
 
-    /// Those of which nothing was heard for too long are gone. Which groups that changes for a session.
+    /// Whether a member has said nothing for so long that it is none any more.
     pub(crate) fn is_silent(&self, group: &GroupName, session: SessionId) -> bool {
         let groups = self.groups.lock();
         let heard = groups.get(group).and_then(|g| g.members.get(&session));

@@ -223,20 +223,19 @@ impl RemotingSession {
     }
 
     /// Something is made first, and then the request comes again.
-    fn again_when(
+    fn again_when<T: 'static>(
         &mut self,
         asked: &Asked<'_>,
-        made: impl Future<Output = Result<(), Refusal>> + 'static,
+        made: impl Future<Output = Result<T, Refusal>> + 'static,
         buffer: &Bytes,
         ctx: &mut Ctx<'_, Self>,
     ) {
         let frame = buffer.slice(asked.frame.clone());
-        let again =
-            move |session: &mut Self, made: Result<(), Refusal>, ctx: &mut Ctx<'_, Self>| {
-                made?;
-                session.handle_frames(frame, ctx)?;
-                Ok(())
-            };
+        let again = move |session: &mut Self, made: Result<T, Refusal>, ctx: &mut Ctx<'_, Self>| {
+            made?;
+            session.handle_frames(frame, ctx)?;
+            Ok(())
+        };
         self.then(asked.asker, async move { Ok(made.await) }, again, ctx);
     }
 
@@ -249,8 +248,7 @@ impl RemotingSession {
         ctx: &mut Ctx<'_, Self>,
     ) -> Handled {
         let ensured = ensure_group(&self.context, group.to_string(), &self.client)?;
-        let made = async move { ensured.await.map(drop) };
-        self.again_when(asked, made, buffer, ctx);
+        self.again_when(asked, ensured, buffer, ctx);
         Ok(())
     }
 

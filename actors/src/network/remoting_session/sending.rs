@@ -219,10 +219,8 @@ impl RemotingSession {
             .ask(EnsureDerivedTopic { name, queues });
         let context = self.context.clone();
         let made = async move {
-            match ensured.await {
-                Ok(made) => made.map(drop),
-                Err(error) => Err(context.internal(error)),
-            }
+            let made = ensured.await;
+            made.unwrap_or_else(|error| Err(context.internal(error)))
         };
         self.again_when(asked, made, buffer, ctx);
         Ok(())
@@ -237,8 +235,7 @@ impl RemotingSession {
         ctx: &mut Ctx<'_, Self>,
     ) -> Handled {
         let ensured = ensure_topic(&self.context, topic.to_owned(), &self.client)?;
-        let made = async move { ensured.await.map(drop) };
-        self.again_when(asked, made, buffer, ctx);
+        self.again_when(asked, ensured, buffer, ctx);
         Ok(())
     }
 
