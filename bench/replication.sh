@@ -19,21 +19,30 @@ up() {
 }
 member() { "$castmq" cluster status --dir "$work/$1" --json | tr '{' '\n' | sed -n "s/.*\"name\":\"$2\".*\"address\":\"\([^\"]*\)\".*/\1/p"; }
 figure() { sed -n "s/.*broker: *\([0-9]*\) messages\/s.*p99 \([0-9]*\) µs, p99.9.*/\1 \2/p"; }
+# How many bytes a slave has not yet; and a wait until it has them and both have written all out, so that no round pays for another's.
+behind() { "$castmq" cluster status --dir "$work/$1" --json | grep -o '"behind_bytes":[0-9]*' | cut -d: -f2; }
+settle() {
+  while [ "$("$castmq" admin -n "$(member "$1" namesrv-1)" cluster list --json |
+    grep -oE '"log_(appended|flushed)":[0-9]+' | cut -d: -f2 | sort -u | wc -l)" -gt 1 ]; do sleep 0.2; done
+}
 median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
 
 # Rounds with and without waiting for the slave, in turn: messages a second, or the 99th percentile.
 compare() {
   up sync; up async
   local sync async; sync=$(member sync broker-a); async=$(member async broker-a)
-  for policy in sync async; do : >"$work/$policy.rate"; : >"$work/$policy.p99"; done
+  for policy in sync async; do : >"$work/$policy.rate"; : >"$work/$policy.p99"; : >"$work/$policy.behind"; done
   for _ in $(seq "$rounds"); do
     for policy in sync async; do
       "$castmq" bench produce --broker "${!policy}" --size 1024 --rounds 1 --duration "$duration" "$@" | figure >"$work/round"
+      behind $policy >>"$work/$policy.behind"
       cut -d' ' -f1 "$work/round" >>"$work/$policy.rate"; cut -d' ' -f2 "$work/round" >>"$work/$policy.p99"
+      settle $policy
     done
   done
   for policy in sync async; do
-    echo "$policy: $(median <"$work/$policy.rate") messages/s, p99 $(median <"$work/$policy.p99") µs"
+    echo "$policy: $(median <"$work/$policy.rate") messages/s, p99 $(median <"$work/$policy.p99") µs," \
+      "slave $(($(median <"$work/$policy.behind") / 1000000)) MB behind at the end"
   done
   echo "ratio: $(echo "$(median <"$work/sync.rate") $(median <"$work/async.rate")" | awk '{ printf "%.2f", $1 / $2 }')"
   down
