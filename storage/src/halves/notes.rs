@@ -113,6 +113,13 @@ impl Notes {
         *asked
     }
 
+    /// Forgets how often the producers of one were asked.
+    pub(super) fn ask_anew(&mut self, offset: QueueOffset) {
+        if self.asked.remove(&offset).is_some() {
+            self.has_unsaved_questions = true;
+        }
+    }
+
     /// Takes up how often producers were asked before a stop, about those that are open or may be met again.
     pub(super) fn take_up(&mut self, asked: impl IntoIterator<Item = (QueueOffset, u32)>) {
         for (offset, count) in asked {
