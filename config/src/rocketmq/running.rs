@@ -12,6 +12,12 @@ use crate::load::Node;
 use crate::nearest::nearest_rocketmq_name;
 use crate::settings::{Settings, keys};
 
+/// Longest text of changes: each line is looked up among all settings.
+const MAX_TEXT_BYTES: usize = 65_536;
+
+/// A longer name is none that was mistyped.
+const MAX_NAME_BYTES: usize = 128;
+
 /// Why a running node does not take a value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChangeRefused {
@@ -52,6 +58,14 @@ pub enum ChangeRefused {
         /// What may have been meant.
         nearest: String,
     },
+    /// There is more than all settings together could take.
+    #[error(
+        "the text has {bytes} bytes, and may have {MAX_TEXT_BYTES}: name only what is to be changed"
+    )]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
     /// The text is no `.properties`.
     #[error("line {line} cannot be read: {reason}")]
     Syntax {
@@ -86,6 +100,9 @@ pub fn rocketmq_pairs(settings: &Settings, node: Node) -> Vec<(&'static str, Str
 ///
 /// Why the first value that differs is not taken.
 pub fn check_changes(settings: &Settings, node: Node, text: &str) -> Result<(), ChangeRefused> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(ChangeRefused::TooLong { bytes: text.len() });
+    }
     let mut pairs = Vec::new();
     for line in syntax::parse(text) {
         pairs.push(line.map_err(|broken| ChangeRefused::Syntax {
@@ -144,7 +161,10 @@ fn check_change(settings: &Settings, name: String, wanted: &str) -> Result<(), C
             reason: refused.reason,
         }),
         None => {
-            let nearest = nearest_rocketmq_name(&name);
+            let nearest = match name.len() {
+                ..=MAX_NAME_BYTES => nearest_rocketmq_name(&name),
+                _ => None,
+            };
             let nearest =
                 nearest.map_or_else(String::new, |name| format!(": did you mean {name}?"));
             Err(ChangeRefused::Unknown { name, nearest })
@@ -252,6 +272,12 @@ mod tests {
         assert!(matches!(none, ChangeRefused::NoEffect { .. }), "{none}");
         let not_yet = broker("traceOn=false").unwrap_err();
         assert!(matches!(not_yet, ChangeRefused::NotYet { .. }), "{not_yet}");
+        let long = "k".repeat(MAX_TEXT_BYTES);
+        let unknown = broker(&long).unwrap_err();
+        assert!(matches!(unknown, ChangeRefused::Unknown { .. }));
+        let longer = format!("{long}=1");
+        let too_long = broker(&longer).unwrap_err();
+        assert!(matches!(too_long, ChangeRefused::TooLong { .. }));
         assert!(matches!(
             broker("a=\\u12"),
             Err(ChangeRefused::Syntax { line: 1, .. })

@@ -78,6 +78,11 @@ impl RemotingSession {
             request_code::GET_CONSUME_STATS => self.consume_stats(asked, ctx),
             request_code::GET_BROKER_CONSUME_STATS => self.all_consume_stats(asked, ctx),
             request_code::QUERY_CONSUME_TIME_SPAN => self.time_spans(asked, ctx),
+            request_code::GET_ALL_CONSUMER_OFFSET => {
+                let read = |context: &BrokerContext| Ok(bytes(offsets::of_all_groups(context)));
+                self.read_apart(asked, read, ctx)
+            }
+            request_code::QUERY_CORRECTION_OFFSET => self.correction(asked, ctx),
             request_code::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offsets(asked, ctx),
             request_code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.consumer_status(asked, ctx),
             request_code::CLONE_GROUP_OFFSET => self.clone_offsets(asked, ctx),
@@ -123,9 +128,7 @@ impl RemotingSession {
                 bytes(groups::readable(context, fields)?)
             }
             request_code::GET_ALL_MESSAGE_REQUEST_MODE => bytes(groups::request_modes(context)),
-            request_code::GET_ALL_CONSUMER_OFFSET => bytes(offsets::of_all_groups(context)),
             request_code::GET_ALL_DELAY_OFFSET => bytes(offsets::of_delays(context)),
-            request_code::QUERY_CORRECTION_OFFSET => bytes(offsets::correction(context, fields)?),
             request_code::UPDATE_BROKER_CONFIG => broker::check_changes(context, asked.body.bytes)?,
             request_code::GET_BROKER_RUNTIME_INFO => bytes(broker::runtime_info(context)),
             request_code::VIEW_BROKER_STATS_DATA => bytes(statistics::view(context, fields)?),
@@ -172,7 +175,7 @@ impl RemotingSession {
         Ok(())
     }
 
-    /// Answers with what may have to be read from the disk, which is waited for on another thread.
+    /// Answers with what takes long, such as reading from the disk, which is waited for on another thread.
     pub(super) fn read_apart(
         &mut self,
         asked: &Asked<'_>,

@@ -74,6 +74,14 @@ fn config(context: &BrokerContext) -> BTreeMap<&'static str, String> {
         Role::SyncMaster => "SYNC_MASTER",
         Role::Slave => "SLAVE",
     };
+    // In a standalone node nobody says where the name server is.
+    config.retain(|name, value| *name != "namesrvAddr" || !value.is_empty());
+    let store = &settings.store;
+    config.insert("storePathRootDir", absolute(&store.data_dir));
+    config.insert("storePathCommitLog", absolute(&store.commit_log_path()));
+    // exportMetrics takes it for the number of processors.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    config.insert("clientCallbackExecutorThreads", processors.to_string());
     config.extend([
         // What it is now, whatever its file says.
         ("brokerId", context.standing.id.to_string()),
@@ -94,6 +102,11 @@ fn config(context: &BrokerContext) -> BTreeMap<&'static str, String> {
         ),
     ]);
     config
+}
+
+fn absolute(path: &Path) -> String {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.display().to_string()
 }
 
 /// Nothing is set while the broker runs, which whoever tries is told.
@@ -204,7 +217,7 @@ fn add_space(context: &BrokerContext, table: &mut BTreeMap<String, String>) {
     if let Some(space) = space(log) {
         let used = ratio(space.used_ratio());
         table.insert(
-            format!("commitLogDiskRatio_{}", log.display()),
+            format!("commitLogDiskRatio_{}", absolute(log)),
             used.clone(),
         );
         table.insert("commitLogDiskRatio".to_owned(), used);

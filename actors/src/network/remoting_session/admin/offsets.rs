@@ -1,9 +1,10 @@
 //! Offsets: those of all groups, and setting them.
 
-use castmq_protocol::model::{QueueId, QueueOffset, TopicName};
+use std::collections::HashSet;
+
+use castmq_protocol::model::{GroupName, QueueId, QueueOffset, TopicName};
 use castmq_protocol::native::admin::ResetTo;
 use castmq_protocol::native::request::StartFrom;
-use castmq_protocol::remoting::Fields;
 use castmq_protocol::remoting::bodies::offset::{
     ConsumerOffsets, CorrectionOffsets, DelayOffsets, ResetOffsets,
 };
@@ -13,6 +14,7 @@ use castmq_protocol::remoting::headers::membership::ResetOffset;
 
 use super::super::offsets::known_topic;
 use super::*;
+use crate::broker::topics::Topic;
 use crate::names::group_name;
 
 impl RemotingSession {
@@ -84,6 +86,18 @@ impl RemotingSession {
         self.then(asker, cloned, respond, ctx);
         Ok(())
     }
+
+    pub(super) fn correction(&mut self, asked: &Asked<'_>, ctx: &mut Ctx<'_, Self>) -> Handled {
+        let of = CorrectionOffset::from_fields(&asked.command.fields)?;
+        let topic = known_topic(&self.context, of.topic)?;
+        let compared = group_name(of.compare_group)?;
+        let left_out = of.groups.unwrap_or_default().split(',');
+        let left_out: HashSet<_> = left_out.map(str::to_owned).collect();
+        let read = move |context: &BrokerContext| {
+            Ok(bytes(correction(context, &topic, &left_out, &compared)))
+        };
+        self.read_apart(asked, read, ctx)
+    }
 }
 
 /// As `consumerOffset.json` has them.
@@ -110,19 +124,18 @@ pub(super) fn of_delays(context: &BrokerContext) -> DelayOffsets {
     }
 }
 
-/// The least offset of each queue among all groups but some. Where the group that they are compared with is behind that, it is
-/// the greatest number there is.
-pub(super) fn correction(
+/// The least offset of each queue of a topic among all groups but some. Where the group that they are compared with is behind
+/// that, it is the greatest number there is.
+fn correction(
     context: &BrokerContext,
-    fields: &Fields<'_>,
-) -> Result<CorrectionOffsets, Refused> {
-    let of = CorrectionOffset::from_fields(fields)?;
-    let topic = known_topic(context, of.topic)?;
-    let left_out: Vec<_> = of.groups.unwrap_or_default().split(',').collect();
+    topic: &Topic,
+    left_out: &HashSet<String>,
+    compared: &GroupName,
+) -> CorrectionOffsets {
     let mut least = CorrectionOffsets::default();
     let offsets = &mut least.correction_offsets;
     for group in context.groups.names() {
-        if left_out.contains(&group.as_str()) {
+        if left_out.contains(group.as_str()) {
             continue;
         }
         for ((name, queue), offset) in context.offsets.of_group(&group) {
@@ -135,7 +148,7 @@ pub(super) fn correction(
             }
         }
     }
-    for ((name, queue), offset) in context.offsets.of_group(&group_name(of.compare_group)?) {
+    for ((name, queue), offset) in context.offsets.of_group(compared) {
         if name == topic.name
             && let Some(least) = offsets.get_mut(&(queue.0 as i32))
             && *least > offset.0 as i64
@@ -143,5 +156,5 @@ pub(super) fn correction(
             *least = i64::MAX;
         }
     }
-    Ok(least)
+    least
 }
