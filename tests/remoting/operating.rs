@@ -2,6 +2,7 @@
 
 use castmq_protocol::model::QueueOffset;
 use castmq_protocol::remoting::bodies::MessageQueue;
+use castmq_protocol::remoting::bodies::assignment::{RequestMode, RequestModes, SetRequestMode};
 use castmq_protocol::remoting::bodies::broker::HaStatus;
 use castmq_protocol::remoting::bodies::connection::ProducerTable;
 use castmq_protocol::remoting::bodies::consume_queue::ConsumeQueueEntries;
@@ -9,6 +10,7 @@ use castmq_protocol::remoting::bodies::group::{
     GroupEntry, GroupReadable, GroupSubscription, PutGroups,
 };
 use castmq_protocol::remoting::bodies::offset::{ConsumerOffsets, DelayOffsets};
+use castmq_protocol::remoting::bodies::route::{TopicList, TopicRoute};
 use castmq_protocol::remoting::bodies::stats::{
     BrokerConsumeStats, ConsumeStats, ConsumeTimeSpans, StatsData,
 };
@@ -155,6 +157,18 @@ fn who_is_there_and_what_they_want_is_told() {
         let second = wire.ask(code, &[("group", "g2")], b"").await;
         assert_eq!(second.read::<GroupEntry>().retry_max, 3);
 
+        let set = json::to_bytes(&SetRequestMode {
+            consumer_group: "g".to_owned(),
+            mode: RequestMode::Pop,
+            pop_share_queues: 0,
+            topic: "orders".to_owned(),
+        });
+        let code = request_code::SET_MESSAGE_REQUEST_MODE;
+        assert_eq!(wire.ask(code, &(), &set).await.code, OK);
+        let code = request_code::GET_ALL_MESSAGE_REQUEST_MODE;
+        let modes: RequestModes = wire.ask(code, &(), b"").await.read();
+        assert_eq!(modes.modes["orders"]["g"].mode, RequestMode::Pop);
+
         // Whoever takes over offsets need not be there.
         commit(&mut wire, "g", "orders", 1).await;
         let clone = [
@@ -281,7 +295,7 @@ fn a_name_server_has_producers_leave_out_a_broker_and_shows_its_configuration() 
         let route = async |names: &mut Wire| {
             let code = request_code::GET_ROUTEINFO_BY_TOPIC;
             let route = names.ask(code, &[("topic", "TBW102")], b"").await;
-            let route: castmq_protocol::remoting::bodies::route::TopicRoute = route.read();
+            let route: TopicRoute = route.read();
             route.queues[0].permission
         };
         let before = route(&mut names).await;
@@ -312,8 +326,14 @@ fn a_name_server_has_producers_leave_out_a_broker_and_shows_its_configuration() 
         let code = request_code::UPDATE_NAMESRV_CONFIG;
         let forbidden = names.ask(code, &(), b"kvConfigPath=x").await;
         assert_eq!(forbidden.code, response_code::NO_PERMISSION);
-        let units = names.ask(request_code::GET_UNIT_TOPIC_LIST, &(), b"").await;
-        assert_eq!(units.code, OK);
+        for code in [
+            request_code::GET_UNIT_TOPIC_LIST,
+            request_code::GET_HAS_UNIT_SUB_TOPIC_LIST,
+            request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST,
+        ] {
+            let units: TopicList = names.ask(code, &(), b"").await.read();
+            assert_eq!(units.topics.len(), 0, "{code}");
+        }
         stop(node).await;
     });
 }

@@ -14,6 +14,7 @@ use castmq_storage::consume_queue::ConsumeQueue;
 use castmq_storage::disk::Wait;
 
 use super::super::offsets::known_topic;
+use super::statistics::processed_per_second;
 use super::*;
 use crate::broker::topics::Topic;
 use crate::names::group_name;
@@ -31,6 +32,7 @@ impl RemotingSession {
             let topics = topics.iter().map(|topic| context.topics.find(topic));
             let mut stats = ConsumeStats::default();
             for topic in topics.flatten() {
+                stats.consume_tps += processed_per_second(context, &topic.name, &group);
                 stats.offsets.extend(progress(context, &group, &topic));
             }
             Ok(bytes(stats))
@@ -133,7 +135,7 @@ fn of_all_groups(context: &BrokerContext, in_order: bool) -> BrokerConsumeStats 
         let topics = topics.filter(|topic| !in_order || topic.config().order);
         let stats: Vec<_> = topics
             .map(|topic| ConsumeStats {
-                consume_tps: 0.0,
+                consume_tps: processed_per_second(context, &topic.name, &group),
                 offsets: progress(context, &group, &topic),
             })
             .collect();

@@ -43,7 +43,8 @@ fn values(context: &BrokerContext, name: &str, key: &str) -> Option<Vec<(Counted
         }
         "GROUP_GET_NUMS" => {
             let (topic, group) = key.split_once('@')?;
-            processed(context, topic, group)
+            let (topic, group) = (TopicName::new(topic).ok()?, GroupName::new(group).ok()?);
+            Some(processed(context, &topic, &group))
         }
         "BROKER_PUT_NUMS" if is_own_cluster => {
             let stored = context.meters.read().stored;
@@ -71,13 +72,31 @@ fn stored(context: &BrokerContext, topic: &str, only: Option<QueueId>) -> Vec<(C
         .collect()
 }
 
-fn processed(context: &BrokerContext, topic: &str, group: &str) -> Option<Vec<(Counted, u64)>> {
-    let (topic, group) = (TopicName::new(topic).ok()?, GroupName::new(group).ok()?);
-    let offsets = context.offsets.of_group(&group).into_iter();
-    let of_topic = offsets.filter(|((name, _), _)| *name == topic);
-    let processed =
-        of_topic.map(|(key, offset)| (Counted::Processed(group.clone(), key), offset.0));
-    Some(processed.collect())
+fn processed(context: &BrokerContext, topic: &TopicName, group: &GroupName) -> Vec<(Counted, u64)> {
+    let offsets = context.offsets.of_group(group).into_iter();
+    let of_topic = offsets.filter(|((name, _), _)| name == topic);
+    of_topic
+        .map(|(key, offset)| (Counted::Processed(group.clone(), key), offset.0))
+        .collect()
+}
+
+/// Messages that a topic took a second over the last minute.
+pub(super) fn stored_per_second(context: &BrokerContext, topic: &str) -> f64 {
+    per_second(context, stored(context, topic, None))
+}
+
+/// Messages of a topic that a group processed a second over the last minute.
+pub(super) fn processed_per_second(
+    context: &BrokerContext,
+    topic: &TopicName,
+    group: &GroupName,
+) -> f64 {
+    per_second(context, processed(context, topic, group))
+}
+
+fn per_second(context: &BrokerContext, values: Vec<(Counted, u64)>) -> f64 {
+    let figures = context.statistics.figures(Instant::now(), values);
+    figures.map_or(0.0, |[minute, ..]| minute.per_second)
 }
 
 fn item(figure: Figure) -> StatsItem {

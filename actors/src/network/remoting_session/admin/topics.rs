@@ -154,7 +154,7 @@ fn stats(context: &BrokerContext, topic: &str, details: &TopicDetails) -> TopicS
     });
     TopicStats {
         offsets: offsets.collect(),
-        topic_put_tps: 0.0,
+        topic_put_tps: statistics::stored_per_second(context, topic),
     }
 }
 
