@@ -323,6 +323,12 @@ mod tests {
         again.take_up([0, 2, 3].map(|offset| (QueueOffset(offset), 5)));
         let asked = [0, 1, 2, 3].map(|offset| again.asked(QueueOffset(offset)));
         assert_eq!(asked, [5, 0, 0, 5], "3 comes when the log is read again");
+        again.has_unsaved_questions = false;
+        again.ask_anew(QueueOffset(1));
+        assert!(!again.has_unsaved_questions, "nobody was asked about it");
+        again.ask_anew(QueueOffset(0));
+        assert_eq!(again.asked(QueueOffset(0)), 0);
+        assert!(again.has_unsaved_questions);
     }
 
     #[derive(Debug, Clone)]
