@@ -1,7 +1,6 @@
 //! What mqadmin and the dashboard ask of brokers and name servers.
 
 use castmq_protocol::model::QueueOffset;
-use castmq_protocol::remoting::bodies::MessageQueue;
 use castmq_protocol::remoting::bodies::assignment::{RequestMode, RequestModes, SetRequestMode};
 use castmq_protocol::remoting::bodies::broker::HaStatus;
 use castmq_protocol::remoting::bodies::connection::ProducerTable;
@@ -14,6 +13,7 @@ use castmq_protocol::remoting::bodies::route::{TopicList, TopicRoute};
 use castmq_protocol::remoting::bodies::stats::{
     BrokerConsumeStats, ConsumeStats, ConsumeTimeSpans, StatsData,
 };
+use castmq_protocol::remoting::bodies::{KvTable, MessageQueue};
 use castmq_protocol::remoting::headers::offsets::UpdateOffset;
 use castmq_protocol::remoting::{json, request_code, response_code};
 
@@ -265,6 +265,14 @@ fn configuration_is_shown_and_what_cannot_be_changed_says_so() {
         let long = [b"k".repeat(60_000), b"=1".to_vec()].concat();
         let long = wire.ask(code, &(), &long).await;
         assert!(long.remark.len() <= 512, "{} letters", long.remark.len());
+
+        let code = request_code::GET_BROKER_RUNTIME_INFO;
+        let figures: KvTable = wire.ask(code, &(), b"").await.read();
+        let figures = figures.table;
+        assert_eq!(figures["brokerActive"], "true");
+        assert_eq!(figures["earliestMessageTimeStamp"], "-1");
+        assert_eq!(figures["putTps"].split(' ').count(), 3);
+        assert!(figures["commitLogDirCapacity"].starts_with("Total : "));
 
         let status: HaStatus = wire
             .ask(request_code::GET_BROKER_HA_STATUS, &(), b"")

@@ -89,6 +89,11 @@ impl RemotingSession {
             request_code::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean(asked, false, ctx),
             request_code::DELETE_EXPIRED_COMMITLOG => self.clean(asked, true, ctx),
             request_code::GET_BROKER_CONFIG => self.broker_config(asked),
+            request_code::GET_BROKER_RUNTIME_INFO => {
+                // When the oldest message was stored is where nobody may have read for long.
+                let read = |context: &BrokerContext| Ok(bytes(broker::runtime_info(context)));
+                self.read_apart(asked, read, ctx)
+            }
             _ => {
                 let body = self.shown(asked)?;
                 self.connection.respond(asked.asker, &(), &body);
@@ -130,7 +135,6 @@ impl RemotingSession {
             request_code::GET_ALL_MESSAGE_REQUEST_MODE => bytes(groups::request_modes(context)),
             request_code::GET_ALL_DELAY_OFFSET => bytes(offsets::of_delays(context)),
             request_code::UPDATE_BROKER_CONFIG => broker::check_changes(context, asked.body.bytes)?,
-            request_code::GET_BROKER_RUNTIME_INFO => bytes(broker::runtime_info(context)),
             request_code::VIEW_BROKER_STATS_DATA => bytes(statistics::view(context, fields)?),
             request_code::GET_BROKER_HA_STATUS => bytes(broker::ha_status(context)),
             request_code::RESET_MASTER_FLUSH_OFFSET => broker::reset_flush_offset(context)?,
