@@ -6,6 +6,11 @@ use std::path::PathBuf;
 /// A value written as in TOML.
 pub(crate) trait Literal {
     fn literal(&self) -> String;
+
+    /// Without what TOML puts around it; nothing for what is unset.
+    fn plain(&self) -> String {
+        self.literal()
+    }
 }
 
 macro_rules! plain_literal {
@@ -32,11 +37,19 @@ impl Literal for str {
         quoted.push('"');
         quoted
     }
+
+    fn plain(&self) -> String {
+        self.to_owned()
+    }
 }
 
 impl Literal for String {
     fn literal(&self) -> String {
         self.as_str().literal()
+    }
+
+    fn plain(&self) -> String {
+        self.clone()
     }
 }
 
@@ -44,11 +57,19 @@ impl Literal for PathBuf {
     fn literal(&self) -> String {
         self.to_string_lossy().literal()
     }
+
+    fn plain(&self) -> String {
+        self.to_string_lossy().into_owned()
+    }
 }
 
 impl Literal for SocketAddr {
     fn literal(&self) -> String {
         self.to_string().literal()
+    }
+
+    fn plain(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -57,12 +78,21 @@ impl<T: Literal> Literal for Option<T> {
         self.as_ref()
             .map_or_else(|| "unset".to_owned(), Literal::literal)
     }
+
+    fn plain(&self) -> String {
+        self.as_ref().map_or_else(String::new, Literal::plain)
+    }
 }
 
 impl<T: Literal> Literal for Vec<T> {
     fn literal(&self) -> String {
         let items: Vec<_> = self.iter().map(Literal::literal).collect();
         format!("[{}]", items.join(", "))
+    }
+
+    fn plain(&self) -> String {
+        let items: Vec<_> = self.iter().map(Literal::plain).collect();
+        items.join(";")
     }
 }
 
@@ -94,6 +124,10 @@ macro_rules! choices {
         impl $crate::declare::Literal for $name {
             fn literal(&self) -> String {
                 self.as_str().literal()
+            }
+
+            fn plain(&self) -> String {
+                self.as_str().to_owned()
             }
         }
     };
@@ -139,6 +173,7 @@ macro_rules! section {
                         doc: concat!($($doc, "\n"),+),
                         rule: $rule,
                         render: |settings| $crate::declare::Literal::literal(&settings.$section.$field),
+                        plain: |settings| $crate::declare::Literal::plain(&settings.$section.$field),
                     }),*
                 ],
             };

@@ -14,6 +14,8 @@ pub struct KeyInfo {
     /// The values it takes and where RocketMQ has it.
     pub rule: Rule,
     pub(crate) render: fn(&Settings) -> String,
+    /// Without quotes; lists with `;` between their items, and nothing for what is unset.
+    pub(crate) plain: fn(&Settings) -> String,
 }
 
 impl KeyInfo {

@@ -40,6 +40,7 @@ pub use key::{Adjust, Choice, Effect, KeyInfo, Kind, Range, Rule, Unit};
 pub use load::{Flag, Loaded, Loader, MAX_FILE_BYTES, Node, Row};
 pub use origin::Origin;
 pub use problem::{LoadError, Problem, Warning, WithoutEffect};
+pub use rocketmq::running::{ChangeRefused, check_changes, rocketmq_pairs};
 pub use settings::{
     BrokerSettings, Flush, LimitSettings, LogFormat, LogSettings, NameServerSettings,
     ReplicationSettings, RetentionSettings, Role, Settings, StoreSettings, WithoutSlaves, find_key,

@@ -154,6 +154,11 @@ impl Halves {
         self.0.lock().ask(offset)
     }
 
+    /// Has the producers of an open one be asked as often as if they never had been.
+    pub fn ask_anew(&self, offset: QueueOffset) {
+        self.0.lock().ask_anew(offset);
+    }
+
     /// Whether questions were counted that no checkpoint has kept.
     pub fn has_unsaved_questions(&self) -> bool {
         self.0.lock().has_unsaved_questions

@@ -9,6 +9,7 @@ mod asking;
 mod groups;
 mod hostile;
 mod messages;
+mod operating;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;

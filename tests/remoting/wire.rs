@@ -5,7 +5,7 @@ use castmq_protocol::remoting::bodies::heartbeat::{
     ConsumeFrom, Consumer, Heartbeat, Producer, Subscription,
 };
 use castmq_protocol::remoting::{
-    Command, Fields, Frames, Head, WriteFields, json, put_frame, request_code,
+    Command, Fields, Frames, Head, Serialization, WriteFields, json, put_frame, request_code,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -96,6 +96,14 @@ impl Wire {
             let came = self.next().await.expect("the connection holds");
             self.said.push(came);
         }
+    }
+
+    /// Answers something that the broker asked.
+    pub(crate) async fn reply(&mut self, asked: &Came, code: i32, body: &[u8]) {
+        let head = Head::response(code, asked.opaque, Serialization::Json);
+        let mut frame = BytesMut::new();
+        put_frame(&head, &(), body, &mut frame);
+        assert!(self.say(&frame).await, "the broker is there");
     }
 
     /// The next frame; `None` when the connection has ended.

@@ -27,6 +27,8 @@ use super::positions::Positions;
 use super::restart::Restart;
 use super::set_view::BrokerSetView;
 use super::standing::Standing;
+use super::statistics::Statistics;
+use super::statistics::census::Census;
 use super::topics::Topics;
 use super::unheard::make_unheard_topics;
 use crate::clock::Clock;
@@ -244,6 +246,7 @@ fn new_context(
         pops_replay_from: AtomicU64::new(0),
         credits: Credits::new(settings.limits.max_in_flight_bytes_total),
         meters: Meters::default(),
+        statistics: Statistics::default(),
         spread,
         connections: Arc::new(AtomicU32::new(0)),
         actors: OnceLock::new(),
@@ -326,7 +329,7 @@ fn crowd() -> Plan {
     })
 }
 
-/// Supervisors run on the main stage, and so do listener and registrars. What messages pass through runs on the data
+/// Supervisors run on the main stage, and so do listener, registrars and census. What messages pass through runs on the data
 /// stage.
 fn plan(
     context: &Arc<BrokerContext>,
@@ -362,6 +365,7 @@ fn plan(
     let timer = child!("timer", Timer::new);
     let transactions = child!("transactions", Transactions::new);
     let popper = child!("popper", Popper::new);
+    let census = child!("census", |context| Ok::<_, Failure>(Census::new(context)));
     let queues = Child::supervisor("queues", crowd());
     let groups = Child::supervisor("groups", crowd());
     let sessions = Child::supervisor("sessions", crowd());
@@ -372,6 +376,7 @@ fn plan(
         dispatcher: dispatcher.actor_ref(),
         indexer: indexer.actor_ref(),
         segment_allocator: segment_allocator.actor_ref(),
+        cleaner: cleaner.actor_ref(),
         metadata: metadata.actor_ref(),
         cold_reader: cold_reader.actor_ref(),
         schedule: schedule.actor_ref(),
@@ -398,7 +403,8 @@ fn plan(
         .child_on(data, schedule)
         .child_on(data, timer)
         .child_on(data, transactions)
-        .child_on(data, popper);
+        .child_on(data, popper)
+        .child(census);
     let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));
     let mut registrars = Vec::new();
     for address in name_servers {

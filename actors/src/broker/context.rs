@@ -25,6 +25,7 @@ use super::positions::Positions;
 use super::restart::{Asked, Restart};
 use super::set_view::BrokerSetView;
 use super::standing::{Fence, Rebase, Standing};
+use super::statistics::Statistics;
 use super::topics::Topics;
 use crate::clock::Clock;
 use crate::delivery::client_groups::ClientGroups;
@@ -44,6 +45,7 @@ use crate::replication::complaints::Complaints;
 use crate::replication::following::Following;
 use crate::replication::pulse::Pulse;
 use crate::replication::replicas::Replicas;
+use crate::storage::cleaner::Cleaner;
 use crate::storage::commit_tracker::CommitTracker;
 use crate::storage::dispatcher::Dispatcher;
 use crate::storage::flush_service::FlushService;
@@ -109,6 +111,7 @@ pub(crate) struct BrokerActors {
     pub(crate) dispatcher: ActorRef<Dispatcher>,
     pub(crate) indexer: ActorRef<Indexer>,
     pub(crate) segment_allocator: ActorRef<SegmentAllocator>,
+    pub(crate) cleaner: ActorRef<Cleaner>,
     pub(crate) metadata: ActorRef<Metadata>,
     pub(crate) cold_reader: ActorRef<ColdReader>,
     pub(crate) schedule: ActorRef<Schedule>,
@@ -149,6 +152,7 @@ pub(crate) struct BrokerContext {
     pub(crate) pops_replay_from: AtomicU64,
     pub(crate) credits: Credits,
     pub(crate) meters: Meters,
+    pub(crate) statistics: Statistics,
     /// Turns the order of groups' members, differently on each broker.
     pub(crate) spread: u64,
     /// Whether messages are taken.

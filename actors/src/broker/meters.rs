@@ -13,6 +13,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Meters {
     stored: AtomicU64,
+    stored_bytes: AtomicU64,
     delivered: AtomicU64,
     expired: AtomicU64,
     started: Instant,
@@ -25,6 +26,8 @@ pub(crate) struct Meters {
 pub(crate) struct Reading {
     /// Messages stored.
     pub(crate) stored: u64,
+    /// Bytes that they have in the log.
+    pub(crate) stored_bytes: u64,
     /// Messages delivered.
     pub(crate) delivered: u64,
     /// Messages passed over because they had expired.
@@ -41,6 +44,7 @@ impl Default for Meters {
     fn default() -> Self {
         Self {
             stored: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             started: Instant::now(),
@@ -55,9 +59,10 @@ impl Meters {
         self.started.elapsed()
     }
 
-    /// Counts messages that were stored.
-    pub(crate) fn stored(&self, messages: u64) {
+    /// Counts messages that were stored, and what they take in the log.
+    pub(crate) fn stored(&self, messages: u64, bytes: u64) {
         self.stored.fetch_add(messages, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts messages that were delivered.
@@ -96,6 +101,7 @@ impl Meters {
         let seconds = since.elapsed().as_secs_f64().max(0.001);
         Reading {
             stored,
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
             delivered,
             expired: self.expired.load(Ordering::Relaxed),
             stored_per_second: (stored - stored_then) as f64 / seconds,

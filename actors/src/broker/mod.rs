@@ -5,7 +5,7 @@
 //! - [`unheard`]: topics that a slave was not told of before it was promoted.
 //! - [`gate`]: whether messages are taken. [`hidden`]: what consumers do not see yet.
 //! - [`assembly`]: how all of it is put together and taken apart.
-//! - [`details`]: what operators see.
+//! - [`details`]: what operators see. [`statistics`]: what became of offsets lately.
 
 pub(crate) mod assembly;
 pub(crate) mod context;
@@ -19,6 +19,7 @@ pub(crate) mod positions;
 pub(crate) mod restart;
 pub(crate) mod set_view;
 pub(crate) mod standing;
+pub(crate) mod statistics;
 mod topic_changes;
 pub(crate) mod topics;
 pub(crate) mod unheard;

@@ -85,10 +85,11 @@ pub(crate) struct Subscribed {
     pub(crate) filter: Option<Arc<CompiledFilter>>,
 }
 
-#[derive(Debug)]
-struct Heard {
-    member: ClientMember,
-    at: Instant,
+/// A client, and when it was heard of last.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) member: ClientMember,
+    pub(crate) at: Instant,
 }
 
 #[derive(Debug)]
@@ -106,7 +107,7 @@ struct Group {
 pub(crate) struct ClientGroups {
     groups: Mutex<HashMap<GroupName, Group>>,
     /// Clients that produce in a group.
-    producers: Mutex<HashMap<GroupName, BTreeMap<SessionId, ClientMember>>>,
+    producers: Mutex<HashMap<GroupName, BTreeMap<SessionId, Heard>>>,
     /// Groups that pop a topic because an operator wants them to.
     pops: Mutex<HashSet<(GroupName, TopicName)>>,
     /// Groups that have members whose queues the broker shares out.
@@ -262,10 +263,11 @@ impl ClientGroups {
     /// A client produces in a group.
     pub(crate) fn produces(&self, group: &GroupName, session: SessionId, member: ClientMember) {
         let mut producers = self.producers.lock();
+        let at = Instant::now();
         producers
             .entry(group.clone())
             .or_default()
-            .insert(session, member);
+            .insert(session, Heard { member, at });
     }
 
     /// It does not any more.
@@ -280,7 +282,7 @@ impl ClientGroups {
     }
 
     /// Clients that produce, by group.
-    pub(crate) fn producers(&self) -> BTreeMap<GroupName, Vec<ClientMember>> {
+    pub(crate) fn producers(&self) -> BTreeMap<GroupName, Vec<Heard>> {
         let producers = self.producers.lock();
         let all = producers.iter();
         all.map(|(group, of)| (group.clone(), of.values().cloned().collect()))
@@ -300,6 +302,11 @@ impl ClientGroups {
     /// Whether a group is to pop a topic.
     pub(crate) fn pops(&self, group: &GroupName, topic: &TopicName) -> bool {
         self.pops.lock().contains(&(group.clone(), topic.clone()))
+    }
+
+    /// Groups that are to pop, and what.
+    pub(crate) fn all_pops(&self) -> Vec<(GroupName, TopicName)> {
+        self.pops.lock().iter().cloned().collect()
     }
 
     /// An operator has set an offset: whoever pulls the queue next is told, if there are members.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use castmq_config::{LimitSettings, Settings};
 use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
 
-use super::remoting_session::{NameServerRemotingSession, Values};
+use super::remoting_session::{NameServerRemotingSession, Shared, Values};
 use super::route_keeper::RouteKeeper;
 use super::route_table::TableLimits;
 use super::session::NameServerSession;
@@ -40,10 +40,13 @@ pub(crate) fn assemble(settings: &Settings) -> Result<NameServer, NodeError> {
     let keeper = Child::new("route-keeper", move || Ok(RouteKeeper::new(limits, scan)));
     let sessions = Child::supervisor("sessions", Plan::new(Strategy::OneForOne));
     let desk: Arc<dyn Reception> = Arc::new(Desk {
-        settings: settings.clone(),
+        shared: Arc::new(Shared {
+            settings: settings.clone(),
+            address,
+            values: Values::default(),
+        }),
         keeper: keeper.actor_ref(),
         sessions: sessions.actor_ref(),
-        values: Arc::default(),
     });
     let listener = listener(socket, desk);
     let plan = Plan::new(Strategy::OneForOne)
@@ -70,21 +73,20 @@ fn listener(
 
 /// Where a name server's connections are received.
 struct Desk {
-    settings: Settings,
+    shared: Arc<Shared>,
     keeper: ActorRef<RouteKeeper>,
     sessions: ActorRef<Supervisor>,
-    values: Arc<Values>,
 }
 
 impl Desk {
     fn max_frame_bytes(&self) -> u32 {
-        u32::try_from(self.settings.limits.max_frame_bytes).unwrap_or(u32::MAX)
+        u32::try_from(self.shared.settings.limits.max_frame_bytes).unwrap_or(u32::MAX)
     }
 }
 
 impl Reception for Desk {
     fn welcome(&self) -> Welcome {
-        let limits = &self.settings.limits;
+        let limits = &self.shared.settings.limits;
         Welcome {
             version: VERSION,
             software: SOFTWARE.to_owned(),
@@ -115,8 +117,8 @@ impl Reception for Desk {
         let name = format!("{:?}({}@{})", client.role, client.client_id, client.peer);
         let keeper = self.keeper.clone();
         let max_frame_bytes = self.max_frame_bytes() as usize;
-        let idle_timeout = Duration::from_millis(self.settings.limits.idle_timeout_ms);
-        let max_topics = max_topics(&self.settings.limits);
+        let idle_timeout = Duration::from_millis(self.shared.settings.limits.idle_timeout_ms);
+        let max_topics = max_topics(&self.shared.settings.limits);
         drop(self.sessions.start(Child::once(name, move || {
             let (socket, client, already, seat) = accepted.into_parts()?;
             let input = Input::new(already, Framing::Native, max_frame_bytes);
@@ -136,15 +138,15 @@ impl Reception for Desk {
     }
 
     fn start_foreign(&self, foreign: Foreign) {
-        let (keeper, values) = (self.keeper.clone(), self.values.clone());
+        let (keeper, shared) = (self.keeper.clone(), self.shared.clone());
         let max_frame_bytes = self.max_frame_bytes() as usize;
-        let idle_timeout = Duration::from_millis(self.settings.limits.idle_timeout_ms);
+        let idle_timeout = Duration::from_millis(self.shared.settings.limits.idle_timeout_ms);
         let name = format!("remoting({})", foreign.peer);
         drop(self.sessions.start(Child::once(name, move || {
             let connection = foreign.into_connection(max_frame_bytes)?;
             Ok(NameServerRemotingSession::new(
                 keeper,
-                values,
+                shared,
                 connection,
                 idle_timeout,
             ))
@@ -152,10 +154,10 @@ impl Reception for Desk {
     }
 
     fn handshake_timeout(&self) -> Duration {
-        Duration::from_millis(self.settings.limits.handshake_timeout_ms)
+        Duration::from_millis(self.shared.settings.limits.handshake_timeout_ms)
     }
 
     fn max_connections(&self) -> u32 {
-        self.settings.limits.max_connections
+        self.shared.settings.limits.max_connections
     }
 }

@@ -1,11 +1,17 @@
 //! name-server remoting-session: one connection on RocketMQ's wire, of a client or an operator that asks.
+//!
+//! - `operating`: what only operators ask.
+
+mod operating;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
+use castmq_config::Settings;
 use castmq_protocol::model::system_topics;
 use castmq_protocol::native::route::{BrokerSet, TopicRoute};
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
@@ -74,10 +80,19 @@ impl Values {
     }
 }
 
+/// What all sessions of a name server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    pub(crate) values: Values,
+}
+
 /// See the module.
 pub(crate) struct NameServerRemotingSession {
     keeper: ActorRef<RouteKeeper>,
-    values: Arc<Values>,
+    shared: Arc<Shared>,
     connection: Connection,
     idle_timeout: Duration,
     under_way: usize,
@@ -95,27 +110,27 @@ type Handled = Result<Option<Bytes>, Refused>;
 impl NameServerRemotingSession {
     pub(crate) fn new(
         keeper: ActorRef<RouteKeeper>,
-        values: Arc<Values>,
+        shared: Arc<Shared>,
         connection: Connection,
         idle_timeout: Duration,
     ) -> Self {
         Self {
             keeper,
-            values,
+            shared,
             connection,
             idle_timeout,
             under_way: 0,
         }
     }
 
-    fn handle(&mut self, command: &Command<'_>, ctx: &mut Ctx<'_, Self>) -> Handled {
+    fn handle(&mut self, command: &Command<'_>, body: &[u8], ctx: &mut Ctx<'_, Self>) -> Handled {
         let asker = Asker::of(command);
         let fields = &command.fields;
         match command.code {
             request_code::GET_ROUTEINFO_BY_TOPIC => {
                 let topic = RouteInfo::from_fields(fields)?.topic.to_owned();
                 let missing = no_route(&topic);
-                let order = self.values.get(&KvKey {
+                let order = self.shared.values.get(&KvKey {
                     namespace: ORDER_TOPICS,
                     key: &topic,
                 });
@@ -157,23 +172,23 @@ impl NameServerRemotingSession {
                 return Ok(Some(Bytes::new()));
             }
             request_code::PUT_KV_CONFIG => {
-                self.values.put(&PutKv::from_fields(fields)?)?;
+                self.shared.values.put(&PutKv::from_fields(fields)?)?;
                 return Ok(Some(Bytes::new()));
             }
             request_code::GET_KV_CONFIG => {
                 let key = KvKey::from_fields(fields)?;
-                let value = self.values.get(&key).ok_or_else(|| no_value(&key))?;
+                let value = self.shared.values.get(&key).ok_or_else(|| no_value(&key))?;
                 let value = Some(value.as_str());
                 self.connection
                     .respond(asker, &GetKvResponse { value }, b"");
             }
             request_code::DELETE_KV_CONFIG => {
-                self.values.delete(&KvKey::from_fields(fields)?);
+                self.shared.values.delete(&KvKey::from_fields(fields)?);
                 return Ok(Some(Bytes::new()));
             }
             request_code::GET_KVLIST_BY_NAMESPACE => {
                 let KvNamespace { namespace } = KvNamespace::from_fields(fields)?;
-                let table = self.values.list(namespace).ok_or_else(|| {
+                let table = self.shared.values.list(namespace).ok_or_else(|| {
                     let namespace = shortened(namespace, SHOWN_LETTERS);
                     Refused::new(
                         response_code::QUERY_NOT_FOUND,
@@ -182,7 +197,7 @@ impl NameServerRemotingSession {
                 })?;
                 return Ok(Some(body_of(table)));
             }
-            code => return Err(not_served(code, "name server")),
+            _ => return self.operate(command, body, ctx),
         }
         Ok(None)
     }
@@ -329,7 +344,7 @@ impl Session for NameServerRemotingSession {
             };
             // A name server asks nothing, so what answers it is passed over.
             if !command.is_response() {
-                let handled = self.handle(&command, ctx);
+                let handled = self.handle(&command, frame.body, ctx);
                 self.finish(Asker::of(&command), handled);
             }
         }

@@ -48,6 +48,20 @@ pub(crate) struct ListBrokers;
 #[derive(Debug)]
 pub(crate) struct ListTopics;
 
+/// Asks for topics by the bits of their flag.
+#[derive(Debug)]
+pub(crate) struct ListFlagged {
+    pub(crate) has: u32,
+    pub(crate) lacks: u32,
+}
+
+/// Has producers use the brokers of a set, or leave them out. Answered with how many topics they have.
+#[derive(Debug)]
+pub(crate) struct LetWrite {
+    pub(crate) broker: String,
+    pub(crate) writes: bool,
+}
+
 /// See the module.
 pub(crate) struct RouteKeeper {
     table: RouteTable,
@@ -223,5 +237,38 @@ impl Answer<ListTopics> for RouteKeeper {
         _ctx: &mut Ctx<'_, Self>,
     ) {
         reply.send(self.table.topics());
+    }
+}
+
+impl Answer<ListFlagged> for RouteKeeper {
+    type Reply = Vec<String>;
+
+    fn answer(
+        &mut self,
+        ListFlagged { has, lacks }: ListFlagged,
+        reply: Reply<Self::Reply>,
+        _ctx: &mut Ctx<'_, Self>,
+    ) {
+        reply.send(self.table.flagged_topics(has, lacks));
+    }
+}
+
+impl Answer<LetWrite> for RouteKeeper {
+    type Reply = usize;
+
+    fn answer(
+        &mut self,
+        LetWrite { broker, writes }: LetWrite,
+        reply: Reply<Self::Reply>,
+        _ctx: &mut Ctx<'_, Self>,
+    ) {
+        let topics = self.table.let_write(&broker, writes);
+        tracing::info!(
+            broker,
+            writes,
+            topics,
+            "an operator says whether producers use a broker"
+        );
+        reply.send(topics);
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct RouteTable {
     /// Those that are there, and those that went not long ago.
     brokers: BTreeMap<BrokerKey, Broker>,
     topics: TopicIndex,
+    /// Sets that producers leave out because an operator wants that.
+    unwritten: BTreeSet<Arc<str>>,
 }
 
 impl RouteTable {
@@ -60,6 +62,7 @@ impl RouteTable {
             limits,
             brokers: BTreeMap::new(),
             topics: TopicIndex::default(),
+            unwritten: BTreeSet::new(),
         }
     }
 
@@ -285,7 +288,8 @@ impl RouteTable {
             true => members.next()?.1.topics.get(topic)?,
             false => members.find_map(|(_, slave)| slave.topics.get(topic))?,
         };
-        let allowed = match has_master {
+        let is_written = has_master && !self.unwritten.contains(set);
+        let allowed = match is_written {
             true => queues.permission,
             false => queues.permission & !permission::WRITE,
         };
@@ -321,6 +325,38 @@ impl RouteTable {
     /// Names of all topics, sorted.
     pub(crate) fn topics(&self) -> Vec<String> {
         self.topics.names().cloned().collect()
+    }
+
+    /// Names of topics whose flag has these bits, and lacks those, sorted.
+    pub(crate) fn flagged_topics(&self, has: u32, lacks: u32) -> Vec<String> {
+        let here = self.brokers.values().filter(|broker| broker.is_here());
+        let topics = here.flat_map(|broker| broker.topics.values());
+        let flagged = topics
+            .filter(|topic| topic.system_flag & has == has && topic.system_flag & lacks == 0)
+            .map(|topic| topic.topic.clone());
+        let names: BTreeSet<_> = flagged.collect();
+        names.into_iter().collect()
+    }
+
+    /// Has producers use the brokers of a set, or leave them out, until something else is said: how many topics they have. A
+    /// topic that may not be written by its own settings is not written either way.
+    pub(crate) fn let_write(&mut self, set: &str, writes: bool) -> usize {
+        let topics: BTreeSet<_> = self
+            .here(set)
+            .flat_map(|(_, broker)| broker.topics.keys())
+            .collect();
+        let topics = topics.len();
+        // Sets that nobody remembers need not be remembered here.
+        let brokers = &self.brokers;
+        self.unwritten.retain(|set| {
+            let of_set = (set.clone(), 0)..=(set.clone(), u64::MAX);
+            brokers.range(of_set).next().is_some()
+        });
+        match writes || topics == 0 {
+            true => drop(self.unwritten.remove(set)),
+            false => drop(self.unwritten.insert(set.into())),
+        }
+        topics
     }
 
     /// How many brokers and topics there are.

@@ -31,6 +31,7 @@ use castmq_protocol::native::{ErrorCode, Failure as Refusal, Role};
 use castmq_protocol::remoting::{Command, Frame, Frames, Language, WriteFields, request_code};
 use serde::Serialize;
 
+pub(crate) use self::admin::{change_refused, escaped};
 use self::pops::Pops;
 use self::properties::Stamp;
 use self::pulling::WaitingPull;
@@ -45,7 +46,6 @@ use crate::broker::context::BrokerContext;
 use crate::delivery::client_groups::SessionId;
 use crate::delivery::registry::RegistryId;
 use crate::delivery::transactions::Ending;
-use crate::name_server::remoting_session::not_served;
 use crate::supervision::{AskError, Cast, Ctx, Failure};
 
 /// A session with more than this waiting to be written reads no requests.
@@ -201,6 +201,8 @@ impl RemotingSession {
             request_code::QUERY_ASSIGNMENT => self.query_assignment(asked),
             request_code::QUERY_MESSAGE => self.query_message(asked, ctx),
             request_code::VIEW_MESSAGE_BY_ID => self.view_message(asked),
+            request_code::QUERY_CONSUME_QUEUE => self.query_queue(asked, ctx),
+            request_code::RESUME_CHECK_HALF_MESSAGE => self.resume_check(asked, ctx),
             _ => self.administer(asked, ctx),
         }
     }

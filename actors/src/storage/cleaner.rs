@@ -18,16 +18,27 @@ use crate::broker::context::{BrokerContext, Store};
 use crate::broker::gate::Cause;
 use crate::clock::Clock;
 use crate::delivery::popper::MakeRoom;
-use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
+use crate::supervision::{Answer, Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::Worker;
 
 /// Looks after which a segment that is still read loses its file all the same (RocketMQ's
 /// `destroyMapedFileIntervalForcibly` is two minutes). Its readers keep their bytes.
 const FORCE_AFTER_LOOKS: u32 = 12;
 
+/// Looks now. Answered when all is done that came of it.
+#[derive(Debug)]
+pub(crate) struct CleanNow {
+    /// Also when it is not the hour to delete what has expired.
+    pub(crate) at_any_hour: bool,
+}
+
+/// An operator who waits for a look.
+type Waiting = Reply<Result<(), String>>;
+
 #[derive(Debug)]
 struct Work {
     was_refusing: bool,
+    at_any_hour: bool,
     forces: bool,
     reply: Reply<Result<Cleaned, String>>,
 }
@@ -53,6 +64,11 @@ pub(crate) struct Cleaner {
     /// Looks since which segments wait for their readers.
     waiting_looks: u32,
     last_error: Option<String>,
+    /// The next look deletes what has expired at any hour.
+    at_any_hour: bool,
+    /// Those who wait for the look that is under way, and for the next.
+    waiting: Vec<Waiting>,
+    waiting_for_next: Vec<Waiting>,
 }
 
 /// What the live tree shows.
@@ -72,6 +88,9 @@ impl Cleaner {
             level: DiskLevel::Ok,
             waiting_looks: 0,
             last_error: None,
+            at_any_hour: false,
+            waiting: Vec::new(),
+            waiting_for_next: Vec::new(),
         }
     }
 
@@ -81,11 +100,15 @@ impl Cleaner {
         }
         let work = Work {
             was_refusing: self.level == DiskLevel::RefuseWrites,
+            at_any_hour: std::mem::take(&mut self.at_any_hour),
             forces: self.waiting_looks >= FORCE_AFTER_LOOKS,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Done),
         };
         match self.thread.as_ref().map(|thread| thread.submit(work)) {
-            Some(Ok(())) => self.is_busy = true,
+            Some(Ok(())) => {
+                self.is_busy = true;
+                self.waiting = std::mem::take(&mut self.waiting_for_next);
+            }
             Some(Err(failure)) => ctx.fail(failure),
             None => {}
         }
@@ -172,7 +195,7 @@ fn clean(
         local_hour: local_hour(now),
         segments: &segments,
         space: space.map_err(|error| error.to_string())?,
-        is_manual: false,
+        is_manual: work.at_any_hour,
         was_refusing: work.was_refusing,
         needed_from: *needed_from.as_ref().unwrap_or(&PhysicalOffset::ZERO),
         next_segment_bytes: store.room_for_segment(),
@@ -230,10 +253,38 @@ impl Cast for Cleaner {
 impl Receive<Done> for Cleaner {
     fn receive(&mut self, Done(result): Done, ctx: &mut Ctx<'_, Self>) {
         self.is_busy = false;
-        match result {
-            Ok(Ok(cleaned)) => self.cleaned(cleaned),
-            Ok(Err(error)) => self.failed(Some(error)),
-            Err(Lost) => ctx.fail(Failure::new("the cleaner's thread died")),
+        let outcome = match result {
+            Ok(Ok(cleaned)) => {
+                let unknown = cleaned.unknown.clone();
+                self.cleaned(cleaned);
+                unknown.map_or(Ok(()), Err)
+            }
+            Ok(Err(error)) => {
+                self.failed(Some(error.clone()));
+                Err(error)
+            }
+            Err(Lost) => return ctx.fail(Failure::new("the cleaner's thread died")),
+        };
+        for waiting in self.waiting.drain(..) {
+            waiting.send(outcome.clone());
         }
+        if !self.waiting_for_next.is_empty() {
+            self.look(ctx);
+        }
+    }
+}
+
+impl Answer<CleanNow> for Cleaner {
+    type Reply = Result<(), String>;
+
+    fn answer(
+        &mut self,
+        CleanNow { at_any_hour }: CleanNow,
+        reply: Reply<Self::Reply>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        self.at_any_hour |= at_any_hour;
+        self.waiting_for_next.push(reply);
+        self.look(ctx);
     }
 }

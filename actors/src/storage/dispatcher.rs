@@ -100,7 +100,8 @@ impl Dispatcher {
                 return;
             }
         };
-        self.context.meters.stored(done.messages);
+        let bytes = position.distance_from(from);
+        self.context.meters.stored(done.messages, bytes);
         if let Some(keyed) = done.keyed {
             self.indexer.tell(Index(keyed));
         }

@@ -1,10 +1,11 @@
 //! RocketMQ's file format: a `.properties` file as RocketMQ reads it, its keys mapped to ours.
 //!
 //! `syntax` reads Java's format, `expand` replaces `${VAR}`, `unmapped` and `not_yet` list the keys
-//! that are no setting here.
+//! that are no setting here. `running` shows the settings of a running node the other way round.
 
 mod expand;
 pub(crate) mod not_yet;
+pub(crate) mod running;
 mod syntax;
 pub(crate) mod unmapped;
 

@@ -162,6 +162,10 @@ pub(crate) static NEEDS_NONE: &[NeedsNone] = &[
         ],
     },
     NeedsNone {
+        reason: "consumers can always filter by properties, and producers recall delayed messages",
+        names: &["enablePropertyFilter", "recallMessageEnable"],
+    },
+    NeedsNone {
         reason: "RocketMQ itself reads it no more since 4.3",
         names: &["checkTransactionMessageEnable"],
     },

@@ -113,6 +113,13 @@ impl Notes {
         *asked
     }
 
+    /// Forgets how often the producers of one were asked.
+    pub(super) fn ask_anew(&mut self, offset: QueueOffset) {
+        if self.asked.remove(&offset).is_some() {
+            self.has_unsaved_questions = true;
+        }
+    }
+
     /// Takes up how often producers were asked before a stop, about those that are open or may be met again.
     pub(super) fn take_up(&mut self, asked: impl IntoIterator<Item = (QueueOffset, u32)>) {
         for (offset, count) in asked {
@@ -316,6 +323,12 @@ mod tests {
         again.take_up([0, 2, 3].map(|offset| (QueueOffset(offset), 5)));
         let asked = [0, 1, 2, 3].map(|offset| again.asked(QueueOffset(offset)));
         assert_eq!(asked, [5, 0, 0, 5], "3 comes when the log is read again");
+        again.has_unsaved_questions = false;
+        again.ask_anew(QueueOffset(1));
+        assert!(!again.has_unsaved_questions, "nobody was asked about it");
+        again.ask_anew(QueueOffset(0));
+        assert_eq!(again.asked(QueueOffset(0)), 0);
+        assert!(again.has_unsaved_questions);
     }
 
     #[derive(Debug, Clone)]

@@ -233,3 +233,42 @@ fn the_masters_word_counts_and_without_one_nobody_writes() {
     assert_eq!(server.ids("t"), [0, 1, 2]);
     assert!(server.table.route("deleted").is_none());
 }
+
+#[test]
+fn a_set_that_an_operator_has_producers_leave_out_is_read_and_not_written_until_it_is_let() {
+    let mut server = Server::new();
+    server.take(register("a", 0, 1, full(&["t", "u"])));
+    server.take(register("b", 0, 1, full(&["t"])));
+    let permissions = |server: &Server| {
+        let route = server.table.route("t").unwrap();
+        let queues = route.queues.iter().map(|queues| queues.permission);
+        queues.collect::<Vec<_>>()
+    };
+    assert_eq!(server.table.let_write("a", false), 2);
+    assert_eq!(permissions(&server), [4, 6]);
+    // Also for topics that come later, and when it comes back.
+    server.closed(&at("a", 0));
+    server.take(register("a", 0, 2, full(&["t", "u", "v"])));
+    assert_eq!(permissions(&server), [4, 6]);
+    assert_eq!(server.table.let_write("a", true), 3);
+    assert_eq!(permissions(&server), [6, 6]);
+    // Names that nobody has are not kept.
+    assert_eq!(server.table.let_write("none", false), 0);
+    assert!(server.table.unwritten.is_empty());
+}
+
+#[test]
+fn topics_are_listed_by_the_bits_of_their_flag() {
+    let mut server = Server::new();
+    let flagged = |topic, system_flag| TopicQueues {
+        system_flag,
+        ..queues(topic)
+    };
+    let mut report = full(&["plain"]);
+    let units = [flagged("unit", 1), flagged("both", 3), flagged("sub", 2)];
+    report.changed.extend(units);
+    server.take(register("a", 0, 1, report));
+    assert_eq!(server.table.flagged_topics(1, 0), ["both", "unit"]);
+    assert_eq!(server.table.flagged_topics(2, 0), ["both", "sub"]);
+    assert_eq!(server.table.flagged_topics(2, 1), ["sub"]);
+}

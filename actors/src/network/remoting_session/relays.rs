@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_protocol::record::{MessageId, RecordView};
-use castmq_protocol::remoting::headers::membership::{ConsumeDirectly, ConsumerRunningInfo};
+use castmq_protocol::remoting::bodies::offset::ConsumerStatus as ConsumerStatusBody;
+use castmq_protocol::remoting::headers::membership::{
+    ConsumeDirectly, ConsumerRunningInfo, ConsumerStatus,
+};
 use castmq_protocol::remoting::headers::send::PushReply as PushReplyFields;
+use castmq_protocol::remoting::json::from_slice;
 use castmq_protocol::remoting::{Fields, Head, ReadFields, response_code};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::*;
-use crate::delivery::client_groups::{Relay, Relayed};
+use crate::delivery::client_groups::{ClientMember, Relay, Relayed};
 use crate::delivery::requesters::PushReply;
 use crate::names::shortened;
+use crate::network::remoting::json;
 use crate::supervision::{Lost, Receive, Reply};
 
 /// How long a client may take for an answer (RocketMQ's brokers wait as long).
@@ -64,6 +69,58 @@ impl RemotingSession {
         self.relay(asked, consume.group, client_id, body, ctx)
     }
 
+    /// Asks members of a group how far they are in a topic, by their own account: all of them, or one.
+    pub(super) fn consumer_status(
+        &mut self,
+        asked: &Asked<'_>,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
+        let of = ConsumerStatus::from_fields(&asked.command.fields)?;
+        let wanted = of.client_id.filter(|id| !id.trim().is_empty());
+        let mut members = self.context.client_groups.members(of.group);
+        if members.is_empty() {
+            return Err(Refused::new(
+                response_code::SYSTEM_ERROR,
+                format!(
+                    "No Any Consumer online in the consumer group: [{}]",
+                    shortened(of.group, 128)
+                ),
+            ));
+        }
+        members.retain(|member| wanted.is_none_or(|id| member.client_id == id));
+        let mut fields = Fields::new();
+        fields.push("topic", of.topic.to_owned());
+        fields.push("group", of.group.to_owned());
+        let answers = members.into_iter().map(|member| {
+            let code = request_code::GET_CONSUMER_STATUS_FROM_CLIENT;
+            let answered = ask(&member, code, fields.clone(), Bytes::new());
+            async move { (member.client_id, answered.await) }
+        });
+        let answers: Vec<_> = answers.collect();
+        let all = async move {
+            let mut status = ConsumerStatusBody::default();
+            // All have been asked by now; each has its own time to answer.
+            for answered in answers {
+                // A client that does not answer is left out.
+                if let (client_id, Ok(relayed)) = answered.await
+                    && relayed.code == response_code::SUCCESS
+                    && let Ok(told) = from_slice::<ConsumerStatusBody>(&relayed.body)
+                {
+                    status.clients.insert(client_id, told.queues);
+                }
+            }
+            Ok(status)
+        };
+        let asker = asked.asker;
+        let respond =
+            move |session: &mut Self, status: ConsumerStatusBody, _: &mut Ctx<'_, Self>| {
+                session.connection.respond(asker, &(), &json(&status));
+                Ok(())
+            };
+        self.then(asker, all, respond, ctx);
+        Ok(())
+    }
+
     /// Passes a request on to a member of a group, and its answer back.
     fn relay(
         &mut self,
@@ -88,18 +145,8 @@ impl RemotingSession {
                 ),
             )
         })?;
-        let (sender, answered) = oneshot::channel();
-        member.relays.tell(Relay {
-            code: asked.command.code,
-            fields: asked.command.fields.clone().into_owned(),
-            body,
-            reply: Reply::to_fn(move |relayed: Result<Relayed, Lost>| {
-                if let Ok(relayed) = relayed {
-                    // Whoever asked may be gone.
-                    let _ = sender.send(relayed);
-                }
-            }),
-        });
+        let fields = asked.command.fields.clone().into_owned();
+        let answered = ask(&member, asked.command.code, fields, body);
         let asker = asked.asker;
         self.under_way += 1;
         ctx.then(answered, move |session, answered, _| {
@@ -163,6 +210,28 @@ impl RemotingSession {
         let now = Instant::now();
         self.unanswered.retain(|_, question| question.until > now);
     }
+}
+
+/// Asks a client something. The request is on its way when this returns.
+fn ask(
+    member: &ClientMember,
+    code: i32,
+    fields: Fields<'static>,
+    body: Bytes,
+) -> oneshot::Receiver<Relayed> {
+    let (sender, answered) = oneshot::channel();
+    member.relays.tell(Relay {
+        code,
+        fields,
+        body,
+        reply: Reply::to_fn(move |relayed: Result<Relayed, Lost>| {
+            if let Ok(relayed) = relayed {
+                // Whoever asked may be gone.
+                let _ = sender.send(relayed);
+            }
+        }),
+    });
+    answered
 }
 
 impl Receive<Relay> for RemotingSession {

@@ -6,15 +6,18 @@ use castmq_protocol::model::{
 use castmq_protocol::native::request::{EndTransaction, Resolution};
 use castmq_protocol::record::{MessageId, Record, RecordView};
 use castmq_protocol::remoting::headers::transaction::{
-    CheckTransaction, EndTransaction as EndHeader, TRANSACTION_COMMIT, TRANSACTION_ROLLBACK,
+    CheckTransaction, EndTransaction as EndHeader, ResumeCheck, TRANSACTION_COMMIT,
+    TRANSACTION_ROLLBACK,
 };
 use castmq_protocol::remoting::{Head, ReadFields, response_code};
+use castmq_storage::halves::QUEUE;
 
 use super::*;
 use crate::delivery::producers::Check;
 use crate::delivery::transactions::{Ended, Ends};
-use crate::names::group_name;
+use crate::names::{group_name, shortened};
 use crate::network::sending::HalfMessages;
+use crate::storage::put::{Put, PutBatch};
 use crate::supervision::Receive;
 
 /// What a transaction counts as in flight while it is ended, in bytes.
@@ -72,6 +75,56 @@ impl RemotingSession {
                 actors.transactions.tell(ends);
             }
         }
+    }
+
+    /// Has the producers of a half message be asked anew. One that was put aside is a half message again.
+    pub(super) fn resume_check(&mut self, asked: &Asked<'_>, ctx: &Ctx<'_, Self>) -> Handled {
+        let resume = ResumeCheck::from_fields(&asked.command.fields)?;
+        self.context.standing.check_master()?;
+        let id = resume.message_id.unwrap_or_default();
+        let place = id.parse::<MessageId>().map(|id| id.physical_offset).ok();
+        let bytes = place.and_then(|place| self.context.store.log.record(place));
+        let record = bytes.as_ref().zip(place).and_then(|(bytes, place)| {
+            let record = RecordView::parse(bytes.as_ref()).ok()?;
+            record.verify_place(place).ok()?;
+            Some(record)
+        });
+        let none = || {
+            Refused::new(
+                response_code::SYSTEM_ERROR,
+                format!(
+                    "no open half message, and none that was put aside, has the id {}",
+                    shortened(id, 128)
+                ),
+            )
+        };
+        let record = record.ok_or_else(none)?;
+        let halves = &self.context.store.unseen.halves;
+        if record.is_of(system_topics::TRANSACTION_HALF) {
+            let half = record.queue_offset().ok();
+            let half = half.and_then(|offset| halves.find(offset));
+            let half = half.filter(|half| Some(half.physical) == place);
+            halves.ask_anew(half.ok_or_else(none)?.offset);
+            return self.respond(asked.asker, &());
+        }
+        if !record.is_of(system_topics::TRANSACTION_UNRESOLVED) {
+            return Err(none());
+        }
+        self.context.check_writes()?;
+        let topic = self.context.topics.find(system_topics::TRANSACTION_HALF);
+        let topic = topic.ok_or_else(none)?;
+        let actors = self.context.actors();
+        let actors = actors.map_err(|failure| self.context.internal(failure))?;
+        self.next += 1;
+        let mut batch = PutBatch::default();
+        let again = Put {
+            queue: Some(QUEUE),
+            ..Put::again(&record, topic.id)
+        };
+        batch.add_checked(self.next, &again, record.body_crc());
+        self.pending.insert(self.next, Pending::plain(asked.asker));
+        batch.send(&actors.log_writer, ctx.me().mailbox());
+        Ok(())
     }
 
     /// Asks the client about a half message, which it is shown as it was sent.

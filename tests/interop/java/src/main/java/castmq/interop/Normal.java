@@ -30,8 +30,11 @@ final class Normal {
             new Rule("\\b(\\d+|DECIMAL) (B|KiB|MiB|GiB)\\b", "SIZE"),
             new Rule("(\\$\\$Lambda\\S*)?@[0-9a-f]{5,8}\\b", "@HASH"),
             new Rule("(storeSize|commitLogOffset|bodyCRC|CommitLog Offset|physicOffset|physicSize|msgStoreTime|counter|stateVersion)(\"?[=:] *)-?\\d+", "$1$2N"),
-            // Where the servers of genuine.sh keep what they have.
+            // Where servers keep what they have.
             new Rule("(/[\\w.+-]+)+/(broker|namesrv)\\b", "DIR/$2"),
+            new Rule("(storePath\\w+ += +|commitLogDiskRatio_)[^\\s:]+", "$1PATH"),
+            // Some servers say it, and the client says it for those that do not.
+            new Rule("(For more information, please visit the url, |See )https://rocketmq\\.apache\\.org/docs/bestPractice/06FAQ( for further details\\.)?", "FAQ"),
             new Rule("(?m)[ \\t]+$", ""));
 
     /** A stack in the output of a command: that of a failure, which is another in each implementation and release. */
@@ -53,6 +56,9 @@ final class Normal {
         // Columns are as wide as what they hold.
         lines.replaceAll(line -> line.replaceAll(" {2,}", "  ").replaceAll("\\t+", "  ").stripTrailing());
         lines.removeIf(line -> line.contains("|-") || line.startsWith("RocketMQLog"));
+        if (flags.contains("messages")) {
+            lines.removeIf(line -> line.startsWith("%RETRY%"));
+        }
         if (flags.contains("sorted")) {
             lines.sort(null);
         }
