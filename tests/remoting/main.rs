@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout)]
 
 mod asking;
+mod brokers;
+mod genuine_broker;
 mod groups;
 mod hostile;
 mod messages;

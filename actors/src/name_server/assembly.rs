@@ -147,6 +147,7 @@ impl Reception for Desk {
                 values,
                 connection,
                 idle_timeout,
+                max_frame_bytes,
             ))
         })));
     }

@@ -1,4 +1,8 @@
-//! name-server remoting-session: one connection on RocketMQ's wire, of a client or an operator that asks.
+//! name-server remoting-session: one connection on RocketMQ's wire, of a client or an operator that asks, or of brokers that register.
+//!
+//! - `brokers`: what brokers say.
+
+mod brokers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,13 +18,15 @@ use castmq_protocol::remoting::bodies::route::{
     BrokerAddresses, BrokerQueues, ClusterInfo, TopicList, TopicRoute as RouteBody,
 };
 use castmq_protocol::remoting::headers::name_server::{
-    ForgetTopic, GetKvResponse, KvKey, KvNamespace, PutKv, RouteInfo, TopicsByCluster,
+    ForgetTopic as ForgetTopicFields, GetKvResponse, KvKey, KvNamespace, PutKv, RouteInfo,
+    TopicsByCluster,
 };
 use castmq_protocol::remoting::{Command, Frames, ReadFields, request_code, response_code};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::route_keeper::{FindRoute, ListBrokers, ListTopics, RouteKeeper};
+use self::brokers::RegisteredBrokers;
+use super::route_keeper::{FindRoute, ForgetTopic, ListBrokers, ListTopics, RouteKeeper};
 use crate::names::shortened;
 use crate::network::connection::{Connection, Session, attach};
 use crate::network::remoting::{Asker, Refused, json};
@@ -80,6 +86,8 @@ pub(crate) struct NameServerRemotingSession {
     values: Arc<Values>,
     connection: Connection,
     idle_timeout: Duration,
+    /// Brokers that registered here.
+    registered: RegisteredBrokers,
     under_way: usize,
 }
 
@@ -87,6 +95,8 @@ pub(crate) struct NameServerRemotingSession {
 #[derive(Debug, Serialize)]
 pub(crate) struct NameServerRemotingSessionState {
     peer: String,
+    /// Names and ids of brokers that registered here.
+    brokers: Vec<String>,
 }
 
 /// What comes of a request: a body now, or later.
@@ -98,8 +108,10 @@ impl NameServerRemotingSession {
         values: Arc<Values>,
         connection: Connection,
         idle_timeout: Duration,
+        max_unpacked_bytes: usize,
     ) -> Self {
         Self {
+            registered: RegisteredBrokers::new(keeper.clone(), max_unpacked_bytes),
             keeper,
             values,
             connection,
@@ -108,7 +120,12 @@ impl NameServerRemotingSession {
         }
     }
 
-    fn handle(&mut self, command: &Command<'_>, ctx: &mut Ctx<'_, Self>) -> Handled {
+    fn handle(
+        &mut self,
+        command: &Command<'_>,
+        request_body: &[u8],
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
         let asker = Asker::of(command);
         let fields = &command.fields;
         match command.code {
@@ -151,9 +168,13 @@ impl NameServerRemotingSession {
                 let body = |topics: Vec<String>| Ok(body_of(topic_list(topics, None)));
                 self.reply(asker, asked, body, ctx);
             }
-            // Brokers tell by themselves which topics they have.
+            // Brokers of CastMQ tell by themselves which topics they have.
             request_code::DELETE_TOPIC_IN_NAMESRV => {
-                ForgetTopic::from_fields(fields)?;
+                let forget = ForgetTopicFields::from_fields(fields)?;
+                self.keeper.tell(ForgetTopic {
+                    topic: forget.topic.to_owned(),
+                    cluster: forget.cluster.map(str::to_owned),
+                });
                 return Ok(Some(Bytes::new()));
             }
             request_code::PUT_KV_CONFIG => {
@@ -182,7 +203,7 @@ impl NameServerRemotingSession {
                 })?;
                 return Ok(Some(body_of(table)));
             }
-            code => return Err(not_served(code, "name server")),
+            _ => return self.handle_broker(command, request_body, ctx),
         }
         Ok(None)
     }
@@ -329,7 +350,7 @@ impl Session for NameServerRemotingSession {
             };
             // A name server asks nothing, so what answers it is passed over.
             if !command.is_response() {
-                let handled = self.handle(&command, ctx);
+                let handled = self.handle(&command, frame.body, ctx);
                 self.finish(Asker::of(&command), handled);
             }
         }
@@ -360,6 +381,7 @@ impl Cast for NameServerRemotingSession {
     fn observe(&self) -> NameServerRemotingSessionState {
         NameServerRemotingSessionState {
             peer: self.connection.peer().to_string(),
+            brokers: self.registered.names(),
         }
     }
 }
