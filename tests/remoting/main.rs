@@ -11,6 +11,7 @@ mod genuine_broker;
 mod groups;
 mod hostile;
 mod messages;
+mod rocketmq_names;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;
