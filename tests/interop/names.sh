@@ -9,7 +9,7 @@ set -uo pipefail
 source "$(dirname "$0")/common.sh"
 
 castmq=${CASTMQ:-$interop/../../target/debug/castmq}
-[ $# -gt 0 ] || set -- send: push: order: transaction: retry: "pop: " "delay: a level"
+[ $# -gt 0 ] || set -- send: push: order: transaction: retry: rebalance: pop: delay: admin:
 work=$(mktemp -d)
 pids=()
 end() {

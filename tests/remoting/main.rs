@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout)]
 
 mod asking;
+mod assignment;
 mod brokers;
 mod genuine_broker;
 mod groups;

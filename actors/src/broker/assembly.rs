@@ -25,6 +25,7 @@ use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
 use super::restart::Restart;
+use super::routes::Routes;
 use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::topics::Topics;
@@ -223,6 +224,7 @@ fn new_context(
         complaints: Complaints::default(),
         pulse: Pulse::default(),
         set: BrokerSetView::default(),
+        routes: Routes::default(),
         following: Following::default(),
         timer_mark: Arc::default(),
         near_bytes: ProcessUse::machine_memory_bytes() / 100

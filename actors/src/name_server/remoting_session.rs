@@ -120,12 +120,7 @@ impl NameServerRemotingSession {
         }
     }
 
-    fn handle(
-        &mut self,
-        command: &Command<'_>,
-        request_body: &[u8],
-        ctx: &mut Ctx<'_, Self>,
-    ) -> Handled {
+    fn handle(&mut self, command: &Command<'_>, body: &[u8], ctx: &mut Ctx<'_, Self>) -> Handled {
         let asker = Asker::of(command);
         let fields = &command.fields;
         match command.code {
@@ -203,7 +198,7 @@ impl NameServerRemotingSession {
                 })?;
                 return Ok(Some(body_of(table)));
             }
-            _ => return self.handle_broker(command, request_body, ctx),
+            _ => return self.handle_broker(command, body, ctx),
         }
         Ok(None)
     }

@@ -2,11 +2,12 @@
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
 //! - `sending`: messages and batches; `transactions`: half messages, their ends, and questions about them.
-//! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
+//! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `assignment`: who reads which queues; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.
 
 mod admin;
+mod assignment;
 mod clients;
 mod offsets;
 mod pops;
@@ -194,7 +195,7 @@ impl RemotingSession {
             request_code::BATCH_ACK_MESSAGE => self.acknowledge_many(asked, ctx),
             request_code::CHANGE_MESSAGE_INVISIBLETIME => self.change_invisible(asked, ctx),
             request_code::SET_MESSAGE_REQUEST_MODE => self.set_request_mode(asked),
-            request_code::QUERY_ASSIGNMENT => self.query_assignment(asked),
+            request_code::QUERY_ASSIGNMENT => self.query_assignment(asked, ctx),
             request_code::QUERY_MESSAGE => self.query_message(asked, ctx),
             request_code::VIEW_MESSAGE_BY_ID => self.view_message(asked),
             _ => self.administer(asked, ctx),
