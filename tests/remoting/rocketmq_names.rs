@@ -76,8 +76,14 @@ impl Names {
 
     async fn broker(&self, settings: &Settings) -> Node {
         let mut settings = settings.clone();
-        settings.broker.name_servers = vec![self.address.to_string()];
         settings.broker.register_interval_ms = 100;
+        self.seldom(&settings).await
+    }
+
+    /// One that asks by itself when its settings say.
+    async fn seldom(&self, settings: &Settings) -> Node {
+        let mut settings = settings.clone();
+        settings.broker.name_servers = vec![self.address.to_string()];
         Node::start(&settings, Parts::Broker)
             .await
             .expect("a broker")
@@ -274,6 +280,34 @@ fn a_slave_learns_of_its_master_and_of_the_next_one() {
                 .map(|all| all.len()),
             Some(2)
         );
+        stop(broker).await;
+    });
+}
+
+#[test]
+fn a_slave_that_is_told_of_a_change_asks_at_once() {
+    run(async {
+        let names = Names::start().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = settings(folder.path());
+        settings.broker.role = Role::Slave;
+        settings.broker.id = 1;
+        settings.broker.register_interval_ms = 60_000;
+        let broker = names.seldom(&settings).await;
+        let state = async || names.state(&broker).await;
+        until(async || state().await["is_registered"] == true).await;
+        assert!(state().await["master"].is_null());
+        names
+            .known
+            .lock()
+            .members
+            .insert(0, "10.0.0.1:1".to_owned());
+        let address = broker.broker_address().expect("a broker").to_string();
+        let mut wire = Wire::open(&address).await;
+        let code = request_code::NOTIFY_MIN_BROKER_ID_CHANGE;
+        let told = wire.ask(code, &[("minBrokerId", "0")], b"").await;
+        assert_eq!(told.code, response_code::SUCCESS);
+        until(async || state().await["master"] == "10.0.0.1:1").await;
         stop(broker).await;
     });
 }

@@ -196,6 +196,11 @@ impl RemotingSession {
             request_code::CHANGE_MESSAGE_INVISIBLETIME => self.change_invisible(asked, ctx),
             request_code::SET_MESSAGE_REQUEST_MODE => self.set_request_mode(asked),
             request_code::QUERY_ASSIGNMENT => self.query_assignment(asked, ctx),
+            // Whoever says that the set has changed, name servers are asked.
+            request_code::NOTIFY_MIN_BROKER_ID_CHANGE => {
+                self.context.register_now();
+                self.respond(asked.asker, &())
+            }
             request_code::QUERY_MESSAGE => self.query_message(asked, ctx),
             request_code::VIEW_MESSAGE_BY_ID => self.view_message(asked),
             _ => self.administer(asked, ctx),
