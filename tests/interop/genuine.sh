@@ -5,11 +5,12 @@
 #   genuine.sh stop DIR
 #
 # Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick. The broker registers at
-# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself.
+# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself, and has the lines of GENUINE_BROKER_CONF in its
+# configuration, too.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
+usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
 [ $# -ge 2 ] || usage
 
 started_at() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
@@ -95,6 +96,7 @@ transactionCheckInterval=2000
 transactionTimeOut=1000
 transactionOpBatchInterval=500
 reviveInterval=500
+${GENUINE_BROKER_CONF:-}
 CONF
   launch broker org.apache.rocketmq.broker.BrokerStartup 512m -c "$dir/broker.conf"
   await broker "boot success" "$dir/broker.out"

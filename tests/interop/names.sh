@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Name servers and brokers of both kinds, crosswise: a broker of CastMQ at RocketMQ's own name server, and RocketMQ's own broker at a
-# name server of CastMQ, each used by the Java client.
+# name server of CastMQ, each used by the Java client. Besides, RocketMQ's own broker as the slave of a master of CastMQ.
 #
 #   names.sh [CHECKS]     CHECKS are names of checks of java/, or parts of them; `send:`, `push:` and some more, where none are given
 #
@@ -13,7 +13,8 @@ castmq=${CASTMQ:-$interop/../../target/debug/castmq}
 work=$(mktemp -d)
 pids=()
 end() {
-  [ ! -e "$work/genuine" ] || "$interop/genuine.sh" stop "$work/genuine"
+  local of
+  for of in genuine slave; do [ ! -e "$work/$of" ] || "$interop/genuine.sh" stop "$work/$of"; done
   [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null
   wait
   rm -rf "$work"
@@ -31,6 +32,16 @@ until_says() {
     sleep 0.2
   done
   fail "$what: $("$interop/ask.py" "$@" 2>&1 | tail -n 1)"
+}
+
+# until_has WHAT PATTERN PATH: until a file there has the pattern, for up to two minutes.
+until_has() {
+  local what=$1 pattern=$2 path=$3
+  for _ in $(seq 600); do
+    grep -rqs -- "$pattern" "$path" && { echo "ok    $what"; return 0; }
+    sleep 0.2
+  done
+  fail "$what"
 }
 
 # The same delay levels and times as in genuine.sh.
@@ -77,6 +88,21 @@ kill "$broker_pid"; wait "$broker_pid"
 until_says "a broker of CastMQ that stops says so" '"brokerAddrTable":{}' "$theirs" 106
 kill "$(cat "$work/genuine/broker.pid")"
 until_says "a broker of RocketMQ that stops says so" '"brokerAddrTable":{}' "$ours" 106
+
+printf '\n== slave of RocketMQ, master and name server of CastMQ\n'
+eval "$(free_ports OUR_BROKER SLAVE_NAMES SLAVE)"
+start_castmq master broker --data "$work/data" --listen "127.0.0.1:$OUR_BROKER" -n "$ours"
+until_says "the master is known" "127.0.0.1:$OUR_BROKER" "$ours" 106
+"$interop/ask.py" "127.0.0.1:$OUR_BROKER" 17 topic=of-the-master defaultTopic=TBW102 readQueueNums=3 writeQueueNums=3 perm=6 \
+  topicFilterType=SINGLE_TAG order=false >/dev/null
+"$interop/ask.py" "127.0.0.1:$OUR_BROKER" 200 -- '{"groupName":"group-of-the-master"}' >/dev/null
+# Nobody registers at its own name server.
+GENUINE_REGISTERS_AT="$ours;127.0.0.1:$SLAVE_NAMES" GENUINE_BROKER_CONF=$'brokerId=1\nbrokerRole=SLAVE\nfetchNamesrvAddrByAddressServer=false' \
+  "$interop/genuine.sh" start "$work/slave" "$SLAVE_NAMES" "$SLAVE" >/dev/null || failed=1
+until_says "both are members of the set" "\"1\":\"127.0.0.1:$SLAVE\"" "$ours" 901 clusterName=DefaultCluster brokerName=broker-a
+until_has "the slave has the master's topics" of-the-master "$work/slave/broker/store/config/topics.json"
+until_has "the slave has the master's groups" group-of-the-master "$work/slave/broker/store/config/subscriptionGroup.json"
+until_has "the slave hears of its master" "Update master address from .* to 127.0.0.1:$OUR_BROKER" "$work/slave/broker/logs"
 
 printf '\n== closing lines\n'
 cat "$work/closing"
