@@ -11,6 +11,7 @@ mod brokers;
 mod genuine_broker;
 mod groups;
 mod hostile;
+mod looking;
 mod messages;
 mod rocketmq_names;
 #[path = "../support/mod.rs"]

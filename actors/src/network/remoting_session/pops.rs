@@ -71,6 +71,10 @@ impl Drop for Pops {
 }
 
 impl RemotingSession {
+    pub(super) fn popper(&self) -> ActorRef<Popper> {
+        self.pops.popper.clone()
+    }
+
     pub(super) fn pop(
         &mut self,
         asked: &Asked<'_>,
