@@ -112,7 +112,7 @@ async fn serve(mut socket: TcpStream, known: Arc<Mutex<Known>>) -> Option<()> {
     loop {
         let mut out = BytesMut::new();
         let mut frames = Frames::new(&buffer, MAX_FRAME_BYTES);
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             // What is too long ends the connection, as RocketMQ does it.
             let frame = frame.ok()?;
             let command = Command::decode(&frame).ok()?;

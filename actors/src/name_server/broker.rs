@@ -23,7 +23,7 @@ pub(super) fn next_connection() -> ConnectionId {
 pub(super) enum Kind {
     /// CastMQ's.
     Native,
-    /// RocketMQ's. Such a broker does not say which topics are gone, and one that is asked to go may be told so by others.
+    /// RocketMQ's. Which topics are gone such a broker does not say itself.
     Rocketmq,
 }
 

@@ -76,7 +76,7 @@ impl RegisterError {
 /// See the module. Kept open between registrations: its end tells the name server that the broker is gone.
 pub(super) enum Link {
     Native(Box<NativeLink>),
-    Remoting(RemotingLink),
+    Remoting(Box<RemotingLink>),
 }
 
 impl Link {
@@ -87,7 +87,8 @@ impl Link {
             Ok(link) => Ok(Self::Native(Box::new(link))),
             Err(error) if error.is_silent_end() => {
                 let socket = connect(name_server).await?;
-                Ok(Self::Remoting(RemotingLink::new(name_server, socket)))
+                let link = RemotingLink::new(name_server, socket);
+                Ok(Self::Remoting(Box::new(link)))
             }
             Err(error) => Err(error),
         }
