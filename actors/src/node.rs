@@ -120,6 +120,14 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no port for the VIP channel.
+    #[error(
+        "broker.vip_channel takes the port two below that of broker.listen, {address}: choose one above 2, or set broker.vip_channel = false"
+    )]
+    VipPort {
+        /// Where the broker listens.
+        address: SocketAddr,
+    },
     /// The delay levels are none.
     #[error("broker.delay_levels: {0}")]
     DelayLevels(#[from] DelayLevelsError),

@@ -5,8 +5,8 @@
 #   genuine.sh stop DIR
 #
 # Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick. The broker registers at
-# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself. GENUINE_HEAP is the broker's, and the file
-# GENUINE_SETTINGS has settings of it in place of those here.
+# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself, and has the lines of GENUINE_BROKER_CONF in its
+# configuration, too. GENUINE_HEAP is its heap.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -96,8 +96,8 @@ transactionCheckInterval=2000
 transactionTimeOut=1000
 transactionOpBatchInterval=500
 reviveInterval=500
+${GENUINE_BROKER_CONF:-}
 CONF
-  [ -z "${GENUINE_SETTINGS:-}" ] || cat "$GENUINE_SETTINGS" >>"$dir/broker.conf"
   launch broker org.apache.rocketmq.broker.BrokerStartup "${GENUINE_HEAP:-512m}" -c "$dir/broker.conf"
   await broker "boot success" "$dir/broker.out"
   await namesrv "new broker registered" "$dir/namesrv/logs"

@@ -6,10 +6,15 @@
 #![allow(clippy::print_stdout)]
 
 mod asking;
+mod assignment;
+mod brokers;
+mod genuine_broker;
 mod groups;
 mod hostile;
+mod looking;
 mod messages;
 mod operating;
+mod rocketmq_names;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;

@@ -1,6 +1,6 @@
 //! Sending, pulling and popping.
 
-use castmq_actors::Node;
+use castmq_actors::{Node, NodeError, Parts};
 use castmq_client::Client;
 use castmq_client::Message;
 use castmq_client::model::{QueueId, QueueOffset};
@@ -28,6 +28,28 @@ pub(crate) async fn node(data: &std::path::Path) -> (Node, Client, Wire) {
 
 pub(crate) fn broker(node: &Node) -> String {
     node.broker_address().expect("a broker").to_string()
+}
+
+#[test]
+fn clients_send_over_the_vip_channel_where_it_is_open() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = with_queues(folder.path(), 1);
+        settings.broker.vip_channel = true;
+        let node = loop {
+            match Node::start(&settings, Parts::Standalone).await {
+                // The port two below the one that was found belongs to somebody.
+                Err(NodeError::Bind { .. }) => {}
+                started => break started.expect("a node"),
+            }
+        };
+        let mut address = node.broker_address().expect("a broker");
+        address.set_port(address.port() - 2);
+        let mut vip = Wire::open(&address.to_string()).await;
+        let sent = send(&mut vip, message("t"), "one").await;
+        assert_eq!(sent.field("queueOffset"), "0");
+        stop(node).await;
+    });
 }
 
 /// What a message's request says.

@@ -25,6 +25,7 @@ use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
 use super::restart::Restart;
+use super::routes::Routes;
 use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::statistics::Statistics;
@@ -73,6 +74,9 @@ use crate::storage::runway::Runway;
 use crate::storage::segment_allocator::SegmentAllocator;
 use crate::supervision::{Child, Failure, Intensity, Plan, Stage, Strategy};
 
+/// So far below the broker's port is that of the VIP channel (RocketMQ `fastListenPort`).
+const VIP_PORT_BELOW: u16 = 2;
+
 /// A broker that is put together, to be started as a part of a tree.
 pub(crate) struct Broker {
     pub(crate) context: Arc<BrokerContext>,
@@ -101,6 +105,7 @@ pub(crate) fn assemble(
 ) -> Result<Broker, NodeError> {
     let socket = bind(settings.broker.listen)?;
     let address = socket.address()?;
+    let vip = bind_vip(settings, address)?;
     let store_host = advertised(settings, address)?;
     let (store, report) = Store::open(disk, store_options(settings))?;
     let context = new_context(settings, Arc::new(store), store_host, clock, data)?;
@@ -113,7 +118,8 @@ pub(crate) fn assemble(
         context.gate.set(Cause::Word, Some(refusal));
     }
     let copying = copying(&context, bind_for_slaves(settings)?, replication)?;
-    let plan = plan(&context, socket, copying, name_servers)?;
+    let sockets = [Some(socket), vip].into_iter().flatten().collect();
+    let plan = plan(&context, sockets, copying, name_servers)?;
     Ok(Broker {
         context,
         address,
@@ -125,6 +131,17 @@ pub(crate) fn assemble(
 /// Binds an address, so that one in use is an error before anything is started.
 pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
     Bound::to(address).map_err(|source| NodeError::Bind { address, source })
+}
+
+/// Binds the port on which RocketMQ's clients send whose `vipChannelEnabled` is set, where that is wanted.
+fn bind_vip(settings: &Settings, address: SocketAddr) -> Result<Option<Bound>, NodeError> {
+    if !settings.broker.vip_channel {
+        return Ok(None);
+    }
+    let port = address.port().checked_sub(VIP_PORT_BELOW);
+    let port = port.filter(|port| *port > 0);
+    let port = port.ok_or(NodeError::VipPort { address })?;
+    bind(SocketAddr::new(address.ip(), port)).map(Some)
 }
 
 /// Binds the address on which a master takes slaves, and a slave says that it takes none. Where nobody chose the port and
@@ -225,6 +242,7 @@ fn new_context(
         complaints: Complaints::default(),
         pulse: Pulse::default(),
         set: BrokerSetView::default(),
+        routes: Routes::default(),
         following: Following::default(),
         timer_mark: Arc::default(),
         near_bytes: ProcessUse::machine_memory_bytes() / 100
@@ -333,7 +351,7 @@ fn crowd() -> Plan {
 /// stage.
 fn plan(
     context: &Arc<BrokerContext>,
-    socket: Bound,
+    sockets: Vec<Bound>,
     copying: Plan,
     name_servers: &[String],
 ) -> Result<Plan, NodeError> {
@@ -405,7 +423,10 @@ fn plan(
         .child_on(data, transactions)
         .child_on(data, popper)
         .child(census);
-    let mut network = Plan::new(Strategy::OneForOne).child(listener(context, socket));
+    let mut network = Plan::new(Strategy::OneForOne);
+    for socket in sockets {
+        network = network.child(listener(context, socket)?);
+    }
     let mut registrars = Vec::new();
     for address in name_servers {
         let (context, name_server) = (context.clone(), address.clone());
@@ -476,13 +497,13 @@ fn copying(context: &Arc<BrokerContext>, socket: Bound, stage: &Stage) -> Result
 fn listener(
     context: &Arc<BrokerContext>,
     socket: Bound,
-) -> Child<Listener, impl FnMut() -> Result<Listener, Failure> + 'static> {
+) -> Result<Child<Listener, impl FnMut() -> Result<Listener, Failure> + 'static>, NodeError> {
     let reception: Arc<dyn Reception> = Arc::new(Desk(context.clone()));
     let connections = context.connections.clone();
-    let name = format!("listener({})", context.store_host.port());
-    Child::new(name, move || {
+    let port = socket.address().map_err(NodeError::Io)?.port();
+    Ok(Child::new(format!("listener({port})"), move || {
         Listener::new(socket.try_clone()?, reception.clone(), connections.clone())
-    })
+    }))
 }
 
 /// Where a broker's connections are received.

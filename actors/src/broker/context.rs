@@ -23,6 +23,7 @@ use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
 use super::restart::{Asked, Restart};
+use super::routes::Routes;
 use super::set_view::BrokerSetView;
 use super::standing::{Fence, Rebase, Standing};
 use super::statistics::Statistics;
@@ -130,6 +131,8 @@ pub(crate) struct BrokerContext {
     pub(crate) standing: Standing,
     /// What name servers say of the set.
     pub(crate) set: BrokerSetView,
+    /// What name servers say of topics.
+    pub(crate) routes: Routes,
     pub(crate) limits: Limits,
     pub(crate) flush_policy: FlushPolicy,
     pub(crate) copies: CopyPolicy,

@@ -1,7 +1,7 @@
 //! A broker: its store, its tables, its actors.
 //!
 //! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
-//!   [`standing`], [`set_view`].
+//!   [`standing`], [`set_view`], [`routes`].
 //! - [`unheard`]: topics that a slave was not told of before it was promoted.
 //! - [`gate`]: whether messages are taken. [`hidden`]: what consumers do not see yet.
 //! - [`assembly`]: how all of it is put together and taken apart.
@@ -17,6 +17,7 @@ pub(crate) mod meters;
 pub(crate) mod offsets;
 pub(crate) mod positions;
 pub(crate) mod restart;
+pub(crate) mod routes;
 pub(crate) mod set_view;
 pub(crate) mod standing;
 pub(crate) mod statistics;

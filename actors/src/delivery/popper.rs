@@ -4,7 +4,7 @@
 //! it once. Nothing leaves here before the journal has it: neither messages nor the answer to an acknowledgement.
 //!
 //! - `messages`: what it is asked; `serving`: pops, and how they wait; `hand_out`: handing messages of a queue out.
-//! - `share`: what a group has of a topic; `agreement`: how its consumers pop it.
+//! - `outlook`: what a pop would find. `share`: what a group has of a topic; `agreement`: how its consumers pop it.
 //! - `alarms`: when invisible times end; `waking`: what else it wakes for.
 //! - `writing`: the journal; `record`: its records; `replaying`: ledgers made of it at the start.
 //! - `burial`: messages that go to the dead letters; `doubts`: those that may be there already.
@@ -15,6 +15,7 @@ mod burial;
 mod doubts;
 mod hand_out;
 mod messages;
+mod outlook;
 mod record;
 mod replaying;
 mod serving;
@@ -40,6 +41,7 @@ pub(crate) use self::messages::{
     Acknowledge, ChangeInvisible, ForgetBooks, ForgetGroup, HandedOut, MakeRoom, Pop, Refused,
     Withdraw,
 };
+pub(crate) use self::outlook::{LookAhead, Outlook};
 use self::share::{Book, Share, ShareKey};
 use self::waking::Waking;
 use self::writing::{Owed, Writing};

@@ -149,6 +149,7 @@ impl Reception for Desk {
                 shared,
                 connection,
                 idle_timeout,
+                max_frame_bytes,
             ))
         })));
     }

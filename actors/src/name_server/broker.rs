@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use castmq_protocol::native::route::{DataVersion, RegisterBroker, TopicQueues};
@@ -9,6 +10,22 @@ use tokio::time::Instant;
 
 /// A connection's number.
 pub(crate) type ConnectionId = u64;
+
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// A number that no other connection has.
+pub(super) fn next_connection() -> ConnectionId {
+    NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Which wire a broker speaks with a name server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// CastMQ's.
+    Native,
+    /// RocketMQ's. Which topics are gone such a broker does not say itself.
+    Rocketmq,
+}
 
 /// A broker: the name of its set, and its number in it.
 pub(super) type BrokerKey = (Arc<str>, u64);
@@ -21,6 +38,7 @@ pub(super) struct Broker {
     pub(super) epoch: u32,
     pub(super) address: String,
     pub(super) ha_address: String,
+    pub(super) kind: Kind,
     /// The state of its topics.
     pub(super) version: DataVersion,
     pub(super) topics: BTreeMap<String, TopicQueues>,
@@ -34,7 +52,7 @@ pub(super) struct Broker {
 impl Broker {
     /// A broker of whose topics nothing is known yet.
     pub(super) fn new(
-        register: &RegisterBroker,
+        (register, kind): (&RegisterBroker, Kind),
         connection: Option<ConnectionId>,
         max_expiry: Duration,
         now: Instant,
@@ -45,6 +63,7 @@ impl Broker {
             epoch: register.epoch,
             address: register.address.clone(),
             ha_address: register.ha_address.clone(),
+            kind,
             version: DataVersion::default(),
             topics: BTreeMap::new(),
             connection,
@@ -56,7 +75,7 @@ impl Broker {
     /// Takes what a registration says besides topics.
     pub(super) fn hear(
         &mut self,
-        register: &RegisterBroker,
+        register: (&RegisterBroker, Kind),
         connection: Option<ConnectionId>,
         max_expiry: Duration,
         now: Instant,

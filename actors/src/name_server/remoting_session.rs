@@ -1,7 +1,8 @@
-//! name-server remoting-session: one connection on RocketMQ's wire, of a client or an operator that asks.
+//! name-server remoting-session: one connection on RocketMQ's wire, of a client or an operator that asks, or of brokers that register.
 //!
-//! - `operating`: what only operators ask.
+//! - `brokers`: what brokers say. `operating`: what only operators ask.
 
+mod brokers;
 mod operating;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,13 +21,15 @@ use castmq_protocol::remoting::bodies::route::{
     BrokerAddresses, BrokerQueues, ClusterInfo, TopicList, TopicRoute as RouteBody,
 };
 use castmq_protocol::remoting::headers::name_server::{
-    ForgetTopic, GetKvResponse, KvKey, KvNamespace, PutKv, RouteInfo, TopicsByCluster,
+    ForgetTopic as ForgetTopicFields, GetKvResponse, KvKey, KvNamespace, PutKv, RouteInfo,
+    TopicsByCluster,
 };
 use castmq_protocol::remoting::{Command, Frames, ReadFields, request_code, response_code};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::route_keeper::{FindRoute, ListBrokers, ListTopics, RouteKeeper};
+use self::brokers::RegisteredBrokers;
+use super::route_keeper::{FindRoute, ForgetTopic, ListBrokers, ListTopics, RouteKeeper};
 use crate::names::shortened;
 use crate::network::connection::{Connection, Session, attach};
 use crate::network::remoting::{Asker, Refused, json};
@@ -95,6 +98,8 @@ pub(crate) struct NameServerRemotingSession {
     shared: Arc<Shared>,
     connection: Connection,
     idle_timeout: Duration,
+    /// Brokers that registered here.
+    registered: RegisteredBrokers,
     under_way: usize,
 }
 
@@ -102,6 +107,8 @@ pub(crate) struct NameServerRemotingSession {
 #[derive(Debug, Serialize)]
 pub(crate) struct NameServerRemotingSessionState {
     peer: String,
+    /// Names and ids of brokers that registered here.
+    brokers: Vec<String>,
 }
 
 /// What comes of a request: a body now, or later.
@@ -113,8 +120,10 @@ impl NameServerRemotingSession {
         shared: Arc<Shared>,
         connection: Connection,
         idle_timeout: Duration,
+        max_unpacked_bytes: usize,
     ) -> Self {
         Self {
+            registered: RegisteredBrokers::new(keeper.clone(), max_unpacked_bytes),
             keeper,
             shared,
             connection,
@@ -166,9 +175,13 @@ impl NameServerRemotingSession {
                 let body = |topics: Vec<String>| Ok(body_of(topic_list(topics, None)));
                 self.reply(asker, asked, body, ctx);
             }
-            // Brokers tell by themselves which topics they have.
+            // Brokers of CastMQ tell by themselves which topics they have.
             request_code::DELETE_TOPIC_IN_NAMESRV => {
-                ForgetTopic::from_fields(fields)?;
+                let forget = ForgetTopicFields::from_fields(fields)?;
+                self.keeper.tell(ForgetTopic {
+                    topic: forget.topic.to_owned(),
+                    cluster: forget.cluster.map(str::to_owned),
+                });
                 return Ok(Some(Bytes::new()));
             }
             request_code::PUT_KV_CONFIG => {
@@ -375,6 +388,7 @@ impl Cast for NameServerRemotingSession {
     fn observe(&self) -> NameServerRemotingSessionState {
         NameServerRemotingSessionState {
             peer: self.connection.peer().to_string(),
+            brokers: self.registered.names(),
         }
     }
 }

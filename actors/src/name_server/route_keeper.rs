@@ -5,24 +5,79 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::native::route::{
-    BrokerSet, DataVersion, RegisterBroker, Registered, TopicRoute,
+    BrokerSet, DataVersion, RegisterBroker, Registered, TopicQueues, TopicRoute,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::broker::{BrokerKey, ConnectionId};
+use super::remoting_session::NameServerRemotingSession;
+use super::route_table::rocketmq::KnownState;
 use super::route_table::{RouteTable, TableLimits};
 use super::session::{NameServerSession, Replaced, SetChanged};
 use super::tidings::Numbered;
 use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
 
+/// The session of a connection over which brokers register.
+#[derive(Clone)]
+pub(crate) enum BrokerSession {
+    Native(ActorRef<NameServerSession>),
+    Rocketmq(ActorRef<NameServerRemotingSession>),
+}
+
+impl BrokerSession {
+    fn replaced(&self, reason: Refusal) {
+        match self {
+            Self::Native(session) => session.tell(Replaced(reason)),
+            Self::Rocketmq(session) => session.tell(Replaced(reason)),
+        };
+    }
+
+    /// Brokers of RocketMQ hear of their set when they register.
+    fn set_changed(&self, change: Numbered<Registered>) {
+        if let Self::Native(session) = self {
+            session.tell(SetChanged(change));
+        }
+    }
+}
+
 /// A broker registers over a connection.
 pub(crate) struct Register {
     pub(crate) connection: ConnectionId,
-    pub(crate) session: ActorRef<NameServerSession>,
+    pub(crate) session: BrokerSession,
     pub(crate) register: RegisterBroker,
 }
+
+/// A broker of RocketMQ is alive.
+#[derive(Debug)]
+pub(crate) struct BrokerAlive {
+    pub(crate) connection: ConnectionId,
+    pub(crate) broker: String,
+    pub(crate) address: String,
+}
+
+/// The same, and it asks which state of its topics is known.
+#[derive(Debug)]
+pub(crate) struct AskState(pub(crate) BrokerAlive);
+
+/// A broker of RocketMQ tells of one topic.
+#[derive(Debug)]
+pub(crate) struct PutTopic {
+    /// The topic's queues by the names of brokers.
+    pub(crate) queues: Vec<(String, TopicQueues)>,
+}
+
+/// A topic was deleted.
+#[derive(Debug)]
+pub(crate) struct ForgetTopic {
+    pub(crate) topic: String,
+    pub(crate) cluster: Option<String>,
+}
+
+/// Asks for the brokers of a name.
+#[derive(Debug)]
+pub(crate) struct FindSet(pub(crate) String);
 
 /// A broker goes.
 #[derive(Debug)]
@@ -67,7 +122,7 @@ pub(crate) struct RouteKeeper {
     table: RouteTable,
     scan_interval: Duration,
     /// Connections over which somebody registered.
-    sessions: HashMap<ConnectionId, ActorRef<NameServerSession>>,
+    sessions: HashMap<ConnectionId, BrokerSession>,
     /// What the brokers of each set know of it.
     told: HashMap<Arc<str>, Registered>,
     /// Counts what brokers are told.
@@ -100,14 +155,20 @@ impl RouteKeeper {
         } = message;
         let set: Arc<str> = register.broker.as_str().into();
         let address = register.address.clone();
-        let outcome = self.table.register(register, connection, Instant::now())?;
+        let now = Instant::now();
+        let outcome = match &session {
+            BrokerSession::Native(_) => self.table.register(register, connection, now)?,
+            BrokerSession::Rocketmq(_) => {
+                self.table.register_rocketmq(register, connection, now)?
+            }
+        };
         self.sessions.insert(connection, session);
         if let Some(replaced) = outcome.replaced.and_then(|id| self.sessions.get(&id)) {
             tracing::warn!(broker = %set, address, "another broker takes this one's place");
-            replaced.tell(Replaced(Refusal::safe(
+            replaced.replaced(Refusal::safe(
                 ErrorCode::Conflict,
                 format!("the broker at {address} has taken this one's place: register again"),
-            )));
+            ));
         }
         self.tell_set(&set, Some(connection));
         Ok(self.numbered(outcome.registered))
@@ -130,7 +191,7 @@ impl RouteKeeper {
             if answered != Some(connection)
                 && let Some(session) = self.sessions.get(&connection)
             {
-                session.tell(SetChanged(Numbered { number, known }));
+                session.set_changed(Numbered { number, known });
             }
         }
     }
@@ -270,5 +331,64 @@ impl Answer<LetWrite> for RouteKeeper {
             "an operator says whether producers use a broker"
         );
         reply.send(topics);
+    }
+}
+
+impl Receive<BrokerAlive> for RouteKeeper {
+    fn receive(&mut self, alive: BrokerAlive, _ctx: &mut Ctx<'_, Self>) {
+        let BrokerAlive {
+            connection,
+            broker,
+            address,
+        } = alive;
+        let now = Instant::now();
+        self.table.heard(&broker, &address, connection, now);
+    }
+}
+
+impl Answer<AskState> for RouteKeeper {
+    type Reply = Option<KnownState>;
+
+    fn answer(
+        &mut self,
+        AskState(alive): AskState,
+        reply: Reply<Self::Reply>,
+        ctx: &mut Ctx<'_, Self>,
+    ) {
+        reply.send(self.table.known_state(&alive.broker, &alive.address));
+        self.receive(alive, ctx);
+    }
+}
+
+impl Answer<PutTopic> for RouteKeeper {
+    type Reply = Result<(), Refusal>;
+
+    fn answer(
+        &mut self,
+        PutTopic { queues }: PutTopic,
+        reply: Reply<Self::Reply>,
+        _ctx: &mut Ctx<'_, Self>,
+    ) {
+        let mut all = queues.into_iter();
+        reply.send(all.try_for_each(|(broker, queues)| self.table.put_topic(&broker, queues)));
+    }
+}
+
+impl Receive<ForgetTopic> for RouteKeeper {
+    fn receive(&mut self, ForgetTopic { topic, cluster }: ForgetTopic, _ctx: &mut Ctx<'_, Self>) {
+        self.table.forget_topic(&topic, cluster.as_deref());
+    }
+}
+
+impl Answer<FindSet> for RouteKeeper {
+    type Reply = Option<BrokerSet>;
+
+    fn answer(
+        &mut self,
+        FindSet(broker): FindSet,
+        reply: Reply<Self::Reply>,
+        _ctx: &mut Ctx<'_, Self>,
+    ) {
+        reply.send(self.table.broker_set(&broker));
     }
 }

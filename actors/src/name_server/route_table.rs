@@ -14,11 +14,13 @@ use castmq_protocol::native::route::{
 };
 use tokio::time::Instant;
 
-use super::broker::{Broker, BrokerKey, ConnectionId};
+use super::broker::{Broker, BrokerKey, ConnectionId, Kind};
 use super::claim::{Claim, check_cluster};
 use super::registration;
 use super::report_parts::too_many;
 use super::topic_index::TopicIndex;
+
+pub(super) mod rocketmq;
 
 /// A broker that went is remembered for this long: one that comes back has only changes to tell, and a master that it
 /// replaced does not become the master again because it is not there for a moment.
@@ -66,7 +68,7 @@ impl RouteTable {
         }
     }
 
-    /// Takes note of a broker. The version in the answer differs from the broker's when the changes that it sent do not
+    /// Takes note of a broker on the native wire. The version in the answer differs from the broker's when the changes that it sent do not
     /// build on what is known, or when it is a master that was replaced.
     pub(crate) fn register(
         &mut self,
@@ -75,6 +77,16 @@ impl RouteTable {
         now: Instant,
     ) -> Result<Outcome, Refusal> {
         registration::check(&register)?;
+        self.register_as(Kind::Native, register, connection, now)
+    }
+
+    fn register_as(
+        &mut self,
+        kind: Kind,
+        register: RegisterBroker,
+        connection: ConnectionId,
+        now: Instant,
+    ) -> Result<Outcome, Refusal> {
         let key: BrokerKey = (register.broker.as_str().into(), register.broker_id);
         self.check_clusters(&register, now)?;
         let known = self.brokers.get(&key);
@@ -98,7 +110,7 @@ impl RouteTable {
             }
         }
         self.remove_former(&key, &register.address);
-        let version = self.take(&key, register, connection, now);
+        let version = self.take(&key, (register, kind), connection, now);
         Ok(Outcome {
             registered: self.registered(&key.0, version),
             replaced,
@@ -130,22 +142,23 @@ impl RouteTable {
     fn take(
         &mut self,
         key: &BrokerKey,
-        register: RegisterBroker,
+        (register, kind): (RegisterBroker, Kind),
         connection: ConnectionId,
         now: Instant,
     ) -> DataVersion {
+        let said = (&register, kind);
         let max_expiry = self.limits.max_expiry;
         let broker = self
             .brokers
             .entry(key.clone())
-            .or_insert_with(|| Broker::new(&register, None, max_expiry, now));
+            .or_insert_with(|| Broker::new(said, None, max_expiry, now));
         let was_here = broker.is_here();
         let is_missing = |since| since != broker.version;
         if register.topics.since.is_some_and(is_missing) {
-            broker.hear(&register, was_here.then_some(connection), max_expiry, now);
+            broker.hear(said, was_here.then_some(connection), max_expiry, now);
             return broker.version;
         }
-        broker.hear(&register, Some(connection), max_expiry, now);
+        broker.hear(said, Some(connection), max_expiry, now);
         if !was_here {
             for topic in broker.topics.keys() {
                 self.topics.add(topic, key);
@@ -302,7 +315,8 @@ impl RouteTable {
         })
     }
 
-    fn broker_set(&self, set: &str) -> Option<BrokerSet> {
+    /// A set, while any of it is there.
+    pub(crate) fn broker_set(&self, set: &str) -> Option<BrokerSet> {
         let mut members = self.here(set).peekable();
         let cluster = members.peek()?.1.cluster.clone();
         let addresses = members.map(|((_, id), broker)| (*id, broker.address.clone()));

@@ -1,6 +1,5 @@
 //! name-server session: one connection, of a broker that registers or of a client that asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use castmq_protocol::native::{
 };
 use serde::Serialize;
 
-use super::broker::ConnectionId;
+use super::broker::{ConnectionId, next_connection};
 use super::report_parts::ReportParts;
 use super::route_keeper::{
-    Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
+    BrokerSession, Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
 };
 use super::tidings::{Numbered, Tidings};
 use crate::names::shortened;
@@ -29,8 +28,6 @@ const SHOWN_LETTERS: usize = 64;
 
 /// Requests that may be under way at once.
 const MAX_UNDER_WAY: usize = 1024;
-
-static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// Something has changed in the set of the broker that registered here.
 #[derive(Debug)]
@@ -75,7 +72,7 @@ impl NameServerSession {
             keeper,
             connection,
             client,
-            id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+            id: next_connection(),
             idle_timeout,
             broker: None,
             parts: ReportParts::new(max_topics),
@@ -154,7 +151,7 @@ impl NameServerSession {
     fn register(&mut self, correlation: u64, register: RegisterBroker, ctx: &mut Ctx<'_, Self>) {
         let asked = self.keeper.ask(Register {
             connection: self.id,
-            session: ctx.me().clone(),
+            session: BrokerSession::Native(ctx.me().clone()),
             register,
         });
         let respond = |session: &mut Self, registered| match registered {

@@ -1,7 +1,8 @@
 //! registrar: keeps this broker known to one name server. Each name server has its own, so that a dead one blocks none.
 //!
-//! - [`link`]: the connection.
+//! - [`link`]: the connection, which is a [`native_link`] to a name server of CastMQ, or a [`remoting_link`] to one of RocketMQ.
 //! - [`parts`]: registrations that do not fit one frame.
+//! - [`questions`]: where topics are, for others who want to know.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,12 +15,16 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::link::{Link, RegisterError};
+use self::link::{Goodbye, Link, RegisterError};
+use self::questions::Questions;
 use crate::broker::context::BrokerContext;
 use crate::supervision::{Cast, Ctx, Failure, Receive};
 
 mod link;
+mod native_link;
 mod parts;
+pub(crate) mod questions;
+mod remoting_link;
 
 /// After a failure, the next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -53,12 +58,15 @@ pub(crate) struct Registrar {
     /// Over this connection the name server has told of an epoch after this master's.
     knows_better: bool,
     last_error: Option<String>,
+    questions: Questions,
 }
 
 /// What the live tree shows.
 #[derive(Debug, Serialize)]
 pub(crate) struct RegistrarState {
     name_server: String,
+    /// What is spoken with it: `castmq` or `rocketmq`.
+    protocol: Option<&'static str>,
     is_registered: bool,
     /// The set's master, as all name servers together know it.
     master: Option<String>,
@@ -88,6 +96,7 @@ impl Registrar {
             refused_pause: RETRY,
             knows_better: false,
             last_error: None,
+            questions: Questions::default(),
         }
     }
 
@@ -123,11 +132,12 @@ impl Registrar {
         let told = match result {
             Ok(told) => told,
             Err(error) => {
-                let pause = match error {
-                    RegisterError::Refused(..) => self.next_refused_pause(),
-                    _ => RETRY,
+                let pause = match error.is_refusal() {
+                    true => self.next_refused_pause(),
+                    false => RETRY,
                 };
                 self.not_registered(error.to_string());
+                self.questions.forget();
                 self.context.set.tried(&self.name_server);
                 return self.pause(pause, ctx);
             }
@@ -139,7 +149,8 @@ impl Registrar {
         self.context.set.tried(&self.name_server);
         self.knows_better = is_outdated_by(&self.context, &told.registered);
         if let Some(reason) = outdated(&self.context) {
-            return self.not_registered(reason);
+            self.not_registered(reason);
+            return self.ask_on(ctx);
         }
         if self.last_error.take().is_some() || self.confirmed.is_none() {
             tracing::info!(
@@ -152,6 +163,7 @@ impl Registrar {
         if again || self.context.topics.version() != told.version {
             self.register(ctx);
         }
+        self.ask_on(ctx);
     }
 
     /// A master that was replaced goes: a name server that does not know of it yet would send producers here. Those that
@@ -222,6 +234,7 @@ impl Registrar {
                 Poll::Ready(Err(error)) => {
                     self.link = None;
                     self.not_registered(error.to_string());
+                    self.questions.forget();
                     self.pause(RECONNECT, ctx);
                 }
             }
@@ -333,8 +346,12 @@ impl Cast for Registrar {
             return;
         };
         let broker = &self.context.settings.broker;
-        let (cluster, name) = (broker.cluster_name.clone(), broker.name.clone());
-        let goodbye = link.say_goodbye(cluster, name, self.context.standing.id);
+        let goodbye = link.say_goodbye(Goodbye {
+            cluster: broker.cluster_name.clone(),
+            broker: broker.name.clone(),
+            broker_id: self.context.standing.id,
+            address: self.context.store_host.to_string(),
+        });
         let hold = ctx.hold();
         ctx.spawn(async move {
             let _ = timeout(GOODBYE_WITHIN, goodbye).await;
@@ -345,6 +362,7 @@ impl Cast for Registrar {
     fn observe(&self) -> RegistrarState {
         RegistrarState {
             name_server: self.name_server.clone(),
+            protocol: self.link.as_ref().map(Link::protocol),
             is_registered: self.confirmed.is_some(),
             master: self.context.set.master().map(|master| master.address),
             members: self.context.set.members(),

@@ -2,12 +2,14 @@
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
 //! - `sending`: messages and batches; `properties`: what of a message's is looked at; `transactions`: half messages, their ends, and questions about them.
-//! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
+//! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `looking`: whether there are any; `assignment`: who reads which queues; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.
 
 mod admin;
+mod assignment;
 mod clients;
+mod looking;
 mod offsets;
 mod pops;
 mod properties;
@@ -80,6 +82,8 @@ pub(crate) struct RemotingSession {
     /// Those of them whose messages would not fit what waits to be written: they are fetched again when it is.
     held_pulls: VecDeque<WaitingPull>,
     pops: Pops,
+    /// Questions whether there are messages to be popped, while there are none.
+    looking: usize,
     /// Groups in which the client consumes.
     consumes: Vec<GroupName>,
     /// Groups in which the client produces.
@@ -147,6 +151,7 @@ impl RemotingSession {
             endings: BTreeMap::new(),
             waiting_pulls: 0,
             held_pulls: VecDeque::new(),
+            looking: 0,
             consumes: Vec::new(),
             produces: HashMap::new(),
             unanswered: HashMap::new(),
@@ -194,11 +199,19 @@ impl RemotingSession {
             request_code::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(asked, ctx),
             request_code::RECALL_MESSAGE => self.recall(asked, batch),
             request_code::POP_MESSAGE => self.pop(asked, buffer, ctx),
+            request_code::PEEK_MESSAGE => self.peek(asked, ctx),
+            request_code::NOTIFICATION => self.notify(asked, ctx),
+            request_code::POLLING_INFO => self.polling_info(asked, ctx),
             request_code::ACK_MESSAGE => self.acknowledge(asked, ctx),
             request_code::BATCH_ACK_MESSAGE => self.acknowledge_many(asked, ctx),
             request_code::CHANGE_MESSAGE_INVISIBLETIME => self.change_invisible(asked, ctx),
             request_code::SET_MESSAGE_REQUEST_MODE => self.set_request_mode(asked),
-            request_code::QUERY_ASSIGNMENT => self.query_assignment(asked),
+            request_code::QUERY_ASSIGNMENT => self.query_assignment(asked, ctx),
+            // Whoever says that the set has changed, name servers are asked.
+            request_code::NOTIFY_MIN_BROKER_ID_CHANGE => {
+                self.context.register_now();
+                self.respond(asked.asker, &())
+            }
             request_code::QUERY_MESSAGE => self.query_message(asked, ctx),
             request_code::VIEW_MESSAGE_BY_ID => self.view_message(asked),
             request_code::QUERY_CONSUME_QUEUE => self.query_queue(asked, ctx),

@@ -63,6 +63,8 @@ pub(super) struct Task {
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Instant>,
     last_read: Instant,
+    /// Whether anything ever came.
+    has_heard: bool,
     /// When the socket last took something.
     last_write: Instant,
     last_heartbeat: Instant,
@@ -91,6 +93,7 @@ impl Task {
             timer: Box::pin(tokio::time::sleep_until(now)),
             timer_at: None,
             last_read: now,
+            has_heard: false,
             last_write: now,
             last_heartbeat: now,
             close_by: None,
@@ -99,6 +102,17 @@ impl Task {
 
     fn lost(error: &io::Error) -> End {
         End::Lost(error.to_string().into())
+    }
+
+    /// The connection has ended in this way, perhaps before anything came over it.
+    fn silent(&self, how: &str) -> End {
+        End::Lost(match self.has_heard {
+            true => how.into(),
+            false => format!(
+                "{how} without an answer to the hello, as RocketMQ's brokers and name servers do, which RocketMQ's clients alone can talk to"
+            )
+            .into(),
+        })
     }
 
     fn garbled(error: &FrameError) -> End {
@@ -129,15 +143,16 @@ impl Task {
         let result = pin!(self.stream.read_buf(&mut self.read)).poll(cx);
         match result {
             Poll::Pending => Ok(false),
-            Poll::Ready(Ok(0)) => Err(End::Lost("the other side closed it".into())),
+            Poll::Ready(Ok(0)) => Err(self.silent("the other side closed it")),
             Poll::Ready(Ok(bytes)) => {
                 if bytes >= self.read_bytes {
                     self.read_bytes = (self.read_bytes * 2).min(READ_BYTES.end);
                 }
                 self.last_read = Instant::now();
+                self.has_heard = true;
                 Ok(true)
             }
-            Poll::Ready(Err(error)) => Err(Self::lost(&error)),
+            Poll::Ready(Err(error)) => Err(self.silent(&error.to_string())),
         }
     }
 

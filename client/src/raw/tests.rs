@@ -364,6 +364,28 @@ async fn opening_fails_in_time_and_says_why() {
     drop(refusing);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_closes_at_the_hello_may_be_one_of_rocketmqs() {
+    let network = Network::default();
+    let options = Options::new(Role::Producer, "test").dial(Arc::new(network.clone()));
+    let mut listener = network.listen("b:1");
+    let (closed, ()) = tokio::join!(Connection::open("b:1", &options), async {
+        drop(listener.accept().await);
+    });
+    let said = closed.unwrap_err().to_string();
+    assert!(said.starts_with("cannot connect to b:1: "), "{said}");
+    assert!(said.contains("as RocketMQ's brokers"), "{said}");
+    let (opened, peer) = tokio::join!(
+        Connection::open("b:1", &options),
+        listener.greet(welcome("b"))
+    );
+    let (connection, _pushes) = opened.unwrap();
+    let answer = connection.request(announce(1), Payload::none());
+    drop(peer);
+    let said = answer.await.unwrap_err().to_string();
+    assert!(!said.contains("RocketMQ"), "{said}");
+}
+
 /// A far side that greets, and then never stops to say that nothing is new.
 struct Flood {
     greeting: Bytes,

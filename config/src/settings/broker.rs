@@ -29,6 +29,9 @@ section!(
         id: u32 = 0, Rule::integer(Unit::Count, 0, i32::MAX as i64).rocketmq(&["brokerId"]);
         /// Address clients connect to. From a RocketMQ file: `bindAddress` (0.0.0.0 when it has none) and `listenPort` (10911).
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)), Rule::socket().rocketmq(&["bindAddress", "listenPort"]);
+        /// Whether the broker listens two ports below that of `broker.listen`, too, as RocketMQ's brokers always do.
+        /// RocketMQ's slaves ask a master there for its topics, and clients send there when their `vipChannelEnabled` is set, which is no default of any current one.
+        vip_channel: bool = false, Rule::switch();
         /// Host or IP address under which clients and name servers reach this broker, with the port when it is not that of `broker.listen`.
         /// Unset: the address of `broker.listen`; where that is 0.0.0.0 or ::, an address of this machine.
         advertised_address: Option<String> = None, Rule::host().optional().rocketmq(&["brokerIP1"]);

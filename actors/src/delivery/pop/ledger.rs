@@ -88,6 +88,11 @@ impl Ledger {
         self.invisible
     }
 
+    /// Offsets that were back, or held back no more, when the ledger last looked at the clock.
+    pub(crate) fn back(&self) -> impl Iterator<Item = QueueOffset> {
+        self.waiting.iter().copied().map(QueueOffset)
+    }
+
     /// Settles a message by its receipt.
     #[cfg(test)]
     pub(crate) fn acknowledge(

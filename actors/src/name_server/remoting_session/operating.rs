@@ -40,7 +40,7 @@ impl NameServerRemotingSession {
                 return Ok(Some(Bytes::new()));
             }
             request_code::GET_NAMESRV_CONFIG => return Ok(Some(self.config())),
-            code => return Err(not_served(code, "name server")),
+            _ => return self.handle_broker(command, body, ctx),
         }
         Ok(None)
     }

@@ -6,6 +6,7 @@ use super::*;
 
 mod claims;
 mod hostile;
+mod rocketmq;
 
 pub(in super::super) fn queues(topic: &str) -> TopicQueues {
     TopicQueues {

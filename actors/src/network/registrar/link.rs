@@ -1,34 +1,25 @@
-//! A broker's connection to a name server.
+//! A broker's connection to a name server, of CastMQ or of RocketMQ.
+//!
+//! Which of the two it is nobody has to say. CastMQ's protocol is spoken first: what RocketMQ's name servers read as the length of a
+//! frame is far beyond what they take, so they close the connection without a word, and then RocketMQ's is spoken. A
+//! name server of CastMQ that closes a connection just then refuses a broker of CastMQ on RocketMQ's wire, and is asked again.
 
 use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use castmq_protocol::native::frame::{CodecError, Frame, FrameCodec, PREFACE, encode_frame};
-use castmq_protocol::native::response::PUSH;
-use castmq_protocol::native::route::{RegisterBroker, Registered};
-use castmq_protocol::native::{
-    ClientHeader, Failure as Refusal, Hello, Request, Response, Role, ServerHeader, VERSION,
-};
-use futures_util::StreamExt;
+use castmq_protocol::native::Failure as Refusal;
+use castmq_protocol::native::frame::CodecError;
+use castmq_protocol::native::route::{RegisterBroker, Registered, TopicRoute};
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
-use tokio_util::codec::Framed;
 
-use super::parts::parts;
-use crate::broker::details::SOFTWARE;
+use super::native_link::NativeLink;
+use super::remoting_link::RemotingLink;
 use crate::network::socket::Stream;
 
-/// Longest answer of a name server.
-const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
-
-/// Longest part of a registration, where the name server takes that: it keeps nobody else waiting for long.
-const MAX_PART_BYTES: usize = 1024 * 1024;
-
 /// Time a name server has to answer (RocketMQ's `registerBrokerTimeoutMills` is 24 s).
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a broker is not registered with a name server.
 #[derive(Debug, Error)]
@@ -39,118 +30,110 @@ pub(super) enum RegisterError {
     Lost(String, io::Error),
     #[error("name server {0} closed the connection")]
     Closed(String),
+    #[error(
+        "{0} closes connections, whether CastMQ's protocol is spoken or RocketMQ's: is a name server there?"
+    )]
+    SpeaksNeither(String),
     #[error("name server {0} did not answer within {ANSWER_WITHIN:?}")]
     Late(String),
     #[error(
         "name server {0} gave an answer that cannot be read: {1}; is a CastMQ name server of this version there?"
     )]
     Unreadable(String, CodecError),
+    #[error("name server {0} gave an answer that cannot be read: {1}")]
+    UnreadableRemoting(String, String),
     #[error("name server {0} gave an answer that was not asked for")]
     Unexpected(String),
     #[error("name server {0} ends the connection: {1}")]
     Ended(String, Refusal),
     #[error("name server {0} refuses this broker: {1}")]
     Refused(String, Refusal),
+    #[error("name server {0} refuses this broker: {2} (code {1})")]
+    RefusedRemoting(String, i32, String),
     #[error("name server {0} does not take note of the topics it was told")]
     NotTaken(String),
+    #[error(
+        "name server {0} knows another broker {1} of this set, at {2}: stop that one, or give this one another broker.id or broker.name"
+    )]
+    OtherBroker(String, u64, String),
 }
 
-type Wire = Framed<Stream, FrameCodec<ServerHeader, ClientHeader>>;
+impl RegisterError {
+    /// Whether the name server has nothing against being asked, but against this broker.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(..) | Self::RefusedRemoting(..) | Self::OtherBroker(..)
+        )
+    }
+
+    /// Whether the other side went without an answer.
+    fn is_silent_end(&self) -> bool {
+        matches!(self, Self::Lost(..) | Self::Closed(..))
+    }
+}
 
 /// See the module. Kept open between registrations: its end tells the name server that the broker is gone.
-pub(super) struct Link {
-    name_server: String,
-    wire: Wire,
-    max_part_bytes: usize,
+pub(super) enum Link {
+    Native(Box<NativeLink>),
+    Remoting(Box<RemotingLink>),
 }
 
 impl Link {
-    /// Connects and says hello.
+    /// Connects, and finds out what is spoken there.
     pub(super) async fn open(name_server: &str, client_id: String) -> Result<Self, RegisterError> {
-        let name_server = name_server.to_owned();
-        let opening = async {
-            let mut socket = Stream::connect(&name_server).await?;
-            socket.write_all(&PREFACE).await?;
-            Ok(socket)
-        };
-        let socket = match timeout(ANSWER_WITHIN, opening).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Err(RegisterError::Unreachable(name_server, error)),
-            Err(_) => return Err(RegisterError::Late(name_server)),
-        };
-        let mut link = Self {
-            name_server,
-            wire: Framed::new(socket, FrameCodec::new(MAX_FRAME_BYTES)),
-            max_part_bytes: MAX_PART_BYTES,
-        };
-        let hello = Request::Hello(Hello {
-            version: VERSION,
-            role: Role::Broker,
-            client_id,
-            software: SOFTWARE.to_owned(),
-            credentials: None,
-        });
-        match link.ask(hello).await? {
-            Response::Welcome(welcome) => {
-                let takes = welcome.limits.max_frame_bytes as usize;
-                link.max_part_bytes = takes.min(MAX_PART_BYTES);
-                Ok(link)
+        let socket = connect(name_server).await?;
+        match NativeLink::open(name_server, socket, client_id).await {
+            Ok(link) => Ok(Self::Native(Box::new(link))),
+            Err(error) if error.is_silent_end() => {
+                let socket = connect(name_server).await?;
+                let link = RemotingLink::new(name_server, socket);
+                Ok(Self::Remoting(Box::new(link)))
             }
-            other => Err(link.not_expected(other)),
+            Err(error) => Err(error),
         }
     }
 
-    /// Registers, in as many parts as it takes.
+    /// What is spoken.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self {
+            Self::Native(_) => "castmq",
+            Self::Remoting(_) => "rocketmq",
+        }
+    }
+
+    /// Registers the broker.
     pub(super) async fn register(
         &mut self,
         register: RegisterBroker,
     ) -> Result<Registered, RegisterError> {
-        let mut answer = Response::Done;
-        for part in parts(register, self.max_part_bytes) {
-            if answer != Response::Done {
-                break;
-            }
-            answer = self.ask(Request::RegisterBroker(part)).await?;
+        match self {
+            Self::Native(link) => link.register(register).await,
+            Self::Remoting(link) => link.register(register).await.map_err(|error| {
+                match error.is_silent_end() && !link.has_answered() {
+                    true => RegisterError::SpeaksNeither(link.name_server().to_owned()),
+                    false => error,
+                }
+            }),
         }
-        match answer {
-            Response::Registered(registered) => Ok(registered),
-            other => Err(self.not_expected(other)),
+    }
+
+    /// Where a topic is; `None` when no broker has it.
+    pub(super) async fn find_route(
+        &mut self,
+        topic: &str,
+    ) -> Result<Option<TopicRoute>, RegisterError> {
+        match self {
+            Self::Native(link) => link.find_route(topic).await,
+            Self::Remoting(link) => link.find_route(topic).await,
         }
     }
 
     /// Says that the broker goes. The end of the connection says the same, later.
-    pub(super) async fn say_goodbye(mut self, cluster: String, broker: String, broker_id: u64) {
-        let goodbye = Request::UnregisterBroker {
-            cluster,
-            broker,
-            broker_id,
-        };
-        let _ = self.ask(goodbye).await;
-    }
-
-    async fn ask(&mut self, request: Request) -> Result<Response, RegisterError> {
-        let header = ClientHeader {
-            correlation: 1,
-            request,
-        };
-        let mut out = BytesMut::new();
-        encode_frame(&header, &[], &mut out);
-        let answered = async {
-            if let Err(error) = self.wire.get_mut().write_all(&out).await {
-                return Err(RegisterError::Lost(self.name_server.clone(), error));
-            }
-            loop {
-                let came = self.wire.next().await;
-                match self.read(came)? {
-                    // Older than the answer.
-                    (PUSH, Response::Registered(_)) => {}
-                    (_, response) => return Ok(response),
-                }
-            }
-        };
-        match timeout(ANSWER_WITHIN, answered).await {
-            Ok(answered) => answered,
-            Err(_) => Err(RegisterError::Late(self.name_server.clone())),
+    pub(super) async fn say_goodbye(self, goodbye: Goodbye) {
+        match self {
+            Self::Native(link) => link.say_goodbye(goodbye).await,
+            Self::Remoting(link) => link.say_goodbye(goodbye).await,
         }
     }
 
@@ -159,32 +142,25 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Registered, RegisterError>> {
-        let came = self.wire.poll_next_unpin(cx);
-        came.map(|came| match self.read(came)? {
-            (PUSH, Response::Registered(registered)) => Ok(registered),
-            (_, other) => Err(self.not_expected(other)),
-        })
-    }
-
-    fn read(
-        &self,
-        came: Option<Result<Frame<ServerHeader>, CodecError>>,
-    ) -> Result<(u64, Response), RegisterError> {
-        let name_server = || self.name_server.clone();
-        match came {
-            None => Err(RegisterError::Closed(name_server())),
-            Some(Err(CodecError::Io(error))) => Err(RegisterError::Lost(name_server(), error)),
-            Some(Err(error)) => Err(RegisterError::Unreadable(name_server(), error)),
-            Some(Ok(frame)) => Ok((frame.header.correlation, frame.header.response)),
+        match self {
+            Self::Native(link) => link.poll_push(cx),
+            Self::Remoting(link) => link.poll_end(cx).map(Err),
         }
     }
+}
 
-    fn not_expected(&self, response: Response) -> RegisterError {
-        let name_server = self.name_server.clone();
-        match response {
-            Response::Failed(refusal) => RegisterError::Refused(name_server, refusal),
-            Response::Closing { reason } => RegisterError::Ended(name_server, reason),
-            _ => RegisterError::Unexpected(name_server),
-        }
+/// Who goes.
+pub(super) struct Goodbye {
+    pub(super) cluster: String,
+    pub(super) broker: String,
+    pub(super) broker_id: u64,
+    pub(super) address: String,
+}
+
+async fn connect(name_server: &str) -> Result<Stream, RegisterError> {
+    match timeout(ANSWER_WITHIN, Stream::connect(name_server)).await {
+        Ok(Ok(socket)) => Ok(socket),
+        Ok(Err(error)) => Err(RegisterError::Unreachable(name_server.to_owned(), error)),
+        Err(_) => Err(RegisterError::Late(name_server.to_owned())),
     }
 }

@@ -3,12 +3,9 @@
 use castmq_protocol::model::{QueueId, QueueOffset, TopicName};
 use castmq_protocol::native::request::{Filter, PopReceipt, StartFrom};
 use castmq_protocol::record::RecordView;
-use castmq_protocol::remoting::bodies::MessageQueue;
 use castmq_protocol::remoting::bodies::ack::{BatchAck, BatchAckMessages};
-use castmq_protocol::remoting::bodies::assignment::{
-    Assignments, QueryAssignment, QueueAssignment, RequestMode, SetRequestMode,
-};
-use castmq_protocol::remoting::bodies::heartbeat::{MessageModel, Subscription};
+use castmq_protocol::remoting::bodies::assignment::{RequestMode, SetRequestMode};
+use castmq_protocol::remoting::bodies::heartbeat::Subscription;
 use castmq_protocol::remoting::headers::pop::{
     AckMessage, ChangeInvisible, ChangeInvisibleResponse, ORDER_REVIVE_QUEUE, PopMessage,
     PopMessageResponse, init_mode,
@@ -29,7 +26,6 @@ use crate::delivery::popper::{
     self, Habit, HandedOut, Popper, Refused as RefusedReceipts, Withdraw,
 };
 use crate::names::{group_name, topic_name};
-use crate::network::remoting::json;
 use crate::supervision::ActorRef;
 
 /// Messages of one answer (RocketMQ takes as many).
@@ -75,6 +71,10 @@ impl Drop for Pops {
 }
 
 impl RemotingSession {
+    pub(super) fn popper(&self) -> ActorRef<Popper> {
+        self.pops.popper.clone()
+    }
+
     pub(super) fn pop(
         &mut self,
         asked: &Asked<'_>,
@@ -313,46 +313,6 @@ impl RemotingSession {
         groups.set_pops(group, topic, set.mode == RequestMode::Pop);
         self.respond(asked.asker, &())
     }
-
-    /// Which queues of this broker a client reads: one that pops reads any, the others share them on average.
-    pub(super) fn query_assignment(&mut self, asked: &Asked<'_>) -> Handled {
-        let query: QueryAssignment = from_slice(asked.body.bytes)?;
-        let (group, name) = (
-            group_name(&query.consumer_group)?,
-            topic_name(&query.topic)?,
-        );
-        let topic = known_topic(&self.context, &query.topic)?;
-        let groups = &self.context.client_groups;
-        let broker = &self.context.settings.broker.name;
-        let queue = |id| MessageQueue::new(name.as_str(), broker, id);
-        let all = 0..topic.read_queues() as i32;
-        let pops = groups.pops(&group, &name);
-        let queues: Vec<_> = match (pops, query.message_model) {
-            (true, _) => vec![queue(-1)],
-            (false, MessageModel::Broadcasting) => all.map(queue).collect(),
-            (false, MessageModel::Clustering) => {
-                let ids = groups.client_ids(group.as_str()).unwrap_or_default();
-                let place = ids.iter().position(|id| *id == query.client_id);
-                let share = |place| average(all.len(), ids.len(), place);
-                let mine = place.map(share).unwrap_or_default();
-                mine.map(|index| queue(index as i32)).collect()
-            }
-        };
-        let mode = match pops {
-            true => RequestMode::Pop,
-            false => RequestMode::Pull,
-        };
-        let assigned = queues.into_iter().map(|queue| QueueAssignment {
-            attachments: None,
-            queue,
-            mode,
-        });
-        let body = json(&Assignments {
-            queues: Some(assigned.collect()),
-        });
-        self.connection.respond(asked.asker, &(), &body);
-        Ok(())
-    }
 }
 
 /// The records as the consumer is to see them: with how often they were handed out before.
@@ -378,14 +338,6 @@ fn with_attempts(out: &HandedOut) -> Vec<u8> {
         start += bytes;
     }
     body
-}
-
-/// The share of one of so many members (RocketMQ `AllocateMessageQueueAveragely`).
-fn average(queues: usize, members: usize, place: usize) -> std::ops::Range<usize> {
-    let (share, rest) = (queues / members, queues % members);
-    let start = place * share + place.min(rest);
-    let count = share + usize::from(place < rest);
-    start..(start + count).min(queues)
 }
 
 fn no_message(error: &ReceiptError) -> Refused {
@@ -430,21 +382,4 @@ fn receipt(queue: i32, offset: i64, popped_ms: i64, invisible_ms: i64) -> Option
         // RocketMQ's clients are told one for all messages of an answer.
         attempt: Receipt::ANY_ATTEMPT,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn members_share_queues_as_rocketmqs_do() {
-        let shares = |queues, members| -> Vec<_> {
-            (0..members)
-                .map(|place| average(queues, members, place))
-                .collect()
-        };
-        assert_eq!(shares(8, 3), [0..3, 3..6, 6..8]);
-        assert_eq!(shares(2, 3), [0..1, 1..2, 2..2]);
-        assert_eq!(shares(4, 1).first(), Some(&(0..4)));
-    }
 }

@@ -101,6 +101,11 @@ impl Registration {
     }
 }
 
+/// The check sum of a registration's body: CRC-32 without its top bit.
+pub fn check_sum(body: &[u8]) -> i32 {
+    (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
+}
+
 fn unpack(body: &[u8], max_bytes: usize) -> Result<Vec<u8>, RegistrationError> {
     let mut unpacked = Vec::new();
     let read = ZlibDecoder::new(body)

@@ -2,6 +2,8 @@
 
 /// The first with [`GET_CONSUMER_STATUS_FROM_CLIENT`](super::request_code::GET_CONSUMER_STATUS_FROM_CLIENT).
 pub const V3_0_7_SNAPSHOT: i32 = 28;
+/// The first brokers that tell name servers more than their topics.
+pub const V3_0_11: i32 = 37;
 /// The first with [`GET_CONSUMER_RUNNING_INFO`](super::request_code::GET_CONSUMER_RUNNING_INFO) and
 /// [`CONSUME_MESSAGE_DIRECTLY`](super::request_code::CONSUME_MESSAGE_DIRECTLY).
 pub const V3_1_8_SNAPSHOT: i32 = 62;

@@ -31,6 +31,8 @@ headers! {
         "compressed" => compressed: bool = false,
         /// The body's check sum, or 0: CRC-32 without its top bit.
         "bodyCrc32" => body_crc: i32 = 0,
+        /// Which CastMQ the broker is. CastMQ's name servers refuse one that says so: on the native wire it can tell them more.
+        "castmq" => castmq: Option<&'a str>,
     }
 
     /// What a broker learns when it registers.
