@@ -27,6 +27,7 @@ use super::positions::Positions;
 use super::restart::Restart;
 use super::set_view::BrokerSetView;
 use super::standing::Standing;
+use super::told::Told;
 use super::topics::Topics;
 use super::unheard::make_unheard_topics;
 use crate::clock::Clock;
@@ -250,6 +251,7 @@ fn new_context(
         registrars: OnceLock::new(),
         tree: OnceLock::new(),
         registered: Notify::new(),
+        told: Told::default(),
         data_stage: data.clone(),
         settings: settings.clone(),
         store_host,

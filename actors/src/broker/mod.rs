@@ -1,7 +1,7 @@
 //! A broker: its store, its tables, its actors.
 //!
 //! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
-//!   [`standing`], [`set_view`].
+//!   [`standing`], [`set_view`], [`told`].
 //! - [`unheard`]: topics that a slave was not told of before it was promoted.
 //! - [`gate`]: whether messages are taken. [`hidden`]: what consumers do not see yet.
 //! - [`assembly`]: how all of it is put together and taken apart.
@@ -19,6 +19,7 @@ pub(crate) mod positions;
 pub(crate) mod restart;
 pub(crate) mod set_view;
 pub(crate) mod standing;
+pub(crate) mod told;
 mod topic_changes;
 pub(crate) mod topics;
 pub(crate) mod unheard;

@@ -38,6 +38,20 @@ use crate::names::{group_name, shortened};
 use crate::network::admin_session::answer;
 use crate::network::remoting::json;
 
+/// Carries requests out, one after the other, up to the first that is refused. Returns the answer to the last.
+async fn carried_out(
+    context: Arc<BrokerContext>,
+    requests: Vec<AdminRequest>,
+) -> Result<Option<AdminResponse>, Refusal> {
+    let mut last = None;
+    for request in requests {
+        if let Some(answered) = answer(context.clone(), request).await {
+            last = Some(answered?.0);
+        }
+    }
+    Ok(last)
+}
+
 /// Nothing but that it is done.
 fn done(_: &BrokerContext, _: AdminResponse) -> Result<Bytes, Refused> {
     Ok(Bytes::new())
@@ -50,7 +64,7 @@ impl RemotingSession {
         let body: Bytes = match asked.command.code {
             request_code::UPDATE_AND_CREATE_TOPIC => {
                 let put = put_topic(&context, &PutTopic::from_fields(fields)?)?;
-                return self.carry_out(asked, vec![put], done, ctx);
+                return self.change_topics(asked, vec![put], ctx);
             }
             request_code::UPDATE_AND_CREATE_TOPIC_LIST => {
                 let put: PutTopics = from_slice(asked.body.bytes)?;
@@ -59,11 +73,11 @@ impl RemotingSession {
                     topic: entry.topic_name,
                     only_new: false,
                 });
-                return self.carry_out(asked, puts.collect(), done, ctx);
+                return self.change_topics(asked, puts.collect(), ctx);
             }
             request_code::DELETE_TOPIC_IN_BROKER => {
                 let topic = DeleteTopic::from_fields(fields)?.topic.to_owned();
-                return self.carry_out(asked, vec![AdminRequest::DeleteTopic { topic }], done, ctx);
+                return self.change_topics(asked, vec![AdminRequest::DeleteTopic { topic }], ctx);
             }
             request_code::GET_TOPIC_STATS_INFO => {
                 let topic = TopicStatsOf::from_fields(fields)?.topic;
@@ -186,6 +200,29 @@ impl RemotingSession {
         Ok(())
     }
 
+    /// Carries requests out that change topics, and answers when name servers know: RocketMQ's tools look there next.
+    fn change_topics(
+        &mut self,
+        asked: &Asked<'_>,
+        requests: Vec<AdminRequest>,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
+        let context = self.context.clone();
+        let changed = async move {
+            let changed = carried_out(context.clone(), requests).await;
+            context.told.until(context.topics.version()).await;
+            Ok(changed)
+        };
+        let asker = asked.asker;
+        let respond =
+            move |session: &mut Self, changed: Result<_, Refusal>, _: &mut Ctx<'_, Self>| {
+                changed?;
+                session.respond(asker, &())
+            };
+        self.then(asker, changed, respond, ctx);
+        Ok(())
+    }
+
     /// Carries requests out, one after the other, and answers with what comes of the last.
     fn carry_out(
         &mut self,
@@ -195,17 +232,7 @@ impl RemotingSession {
         ctx: &mut Ctx<'_, Self>,
     ) -> Handled {
         let context = self.context.clone();
-        let carried_out = async move {
-            let mut last = None;
-            for request in requests {
-                match answer(context.clone(), request).await {
-                    None => {}
-                    Some(Ok((response, _))) => last = Some(response),
-                    Some(Err(refusal)) => return Ok(Err(refusal)),
-                }
-            }
-            Ok(Ok(last))
-        };
+        let carried_out = async move { Ok(carried_out(context, requests).await) };
         let asker = asked.asker;
         let respond = move |session: &mut Self,
                             carried_out: Result<Option<AdminResponse>, Refusal>,
