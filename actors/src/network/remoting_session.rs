@@ -1,7 +1,7 @@
 //! remoting-session: one connection on RocketMQ's wire. Its client is producer, consumer and operator at once, and may be any of
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
-//! - `sending`: messages and batches; `transactions`: half messages, their ends, and questions about them.
+//! - `sending`: messages and batches; `unique_ids`: what messages without an id are given; `transactions`: half messages, their ends, and questions about them.
 //! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.
@@ -17,6 +17,7 @@ mod replies;
 mod send_back;
 mod sending;
 mod transactions;
+mod unique_ids;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use self::pops::Pops;
 use self::pulling::WaitingPull;
 use self::relays::Unanswered;
 use self::sending::Pending;
+use self::unique_ids::UniqueIds;
 use super::announce::ensure_group;
 use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
@@ -67,6 +69,7 @@ pub(crate) struct RemotingSession {
     language: Language,
     version: i32,
     sending: Sending,
+    unique_ids: UniqueIds,
     /// Messages on their way, and questions that others have in hand.
     pending: HashMap<u64, Pending>,
     next: u64,
@@ -131,6 +134,7 @@ impl RemotingSession {
         let id = NEXT_SESSION.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             sending: Sending::new(context.clone(), peer)?,
+            unique_ids: UniqueIds::new(context.store_host),
             pops: Pops::new(&context, id)?,
             connection,
             id,

@@ -32,7 +32,7 @@ pub(super) struct Pending {
     pub(super) asker: Asker,
     /// Whether where the message is is told.
     tells_place: bool,
-    /// The id that the client gave it.
+    /// The id that the client gave it, or it was given here.
     unique_id: Option<Box<str>>,
     /// The lengths of a batch's records.
     record_bytes: Vec<u32>,
@@ -84,8 +84,12 @@ impl RemotingSession {
                 }
             };
         };
-        let unique_id = property_value(properties.as_bytes(), keys::UNIQ_KEY);
         let is_batch = header.batch || asked.command.code == request_code::SEND_BATCH_MESSAGE;
+        let unique_id = property_value(properties.as_bytes(), keys::UNIQ_KEY).map(Cow::Borrowed);
+        let unique_id = unique_id.or_else(|| {
+            let now_ms = self.context.clock.now_ms();
+            (!is_batch).then(|| Cow::Owned(self.unique_ids.next(now_ms)))
+        });
         self.next += 1;
         let told = Told {
             correlation: self.next,
@@ -99,7 +103,7 @@ impl RemotingSession {
         };
         let mut pending = Pending {
             tells_place: true,
-            unique_id: unique_id.map(Into::into),
+            unique_id: unique_id.as_deref().map(Into::into),
             ..Pending::plain(asked.asker)
         };
         if is_batch {
@@ -112,7 +116,7 @@ impl RemotingSession {
         } else {
             let wishes = self.wishes(&header, properties)?;
             let waits = wishes.deliver_at_ms > self.context.clock.now_ms();
-            if let Some(id) = unique_id.filter(|_| waits) {
+            if let Some(id) = unique_id.as_deref().filter(|_| waits) {
                 pending.recall = Some(Box::new(RecallHandle {
                     topic: topic.name.to_string(),
                     broker_name: self.context.settings.broker.name.clone(),
@@ -128,7 +132,7 @@ impl RemotingSession {
                 half: half.as_ref(),
                 ..told
             };
-            let stored = self.stored_properties(properties);
+            let stored = self.stored_properties(properties, unique_id.as_deref());
             let properties = Properties {
                 bytes: &stored,
                 at: None,
@@ -240,9 +244,10 @@ impl RemotingSession {
     }
 
     /// A message's properties as RocketMQ's brokers store them: its clients look at what is added.
-    fn stored_properties(&self, properties: &str) -> Vec<u8> {
+    fn stored_properties(&self, properties: &str, unique_id: Option<&str>) -> Vec<u8> {
         let cluster = &self.context.settings.broker.cluster_name;
         let changes = [
+            (keys::UNIQ_KEY, unique_id),
             (MSG_REGION, Some(REGION)),
             (TRACE_ON, Some("true")),
             (keys::CLUSTER, Some(cluster)),
