@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout)]
 
 mod asking;
+mod bad_clients;
+mod bad_input;
 mod groups;
 mod hostile;
 mod messages;

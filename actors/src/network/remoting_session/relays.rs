@@ -6,7 +6,7 @@ use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_protocol::record::{MessageId, RecordView};
 use castmq_protocol::remoting::headers::membership::{ConsumeDirectly, ConsumerRunningInfo};
 use castmq_protocol::remoting::headers::send::PushReply as PushReplyFields;
-use castmq_protocol::remoting::{Fields, Head, ReadFields, response_code};
+use castmq_protocol::remoting::{Fields, Head, ReadFields, codes::version, response_code};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -88,6 +88,16 @@ impl RemotingSession {
                 ),
             )
         })?;
+        if member.version < version::V3_1_8_SNAPSHOT {
+            return Err(Refused::new(
+                response_code::SYSTEM_ERROR,
+                format!(
+                    "The Consumer <{}> Version <{}> too low to finish, please upgrade it to V3_1_8_SNAPSHOT",
+                    member.client_id,
+                    version::name(member.version)
+                ),
+            ));
+        }
         let (sender, answered) = oneshot::channel();
         member.relays.tell(Relay {
             code: asked.command.code,
