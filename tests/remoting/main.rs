@@ -11,6 +11,9 @@ mod bad_input;
 mod groups;
 mod hostile;
 mod messages;
+#[path = "../hostile_remoting/stock.rs"]
+#[allow(dead_code)] // A part of it is used here.
+mod stock;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;
