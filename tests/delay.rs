@@ -183,6 +183,53 @@ fn a_time_too_far_away_is_refused_with_the_limit() {
 }
 
 #[test]
+fn a_message_says_how_long_it_waited_unless_its_properties_leave_no_room_for_that() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let (node, client) = started(&settings(folder.path())).await;
+        let producer = client.producer().build();
+        let (_, message) = delayed("short", Wait::Until(250));
+        let sent_ms = now_ms();
+        producer.send(message).await.expect("it is stored");
+        // The longest that is taken: less than what is added later is missing to the limit.
+        let mut letters = 32_767;
+        let filled = |letters| {
+            let message = Message::builder(TOPIC, "250-long").deliver_at_ms(now_ms() + 250);
+            message.property("filler", &"f".repeat(letters)).build()
+        };
+        loop {
+            letters -= 10;
+            let message = filled(letters).expect("a message");
+            match producer.send(message).await {
+                Ok(_) => break,
+                Err(error) => assert!(error.to_string().contains("longer than"), "{error}"),
+            }
+        }
+        let mut consumer = reader(&client, TOPIC).await;
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            seen.extend(consumer.poll(Duration::from_secs(5)).await.expect("a poll"));
+        }
+        let time = |message: &ReceivedMessage, name: &str| -> Option<i64> {
+            message.property(name)?.parse().ok()
+        };
+        for message in &seen {
+            let entered = time(message, "TIMER_ENQUEUE_MS");
+            let taken_out = time(message, "TIMER_DEQUEUE_MS");
+            if text(message) == "250-long" {
+                assert_eq!((entered, taken_out), (None, None));
+                continue;
+            }
+            let (entered, taken_out) = (entered.expect("a time"), taken_out.expect("a time"));
+            assert!(sent_ms <= entered && entered < sent_ms + 250);
+            assert!(sent_ms + 250 <= taken_out && taken_out <= message.store_timestamp_ms());
+        }
+        producer.close().await;
+        stop(node).await;
+    });
+}
+
+#[test]
 fn a_message_that_is_cancelled_never_comes() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {

@@ -8,6 +8,21 @@ java_flags=(--add-exports=java.base/sun.nio.ch=ALL-UNNAMED --add-opens=java.base
   --add-opens=java.base/sun.nio.ch=ALL-UNNAMED --add-opens=java.base/java.lang=ALL-UNNAMED
   ${JAVA_TUNING:--XX:+UseSerialGC -XX:TieredStopAtLevel=1})
 
+# Installs what the programs need and is not there, where that is allowed.
+require_tools() {
+  local missing=()
+  command -v javac >/dev/null || missing+=(openjdk-17-jdk-headless)
+  command -v mvn >/dev/null || missing+=(maven)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+  command -v npm >/dev/null || missing+=(nodejs npm)
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "install first: ${missing[*]}" >&2
+    return 1
+  fi
+  { apt-get update -q && apt-get install -y -q --no-install-recommends "${missing[@]}"; } >&2
+}
+
 # Fetches RocketMQ's name server, broker and tools into $cache/lib, once for each version that the pom names.
 fetch_genuine() {
   local pom="$interop/genuine/pom.xml" lib="$cache/lib"
@@ -17,9 +32,12 @@ fetch_genuine() {
   cp "$pom" "$lib/pom.xml"
 }
 
-# Builds the Java scenarios into $cache/java/classes, with the client's jars beside them in $cache/java/lib.
+# Builds the Java scenarios into $cache/java/classes, with the client's jars beside them, once for each state of their sources.
 build_java() {
-  mvn -q -B -f "$interop/java/pom.xml" compile dependency:copy-dependencies >&2
+  local state built="$cache/java/state"
+  state=$(find "$interop/java" -type f -exec cksum {} + | sort)
+  [ "$state" = "$(cat "$built" 2>/dev/null)" ] && return
+  mvn -q -B -f "$interop/java/pom.xml" compile dependency:copy-dependencies >&2 && echo "$state" >"$built"
 }
 
 # free_ports NAME...: prints NAME=PORT for each, all free now on loopback; a broker also takes the ports 2 below and 1 above its own.

@@ -1,7 +1,7 @@
 //! Requests that cannot be done, and what operators ask.
 
 use castmq_protocol::remoting::bodies::group::GroupEntry;
-use castmq_protocol::remoting::bodies::route::ClusterInfo;
+use castmq_protocol::remoting::bodies::route::{ClusterInfo, TopicRoute};
 use castmq_protocol::remoting::bodies::stats::TopicStats;
 use castmq_protocol::remoting::bodies::topic::TopicEntry;
 use castmq_protocol::remoting::headers::group_admin::GroupConfigOf;
@@ -33,23 +33,60 @@ fn what_is_not_served_or_not_understood_is_answered_with_rocketmqs_codes() {
     });
 }
 
+fn topic(topic: &str) -> PutTopic<'_> {
+    PutTopic {
+        topic,
+        default_topic: "TBW102",
+        read_queues: 3,
+        write_queues: 2,
+        permission: 6,
+        filter_type: "SINGLE_TAG",
+        sys_flag: None,
+        order: false,
+        attributes: Some("+message.type=NORMAL"),
+        force: false,
+    }
+}
+
+#[test]
+fn name_servers_know_what_a_tool_is_told_is_done() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, _client, mut wire) = node(folder.path()).await;
+        let address = node.name_server_address().expect("a name server");
+        let mut names = Wire::open(&address.to_string()).await;
+        for number in 0..50 {
+            let name = format!("topic-{number}");
+            let put = topic(&name);
+            let changed = PutTopic {
+                write_queues: 5,
+                ..put
+            };
+            let route = [("topic", name.as_str()), ("acceptStandardJsonOnly", "true")];
+            for put in [put, changed] {
+                let code = request_code::UPDATE_AND_CREATE_TOPIC;
+                assert_eq!(wire.ask(code, &put, b"").await.code, 0);
+                let code = request_code::GET_ROUTEINFO_BY_TOPIC;
+                let found: TopicRoute = names.ask(code, &route, b"").await.read();
+                assert_eq!(found.queues[0].write_queues, put.write_queues);
+            }
+            let delete = DeleteTopic { topic: &name };
+            let code = request_code::DELETE_TOPIC_IN_BROKER;
+            assert_eq!(wire.ask(code, &delete, b"").await.code, 0);
+            let code = request_code::GET_ROUTEINFO_BY_TOPIC;
+            let gone = names.ask(code, &route, b"").await;
+            assert_eq!(gone.code, response_code::TOPIC_NOT_EXIST);
+        }
+        stop(node).await;
+    });
+}
+
 #[test]
 fn topics_and_groups_are_made_shown_and_deleted() {
     run(async {
         let folder = tempfile::tempdir().expect("a folder");
         let (node, _client, mut wire) = node(folder.path()).await;
-        let put = PutTopic {
-            topic: "orders",
-            default_topic: "TBW102",
-            read_queues: 3,
-            write_queues: 2,
-            permission: 6,
-            filter_type: "SINGLE_TAG",
-            sys_flag: None,
-            order: false,
-            attributes: Some("+message.type=NORMAL"),
-            force: false,
-        };
+        let put = topic("orders");
         let code = request_code::UPDATE_AND_CREATE_TOPIC;
         assert_eq!(wire.ask(code, &put, b"").await.code, 0);
         let system = PutTopic {

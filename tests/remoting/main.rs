@@ -7,6 +7,8 @@
 
 mod asking;
 mod assignment;
+mod bad_clients;
+mod bad_input;
 mod brokers;
 mod genuine_broker;
 mod groups;
@@ -15,6 +17,9 @@ mod looking;
 mod messages;
 mod operating;
 mod rocketmq_names;
+#[path = "../hostile_remoting/stock.rs"]
+#[allow(dead_code)] // A part of it is used here.
+mod stock;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;

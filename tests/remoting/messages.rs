@@ -12,7 +12,7 @@ use castmq_protocol::remoting::headers::pop::{AckMessage, PopMessage};
 use castmq_protocol::remoting::headers::pull::{PullMessage, pull_flag};
 use castmq_protocol::remoting::headers::send::SendMessage;
 use castmq_protocol::remoting::pop::{MessageOffsets, Receipt, TopicKind};
-use castmq_protocol::remoting::{request_code, response_code};
+use castmq_protocol::remoting::{Fields, request_code, response_code};
 
 use crate::support::{read_until, run, started, stop, text, with_queues};
 use crate::wire::{Came, Wire};
@@ -273,6 +273,43 @@ fn a_message_that_is_sent_back_comes_again_in_the_groups_retry_topic() {
             (QueueId(0), QueueOffset(0))
         );
         assert_eq!(read[0].property("RETRY_TOPIC"), Some("orders"));
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_message_without_an_id_is_given_one_by_which_it_is_found() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, client, mut wire) = node(folder.path()).await;
+        let mut ids = Vec::new();
+        for properties in [None, Some("TAGS\u{1}red"), Some("UNIQ_KEY\u{1}\u{2}")] {
+            let nameless = SendMessage {
+                properties,
+                ..message("orders")
+            };
+            let sent = send(&mut wire, nameless, "nameless").await;
+            ids.push(sent.field("transactionId").to_owned());
+        }
+        let read = read_until(&client, "orders", |read| read.len() >= 3).await;
+        for (message, id) in read.iter().zip(&ids) {
+            assert_eq!(text(message), "nameless");
+            assert_eq!(message.property("UNIQ_KEY"), Some(id.as_str()));
+            let mut query = Fields::new();
+            for (name, value) in [
+                ("topic", "orders"),
+                ("key", id),
+                ("maxNum", "32"),
+                ("beginTimestamp", "0"),
+                ("endTimestamp", "9223372036854775807"),
+                ("_UNIQUE_KEY_QUERY", "true"),
+            ] {
+                assert!(query.push(name, value));
+            }
+            let found = wire.ask(request_code::QUERY_MESSAGE, &query, b"").await;
+            assert_eq!(bodies(&found), [("nameless".to_owned(), 0)]);
+        }
+        assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
         stop(node).await;
     });
 }

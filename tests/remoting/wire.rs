@@ -5,7 +5,8 @@ use castmq_protocol::remoting::bodies::heartbeat::{
     ConsumeFrom, Consumer, Heartbeat, Producer, Subscription,
 };
 use castmq_protocol::remoting::{
-    Command, Fields, Frames, Head, Serialization, WriteFields, json, put_frame, request_code,
+    Command, Fields, Frames, Head, Serialization, WriteFields, codes::version, json, put_frame,
+    request_code,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,6 +41,8 @@ pub(crate) struct Wire {
     socket: TcpStream,
     buffer: BytesMut,
     opaque: i32,
+    /// What the client says it is.
+    pub(crate) version: i32,
     /// What came while something else was waited for.
     said: Vec<Came>,
 }
@@ -50,6 +53,7 @@ impl Wire {
             socket: TcpStream::connect(address).await.expect("a connection"),
             buffer: BytesMut::new(),
             opaque: 0,
+            version: version::OURS,
             said: Vec::new(),
         }
     }
@@ -63,7 +67,11 @@ impl Wire {
     pub(crate) async fn send(&mut self, code: i32, fields: &impl WriteFields, body: &[u8]) -> i32 {
         self.opaque += 1;
         let mut frame = BytesMut::new();
-        put_frame(&Head::request(code, self.opaque), fields, body, &mut frame);
+        let head = Head {
+            version: self.version,
+            ..Head::request(code, self.opaque)
+        };
+        put_frame(&head, fields, body, &mut frame);
         assert!(self.say(&frame).await, "the broker is there");
         self.opaque
     }

@@ -7,6 +7,8 @@ use castmq_client::raw::{ClientHeader, Request, Role};
 use castmq_protocol::native::frame::encode_frame;
 use castmq_protocol::native::{Hello, PREFACE, VERSION};
 
+use super::attack::Bent;
+
 const GOLDEN: &str = include_str!("../../protocol/tests/golden/native.txt");
 
 /// Bytes that a connection may begin with instead of the preface.
@@ -97,9 +99,11 @@ impl Stock {
     fn any(&self) -> &[u8] {
         &self.0[fastrand::usize(..self.0.len())]
     }
+}
 
+impl Bent for Stock {
     /// How a connection begins: mostly well.
-    pub fn any_opening(&self) -> Vec<u8> {
+    fn any_opening(&self) -> Vec<u8> {
         match fastrand::u8(..16) {
             0 => WRONG_PREFACES[fastrand::usize(..WRONG_PREFACES.len())].to_vec(),
             1 => {
@@ -118,7 +122,7 @@ impl Stock {
     }
 
     /// One frame, bent in one way; one in eight is left as it is, and may have the wrong role.
-    pub fn any_frame(&self) -> Vec<u8> {
+    fn any_frame(&self) -> Vec<u8> {
         let mut bytes = self.any().to_vec();
         match fastrand::u8(..8) {
             0 => {}

@@ -1,5 +1,6 @@
 //! A real broker in the test's own process, on a folder and ports of its own, and what else tests share.
 //!
+//! - `attack`: frames that no honest client sends, over many connections.
 //! - `cluster`: several real processes, to be killed one by one.
 //! - `history`: what was sent, answered and stored, and whether it agrees.
 //! - `hostile`: frames that no honest client sends.
@@ -17,6 +18,7 @@
 // Seeds are what a failure is repeated with.
 #![allow(clippy::print_stdout)]
 
+pub(crate) mod attack;
 pub(crate) mod cluster;
 pub(crate) mod history;
 pub(crate) mod hostile;

@@ -30,6 +30,7 @@ use super::set_view::BrokerSetView;
 use super::standing::Standing;
 use super::statistics::Statistics;
 use super::statistics::census::Census;
+use super::told::Told;
 use super::topics::Topics;
 use super::unheard::make_unheard_topics;
 use crate::clock::Clock;
@@ -271,6 +272,7 @@ fn new_context(
         registrars: OnceLock::new(),
         tree: OnceLock::new(),
         registered: Notify::new(),
+        told: Told::default(),
         data_stage: data.clone(),
         settings: settings.clone(),
         store_host,

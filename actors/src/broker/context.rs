@@ -27,6 +27,7 @@ use super::routes::Routes;
 use super::set_view::BrokerSetView;
 use super::standing::{Fence, Rebase, Standing};
 use super::statistics::Statistics;
+use super::told::Told;
 use super::topics::Topics;
 use crate::clock::Clock;
 use crate::delivery::client_groups::ClientGroups;
@@ -190,6 +191,7 @@ pub(crate) struct BrokerContext {
     pub(crate) tree: OnceLock<Tree>,
     /// Told each time a name server has taken note of the broker.
     pub(crate) registered: Notify,
+    pub(crate) told: Told,
     /// Where sessions, log-writer, dispatcher, queues and groups run.
     pub(crate) data_stage: Stage,
 }

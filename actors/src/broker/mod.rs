@@ -1,7 +1,7 @@
 //! A broker: its store, its tables, its actors.
 //!
 //! - [`context`]: what its actors share: [`topics`], [`offsets`], [`credits`], [`meters`], [`positions`],
-//!   [`standing`], [`set_view`], [`routes`].
+//!   [`standing`], [`set_view`], [`routes`], [`told`].
 //! - [`unheard`]: topics that a slave was not told of before it was promoted.
 //! - [`gate`]: whether messages are taken. [`hidden`]: what consumers do not see yet.
 //! - [`assembly`]: how all of it is put together and taken apart.
@@ -21,6 +21,7 @@ pub(crate) mod routes;
 pub(crate) mod set_view;
 pub(crate) mod standing;
 pub(crate) mod statistics;
+pub(crate) mod told;
 mod topic_changes;
 pub(crate) mod topics;
 pub(crate) mod unheard;

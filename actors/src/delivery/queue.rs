@@ -77,6 +77,8 @@ impl Queue {
 
     fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
         let now = Instant::now();
+        // A client may go, and have said that it waits for ever.
+        self.waiting.retain(|fetch| fetch.reply.is_awaited());
         let is_due =
             |fetch: &mut Fetch| matches!(fetch.patience, Patience::Until(end) if end <= now);
         for mut fetch in self.waiting.extract_if(.., is_due).collect::<Vec<_>>() {

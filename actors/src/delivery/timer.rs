@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::{
-    PhysicalOffset, QueueId, keys, property_value, replace_properties, system_topics,
+    MAX_PROPERTIES_BYTES, PhysicalOffset, QueueId, keys, property_value, replace_properties,
+    system_topics,
 };
 use castmq_protocol::record::{Origin, RecordView};
 use serde::Serialize;
@@ -223,10 +224,9 @@ impl Timer {
                 replace_properties(encoded, &changes),
             )
         } else {
-            let changes = [(keys::REAL_TOPIC, None), (keys::REAL_QID, None)];
             (
                 real_place(&self.context, encoded),
-                replace_properties(encoded, &changes),
+                self.delivered_properties(record),
             )
         };
         let ((topic, queue), properties) = match stored {
@@ -245,6 +245,24 @@ impl Timer {
                 ..Put::again(record, topic.id)
             },
         );
+    }
+
+    /// The properties under which a message comes to its topic, with the times of its waiting where there is room for them.
+    fn delivered_properties(&self, record: &RecordView<'_>) -> Vec<u8> {
+        let entered_ms = record.store_timestamp_ms().to_string();
+        let taken_out_ms = self.context.clock.now_ms().to_string();
+        let changes = [
+            (keys::REAL_TOPIC, None),
+            (keys::REAL_QID, None),
+            (keys::TIMER_ENQUEUE_MS, Some(entered_ms.as_str())),
+            (keys::TIMER_DEQUEUE_MS, Some(taken_out_ms.as_str())),
+        ];
+        let properties = replace_properties(record.properties(), &changes);
+        if properties.len() <= MAX_PROPERTIES_BYTES {
+            return properties;
+        }
+        let [topic, queue, ..] = changes;
+        replace_properties(record.properties(), &[topic, queue])
     }
 
     fn failed(&mut self, error: String, ctx: &mut Ctx<'_, Self>) {

@@ -159,6 +159,7 @@ impl Registrar {
             );
         }
         self.confirmed = Some(told.version);
+        self.context.told.confirm(&self.name_server, told.version);
         self.context.registered.notify_one();
         if again || self.context.topics.version() != told.version {
             self.register(ctx);
@@ -212,6 +213,7 @@ impl Registrar {
             self.context.set.lose(&self.name_server);
         }
         self.confirmed = None;
+        self.context.told.lose(&self.name_server);
         self.last_error = Some(reason);
     }
 

@@ -1,7 +1,7 @@
 //! remoting-session: one connection on RocketMQ's wire. Its client is producer, consumer and operator at once, and may be any of
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
-//! - `sending`: messages and batches; `properties`: what of a message's is looked at; `transactions`: half messages, their ends, and questions about them.
+//! - `sending`: messages and batches; `properties`: what of a message's is looked at; `unique_ids`: what messages without an id are given; `transactions`: half messages, their ends, and questions about them.
 //! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `looking`: whether there are any; `assignment`: who reads which queues; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.
@@ -20,6 +20,7 @@ mod replies;
 mod send_back;
 mod sending;
 mod transactions;
+mod unique_ids;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use self::properties::Stamp;
 use self::pulling::WaitingPull;
 use self::relays::Unanswered;
 use self::sending::Pending;
+use self::unique_ids::UniqueIds;
 use super::announce::ensure_group;
 use super::connection::{Connection, Session, attach};
 use super::greeting::Client;
@@ -72,6 +74,7 @@ pub(crate) struct RemotingSession {
     version: i32,
     sending: Sending,
     stamp: Stamp,
+    unique_ids: UniqueIds,
     /// Messages on their way, and questions that others have in hand.
     pending: hashbrown::HashMap<u64, Pending>,
     next: u64,
@@ -138,6 +141,7 @@ impl RemotingSession {
         let id = NEXT_SESSION.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             sending: Sending::new(context.clone(), peer)?,
+            unique_ids: UniqueIds::new(context.store_host),
             pops: Pops::new(&context, id)?,
             stamp: Stamp::of(&context.settings),
             connection,

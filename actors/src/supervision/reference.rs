@@ -167,6 +167,7 @@ impl<A: Cast> fmt::Debug for ActorRef<A> {
 
 trait Inlet<M>: Send + Sync {
     fn take(&self, message: M) -> bool;
+    fn is_open(&self) -> bool;
 }
 
 impl<A, M> Inlet<M> for Address<A>
@@ -176,6 +177,10 @@ where
 {
     fn take(&self, message: M) -> bool {
         self.deliver(Told(message))
+    }
+
+    fn is_open(&self) -> bool {
+        self.mailbox.connected()
     }
 }
 
@@ -187,6 +192,10 @@ where
 {
     fn take(&self, message: M) -> bool {
         (self.0)(message)
+    }
+
+    fn is_open(&self) -> bool {
+        true
     }
 }
 
@@ -202,6 +211,11 @@ impl<M: 'static> Mailbox<M> {
     /// See [`ActorRef::tell`].
     pub fn tell(&self, message: M) -> bool {
         self.0.take(message)
+    }
+
+    /// See [`ActorRef::is_open`]. A function always takes messages.
+    pub fn is_open(&self) -> bool {
+        self.0.is_open()
     }
 }
 

@@ -20,13 +20,48 @@ pub struct Reply<T>(Option<Waiting<T>>);
 
 enum Waiting<T> {
     Future(oneshot::Sender<T>),
-    Function(Box<dyn FnOnce(Result<T, Lost>) + Send>),
+    Hearer(Box<dyn Hear<T>>),
+}
+
+/// Somebody who hears an answer, or of its loss.
+trait Hear<T>: Send {
+    fn hear(self: Box<Self>, answer: Result<T, Lost>);
+
+    /// Whether anything comes of it.
+    fn is_there(&self) -> bool;
+}
+
+struct Function<F>(F);
+
+impl<T, F: FnOnce(Result<T, Lost>) + Send> Hear<T> for Function<F> {
+    fn hear(self: Box<Self>, answer: Result<T, Lost>) {
+        (self.0)(answer);
+    }
+
+    fn is_there(&self) -> bool {
+        true
+    }
+}
+
+struct Message<M, F> {
+    mailbox: Mailbox<M>,
+    message: F,
+}
+
+impl<T, M: 'static, F: FnOnce(Result<T, Lost>) -> M + Send> Hear<T> for Message<M, F> {
+    fn hear(self: Box<Self>, answer: Result<T, Lost>) {
+        self.mailbox.tell((self.message)(answer));
+    }
+
+    fn is_there(&self) -> bool {
+        self.mailbox.is_open()
+    }
 }
 
 impl<T: 'static> Reply<T> {
     /// Answers a function. It runs on the thread that answers, in its time: it should pass the answer on and no more.
     pub fn to_fn(function: impl FnOnce(Result<T, Lost>) + Send + 'static) -> Self {
-        Self(Some(Waiting::Function(Box::new(function))))
+        Self(Some(Waiting::Hearer(Box::new(Function(function)))))
     }
 
     /// Answers an actor with a message made from the answer, or from its loss.
@@ -34,9 +69,19 @@ impl<T: 'static> Reply<T> {
         mailbox: Mailbox<M>,
         message: impl FnOnce(Result<T, Lost>) -> M + Send + 'static,
     ) -> Self {
-        Self::to_fn(move |answer| {
-            mailbox.tell(message(answer));
-        })
+        Self(Some(Waiting::Hearer(Box::new(Message {
+            mailbox,
+            message,
+        }))))
+    }
+
+    /// Whether somebody still waits for the answer, as far as that is known: an actor that ended does not.
+    pub fn is_awaited(&self) -> bool {
+        match &self.0 {
+            Some(Waiting::Future(sender)) => !sender.is_closed(),
+            Some(Waiting::Hearer(hearer)) => hearer.is_there(),
+            None => false,
+        }
     }
 
     pub(super) fn to_future() -> (Self, oneshot::Receiver<T>) {
@@ -49,7 +94,7 @@ impl<T: 'static> Reply<T> {
         match self.0.take() {
             // Whoever asked may have lost interest, which is fine.
             Some(Waiting::Future(sender)) => drop(sender.send(answer)),
-            Some(Waiting::Function(function)) => function(Ok(answer)),
+            Some(Waiting::Hearer(hearer)) => hearer.hear(Ok(answer)),
             None => {}
         }
     }
@@ -57,9 +102,9 @@ impl<T: 'static> Reply<T> {
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        if let Some(Waiting::Function(function)) = self.0.take() {
+        if let Some(Waiting::Hearer(hearer)) = self.0.take() {
             // This may run while the actor's panic unwinds: a second one must not leave here, or the process aborts.
-            if let Err(failure) = guard(|| function(Err(Lost))) {
+            if let Err(failure) = guard(|| hearer.hear(Err(Lost))) {
                 tracing::error!(reason = %failure, "panic while a lost answer was reported");
             }
         }
@@ -109,6 +154,14 @@ mod tests {
         }));
         assert!(outcome.is_err());
         assert_eq!(heard.iter().collect::<Vec<_>>(), [Err(Lost)]);
+    }
+
+    #[test]
+    fn a_future_that_was_dropped_awaits_nothing() {
+        let (reply, heard) = Reply::<u8>::to_future();
+        assert!(reply.is_awaited());
+        drop(heard);
+        assert!(!reply.is_awaited());
     }
 
     #[test]

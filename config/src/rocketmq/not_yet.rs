@@ -91,7 +91,6 @@ pub(crate) static NOT_YET: &[NotYet] = not_yet! {
     enableScheduleAsyncDeliver = "false", "deliver delayed messages side by side";
     timerWheelEnable = "true", "turn off delays to any point in time";
     timerPrecisionMs = "1000", "set the precision of such delays";
-    timerMaxDelaySec = "259200", "bound such delays";
     timerRollWindowSlot = "172800", "set how far ahead the timer's wheel reaches";
     mappedFileSizeTimerLog = "104857600", "set the size of the timer's log files";
     timerInterceptDelayLevel = "false", "let the timer take delay levels as well";

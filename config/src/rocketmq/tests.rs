@@ -104,13 +104,16 @@ fn a_wrong_address_is_told_and_not_replaced() {
 #[test]
 fn words_lists_and_units_become_ours() {
     let content = "brokerRole=SYNC_MASTER\nflushDiskType=SYNC_FLUSH\nnamesrvAddr=a:1;b:2\n\
-                   deleteWhen=04;16\nserverChannelMaxIdleTimeSeconds=60\nhaListenPort=0";
+                   deleteWhen=04;16\nserverChannelMaxIdleTimeSeconds=60\nhaListenPort=0\n\
+                   timerMaxDelaySec=259200";
     let layer = layer(content);
     assert!(layer.problems.is_empty(), "{:?}", layer.problems);
     let shown = |key| value(&layer, key).0;
     assert_eq!(shown("broker.role").to_string(), "sync_master");
     assert_eq!(shown("store.flush").to_string(), "sync");
     assert_eq!(shown("limits.idle_timeout_ms"), ValueKind::I64(60_000));
+    let longest = shown("broker.timer_max_delay_ms");
+    assert_eq!(longest, ValueKind::I64(259_200_000));
     assert_eq!(shown("replication.ha_listen_port"), ValueKind::Nil);
     let ValueKind::Array(hours) = shown("retention.delete_hours") else {
         panic!("hours are a list");

@@ -49,7 +49,7 @@ section!(
         /// How long messages of each delay level wait: numbers with ms, s, m, h or d, level 1 first.
         delay_levels: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(), Rule::text().rocketmq(&["messageDelayLevel"]);
         /// The longest time for which a message may wait to be delivered. RocketMQ's default is 3 days.
-        timer_max_delay_ms: u64 = 3_456_000_000, Rule::integer(Unit::Milliseconds, 1_000, 34_560_000_000).rocketmq(&[]);
+        timer_max_delay_ms: u64 = 3_456_000_000, Rule::integer(Unit::Milliseconds, 1_000, 34_560_000_000).rocketmq(&["timerMaxDelaySec"]).rocketmq_scale(1_000);
         /// Age at which the producers of a half message that nobody settled are first asked about it.
         transaction_timeout_ms: u64 = 6_000, Rule::integer(Unit::Milliseconds, 1, 86_400_000).rocketmq(&["transactionTimeOut"]);
         /// Time between two rounds of asking.

@@ -66,8 +66,11 @@ fn check(kind: &'static str, name: &str, limit: usize) -> Result<(), NameError> 
             limit,
         });
     }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '%' | '|');
-    match name.char_indices().find(|(_, c)| !allowed(*c)) {
+    let joint = pop_retry_joint(kind, name);
+    let allowed = |at: usize, c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '%' | '|') || joint == Some(at)
+    };
+    match name.char_indices().find(|(at, c)| !allowed(*at, *c)) {
         Some((at, character)) => Err(NameError::Character {
             kind,
             character,
@@ -75,6 +78,14 @@ fn check(kind: &'static str, name: &str, limit: usize) -> Result<(), NameError> 
         }),
         None => Ok(()),
     }
+}
+
+/// Where the plus sign is in the name of a topic with what a group popped of another: `%RETRY%group+topic`.
+fn pop_retry_joint(kind: &str, name: &str) -> Option<usize> {
+    let at = name.find('+')?;
+    let group = name.get(RETRY_PREFIX.len()..at)?;
+    let is_whole = !group.is_empty() && at + 1 < name.len();
+    (kind == "topic" && name.starts_with(RETRY_PREFIX) && is_whole).then_some(at)
 }
 
 macro_rules! name_type {
@@ -157,6 +168,7 @@ fn group_limit(_: &str) -> usize {
 
 name_type!(
     /// A topic's name: 1 to 127 bytes of `A-Z a-z 0-9 _ - % |`; up to 255 for `%RETRY%` and `%DLQ%` topics.
+    /// RocketMQ's brokers and clients also name topics `%RETRY%group+topic`.
     TopicName, "topic", topic_limit
 );
 name_type!(
@@ -195,6 +207,24 @@ mod tests {
         assert!(TopicName::new(&format!("%RETRY%{}", "g".repeat(120))).is_ok());
         assert!(GroupName::new(&"g".repeat(121)).is_err());
         assert!(matches!(TopicName::new(""), Err(NameError::Empty { .. })));
+    }
+
+    #[test]
+    fn a_plus_sign_joins_a_group_and_what_it_popped_of_and_nothing_else() {
+        let named = TopicName::new("%RETRY%g-1+orders").unwrap();
+        assert_eq!(named.as_str(), "%RETRY%g-1+orders");
+        for name in [
+            "+",
+            "g+orders",
+            "%RETRY%+orders",
+            "%RETRY%g+",
+            "%RETRY%g+orders+",
+            "%DLQ%g+orders",
+        ] {
+            let refused = TopicName::new(name).unwrap_err();
+            assert!(refused.to_string().contains("'+'"), "{refused}");
+        }
+        assert!(GroupName::new("%RETRY%g+orders").is_err());
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub mod keys {
     pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
     /// How often it was stored anew, because its time is too far away.
     pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+    /// On a delivered message, when it was stored in the timer topic, in milliseconds since the epoch.
+    pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+    /// On a delivered message, when it was taken out of the timer, in milliseconds since the epoch.
+    pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
     /// On a message of the timer topic that cancels another: its topic, a plus sign, and its unique id.
     pub const TIMER_CANCELS: &str = "TIMER_DEL_UNIQKEY";
     /// The topic of a message that a group tries again.
@@ -76,12 +80,14 @@ pub mod keys {
 
     /// Names of properties that brokers set on messages which they store themselves. Producers that use one say something
     /// that is not so: the Rust client refuses them, and brokers go by requests and not by these.
-    pub const OF_BROKERS: [&str; 15] = [
+    pub const OF_BROKERS: [&str; 17] = [
         DELAY,
         REAL_TOPIC,
         REAL_QID,
         TIMER_OUT_MS,
         TIMER_ROLL_TIMES,
+        TIMER_ENQUEUE_MS,
+        TIMER_DEQUEUE_MS,
         TIMER_CANCELS,
         RETRY_TOPIC,
         ORIGIN_MESSAGE_ID,

@@ -211,7 +211,7 @@ fn statistics_keep_their_shape() {
         r#"{{"maxQueueIndex":1,"minQueueIndex":0,"queueData":[{{"eval":true,"msg":"x","physicOffset":4096,"physicSize":200,"tagsCode":-5}}],"subscriptionData":{SUBSCRIPTION}}}"#
     ));
     let _: HaStatus = kept(
-        r#"{"haClientRuntimeInfo":{"activated":false,"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterFlushOffset":0,"maxOffset":0,"transferredByteInSecond":0},"haConnectionInfo":[{"addr":"10.0.0.2:4000","diff":3,"inSync":true,"slaveAckOffset":97,"transferFromWhere":97,"transferredByteInSecond":10}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":100}"#,
+        r#"{"haClientRuntimeInfo":{"activated":true,"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterFlushOffset":0,"maxOffset":0,"transferredByteInSecond":0},"haConnectionInfo":[{"addr":"10.0.0.2:4000","diff":3,"inSync":true,"slaveAckOffset":97,"transferFromWhere":97,"transferredByteInSecond":10}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":100}"#,
     );
 }
 
@@ -234,7 +234,7 @@ fn clients_keep_their_shape() {
     let _: UserInfo =
         kept(r#"{"password":"p","userStatus":"enable","userType":"Normal","username":"u"}"#);
     let _: Vec<AclInfo> = kept(
-        r#"[{"policies":[{"entries":[{"actions":["Pub"],"decision":"Allow","resource":"Topic:T","sourceIps":[]}],"policyType":"Custom"}],"subject":"User:u"}]"#,
+        r#"[{"policies":[{"entries":[{"actions":["Pub"],"decision":"Allow","resource":"Topic:T","sourceIps":["10.0.0.0/8"]}],"policyType":"Custom"}],"subject":"User:u"}]"#,
     );
 }
 

@@ -2,6 +2,7 @@
 //! bring.
 //!
 //! - `captures`: the first request of each kind of clients in several languages, as they sent it.
+//! - `genuine`: what its own servers and clients said to each other, request and answer.
 //! - `golden`: the bytes of what this side sends. `headers`: the fields of each header.
 //! - `bodies`: bodies and files as RocketMQ writes them.
 //! - `round_trip`: whatever is written is read. `hostile`: what no honest peer sends.
@@ -9,6 +10,7 @@
 
 mod bodies;
 mod captures;
+mod genuine;
 mod golden;
 mod headers;
 mod hostile;

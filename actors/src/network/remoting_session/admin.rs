@@ -29,6 +29,20 @@ use crate::network::admin_session::answer;
 use crate::network::remoting::json;
 use crate::worker::apart;
 
+/// Carries requests out, one after the other, up to the first that is refused. Returns the answer to the last.
+async fn carried_out(
+    context: Arc<BrokerContext>,
+    requests: Vec<AdminRequest>,
+) -> Result<Option<AdminResponse>, Refusal> {
+    let mut last = None;
+    for request in requests {
+        if let Some(answered) = answer(context.clone(), request).await {
+            last = Some(answered?.0);
+        }
+    }
+    Ok(last)
+}
+
 /// Nothing but that it is done.
 fn done(_: &BrokerContext, _: AdminResponse) -> Result<Bytes, Refused> {
     Ok(Bytes::new())
@@ -44,7 +58,7 @@ impl RemotingSession {
         match asked.command.code {
             request_code::UPDATE_AND_CREATE_TOPIC => {
                 let put = topics::put(&self.context, &PutTopic::from_fields(fields)?)?;
-                self.carry_out(asked, vec![put], done, ctx)
+                self.change_topics(asked, vec![put], ctx)
             }
             request_code::UPDATE_AND_CREATE_TOPIC_LIST => {
                 let put: PutTopics = from_slice(asked.body.bytes)?;
@@ -53,11 +67,11 @@ impl RemotingSession {
                     topic: entry.topic_name,
                     only_new: false,
                 });
-                self.carry_out(asked, puts.collect(), done, ctx)
+                self.change_topics(asked, puts.collect(), ctx)
             }
             request_code::DELETE_TOPIC_IN_BROKER => {
                 let delete = topics::delete(&self.context, &DeleteTopic::from_fields(fields)?)?;
-                self.carry_out(asked, delete.into_iter().collect(), done, ctx)
+                self.change_topics(asked, delete.into_iter().collect(), ctx)
             }
             request_code::GET_TOPIC_STATS_INFO => self.topic_stats(asked, ctx),
             request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
@@ -144,6 +158,29 @@ impl RemotingSession {
         })
     }
 
+    /// Carries requests out that change topics, and answers when name servers know: RocketMQ's tools look there next.
+    fn change_topics(
+        &mut self,
+        asked: &Asked<'_>,
+        requests: Vec<AdminRequest>,
+        ctx: &mut Ctx<'_, Self>,
+    ) -> Handled {
+        let context = self.context.clone();
+        let changed = async move {
+            let changed = carried_out(context.clone(), requests).await;
+            context.told.until(context.topics.version()).await;
+            Ok(changed)
+        };
+        let asker = asked.asker;
+        let respond =
+            move |session: &mut Self, changed: Result<_, Refusal>, _: &mut Ctx<'_, Self>| {
+                changed?;
+                session.respond(asker, &())
+            };
+        self.then(asker, changed, respond, ctx);
+        Ok(())
+    }
+
     /// Carries requests out, one after the other, and answers with what comes of the last.
     fn carry_out(
         &mut self,
@@ -153,17 +190,7 @@ impl RemotingSession {
         ctx: &mut Ctx<'_, Self>,
     ) -> Handled {
         let context = self.context.clone();
-        let carried_out = async move {
-            let mut last = None;
-            for request in requests {
-                match answer(context.clone(), request).await {
-                    None => {}
-                    Some(Ok((response, _))) => last = Some(response),
-                    Some(Err(refusal)) => return Ok(Err(refusal)),
-                }
-            }
-            Ok(Ok(last))
-        };
+        let carried_out = async move { Ok(carried_out(context, requests).await) };
         let asker = asked.asker;
         let respond = move |session: &mut Self,
                             carried_out: Result<Option<AdminResponse>, Refusal>,

@@ -29,6 +29,8 @@ pub(super) struct Known<'a> {
     pub(super) timer_delay_ms: Option<&'a str>,
     pub(super) timer_deliver_ms: Option<&'a str>,
     pub(super) prepared: Option<&'a str>,
+    /// Whether the id is not among them, and is the broker's.
+    has_new_id: bool,
     /// Whether nothing among them is one of the broker's own, and none is left out when they are written again.
     is_plain: bool,
 }
@@ -68,6 +70,12 @@ impl<'a> Known<'a> {
         }
         known
     }
+
+    /// The id for a message that has none.
+    pub(super) fn take_id(&mut self, id: &'a str) {
+        self.unique_id = Some(id);
+        self.has_new_id = true;
+    }
 }
 
 /// What RocketMQ's brokers add to each message's properties: its clients look at it.
@@ -87,14 +95,18 @@ impl Stamp {
 
     /// Writes properties with it.
     pub(super) fn write(&self, properties: &str, known: &Known<'_>, out: &mut Vec<u8>) {
-        if !known.is_plain {
-            return write_properties(properties.as_bytes(), &changes(&self.cluster), out);
+        if known.is_plain {
+            out.extend_from_slice(properties.as_bytes());
+            if !properties.is_empty() && !properties.ends_with('\u{2}') {
+                out.push(b'\x02');
+            }
+            out.extend_from_slice(&self.encoded);
+        } else {
+            write_properties(properties.as_bytes(), &changes(&self.cluster), out);
         }
-        out.extend_from_slice(properties.as_bytes());
-        if !properties.is_empty() && !properties.ends_with('\u{2}') {
-            out.push(b'\x02');
+        if known.has_new_id {
+            write_properties(b"", &[(keys::UNIQ_KEY, known.unique_id)], out);
         }
-        out.extend_from_slice(&self.encoded);
     }
 }
 
@@ -138,6 +150,12 @@ mod tests {
             stamp.write(text, &Known::of(text), &mut stamped);
             let replaced = replace_properties(text.as_bytes(), &changes(&stamp.cluster));
             assert_eq!(stamped, replaced, "{text:?}");
+
+            let mut known = Known::of(text);
+            known.take_id("1A");
+            let mut stamped = Vec::new();
+            stamp.write(text, &known, &mut stamped);
+            assert_eq!(property_value(&stamped, keys::UNIQ_KEY), Some("1A"));
             assert_eq!(property_value(&stamped, TRACE_ON), Some("true"));
         }
     }

@@ -10,7 +10,7 @@ use castmq_protocol::remoting::headers::membership::{
 };
 use castmq_protocol::remoting::headers::send::PushReply as PushReplyFields;
 use castmq_protocol::remoting::json::from_slice;
-use castmq_protocol::remoting::{Fields, Head, ReadFields, response_code};
+use castmq_protocol::remoting::{Fields, Head, ReadFields, codes::version, response_code};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -145,6 +145,16 @@ impl RemotingSession {
                 ),
             )
         })?;
+        if member.version < version::V3_1_8_SNAPSHOT {
+            return Err(Refused::new(
+                response_code::SYSTEM_ERROR,
+                format!(
+                    "The Consumer <{}> Version <{}> too low to finish, please upgrade it to V3_1_8_SNAPSHOT",
+                    member.client_id,
+                    version::name(member.version)
+                ),
+            ));
+        }
         let fields = asked.command.fields.clone().into_owned();
         let answered = ask(&member, asked.command.code, fields, body);
         let asker = asked.asker;

@@ -34,7 +34,7 @@ pub(super) struct Pending {
     pub(super) asker: Asker,
     /// Whether where the message is is told.
     tells_place: bool,
-    /// The id that the client gave it.
+    /// The id that the client gave it, or it was given here.
     unique_id: Option<Box<str>>,
     /// The lengths of a batch's records.
     record_bytes: Vec<u32>,
@@ -86,8 +86,13 @@ impl RemotingSession {
                 }
             };
         };
-        let known = Known::of(properties);
+        let mut known = Known::of(properties);
         let is_batch = header.batch || asked.command.code == request_code::SEND_BATCH_MESSAGE;
+        let made_id;
+        if known.unique_id.is_none() && !is_batch {
+            made_id = self.unique_ids.next(self.context.clock.now_ms());
+            known.take_id(&made_id);
+        }
         self.next += 1;
         let told = Told {
             correlation: self.next,

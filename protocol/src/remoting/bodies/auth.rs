@@ -51,6 +51,7 @@ pub struct PolicyEntry {
     pub decision: String,
     /// With what, such as `Topic:name`.
     pub resource: String,
-    /// From where.
+    /// From where; from anywhere when there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source_ips: Vec<String>,
 }

@@ -26,8 +26,8 @@ pub struct HaStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HaClient {
-    /// Whether it is connected.
-    #[serde(rename = "activated")]
+    /// Whether it is connected. RocketMQ has no way to say that.
+    #[serde(rename = "activated", skip_serializing_if = "std::ops::Not::not")]
     pub is_active: bool,
     /// When it last heard of the master, in milliseconds since the epoch.
     #[serde(rename = "lastReadTimestamp")]
