@@ -18,13 +18,18 @@ use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::disk::Wait;
 use crate::dispatch::Met;
-use crate::metadata::{Metadata, MetadataError};
+use crate::metadata::{Metadata, MetadataError, Value};
 use crate::store::StoreError;
 
 /// Where the notes are kept among the key-values.
-const NAMESPACE: &str = "transactions";
+pub(crate) const NAMESPACE: &str = "transactions";
 const FLOOR: &str = "first_open";
 const ASKED: &str = "asked";
+
+/// A key-value that says that every half message before this one is over.
+pub(crate) fn floor_value(floor: QueueOffset) -> Value {
+    (NAMESPACE, FLOOR.to_owned(), floor.0.to_be_bytes().to_vec())
+}
 
 /// The only queue of the half topic, and of the op topic.
 pub const QUEUE: QueueId = QueueId(0);
@@ -68,6 +73,11 @@ impl Halves {
                 })?;
                 QueueOffset(u64::from_be_bytes(offset))
             }
+            None => QueueOffset::ZERO,
+        };
+        // A crash may have taken half messages that were over.
+        let floor = match queues.find(system_topics::TRANSACTION_HALF, QUEUE) {
+            Some(halves) => floor.min(halves.max_offset()),
             None => QueueOffset::ZERO,
         };
         let mut notes = Notes::starting_at(floor);
@@ -123,6 +133,30 @@ impl Halves {
             }
         }
         notes.noted(end);
+    }
+
+    /// Everything before is settled and marked.
+    pub(crate) fn floor(&self) -> QueueOffset {
+        self.0.lock().floor()
+    }
+
+    /// The first mark behind the first half message that is not over: those before are of others.
+    pub(crate) fn first_mark_needed(
+        &self,
+        queues: &ConsumeQueues,
+    ) -> Result<Option<QueueOffset>, ConsumeQueueError> {
+        let first = self.0.lock().first_place();
+        let marks = queues.find(system_topics::TRANSACTION_OP, QUEUE);
+        let (Some(first), Some(marks)) = (first, marks) else {
+            return Ok(None);
+        };
+        let mut found = None;
+        each_unit(&marks, marks.min_offset(), |offset, unit| {
+            if unit.physical > first && found.is_none() {
+                found = Some(offset);
+            }
+        })?;
+        Ok(found)
     }
 
     /// How many are open.

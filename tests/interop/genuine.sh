@@ -3,13 +3,15 @@
 #
 #   genuine.sh start DIR [NAMESRV_PORT [BROKER_PORT]]   prints NAMESRV_ADDR=… once the broker is registered
 #   genuine.sh stop DIR
+#   genuine.sh kill DIR                                leaves everything as a crash would
 #
 # Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick. The broker registers at
-# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself.
+# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself. Lines of GENUINE_SETTINGS win over those of its
+# configuration here.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 [ $# -ge 2 ] || usage
 
 started_at() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
@@ -95,6 +97,8 @@ transactionCheckInterval=2000
 transactionTimeOut=1000
 transactionOpBatchInterval=500
 reviveInterval=500
+
+${GENUINE_SETTINGS:-}
 CONF
   launch broker org.apache.rocketmq.broker.BrokerStartup 512m -c "$dir/broker.conf"
   await broker "boot success" "$dir/broker.out"
@@ -107,8 +111,18 @@ stop() {
   for name in broker namesrv; do
     started_at "$dir/$name.pid" || continue
     kill "$(cat "$dir/$name.pid")"
-    for _ in $(seq 50); do started_at "$dir/$name.pid" || break; sleep 0.1; done
+    for _ in $(seq 300); do started_at "$dir/$name.pid" || break; sleep 0.1; done
     kill -KILL "$(cat "$dir/$name.pid")" 2>/dev/null || true
+    rm -f "$dir/$name.pid"
+  done
+}
+
+crash() {
+  local name
+  for name in broker namesrv; do
+    started_at "$dir/$name.pid" || continue
+    kill -KILL "$(cat "$dir/$name.pid")"
+    while started_at "$dir/$name.pid"; do sleep 0.1; done
     rm -f "$dir/$name.pid"
   done
 }
@@ -118,5 +132,6 @@ command=$1 dir=$(cd "$2" && pwd); shift 2
 case $command in
   start) start "$@" ;;
   stop) stop ;;
+  kill) crash ;;
   *) usage ;;
 esac

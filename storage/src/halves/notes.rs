@@ -71,6 +71,11 @@ impl Notes {
             .map_or(self.end, |entry| entry.half.offset)
     }
 
+    /// Where the first lies that is not over.
+    pub(super) fn first_place(&self) -> Option<PhysicalOffset> {
+        self.entries.front().map(|entry| entry.half.physical)
+    }
+
     pub(super) fn open(&self) -> usize {
         self.entries.len() - self.over - self.unmarked
     }

@@ -22,6 +22,7 @@ use crate::index::KeyIndex;
 use crate::lock::StoreLock;
 use crate::metadata::{Metadata, MetadataError};
 use crate::sequences::Sequences;
+use crate::takeover::Found;
 use crate::unseen::Unseen;
 
 /// Bytes of log that are dispatched before the memory they take in queues is given back.
@@ -40,7 +41,12 @@ impl Store {
             true => Some(StoreLock::take(&root, &options.abort_path())?),
             false => None,
         };
-        let metadata = OpeningMetadata::begin(&options);
+        let found = Found::look(&*disk, &options)?;
+        let mut metadata = OpeningMetadata::begin(&options);
+        let import = match found.is_any() {
+            true => found.settle(&*disk, &options, metadata.wait()?)?,
+            false => None,
+        };
         let opened = Opened::new(&*disk, &options)?;
         // From here on files change: a stop before the end of this is not a clean one.
         mark_used(&*disk, &options, opened.sound_boot.as_deref())?;
@@ -83,6 +89,9 @@ impl Store {
         let (dispatched, last_store_ms) =
             dispatch_all(&log, &queues, notes, &options.delays, from)?;
         forget_deletions(&metadata, &log, &queues)?;
+        if let Some(import) = import {
+            import.finish(&*disk, &root, &metadata, &log, &queues)?;
+        }
         let index = match options.has_index {
             true => Some(KeyIndex::open(
                 disk.clone(),
@@ -144,6 +153,7 @@ impl Store {
 struct OpeningMetadata {
     path: PathBuf,
     thread: Option<JoinHandle<Result<Metadata, MetadataError>>>,
+    opened: Option<Metadata>,
 }
 
 impl OpeningMetadata {
@@ -152,10 +162,23 @@ impl OpeningMetadata {
         Self {
             path: path.clone(),
             thread: Some(thread::spawn(move || Metadata::open(&path, cache_bytes))),
+            opened: None,
         }
     }
 
+    fn wait(&mut self) -> Result<&Metadata, StoreError> {
+        let opened = self.join()?;
+        Ok(self.opened.insert(opened))
+    }
+
     fn finish(mut self) -> Result<Metadata, StoreError> {
+        match self.opened.take() {
+            Some(opened) => Ok(opened),
+            None => self.join(),
+        }
+    }
+
+    fn join(&mut self) -> Result<Metadata, StoreError> {
         let joined = self.thread.take().map(JoinHandle::join);
         match joined {
             Some(Ok(opened)) => Ok(opened?),
