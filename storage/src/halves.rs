@@ -75,11 +75,6 @@ impl Halves {
             }
             None => QueueOffset::ZERO,
         };
-        // A crash may have taken half messages that were over.
-        let floor = match queues.find(system_topics::TRANSACTION_HALF, QUEUE) {
-            Some(halves) => floor.min(halves.max_offset()),
-            None => QueueOffset::ZERO,
-        };
         let mut notes = Notes::starting_at(floor);
         if let Some(halves) = queues.find(system_topics::TRANSACTION_HALF, QUEUE) {
             each_unit(&halves, floor.max(halves.min_offset()), |offset, unit| {
@@ -132,6 +127,13 @@ impl Halves {
                 Met::Marked(offsets) => offsets.iter().for_each(|offset| notes.marked(*offset)),
             }
         }
+        notes.noted(end);
+    }
+
+    /// Another broker is done with everything before this one, marked or not. All of it lies below `end`.
+    pub(crate) fn adopt(&self, floor: QueueOffset, end: PhysicalOffset) {
+        let mut notes = self.0.lock();
+        notes.over_before(floor);
         notes.noted(end);
     }
 

@@ -101,6 +101,13 @@ impl Moved {
             .collect()
     }
 
+    /// Another broker has moved everything before this one, by records that do not say so.
+    pub(crate) fn adopt(&self, queue: u8, next: QueueOffset) {
+        let mut notes = self.0.lock();
+        let known = notes.next.entry(queue).or_default();
+        *known = next.max(*known);
+    }
+
     /// Everything before this one was moved, by records that are in the log by now, or is not to be. After a start what is
     /// not is looked at once more.
     pub fn pass(&self, queue: u8, next: QueueOffset) {

@@ -42,14 +42,18 @@ const DELAYS: &str = r#"{"dataVersion":{"counter":1},"offsetTable":{1:10,3:20}}"
 /// A folder of RocketMQ's with three messages and these files.
 fn rocketmq_store(root: &Path) {
     let store = open(root).unwrap();
-    append(
-        &store,
-        &[("orders", 0, ""), ("orders", 1, ""), ("orders", 2, "")],
-    );
-    store.close(store.log.appended()).unwrap();
+    let several =
+        |queue, topic, count| (0..count).map(move |offset| (queue, topic, offset, "", "body"));
+    let messages = several(0, "orders", 3)
+        .chain(several(0, system_topics::SCHEDULE, 30))
+        .chain(several(2, system_topics::SCHEDULE, 30))
+        .chain(several(0, system_topics::TRANSACTION_HALF, 8));
+    append(&store, &messages.collect::<Vec<_>>());
+    store.close(store.log.begin()).unwrap();
     drop(store);
     // What only CastMQ has.
     fs::remove_dir_all(root.join("metadata")).unwrap();
+    fs::remove_file(root.join("checkpoint")).unwrap();
     write_files(root);
 }
 
@@ -78,23 +82,16 @@ fn refusal(root: &Path) -> String {
     open(root).unwrap_err().to_string()
 }
 
-/// Messages of queue 0: topic, offset, properties. The next start finds them in the log.
-fn append(store: &Store, messages: &[(&str, u64, &str)]) {
-    append_bodies(
-        store,
-        &messages
-            .iter()
-            .map(|(t, o, p)| (*t, *o, *p, "body"))
-            .collect::<Vec<_>>(),
-    );
-}
+/// A message: queue, topic, offset, properties, body.
+type Message<'a> = (u32, &'a str, u64, &'a str, &'a str);
 
-fn append_bodies(store: &Store, messages: &[(&str, u64, &str, &str)]) {
+/// Writes messages into the log; closing the store brings them to their queues.
+fn append(store: &Store, messages: &[Message<'_>]) {
     let mut writer = LogWriter::resume(store.log.clone()).unwrap();
-    for (topic, offset, properties, body) in messages {
+    for (queue, topic, offset, properties, body) in messages {
         let mut record = Record {
             properties: properties.as_bytes(),
-            ..support::message(topic, QueueId(0), *offset, body.as_bytes())
+            ..support::message(topic, QueueId(*queue), *offset, body.as_bytes())
         };
         record.physical_offset = writer.reserve(record.encoded_bytes()).unwrap();
         writer.append(&record);
@@ -146,6 +143,17 @@ fn what_rocketmq_keeps_in_files_is_taken_once() {
     for offset in [offset("bills", 0, 2), offset("plain", 0, 3)] {
         assert!(taken.contains(&offset), "{taken:?}");
     }
+    // How far RocketMQ was with what no record tells of, also after a crash.
+    let is_as_left = |store: &Store| {
+        assert_eq!(store.unseen.moved.next_scheduled(0), QueueOffset(10));
+        assert_eq!(store.unseen.moved.next_scheduled(2), QueueOffset(20));
+        assert_eq!(store.unseen.halves.open(), 3);
+        assert!(store.unseen.halves.find(QueueOffset(5)).is_some());
+    };
+    is_as_left(&store);
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    is_as_left(&store);
     // What a group has committed since is not lowered again.
     let (name, (topic, queue), _) = offset("bills", 0, 2);
     store
@@ -373,19 +381,25 @@ fn a_group_goes_back_to_what_it_popped_and_did_not_acknowledge() {
     let checkpoint = body(0, r#""n":4,"d":[0,1,2,3],"bm":1"#);
     let ack = body(0, r#""ao":1"#);
     let acks = body(0, r#""aol":[2]"#);
-    append_bodies(
+    append(
         &store,
         &[
-            ("orders", 0, "", "a"),
-            ("orders", 1, "", "b"),
-            ("orders", 2, "", "c"),
-            ("orders", 3, "", "d"),
-            ("orders", 4, "", "e"),
+            (0, "orders", 0, "", "a"),
+            (0, "orders", 1, "", "b"),
+            (0, "orders", 2, "", "c"),
+            (0, "orders", 3, "", "d"),
+            (0, "orders", 4, "", "e"),
             // This one is done with, as the group of the revive topic says.
-            (revive, 0, &tag("ck"), &body(0, r#""n":1,"d":[0],"pt":5"#)),
-            (revive, 1, &tag("ck"), &checkpoint),
-            (revive, 2, &tag("ack"), &ack),
-            (system_topics::TIMER, 0, &waiting("bAck"), &acks),
+            (
+                0,
+                revive,
+                0,
+                &tag("ck"),
+                &body(0, r#""n":1,"d":[0],"pt":5"#),
+            ),
+            (0, revive, 1, &tag("ck"), &checkpoint),
+            (0, revive, 2, &tag("ack"), &ack),
+            (0, system_topics::TIMER, 0, &waiting("bAck"), &acks),
         ],
     );
     store.close(store.log.begin()).unwrap();

@@ -55,8 +55,9 @@ genuine() {
 # castmq DIR: starts CastMQ there with RocketMQ's own configuration.
 castmq() {
   sed -e "s|=.*/broker/store|=$1/broker/store|" -e '/^namesrvAddr\|^diskSpace/d' "$work/broker.conf" >"$1/castmq.properties"
+  : >"$1/castmq.out"
   local began; began=$(seconds)
-  "$CASTMQ" -c "$1/castmq.properties" --namesrv-listen "127.0.0.1:$NAMESRV" >"$1/castmq.out" 2>>"$1/castmq.log" &
+  NAMESRV_ADDR='' "$CASTMQ" -c "$1/castmq.properties" --namesrv-listen "127.0.0.1:$NAMESRV" >"$1/castmq.out" 2>>"$1/castmq.log" &
   castmq_pid=$!
   until grep -q ready "$1/castmq.out"; do
     kill -0 "$castmq_pid" 2>/dev/null || { cat "$1/castmq.log"; return 1; }

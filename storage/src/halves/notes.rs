@@ -198,6 +198,13 @@ impl Notes {
         self.sweep();
     }
 
+    /// All before this one are over.
+    pub(super) fn over_before(&mut self, floor: QueueOffset) {
+        let count = self.index_of(floor).unwrap_or_else(|index| index);
+        (0..count).for_each(|index| self.set(index, State::Over));
+        self.sweep();
+    }
+
     fn set(&mut self, index: usize, state: State) {
         let entry = &mut self.entries[index];
         if state != State::Open && !self.asked.is_empty() {
@@ -302,6 +309,18 @@ mod tests {
             Some(PhysicalOffset(100))
         );
         assert_eq!(notes.needed_from(PhysicalOffset(300)), None);
+    }
+
+    #[test]
+    fn what_another_broker_is_done_with_is_over_without_a_mark() {
+        let mut notes = Notes::default();
+        (0..4).for_each(|offset| notes.add(half(offset)));
+        notes.committed(PhysicalOffset(100), PhysicalOffset(5000));
+        notes.over_before(QueueOffset(2));
+        assert_eq!((notes.floor(), notes.open()), (QueueOffset(2), 2));
+        assert_eq!(notes.all_unmarked().count(), 0);
+        notes.over_before(QueueOffset(9));
+        assert_eq!((notes.floor(), notes.open()), (QueueOffset(4), 0));
     }
 
     #[test]

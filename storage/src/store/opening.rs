@@ -89,8 +89,8 @@ impl Store {
         let (dispatched, last_store_ms) =
             dispatch_all(&log, &queues, notes, &options.delays, from)?;
         forget_deletions(&metadata, &log, &queues)?;
-        if let Some(import) = import {
-            import.finish(&*disk, &root, &metadata, &log, &queues)?;
+        if let Some(import) = &import {
+            import.resume(&unseen, &log, &queues);
         }
         let index = match options.has_index {
             true => Some(KeyIndex::open(
@@ -144,6 +144,11 @@ impl Store {
         // From here on the checkpoint is our own again, and nothing of what the power took is left to be found.
         if !is_marked {
             mark_used(&*store.disk, &store.options, Some(&boot))?;
+        }
+        if let Some(import) = import {
+            let end = store.log.sync(store.log.appended())?;
+            store.save_checkpoint(end, last_store_ms)?;
+            import.finish(&store)?;
         }
         Ok((store, report))
     }

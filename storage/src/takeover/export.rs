@@ -15,10 +15,11 @@ use castmq_protocol::remoting::bodies::offset::{ConsumerOffsets, DelayOffsets};
 use castmq_protocol::remoting::bodies::topic::{TopicEntry, TopicTable};
 
 use super::TakeoverError;
+use super::convert::AT;
 use super::files::{ConfigFiles, FOLDER};
-use super::import::{AT, TRANSACTIONS};
 use super::note::Note;
 use super::popped::{REVIVE, REVIVE_GROUP};
+use super::progress::TRANSACTIONS;
 use crate::halves;
 use crate::store::{Records, Store};
 use crate::timer::{self, Ends, Timer, TimerOptions};

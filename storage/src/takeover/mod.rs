@@ -9,9 +9,11 @@
 //! since nobody could say whose topics and offsets are the right ones.
 //!
 //! - [`files`]: reading and writing `config/*.json`. `obstacles`: what cannot be taken.
-//! - `import`: from the files to the metadata. `popped`: what was popped and not acknowledged.
+//! - `import`: from the files to the metadata. `convert`: one setting or offset of it. `progress`: how far RocketMQ was.
+//!   `popped`: what was popped and not acknowledged.
 //! - `export`: from the store to the files.
 
+mod convert;
 mod error;
 mod export;
 pub mod files;
@@ -19,10 +21,13 @@ mod import;
 mod note;
 mod obstacles;
 mod popped;
+mod progress;
 
+pub use convert::{group_config, group_offsets, topic_config};
 pub use error::TakeoverError;
 pub use export::{Exported, export};
 pub use import::{Imported, import};
+pub use progress::Progress;
 
 use std::path::Path;
 

@@ -1,0 +1,79 @@
+//! How far RocketMQ is with what it does by itself, and no record tells of.
+
+use castmq_protocol::model::{QueueId, QueueOffset, TopicName, system_topics};
+use castmq_protocol::remoting::bodies::offset::{ConsumerOffsets, DelayOffsets};
+
+use super::convert::AT;
+use crate::commit_log::CommitLog;
+use crate::consume_queue::ConsumeQueues;
+use crate::halves;
+use crate::metadata::{MetadataError, Value};
+use crate::moved;
+use crate::store::Store;
+use crate::unseen::Unseen;
+
+/// The group in whose name RocketMQ keeps how far it is with half messages.
+pub(super) const TRANSACTIONS: &str = "CID_RMQ_SYS_TRANS";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Every half message before is over.
+    halves: QueueOffset,
+    /// By queue of the schedule topic, the first message that was not moved.
+    delays: Vec<(u8, QueueOffset)>,
+}
+
+impl Progress {
+    /// From RocketMQ's tables.
+    pub fn of(offsets: &ConsumerOffsets, delays: &DelayOffsets) -> Self {
+        let half = format!("{}{AT}{TRANSACTIONS}", system_topics::TRANSACTION_HALF);
+        let halves = offsets.offsets.get(&half);
+        let halves = halves.and_then(|queues| queues.get(&0).copied());
+        let delays = delays.offsets.iter().filter_map(|(level, next)| {
+            let queue = u8::try_from(level.checked_sub(1)?).ok()?;
+            Some((queue, QueueOffset(u64::try_from(*next).ok()?)))
+        });
+        Self {
+            halves: QueueOffset(
+                halves
+                    .and_then(|next| u64::try_from(next).ok())
+                    .unwrap_or(0),
+            ),
+            delays: delays.collect(),
+        }
+    }
+
+    /// As it stands in the metadata.
+    pub(super) fn values(&self) -> Vec<Value> {
+        let delays = self.delays.iter();
+        let delays = delays.map(|(queue, next)| moved::progress_value(*queue, *next));
+        let halves = halves::floor_value(self.halves);
+        std::iter::once(halves).chain(delays).collect()
+    }
+
+    /// Goes on from there. All of that lies in the queues.
+    pub(super) fn resume(&self, unseen: &Unseen, log: &CommitLog, queues: &ConsumeQueues) {
+        unseen.halves.adopt(self.halves, log.appended());
+        let Ok(topic) = TopicName::new(system_topics::SCHEDULE) else {
+            return;
+        };
+        for (queue, next) in &self.delays {
+            let end = queues.next_offset(&topic, QueueId(u32::from(*queue)));
+            unseen.moved.adopt(*queue, end.min(*next));
+        }
+    }
+
+    /// On a slave: takes over how far its master is; to be flushed by the caller.
+    ///
+    /// # Errors
+    ///
+    /// When the metadata cannot be written.
+    pub fn adopt(&self, store: &Store) -> Result<(), MetadataError> {
+        self.resume(&store.unseen, &store.log, &store.queues);
+        for (namespace, key, value) in self.values() {
+            store.metadata.put_value(namespace, &key, &value)?;
+        }
+        Ok(())
+    }
+}
