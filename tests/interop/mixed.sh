@@ -63,7 +63,8 @@ rocketmq_slave() {
   local master=$work/rocketmq-slave-master slave=$work/rocketmq-slave-slave
   eval "$(free_ports NAMESRV BROKER SLAVE SLAVE_NAMESRV)"
   mkdir -p "$master/broker/store"
-  GENUINE_SETTINGS="$GENUINE_SETTINGS
+  # A name server that knows no master of its own would have it follow nobody.
+  GENUINE_REGISTERS_AT=nowhere GENUINE_SETTINGS="$GENUINE_SETTINGS
 brokerRole=SLAVE
 brokerId=1
 haMasterAddress=127.0.0.1:$((BROKER + 1))" genuine "$slave" "$SLAVE_NAMESRV" "$SLAVE" || return 1
