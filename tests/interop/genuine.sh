@@ -42,6 +42,8 @@ start() {
   eval "$(free_ports NAMESRV BROKER)"
   NAMESRV=${1:-$NAMESRV} BROKER=${2:-$BROKER}
 
+  # Those of a start before would say that the broker is registered.
+  rm -rf "$dir/namesrv/logs"
   cat >"$dir/namesrv.conf" <<CONF
 listenPort=$NAMESRV
 bindAddress=127.0.0.1

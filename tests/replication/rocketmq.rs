@@ -8,6 +8,7 @@ use std::thread;
 
 use bytes::BytesMut;
 use castmq_actors::Parts;
+use castmq_client::BrokerAdmin;
 use castmq_client::model::{PhysicalOffset, QueueId, QueueOffset};
 use castmq_config::Role;
 use castmq_protocol::model::system_topics;
@@ -22,17 +23,21 @@ use castmq_storage::metadata::Metadata;
 use crate::set::{Running, admin, broker};
 use crate::support::{run, until};
 
-const TOPICS: &str = r#"{"topicConfigTable":{"orders":{"attributes":{},"order":false,"perm":6,"readQueueNums":3,"topicFilterType":"SINGLE_TAG","topicName":"orders","topicSysFlag":0,"writeQueueNums":3}}}"#;
+const TOPICS: &str = r#"{"topicConfigTable":{"orders":{"attributes":{},"order":false,"perm":6,"readQueueNums":3,"topicFilterType":"SINGLE_TAG","topicName":"orders","topicSysFlag":0,"writeQueueNums":3},"rmq_sys_REVIVE_LOG_c":{"perm":6,"readQueueNums":1,"topicName":"rmq_sys_REVIVE_LOG_c","writeQueueNums":1}}}"#;
+/// Of the four that the group has popped, the first two are acknowledged.
+const POPPED: &str = r#"{"c":"bills","t":"orders","q":0,"so":0,"pt":7,"n":4,"d":[0,1,2,3],"bm":3}"#;
 const GROUPS: &str = r#"{"forbiddenTable":{},"subscriptionGroupTable":{"bills":{"groupName":"bills","retryMaxTimes":3}}}"#;
 const OFFSETS: &str =
     r#"{"offsetTable":{"orders@bills":{0:4},"RMQ_SYS_TRANS_HALF_TOPIC@CID_RMQ_SYS_TRANS":{0:0}}}"#;
 const DELAYS: &str = r#"{"offsetTable":{1:3}}"#;
 
-/// Ten messages, and five that wait for the first delay level.
+/// Ten messages, five that wait for the first delay level, and what was popped.
 fn log() -> Vec<u8> {
     let mut bytes = Vec::new();
-    let waiting = (0..5).map(|number| (system_topics::SCHEDULE, number));
-    for (topic, number) in (0..10).map(|number| ("orders", number)).chain(waiting) {
+    let orders = (0..10).map(|number| ("orders", number, "", "body"));
+    let waiting = (0..5).map(|number| (system_topics::SCHEDULE, number, "", "body"));
+    let popped = ("rmq_sys_REVIVE_LOG_c", 0, "TAGS\u{1}ck\u{2}", POPPED);
+    for (topic, number, properties, body) in orders.chain(waiting).chain([popped]) {
         let record = Record {
             topic,
             queue: QueueId(0),
@@ -46,9 +51,9 @@ fn log() -> Vec<u8> {
             store_host: "127.0.0.1:2".parse().expect("an address"),
             reconsume_times: 0,
             prepared_transaction_offset: 0,
-            body: b"body",
-            body_crc: body_crc(b"body"),
-            properties: b"",
+            body: body.as_bytes(),
+            body_crc: body_crc(body.as_bytes()),
+            properties: properties.as_bytes(),
         };
         let mut encoded = vec![0; record.encoded_bytes()];
         record.encode(&mut encoded);
@@ -145,8 +150,8 @@ fn a_slave_of_a_rocketmq_master_takes_over_what_is_not_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let log = log();
     let end = log.len() as u64;
-    // At first the last record is missing.
-    let let_through = Arc::new(AtomicU64::new(end - 1));
+    // At first half of the last record is missing.
+    let let_through = Arc::new(AtomicU64::new(end - POPPED.len() as u64));
     let asked = Arc::new(AtomicU64::new(0));
     let ((ha, ha_address), (requests, address)) = (listener(), listener());
     thread::spawn({
@@ -180,14 +185,7 @@ fn a_slave_of_a_rocketmq_master_takes_over_what_is_not_in_the_log() {
         .await;
         let topic = at_slave.show_topic("orders").await.unwrap();
         assert_eq!(topic.config.read_queues, 3);
-        until(async || {
-            let group = at_slave.show_group("bills").await.unwrap();
-            group
-                .progress
-                .iter()
-                .any(|queue| queue.committed == Some(QueueOffset(4)))
-        })
-        .await;
+        until(async || committed(&at_slave).await == Some(QueueOffset(4))).await;
         // Told more than once, and still not taken: the log is not here.
         until(async || asked.load(Ordering::Acquire) >= 3).await;
         slave.stop().await;
@@ -201,4 +199,24 @@ fn a_slave_of_a_rocketmq_master_takes_over_what_is_not_in_the_log() {
         slave.stop().await;
     });
     assert_eq!(progress(), Some(3_u64.to_be_bytes().to_vec()));
+    // As the master it goes back to what its master would have handed out again, once.
+    settings.broker.role = Role::AsyncMaster;
+    settings.broker.id = 0;
+    for _ in 0..2 {
+        run(async {
+            let master = Running::start(&settings, Parts::Broker).await;
+            let client = castmq_client::Client::connect(&master.address).await;
+            let at_master = admin(&client.unwrap(), &master.address);
+            assert_eq!(committed(&at_master).await, Some(QueueOffset(2)));
+            master.stop().await;
+        });
+    }
+}
+
+/// Where the group is in the only queue with messages.
+async fn committed(broker: &BrokerAdmin) -> Option<QueueOffset> {
+    let group = broker.show_group("bills").await.expect("a group");
+    let mut progress = group.progress.iter();
+    let in_queue = progress.find(|progress| progress.queue.queue == QueueId(0));
+    in_queue.and_then(|progress| progress.committed)
 }

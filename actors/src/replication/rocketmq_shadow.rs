@@ -211,7 +211,8 @@ impl Copy {
         };
         let store = self.context.store.clone();
         let noting = apart(move || {
-            told.progress.adopt(&store)?;
+            let timer_read_ms = told.timer.map_or(0, |mark| mark.out_to_ms + 1);
+            told.progress.adopt(&store, timer_read_ms)?;
             if let Some(mark) = told.timer {
                 crate::delivery::timer::note_masters(&store.metadata, mark)?;
             }

@@ -65,14 +65,8 @@ impl Import {
     /// Takes groups back to messages that they popped and did not acknowledge, and notes that all was taken: from here on
     /// recovery never looks again at what RocketMQ wrote.
     pub(crate) fn finish(self, store: &Store) -> Result<(), TakeoverError> {
-        let metadata = &store.metadata;
-        let timer_read_ms = timer::read_time_ms(&*store.disk, store.root())?;
-        let popped = popped::unacknowledged(timer_read_ms, metadata, &store.log, &store.queues)?;
-        for ((group, topic, queue), first) in &popped {
-            tracing::info!(%group, %topic, %queue, %first, "messages that were popped and not acknowledged come again");
-            metadata.put_offset(group, topic, *queue, Some(*first))?;
-        }
-        Note::Imported(self.digest).save(metadata)?;
+        popped::take_back(store, timer::read_time_ms(&*store.disk, store.root())?)?;
+        Note::Imported(self.digest).save(&store.metadata)?;
         let Imported {
             topics,
             groups,

@@ -27,7 +27,7 @@ pub use convert::{group_config, group_offsets, topic_config};
 pub use error::TakeoverError;
 pub use export::{Exported, export};
 pub use import::{Imported, import};
-pub use progress::Progress;
+pub use progress::{Progress, end_following};
 
 use std::path::Path;
 

@@ -19,6 +19,7 @@ use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueues, ConsumeUnit};
 use crate::disk::Wait;
 use crate::metadata::Metadata;
+use crate::store::Store;
 
 /// How the revive topic's name begins; the cluster's follows.
 pub(super) const REVIVE: &str = "rmq_sys_REVIVE_LOG_";
@@ -126,9 +127,20 @@ impl Pops {
     }
 }
 
-/// The first message of each queue that a group popped and did not acknowledge, where the group is further. Timer messages
-/// before `timer_read_ms` are delivered.
-pub(super) fn unacknowledged(
+/// Takes groups back to messages that they popped and did not acknowledge. Timer messages before `timer_read_ms` are delivered.
+pub(super) fn take_back(store: &Store, timer_read_ms: i64) -> Result<(), TakeoverError> {
+    let metadata = &store.metadata;
+    for ((group, topic, queue), first) in
+        unacknowledged(timer_read_ms, metadata, &store.log, &store.queues)?
+    {
+        tracing::info!(%group, %topic, %queue, %first, "messages that were popped and not acknowledged come again");
+        metadata.put_offset(&group, &topic, queue, Some(first))?;
+    }
+    Ok(())
+}
+
+/// The first message of each queue that a group popped and did not acknowledge, where the group is further.
+fn unacknowledged(
     timer_read_ms: i64,
     metadata: &Metadata,
     log: &Arc<CommitLog>,

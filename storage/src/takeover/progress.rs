@@ -4,6 +4,7 @@ use castmq_protocol::model::{QueueId, QueueOffset, TopicName, system_topics};
 use castmq_protocol::remoting::bodies::offset::{ConsumerOffsets, DelayOffsets};
 
 use super::convert::AT;
+use super::{TakeoverError, note, popped};
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
 use crate::halves;
@@ -11,6 +12,9 @@ use crate::metadata::{MetadataError, Value};
 use crate::moved;
 use crate::store::Store;
 use crate::unseen::Unseen;
+
+/// Where it is kept, on a slave, up to when the timer messages of its RocketMQ master are delivered.
+const FOLLOWED: &str = "followed";
 
 /// The group in whose name RocketMQ keeps how far it is with half messages.
 pub(super) const TRANSACTIONS: &str = "CID_RMQ_SYS_TRANS";
@@ -64,16 +68,37 @@ impl Progress {
         }
     }
 
-    /// On a slave: takes over how far its master is; to be flushed by the caller.
+    /// On a slave: takes over how far its master is, whose timer messages are delivered before `timer_read_ms`; to be flushed by
+    /// the caller.
     ///
     /// # Errors
     ///
     /// When the metadata cannot be written.
-    pub fn adopt(&self, store: &Store) -> Result<(), MetadataError> {
+    pub fn adopt(&self, store: &Store, timer_read_ms: i64) -> Result<(), MetadataError> {
         self.resume(&store.unseen, &store.log, &store.queues);
-        for (namespace, key, value) in self.values() {
+        let followed = timer_read_ms.to_be_bytes().to_vec();
+        let followed = (note::NAMESPACE, FOLLOWED.to_owned(), followed);
+        for (namespace, key, value) in self.values().into_iter().chain([followed]) {
             store.metadata.put_value(namespace, &key, &value)?;
         }
         Ok(())
     }
+}
+
+/// On a slave of a RocketMQ master that becomes the master: takes groups back to messages that they popped there and did not
+/// acknowledge, once; to be synced by the caller.
+///
+/// # Errors
+///
+/// When metadata or queues cannot be read, or the former not written.
+pub fn end_following(store: &Store) -> Result<(), TakeoverError> {
+    let metadata = &store.metadata;
+    let Some(followed) = metadata.value(note::NAMESPACE, FOLLOWED)? else {
+        return Ok(());
+    };
+    let timer_read_ms = followed
+        .first_chunk()
+        .map_or(0, |ms| i64::from_be_bytes(*ms));
+    popped::take_back(store, timer_read_ms)?;
+    Ok(metadata.remove_value(note::NAMESPACE, FOLLOWED)?)
 }

@@ -30,7 +30,7 @@ final class Taken {
     static final String OPEN_PRODUCER = "taken-open-transactions";
 
     /** Each kind of what is few. */
-    static final int FEW = 40;
+    static final int FEW = Integer.getInteger("few", 40);
     /** How far ahead messages are due that are under way. */
     static final long AHEAD_MS = 60_000;
     static final int AHEAD_LEVEL = 5;
