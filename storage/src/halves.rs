@@ -7,9 +7,12 @@
 
 mod notes;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
+use castmq_protocol::model::{
+    PhysicalOffset, QueueId, QueueOffset, keys, property_value, system_topics,
+};
 use castmq_protocol::record::RecordView;
 use parking_lot::Mutex;
 
@@ -135,6 +138,26 @@ impl Halves {
         let mut notes = self.0.lock();
         notes.over_before(floor);
         notes.noted(end);
+    }
+
+    /// RocketMQ stores a half message again each time that it asks about it, and notes later that the one before is done with: of
+    /// open ones of one transaction all but the last are over.
+    pub(crate) fn settle_repeated(&self, log: &CommitLog) {
+        let mut notes = self.0.lock();
+        let open: Vec<_> = notes.all_open_from(QueueOffset::ZERO).collect();
+        let mut seen = HashSet::new();
+        for half in open.iter().rev() {
+            let Some(slice) = log.record(half.physical) else {
+                continue;
+            };
+            let id = RecordView::parse(slice.as_ref()).ok().and_then(|record| {
+                property_value(record.properties(), keys::UNIQ_KEY).map(str::to_owned)
+            });
+            if id.is_some_and(|id| !seen.insert(id)) {
+                notes.marked(half.offset);
+            }
+        }
+        notes.noted(log.appended());
     }
 
     /// Everything before is settled and marked.

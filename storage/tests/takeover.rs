@@ -45,9 +45,19 @@ fn rocketmq_store(root: &Path) {
     let several =
         |queue, topic, count| (0..count).map(move |offset| (queue, topic, offset, "", "body"));
     let messages = several(0, "orders", 3)
-        .chain(several(0, system_topics::SCHEDULE, 30))
-        .chain(several(2, system_topics::SCHEDULE, 30))
-        .chain(several(0, system_topics::TRANSACTION_HALF, 8));
+        .chain(several(0, system_topics::SCHEDULE, 20))
+        .chain(several(2, system_topics::SCHEDULE, 20))
+        .chain(several(0, system_topics::TRANSACTION_HALF, 7))
+        // The last of those was asked about once more.
+        .chain([7, 8].map(|offset| {
+            (
+                0,
+                system_topics::TRANSACTION_HALF,
+                offset,
+                "UNIQ_KEY\u{1}id\u{2}",
+                "body",
+            )
+        }));
     append(&store, &messages.collect::<Vec<_>>());
     store.close(store.log.begin()).unwrap();
     drop(store);
@@ -148,7 +158,11 @@ fn what_rocketmq_keeps_in_files_is_taken_once() {
         assert_eq!(store.unseen.moved.next_scheduled(0), QueueOffset(10));
         assert_eq!(store.unseen.moved.next_scheduled(2), QueueOffset(20));
         assert_eq!(store.unseen.halves.open(), 3);
-        assert!(store.unseen.halves.find(QueueOffset(5)).is_some());
+        let is_open = |offset| store.unseen.halves.find(QueueOffset(offset)).is_some();
+        assert_eq!(
+            [4, 5, 6, 7, 8].map(is_open),
+            [false, true, true, false, true]
+        );
     };
     is_as_left(&store);
     drop(store);

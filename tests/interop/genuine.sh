@@ -6,7 +6,7 @@
 #   genuine.sh kill DIR                                leaves everything as a crash would
 #
 # Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick. The broker registers at
-# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself, or nowhere. Lines of GENUINE_SETTINGS win over those of its
+# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself. Lines of GENUINE_SETTINGS win over those of its
 # configuration here.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -19,7 +19,7 @@ started_at() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 # launch NAME MAIN_CLASS HEAP ARGUMENT...: a server whose home, logs and output are under $dir.
 launch() {
   local name=$1 main=$2 heap=$3; shift 3
-  java "-Xms$heap" "-Xmx$heap" "${java_flags[@]}" -Duser.home="$dir/$name" -Drocketmq.home.dir="$dir/$name" \
+  env -u NAMESRV_ADDR java "-Xms$heap" "-Xmx$heap" "${java_flags[@]}" -Duser.home="$dir/$name" -Drocketmq.home.dir="$dir/$name" \
     -Drocketmq.client.logRoot="$dir/$name/logs" -Dio.netty.tryReflectionSetAccessible=true \
     -cp "$cache/lib/*" "$main" "$@" >"$dir/$name.out" 2>&1 </dev/null &
   echo $! >"$dir/$name.pid"
@@ -102,10 +102,9 @@ reviveInterval=500
 
 ${GENUINE_SETTINGS:-}
 CONF
-  [ "${GENUINE_REGISTERS_AT:-}" != nowhere ] || sed -i '/^namesrvAddr=/d' "$dir/broker.conf"
   launch broker org.apache.rocketmq.broker.BrokerStartup 512m -c "$dir/broker.conf"
   await broker "boot success" "$dir/broker.out"
-  [ "${GENUINE_REGISTERS_AT:-}" = nowhere ] || await namesrv "new broker registered" "$dir/namesrv/logs"
+  await namesrv "new broker registered" "$dir/namesrv/logs"
   echo "NAMESRV_ADDR=127.0.0.1:$NAMESRV"
 }
 

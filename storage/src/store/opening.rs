@@ -22,7 +22,7 @@ use crate::index::KeyIndex;
 use crate::lock::StoreLock;
 use crate::metadata::{Metadata, MetadataError};
 use crate::sequences::Sequences;
-use crate::takeover::Found;
+use crate::takeover::{self, Found};
 use crate::unseen::Unseen;
 
 /// Bytes of log that are dispatched before the memory they take in queues is given back.
@@ -92,6 +92,7 @@ impl Store {
         if let Some(import) = &import {
             import.resume(&unseen, &log, &queues);
         }
+        takeover::settle_repeated(&metadata, &unseen, &log)?;
         let index = match options.has_index {
             true => Some(KeyIndex::open(
                 disk.clone(),

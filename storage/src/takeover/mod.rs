@@ -27,6 +27,7 @@ pub use convert::{group_config, group_offsets, topic_config};
 pub use error::TakeoverError;
 pub use export::{Exported, export};
 pub use import::{Imported, import};
+pub(crate) use progress::settle_repeated;
 pub use progress::{Progress, end_following};
 
 use std::path::Path;

@@ -4,17 +4,21 @@ use castmq_protocol::model::{QueueId, QueueOffset, TopicName, system_topics};
 use castmq_protocol::remoting::bodies::offset::{ConsumerOffsets, DelayOffsets};
 
 use super::convert::AT;
+use super::note::Note;
 use super::{TakeoverError, note, popped};
 use crate::commit_log::CommitLog;
 use crate::consume_queue::ConsumeQueues;
 use crate::halves;
-use crate::metadata::{MetadataError, Value};
+use crate::metadata::{Metadata, MetadataError, Value};
 use crate::moved;
 use crate::store::Store;
 use crate::unseen::Unseen;
 
 /// Where it is kept, on a slave, up to when the timer messages of its RocketMQ master are delivered.
 const FOLLOWED: &str = "followed";
+
+/// Whether a RocketMQ master may have stored half messages again that are open here.
+const REPEATS: &str = "repeats";
 
 /// The group in whose name RocketMQ keeps how far it is with half messages.
 pub(super) const TRANSACTIONS: &str = "CID_RMQ_SYS_TRANS";
@@ -85,8 +89,21 @@ impl Progress {
     }
 }
 
+/// At each start on a log that RocketMQ has written, when the queues are whole.
+pub(crate) fn settle_repeated(
+    metadata: &Metadata,
+    unseen: &Unseen,
+    log: &CommitLog,
+) -> Result<(), MetadataError> {
+    let was_taken = Note::load(metadata)?.is_some();
+    if was_taken || metadata.value(note::NAMESPACE, REPEATS)?.is_some() {
+        unseen.halves.settle_repeated(log);
+    }
+    Ok(())
+}
+
 /// On a slave of a RocketMQ master that becomes the master: takes groups back to messages that they popped there and did not
-/// acknowledge, once; to be synced by the caller.
+/// acknowledge, and forgets half messages that the master had stored again, once; to be synced by the caller.
 ///
 /// # Errors
 ///
@@ -100,5 +117,7 @@ pub fn end_following(store: &Store) -> Result<(), TakeoverError> {
         .first_chunk()
         .map_or(0, |ms| i64::from_be_bytes(*ms));
     popped::take_back(store, timer_read_ms)?;
+    metadata.put_value(note::NAMESPACE, REPEATS, &[])?;
+    store.unseen.halves.settle_repeated(&store.log);
     Ok(metadata.remove_value(note::NAMESPACE, FOLLOWED)?)
 }
