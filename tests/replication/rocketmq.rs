@@ -117,7 +117,7 @@ fn answer_requests(mut socket: TcpStream, log_end: u64, asked: &AtomicU64) {
         input.extend_from_slice(&buffer[..read]);
         let mut out = BytesMut::new();
         let mut frames = Frames::new(&input, 1 << 20);
-        while let Some(frame) = frames.next() {
+        for frame in frames.by_ref() {
             let frame = frame.expect("a frame");
             let command = Command::decode(&frame).expect("a request");
             let body = answer(command.code, log_end);
@@ -140,8 +140,8 @@ fn answer_requests(mut socket: TcpStream, log_end: u64, asked: &AtomicU64) {
 }
 
 fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
     (listener, address)
 }
 
