@@ -68,7 +68,7 @@ pub fn export(store: &Store, now_ms: i64) -> Result<Exported, TakeoverError> {
     let offsets = offsets(store)?;
     let delays = store.unseen.moved.all_next().into_iter();
     let delays = delays.map(|(queue, next)| (i32::from(queue) + 1, next.as_i64()));
-    let mut files = ConfigFiles {
+    let files = ConfigFiles {
         folder: store.root().join(FOLDER),
         topics: TopicTable {
             data_version: next(before.topics.data_version),
@@ -90,7 +90,7 @@ pub fn export(store: &Store, now_ms: i64) -> Result<Exported, TakeoverError> {
         ..ConfigFiles::default()
     };
     files.write(&*store.disk)?;
-    Note::Exported(files.digest()).save(metadata)?;
+    Note::Exported.save(metadata)?;
     Ok(Exported {
         topics: files.topics.topics.len(),
         groups: files.groups.groups.len(),

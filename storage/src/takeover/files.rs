@@ -95,11 +95,9 @@ impl ConfigFiles {
     /// # Errors
     ///
     /// I/O errors; files before the one that failed are written.
-    pub fn write(&mut self, disk: &dyn Disk) -> Result<(), TakeoverError> {
+    pub fn write(&self, disk: &dyn Disk) -> Result<(), TakeoverError> {
         let made = disk.create_directory_durably(&self.folder);
         made.map_err(TakeoverError::io("create the folder", &self.folder))?;
-        self.hasher = crc32fast::Hasher::new();
-        self.bytes = 0;
         let texts = [
             (TOPICS, text_of(&self.topics)),
             (GROUPS, text_of(&self.groups)),
@@ -108,7 +106,6 @@ impl ConfigFiles {
         ];
         for (name, text) in texts {
             write_json(disk, &self.folder.join(name), &text)?;
-            self.note(name, &text);
         }
         Ok(())
     }

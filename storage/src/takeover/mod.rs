@@ -4,9 +4,9 @@
 //! the metadata here: topics, groups, consumer offsets, and how far delayed messages and half messages are. It is taken
 //! from there once, when a folder is opened that has no metadata yet, and written there by [`export`].
 //!
-//! A note in the metadata says which files were taken or written last. Files that are others than those mean that RocketMQ
-//! has run since: after an export that is how a store comes back, and it is taken again; otherwise opening it is refused,
-//! since nobody could say whose topics and offsets are the right ones.
+//! A note in the metadata says which files were taken, or that they were written. After an export they are taken again by the
+//! next start, whatever happened to them. Files that are others than those that were taken mean that RocketMQ has run since:
+//! opening is refused then, since nobody could say whose topics and offsets are the right ones.
 //!
 //! - [`files`]: reading and writing `config/*.json`. `obstacles`: what cannot be taken.
 //! - `import`: from the files to the metadata. `convert`: one setting or offset of it. `progress`: how far RocketMQ was.
@@ -73,12 +73,8 @@ impl Found {
         };
         let digest = files.digest();
         let is_to_be_taken = match Note::load(metadata)? {
-            Some(Note::Begun) => true,
-            Some(Note::Exported(known)) if known != digest => true,
-            Some(Note::Exported(_)) => {
-                Note::Imported(digest).save(metadata)?;
-                false
-            }
+            // Files that are as they were exported say what the metadata does; RocketMQ may have used the log all the same.
+            Some(Note::Begun | Note::Exported) => true,
             Some(Note::Imported(known)) if known == digest => false,
             None if metadata.topics()?.is_empty() => true,
             None | Some(Note::Imported(_)) => {

@@ -17,8 +17,8 @@ pub(super) enum Note {
     Begun,
     /// These were taken, and CastMQ has the store.
     Imported(Digest),
-    /// These were written, and RocketMQ may have the store.
-    Exported(Digest),
+    /// Some were written, and RocketMQ may have the store.
+    Exported,
 }
 
 impl Note {
@@ -32,7 +32,7 @@ impl Note {
         match *kind {
             BEGUN => Ok(Some(Self::Begun)),
             IMPORTED => Ok(Some(Self::Imported(digest?))),
-            EXPORTED => Ok(Some(Self::Exported(digest?))),
+            EXPORTED => Ok(Some(Self::Exported)),
             _ => Err(damaged()),
         }
     }
@@ -41,7 +41,7 @@ impl Note {
         match self {
             Self::Begun => vec![BEGUN],
             Self::Imported(digest) => [&[IMPORTED][..], &digest].concat(),
-            Self::Exported(digest) => [&[EXPORTED][..], &digest].concat(),
+            Self::Exported => vec![EXPORTED],
         }
     }
 
