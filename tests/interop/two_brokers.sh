@@ -81,18 +81,22 @@ audited() {
 
 copied() { mkdir -p "$2"; cp -a --sparse=always "$1/." "$2/"; }
 
-# After a crash RocketMQ asks about some open transactions twice, as often as it had stored them again before, so that their
-# messages come twice; each has to come.
+# compared NAME GENUINE: what is compared of NAME. After a crash RocketMQ asks about some open transactions twice, as often as it had
+# stored them again before, so that their messages come twice there; and what its key index has lost it does not find.
 compared() {
   case $1 in
-    *killed*) sed -E 's/^(under way taken-under-way-settled: )[0-9]+ messages, /\1/' "$work/$1.txt" ;;
+    *killed*)
+      sed -E 's/^(under way taken-under-way-settled: )[0-9]+ messages, /\1/' "$work/$1.txt" |
+        grep -vFf <(sed -n 's/^\(key .*: \)\[none\]$/\1/p' "$work/$2.txt")
+      ;;
     *) cat "$work/$1.txt" ;;
   esac
 }
 
+# compare GENUINE CASTMQ
 compare() {
-  if diff <(compared "$1") <(compared "$2"); then
-    echo "same: $1, $2"
+  if diff <(compared "$1" "$1") <(compared "$2" "$1"); then
+    echo "same: $1, $2, $(compared "$2" "$1" | wc -l) lines"
   else
     echo "DIFFERENT: $1, $2"; return 1
   fi
