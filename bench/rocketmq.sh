@@ -26,7 +26,7 @@ trap end EXIT
 settings=$'mappedFileSizeCommitLog=1073741824\nmappedFileSizeConsumeQueue=6000000\nmaxHashSlotNum=5000000\nmaxIndexNum=20000000
 waitTimeMillsInSendQueue=60000\nosPageCacheBusyTimeOutMills=60000'
 eval "$(free_ports NAMESRV BROKER OWN_NAMESRV OWN_BROKER)"
-GENUINE_BROKER_CONF=$settings "$interop/genuine.sh" start "$work/genuine" "$NAMESRV" "$BROKER" >"$work/out"
+GENUINE_SETTINGS=$settings "$interop/genuine.sh" start "$work/genuine" "$NAMESRV" "$BROKER" >"$work/out"
 name_servers[rocketmq]=127.0.0.1:$NAMESRV brokers[rocketmq]=127.0.0.1:$BROKER pids[rocketmq]=$(cat "$work/genuine/broker.pid")
 CASTMQ_LOG__FILTER=warn "$castmq" --data "$work/castmq" --listen "127.0.0.1:$OWN_BROKER" --namesrv-listen "127.0.0.1:$OWN_NAMESRV" >"$work/out" &
 name_servers[castmq]=127.0.0.1:$OWN_NAMESRV brokers[castmq]=127.0.0.1:$OWN_BROKER pids[castmq]=$!

@@ -7,9 +7,12 @@
 
 mod notes;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, system_topics};
+use castmq_protocol::model::{
+    PhysicalOffset, QueueId, QueueOffset, keys, property_value, system_topics,
+};
 use castmq_protocol::record::RecordView;
 use parking_lot::Mutex;
 
@@ -18,13 +21,18 @@ use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::disk::Wait;
 use crate::dispatch::Met;
-use crate::metadata::{Metadata, MetadataError};
+use crate::metadata::{Metadata, MetadataError, Value};
 use crate::store::StoreError;
 
 /// Where the notes are kept among the key-values.
-const NAMESPACE: &str = "transactions";
+pub(crate) const NAMESPACE: &str = "transactions";
 const FLOOR: &str = "first_open";
 const ASKED: &str = "asked";
+
+/// A key-value that says that every half message before this one is over.
+pub(crate) fn floor_value(floor: QueueOffset) -> Value {
+    (NAMESPACE, FLOOR.to_owned(), floor.0.to_be_bytes().to_vec())
+}
 
 /// The only queue of the half topic, and of the op topic.
 pub const QUEUE: QueueId = QueueId(0);
@@ -123,6 +131,57 @@ impl Halves {
             }
         }
         notes.noted(end);
+    }
+
+    /// Another broker is done with everything before this one, marked or not. All of it lies below `end`.
+    pub(crate) fn adopt(&self, floor: QueueOffset, end: PhysicalOffset) {
+        let mut notes = self.0.lock();
+        notes.over_before(floor);
+        notes.noted(end);
+    }
+
+    /// RocketMQ stores a half message again each time that it asks about it, and notes later that the one before is done with: of
+    /// open ones of one transaction all but the last are over.
+    pub(crate) fn settle_repeated(&self, log: &CommitLog) {
+        let mut notes = self.0.lock();
+        let open: Vec<_> = notes.all_open_from(QueueOffset::ZERO).collect();
+        let mut seen = HashSet::new();
+        for half in open.iter().rev() {
+            let Some(slice) = log.record(half.physical) else {
+                continue;
+            };
+            let id = RecordView::parse(slice.as_ref()).ok().and_then(|record| {
+                property_value(record.properties(), keys::UNIQ_KEY).map(str::to_owned)
+            });
+            if id.is_some_and(|id| !seen.insert(id)) {
+                notes.marked(half.offset);
+            }
+        }
+        notes.noted(log.appended());
+    }
+
+    /// Everything before is settled and marked.
+    pub(crate) fn floor(&self) -> QueueOffset {
+        self.0.lock().floor()
+    }
+
+    /// The first mark behind the first half message that is not over: those before are of others.
+    pub(crate) fn first_mark_needed(
+        &self,
+        queues: &ConsumeQueues,
+    ) -> Result<Option<QueueOffset>, ConsumeQueueError> {
+        let first = self.0.lock().first_place();
+        let marks = queues.find(system_topics::TRANSACTION_OP, QUEUE);
+        let (Some(first), Some(marks)) = (first, marks) else {
+            return Ok(None);
+        };
+        let mut found = None;
+        each_unit(&marks, marks.min_offset(), |offset, unit| {
+            if unit.physical > first && found.is_none() {
+                found = Some(offset);
+            }
+        })?;
+        Ok(found)
     }
 
     /// How many are open.

@@ -18,6 +18,7 @@
 //! - [`unseen`]: all that whoever dispatches notes: messages that nobody sees yet, moved or half, and those that expire.
 //! - [`sequences`]: which sends of producers that number them are stored.
 //! - [`retention`]: when segments are deleted, and when the disk is too full to take messages.
+//! - [`takeover`]: taking over a store from RocketMQ, and handing it back.
 //! - [`timer`]: messages that wait for a time.
 //!
 //! Nothing here knows actors, sockets or async.
@@ -39,5 +40,6 @@ pub mod moved;
 pub mod retention;
 pub mod sequences;
 pub mod store;
+pub mod takeover;
 pub mod timer;
 pub mod unseen;

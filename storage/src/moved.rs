@@ -13,10 +13,15 @@ use castmq_protocol::record::Origin;
 use parking_lot::Mutex;
 
 use crate::consume_queue::ConsumeQueues;
-use crate::metadata::{Metadata, MetadataError};
+use crate::metadata::{Metadata, MetadataError, Value};
 
 /// Where the notes are kept among the key-values.
-const NAMESPACE: &str = "delay_offsets";
+pub(crate) const NAMESPACE: &str = "delay_offsets";
+
+/// A key-value that says how far a queue of the schedule topic is.
+pub(crate) fn progress_value(queue: u8, next: QueueOffset) -> Value {
+    (NAMESPACE, queue.to_string(), next.0.to_be_bytes().to_vec())
+}
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -84,6 +89,23 @@ impl Moved {
     /// The first message of a queue of the schedule topic that was not moved yet.
     pub fn next_scheduled(&self, queue: u8) -> QueueOffset {
         self.0.lock().next.get(&queue).copied().unwrap_or_default()
+    }
+
+    /// How far each queue of the schedule topic is.
+    pub fn all_next(&self) -> Vec<(u8, QueueOffset)> {
+        let notes = self.0.lock();
+        notes
+            .next
+            .iter()
+            .map(|(queue, next)| (*queue, *next))
+            .collect()
+    }
+
+    /// Another broker has moved everything before this one, by records that do not say so.
+    pub(crate) fn adopt(&self, queue: u8, next: QueueOffset) {
+        let mut notes = self.0.lock();
+        let known = notes.next.entry(queue).or_default();
+        *known = next.max(*known);
     }
 
     /// Everything before this one was moved, by records that are in the log by now, or is not to be. After a start what is

@@ -23,6 +23,7 @@ use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
 use crate::metadata::{Metadata, MetadataError};
 use crate::sequences::{ProducerLimits, Sequences};
+use crate::takeover::TakeoverError;
 use crate::unseen::Unseen;
 
 pub mod check;
@@ -97,6 +98,9 @@ pub enum StoreError {
     /// The metadata.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// What RocketMQ left.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// Another file.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -426,7 +430,7 @@ impl Store {
 }
 
 impl StoreOptions {
-    fn abort_path(&self) -> PathBuf {
+    pub(crate) fn abort_path(&self) -> PathBuf {
         self.root.join("abort")
     }
 

@@ -147,3 +147,38 @@ fn queues_that_do_not_fit_the_log_are_built_anew() {
     let args = ["consume", "orders", "--group", "g", "--max", "40"];
     assert_eq!(broker.run(&args).well().out.lines().count(), 40);
 }
+
+#[test]
+fn what_is_exported_for_rocketmq_is_taken_over_again_without_the_metadata() {
+    let mut broker = Broker::start();
+    broker.produce("orders", 10);
+    let consume = ["consume", "orders", "--group", "g", "--max"];
+    let consumed = broker.run(&[&consume[..], &["4"]].concat()).well();
+    assert_eq!(consumed.out.lines().count(), 4);
+    broker.store(&["export-config"]).fails(1, &["is in use"]);
+    broker.stop().well();
+    broker
+        .store(&["import-config"])
+        .fails(1, &["it is not a folder that RocketMQ wrote"]);
+    let exported = broker.store(&["export-config"]).well();
+    assert!(exported.out.contains("RocketMQ can be started"));
+    let topics = fs::read(broker.data.join("config/topics.json")).expect("topics");
+    assert!(String::from_utf8_lossy(&topics).contains("\"topicName\":\"orders\""));
+    fs::remove_dir_all(broker.data.join("metadata")).expect("the metadata goes");
+    broker.restart();
+    let rest = broker.run(&[&consume[..], &["6"]].concat()).well();
+    assert_eq!(rest.out.lines().count(), 6);
+    // Whoever changes the files without an export has to say so.
+    broker.stop().well();
+    let path = broker.data.join("config/consumerOffset.json");
+    let offsets = fs::read_to_string(&path).expect("offsets");
+    fs::write(&path, offsets + " ").expect("they are written");
+    broker
+        .store(&["export-config"])
+        .fails(1, &["castmq store import-config"]);
+    let imported = broker.store(&["import-config"]).well();
+    assert!(imported.out.contains("the next start goes on from there"));
+    broker.restart();
+    let again = broker.run(&[&consume[..], &["6"]].concat()).well();
+    assert_eq!(again.out.lines().count(), 6);
+}

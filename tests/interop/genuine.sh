@@ -3,14 +3,15 @@
 #
 #   genuine.sh start DIR [NAMESRV_PORT [BROKER_PORT]]   prints NAMESRV_ADDR=… once the broker is registered
 #   genuine.sh stop DIR
+#   genuine.sh kill DIR                                leaves everything as a crash would
 #
 # Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick. The broker registers at
-# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself, and has the lines of GENUINE_BROKER_CONF in its
-# configuration, too. GENUINE_HEAP is its heap.
+# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself. Lines of GENUINE_SETTINGS win over those of its
+# configuration here, and GENUINE_HEAP is its heap.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2; }
 [ $# -ge 2 ] || usage
 
 started_at() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
@@ -18,7 +19,7 @@ started_at() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 # launch NAME MAIN_CLASS HEAP ARGUMENT...: a server whose home, logs and output are under $dir.
 launch() {
   local name=$1 main=$2 heap=$3; shift 3
-  java "-Xms$heap" "-Xmx$heap" "${java_flags[@]}" -Duser.home="$dir/$name" -Drocketmq.home.dir="$dir/$name" \
+  env -u NAMESRV_ADDR java "-Xms$heap" "-Xmx$heap" "${java_flags[@]}" -Duser.home="$dir/$name" -Drocketmq.home.dir="$dir/$name" \
     -Drocketmq.client.logRoot="$dir/$name/logs" -Dio.netty.tryReflectionSetAccessible=true \
     -cp "$cache/lib/*" "$main" "$@" >"$dir/$name.out" 2>&1 </dev/null &
   echo $! >"$dir/$name.pid"
@@ -41,6 +42,8 @@ start() {
   eval "$(free_ports NAMESRV BROKER)"
   NAMESRV=${1:-$NAMESRV} BROKER=${2:-$BROKER}
 
+  # Those of a start before would say that the broker is registered.
+  rm -rf "$dir/namesrv/logs"
   cat >"$dir/namesrv.conf" <<CONF
 listenPort=$NAMESRV
 bindAddress=127.0.0.1
@@ -96,7 +99,8 @@ transactionCheckInterval=2000
 transactionTimeOut=1000
 transactionOpBatchInterval=500
 reviveInterval=500
-${GENUINE_BROKER_CONF:-}
+
+${GENUINE_SETTINGS:-}
 CONF
   launch broker org.apache.rocketmq.broker.BrokerStartup "${GENUINE_HEAP:-512m}" -c "$dir/broker.conf"
   await broker "boot success" "$dir/broker.out"
@@ -109,8 +113,18 @@ stop() {
   for name in broker namesrv; do
     started_at "$dir/$name.pid" || continue
     kill "$(cat "$dir/$name.pid")"
-    for _ in $(seq 50); do started_at "$dir/$name.pid" || break; sleep 0.1; done
+    for _ in $(seq 300); do started_at "$dir/$name.pid" || break; sleep 0.1; done
     kill -KILL "$(cat "$dir/$name.pid")" 2>/dev/null || true
+    rm -f "$dir/$name.pid"
+  done
+}
+
+crash() {
+  local name
+  for name in broker namesrv; do
+    started_at "$dir/$name.pid" || continue
+    kill -KILL "$(cat "$dir/$name.pid")"
+    while started_at "$dir/$name.pid"; do sleep 0.1; done
     rm -f "$dir/$name.pid"
   done
 }
@@ -120,5 +134,6 @@ command=$1 dir=$(cd "$2" && pwd); shift 2
 case $command in
   start) start "$@" ;;
   stop) stop ;;
+  kill) crash ;;
   *) usage ;;
 esac

@@ -97,7 +97,7 @@ until_says "the master is known" "127.0.0.1:$OUR_BROKER" "$ours" 106
   topicFilterType=SINGLE_TAG order=false >/dev/null
 "$interop/ask.py" "127.0.0.1:$OUR_BROKER" 200 -- '{"groupName":"group-of-the-master"}' >/dev/null
 # Nobody registers at its own name server.
-GENUINE_REGISTERS_AT="$ours;127.0.0.1:$SLAVE_NAMES" GENUINE_BROKER_CONF=$'brokerId=1\nbrokerRole=SLAVE\nfetchNamesrvAddrByAddressServer=false' \
+GENUINE_REGISTERS_AT="$ours;127.0.0.1:$SLAVE_NAMES" GENUINE_SETTINGS=$'brokerId=1\nbrokerRole=SLAVE\nfetchNamesrvAddrByAddressServer=false' \
   "$interop/genuine.sh" start "$work/slave" "$SLAVE_NAMES" "$SLAVE" >/dev/null || failed=1
 until_says "both are members of the set" "\"1\":\"127.0.0.1:$SLAVE\"" "$ours" 901 clusterName=DefaultCluster brokerName=broker-a
 until_has "the slave has the master's topics" of-the-master "$work/slave/broker/store/config/topics.json"

@@ -11,6 +11,7 @@ mod processes;
 mod promotion;
 mod reading;
 mod refused;
+mod rocketmq;
 mod set;
 mod stalled;
 mod strangers;

@@ -63,6 +63,7 @@ use crate::replication::desk::Desk as SlavesDesk;
 use crate::replication::follower::Follower;
 use crate::replication::following::Following;
 use crate::replication::pulse::Pulse;
+use crate::replication::rocketmq_shadow::RocketmqShadow;
 use crate::replication::shadow::Shadow;
 use crate::storage::checkpointer::Checkpointer;
 use crate::storage::cleaner::Cleaner;
@@ -461,11 +462,20 @@ fn of_slave(context: &Arc<BrokerContext>) -> Plan {
     let of_log = context.clone();
     let follower = Child::new("replica-follower", move || Follower::new(of_log.clone()));
     let plan = Plan::new(Strategy::OneForOne).child_on(data, follower);
-    if context.settings.replication.ha_master_is_rocketmq {
-        // RocketMQ's masters tell what they keep besides the log by another protocol.
-        return plan;
-    }
     let of_rest = context.clone();
+    let replication = &context.settings.replication;
+    if replication.ha_master_is_rocketmq {
+        let Some(address) = replication.master_address else {
+            tracing::warn!(
+                "topics, groups and offsets are not copied: set replication.master_address to where clients reach the RocketMQ master"
+            );
+            return plan;
+        };
+        let shadow = Child::new("rocketmq-shadow", move || {
+            Ok(RocketmqShadow::new(of_rest.clone(), address.to_string()))
+        });
+        return plan.child_on(data, shadow);
+    }
     let shadow = Child::new("shadow", move || Ok(Shadow::new(of_rest.clone())));
     plan.child_on(data, shadow)
 }

@@ -9,6 +9,7 @@ use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::disk::Disk;
 use castmq_storage::epochs::{Epochs, Leadership, had_slaves};
 use castmq_storage::store::{Store, StoreError, StoreOptions};
+use castmq_storage::takeover;
 
 /// The epoch of a set whose master nobody ever changed.
 pub(crate) const FIRST_EPOCH: u32 = 1;
@@ -110,6 +111,7 @@ impl Standing {
             epochs.cut(end);
             store.forget_wheel()?;
         } else {
+            takeover::end_following(store)?;
             let run = fastrand::u64(..);
             let start = match epochs.entries() {
                 // What was written before anybody kept note is this one's, too.

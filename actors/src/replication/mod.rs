@@ -11,6 +11,7 @@
 //! - [`steps`]: which of them keep up.
 //! - [`pulse`]: wakes those who wait for the log to grow.
 //! - [`promotion`]: a slave becomes the master.
+//! - [`rocketmq_shadow`]: on a slave of a RocketMQ master, in the place of [`shadow`]. `remoting_wire`: its connection.
 //! - [`wire`]: native frames on a connection that may become another.
 
 pub(crate) mod complaints;
@@ -21,7 +22,9 @@ pub(crate) mod following;
 pub(crate) mod link;
 pub(crate) mod promotion;
 pub(crate) mod pulse;
+mod remoting_wire;
 pub(crate) mod replicas;
+pub(crate) mod rocketmq_shadow;
 pub(crate) mod shadow;
 pub(crate) mod steps;
 pub(crate) mod wire;

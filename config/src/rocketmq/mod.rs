@@ -29,6 +29,9 @@ use crate::settings::{find_key, keys};
 use crate::value::Raw;
 use crate::{Origin, Problem, WithoutEffect};
 
+/// Each is half of the address the node listens on; other addresses are whole ones.
+const LISTEN_NAMES: [&str; 2] = ["bindAddress", "listenPort"];
+
 /// What becomes of a key.
 pub(crate) enum Treatment {
     /// It is one of our settings.
@@ -47,7 +50,7 @@ pub(crate) enum Treatment {
 pub(crate) fn treatment(name: &str) -> Option<Treatment> {
     if let Some(info) = keys().find(|info| info.rule.rocketmq_names.contains(&name)) {
         return Some(match info.rule.kind {
-            Kind::Socket => Treatment::Listen,
+            Kind::Socket if LISTEN_NAMES.contains(&name) => Treatment::Listen,
             _ => Treatment::Setting(info),
         });
     }

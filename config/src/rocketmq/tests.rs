@@ -79,6 +79,15 @@ fn the_address_is_put_together_from_both_keys() {
 }
 
 #[test]
+fn other_addresses_are_whole_ones() {
+    let content = "listenPort=10920\nhaMasterAddress=10.0.0.1:10912";
+    let of = |key| text(Node::Broker, content, key);
+    assert_eq!(problems(content), Vec::<String>::new());
+    assert_eq!(of("replication.ha_master_address"), "10.0.0.1:10912");
+    assert_eq!(of("broker.listen"), "0.0.0.0:10920");
+}
+
+#[test]
 fn in_a_name_servers_file_the_same_keys_are_its_own() {
     let port = "listenPort=9877";
     let key = "name_server.listen";

@@ -26,6 +26,8 @@ section!(
         ha_master_address: Option<SocketAddr> = None, Rule::socket().optional().rocketmq(&["haMasterAddress"]);
         /// Whether that master is a RocketMQ broker, which is only told where the slave's log ends: nobody checks then that the two logs are of one origin.
         ha_master_is_rocketmq: bool = false, Rule::switch();
+        /// Where clients reach that RocketMQ master: topics, groups, offsets and how far it is with delayed messages are copied from there.
+        master_address: Option<SocketAddr> = None, Rule::socket().optional();
         /// Brokers, the master among them, that must have a message before a sync_master acknowledges it and consumers see it.
         /// Unset: 2 in a sync_master. RocketMQ's default, 1, waits for no slave.
         in_sync_replicas: Option<u32> = None, Rule::integer(Unit::Count, 1, 64).optional().rocketmq(&["inSyncReplicas"]);

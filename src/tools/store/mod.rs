@@ -1,10 +1,12 @@
 //! `castmq store`: the data folder of a broker that does not run.
 //!
 //! - [`check`]: says what is damaged. [`repair`]: makes the best of it. [`dump`]: prints what is there.
+//! - [`takeover`]: hands it to RocketMQ, and takes it back.
 
 mod check;
 mod dump;
 mod repair;
+mod takeover;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,12 @@ pub(crate) enum StoreCommand {
     },
     /// Print the messages of the log.
     Dump(DumpFlags),
+    /// Write topics, groups and offsets into DIR/config as RocketMQ reads them, so that RocketMQ can be started on the folder. What
+    /// is there is kept as .bak.
+    ExportConfig(Folder),
+    /// Take topics, groups and offsets from DIR/config, where RocketMQ wrote them, in place of those that CastMQ has. A broker
+    /// does it by itself when it starts on a folder that only RocketMQ has used, or that was exported.
+    ImportConfig(Folder),
 }
 
 /// Which folder.
@@ -81,5 +89,7 @@ pub(super) fn run(command: &StoreCommand) -> Result<(), ToolError> {
         StoreCommand::Check { folder, json } => check::run(folder, *json),
         StoreCommand::Repair { folder, yes } => repair::run(folder, *yes),
         StoreCommand::Dump(flags) => dump::run(flags),
+        StoreCommand::ExportConfig(folder) => takeover::export(folder),
+        StoreCommand::ImportConfig(folder) => takeover::import(folder),
     }
 }

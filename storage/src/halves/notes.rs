@@ -71,6 +71,11 @@ impl Notes {
             .map_or(self.end, |entry| entry.half.offset)
     }
 
+    /// Where the first lies that is not over.
+    pub(super) fn first_place(&self) -> Option<PhysicalOffset> {
+        self.entries.front().map(|entry| entry.half.physical)
+    }
+
     pub(super) fn open(&self) -> usize {
         self.entries.len() - self.over - self.unmarked
     }
@@ -200,6 +205,13 @@ impl Notes {
         self.sweep();
     }
 
+    /// All before this one are over.
+    pub(super) fn over_before(&mut self, floor: QueueOffset) {
+        let count = self.index_of(floor).unwrap_or_else(|index| index);
+        (0..count).for_each(|index| self.set(index, State::Over));
+        self.sweep();
+    }
+
     fn set(&mut self, index: usize, state: State) {
         let entry = &mut self.entries[index];
         if state != State::Open && !self.asked.is_empty() {
@@ -304,6 +316,18 @@ mod tests {
             Some(PhysicalOffset(100))
         );
         assert_eq!(notes.needed_from(PhysicalOffset(300)), None);
+    }
+
+    #[test]
+    fn what_another_broker_is_done_with_is_over_without_a_mark() {
+        let mut notes = Notes::default();
+        (0..4).for_each(|offset| notes.add(half(offset)));
+        notes.committed(PhysicalOffset(100), PhysicalOffset(5000));
+        notes.over_before(QueueOffset(2));
+        assert_eq!((notes.floor(), notes.open()), (QueueOffset(2), 2));
+        assert_eq!(notes.all_unmarked().count(), 0);
+        notes.over_before(QueueOffset(9));
+        assert_eq!((notes.floor(), notes.open()), (QueueOffset(4), 0));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use castmq_protocol::model::{
     GroupConfig, GroupName, QueueId, QueueOffset, TopicConfig, TopicName,
 };
 use sled::transaction::{TransactionError, Transactional};
-use sled::{Db, IVec, Tree};
+use sled::{Batch, Db, IVec, Tree};
 
 pub use error::MetadataError;
 
@@ -46,6 +46,20 @@ const CONFIG: Config = bincode::config::standard()
 
 /// A group's offset in a queue.
 pub type StoredOffset = (GroupName, (TopicName, QueueId), QueueOffset);
+
+/// A key-value: namespace, key, value.
+pub(crate) type Value = (&'static str, String, Vec<u8>);
+
+/// All that comes from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    pub(crate) topics: Vec<(TopicName, TopicConfig)>,
+    pub(crate) groups: Vec<(GroupName, GroupConfig)>,
+    pub(crate) offsets: Vec<StoredOffset>,
+    /// Namespaces that hold nothing else afterwards than what is among the key-values.
+    pub(crate) emptied: Vec<&'static str>,
+    pub(crate) values: Vec<Value>,
+}
 
 /// The metadata of a store.
 #[derive(Debug)]
@@ -274,6 +288,49 @@ impl Metadata {
         self.remove(&self.values, &value_key(namespace, key))
     }
 
+    /// Puts other topics, groups and offsets in the place of all there are, and writes key-values. All of it happens or nothing.
+    pub(crate) fn replace(&self, tables: &Tables) -> Result<(), MetadataError> {
+        let mut topics = self.removal(self.topics.iter().keys())?;
+        for (name, config) in &tables.topics {
+            topics.insert(name.as_str(), self.encode(name.as_str(), config)?);
+        }
+        let mut groups = self.removal(self.groups.iter().keys())?;
+        for (name, config) in &tables.groups {
+            groups.insert(name.as_str(), self.encode(name.as_str(), config)?);
+        }
+        let mut offsets = self.removal(self.offsets.iter().keys())?;
+        for (group, (topic, queue), offset) in &tables.offsets {
+            let key = encode_offset_key(group, topic, *queue);
+            offsets.insert(key, &offset.0.to_be_bytes());
+        }
+        let emptied = tables.emptied.iter();
+        let emptied = emptied.flat_map(|name| self.values.scan_prefix(value_key(name, "")).keys());
+        let mut values = self.removal(emptied)?;
+        for (namespace, key, value) in &tables.values {
+            values.insert(value_key(namespace, key), value.as_slice());
+        }
+        let trees = (&self.topics, &self.groups, &self.offsets, &self.values);
+        let replaced = trees.transaction(|(all_topics, all_groups, all_offsets, all_values)| {
+            all_topics.apply_batch(&topics)?;
+            all_groups.apply_batch(&groups)?;
+            all_offsets.apply_batch(&offsets)?;
+            all_values.apply_batch(&values)?;
+            Ok(())
+        });
+        self.done(replaced)
+    }
+
+    fn removal(
+        &self,
+        keys: impl Iterator<Item = sled::Result<IVec>>,
+    ) -> Result<Batch, MetadataError> {
+        let mut batch = Batch::default();
+        for key in keys {
+            batch.remove(key.map_err(|e| self.error("read", e))?);
+        }
+        Ok(batch)
+    }
+
     /// Hands everything written to the operating system: it survives the end of the process. Blocks.
     pub fn flush(&self) -> Result<(), MetadataError> {
         self.db
@@ -312,10 +369,13 @@ impl Metadata {
     }
 
     fn put(&self, tree: &Tree, name: &str, config: &impl Encode) -> Result<(), MetadataError> {
-        let value = bincode::encode_to_vec(config, CONFIG)
-            .map_err(|error| self.damaged(name.as_bytes(), &error.to_string()))?;
-        let written = tree.insert(name, value);
+        let written = tree.insert(name, self.encode(name, config)?);
         written.map(drop).map_err(|e| self.error("write", e))
+    }
+
+    fn encode(&self, name: &str, config: &impl Encode) -> Result<Vec<u8>, MetadataError> {
+        let encoded = bincode::encode_to_vec(config, CONFIG);
+        encoded.map_err(|error| self.damaged(name.as_bytes(), &error.to_string()))
     }
 
     fn remove(&self, tree: &Tree, key: &[u8]) -> Result<(), MetadataError> {

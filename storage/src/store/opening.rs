@@ -22,6 +22,7 @@ use crate::index::KeyIndex;
 use crate::lock::StoreLock;
 use crate::metadata::{Metadata, MetadataError};
 use crate::sequences::Sequences;
+use crate::takeover::{self, Found};
 use crate::unseen::Unseen;
 
 /// Bytes of log that are dispatched before the memory they take in queues is given back.
@@ -40,7 +41,12 @@ impl Store {
             true => Some(StoreLock::take(&root, &options.abort_path())?),
             false => None,
         };
-        let metadata = OpeningMetadata::begin(&options);
+        let found = Found::look(&*disk, &options)?;
+        let mut metadata = OpeningMetadata::begin(&options);
+        let import = match found.is_any() {
+            true => found.settle(&*disk, &options, metadata.wait()?)?,
+            false => None,
+        };
         let opened = Opened::new(&*disk, &options)?;
         // From here on files change: a stop before the end of this is not a clean one.
         mark_used(&*disk, &options, opened.sound_boot.as_deref())?;
@@ -83,6 +89,10 @@ impl Store {
         let (dispatched, last_store_ms) =
             dispatch_all(&log, &queues, notes, &options.delays, from)?;
         forget_deletions(&metadata, &log, &queues)?;
+        if let Some(import) = &import {
+            import.resume(&unseen, &log, &queues);
+        }
+        takeover::settle_repeated(&metadata, &unseen, &log)?;
         let index = match options.has_index {
             true => Some(KeyIndex::open(
                 disk.clone(),
@@ -136,6 +146,11 @@ impl Store {
         if !is_marked {
             mark_used(&*store.disk, &store.options, Some(&boot))?;
         }
+        if let Some(import) = import {
+            let end = store.log.sync(store.log.appended())?;
+            store.save_checkpoint(end, last_store_ms)?;
+            import.finish(&store)?;
+        }
         Ok((store, report))
     }
 }
@@ -144,6 +159,7 @@ impl Store {
 struct OpeningMetadata {
     path: PathBuf,
     thread: Option<JoinHandle<Result<Metadata, MetadataError>>>,
+    opened: Option<Metadata>,
 }
 
 impl OpeningMetadata {
@@ -152,10 +168,23 @@ impl OpeningMetadata {
         Self {
             path: path.clone(),
             thread: Some(thread::spawn(move || Metadata::open(&path, cache_bytes))),
+            opened: None,
         }
     }
 
+    fn wait(&mut self) -> Result<&Metadata, StoreError> {
+        let opened = self.join()?;
+        Ok(self.opened.insert(opened))
+    }
+
     fn finish(mut self) -> Result<Metadata, StoreError> {
+        match self.opened.take() {
+            Some(opened) => Ok(opened),
+            None => self.join(),
+        }
+    }
+
+    fn join(&mut self) -> Result<Metadata, StoreError> {
         let joined = self.thread.take().map(JoinHandle::join);
         match joined {
             Some(Ok(opened)) => Ok(opened?),

@@ -11,7 +11,7 @@
 //! - `opening`: recovery. `log_files`: the files of the log as they are found, and cutting its end.
 //! - `log`, `places`, `unit`: the log, its positions, its 52 bytes. `wheel`, `slot`: the wheel and its 32 bytes. `check`:
 //!   how far all was.
-//! - `entry`: what goes in and out. `options`: sizes.
+//! - `entry`: what goes in and out. `options`: sizes. `hand_over`: leaving it to RocketMQ.
 //!
 //! # What a stop can do
 //!
@@ -41,6 +41,7 @@ mod check;
 mod durable;
 mod entry;
 mod error;
+mod hand_over;
 mod insert;
 mod log;
 mod log_files;
@@ -69,3 +70,48 @@ pub use error::TimerError;
 pub use opening::Ends;
 pub use options::TimerOptions;
 pub use state::Timer;
+
+use std::path::Path;
+
+use castmq_protocol::model::PhysicalOffset;
+
+use crate::disk::Disk;
+use crate::metadata::{Metadata, MetadataError};
+
+/// Where it is kept, among the key-values, from where the log is searched for what was delivered.
+const NAMESPACE: &str = "timer";
+const SEARCH_FROM: &str = "search_from";
+
+/// From where on the log has everything that was delivered and may come out again; `None` when nobody noted it.
+///
+/// # Errors
+///
+/// When the metadata cannot be read.
+pub fn search_from(metadata: &Metadata) -> Result<Option<PhysicalOffset>, MetadataError> {
+    let bytes = metadata.value(NAMESPACE, SEARCH_FROM)?;
+    let bytes = bytes.and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok());
+    Ok(bytes.map(|bytes| PhysicalOffset(u64::from_be_bytes(bytes))))
+}
+
+/// Notes from where on the log has everything that was delivered and may come out again; to be flushed by the caller.
+///
+/// # Errors
+///
+/// When the metadata cannot be written.
+pub fn note_search_from(metadata: &Metadata, from: PhysicalOffset) -> Result<(), MetadataError> {
+    metadata.put_value(NAMESPACE, SEARCH_FROM, &from.0.to_be_bytes())
+}
+
+/// Whether a folder has a wheel.
+pub(crate) fn is_there(disk: &dyn Disk, root: &Path) -> bool {
+    disk.open(&root.join("timerwheel")).is_ok()
+}
+
+/// Before this time everything is out of the wheel in a folder, in milliseconds since the epoch; 0 when there is none.
+pub(crate) fn read_time_ms(disk: &dyn Disk, root: &Path) -> Result<i64, TimerError> {
+    let path = root.join("config").join("timercheck");
+    match disk.open(&path) {
+        Err(_) => Ok(0),
+        Ok(_) => Ok(check::Check::open(disk, &path)?.0.head.read_ms),
+    }
+}

@@ -435,3 +435,28 @@ fn memory_does_not_grow_with_what_waits() {
     assert!(timer.wheel.page_count() <= 1_352);
     assert!(timer.log.pending.len() <= 256 * 1024 + 52);
 }
+
+#[test]
+fn what_was_delivered_of_the_open_slot_is_taken_out_for_rocketmq() {
+    let disk = FaultDisk::new();
+    let mut timer = open(&disk, SMALL, NOW);
+    for number in 0..5_u64 {
+        let deliver_at_ms = NOW + 5_100 + number.cast_signed() * 100;
+        timer.insert(&entry(number, deliver_at_ms), NOW).unwrap();
+    }
+    timer.insert(&entry(5, NOW + 9_000), NOW).unwrap();
+    // The first three; a stop gives all of their slot out again.
+    assert_eq!(take(&mut timer, NOW + 5_350), [0, 1, 2]);
+    checkpoint(&mut timer, NOW + 5_350, Survives::PowerCut);
+    drop(timer);
+    let mut timer = open(&disk, SMALL, NOW + 5_400);
+    let delivered = |place: PhysicalOffset| place < entry(3, 0).physical;
+    let taken = timer.take_delivered_out(NOW + 5_400, delivered);
+    assert_eq!(taken.unwrap(), 3);
+    let taken = timer.take_delivered_out(NOW + 5_400, delivered);
+    assert_eq!(taken.unwrap(), 0);
+    drop(timer);
+    let mut timer = open(&disk, SMALL, NOW + 5_400);
+    assert_eq!(timer.waiting(), 3);
+    assert_eq!(take(&mut timer, NOW + 10_000), [3, 4, 5]);
+}

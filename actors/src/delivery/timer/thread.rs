@@ -14,7 +14,10 @@ use castmq_storage::consume_queue::ConsumeUnit;
 use castmq_storage::disk::Wait;
 use castmq_storage::metadata::{Metadata, MetadataError};
 use castmq_storage::store::Records;
-use castmq_storage::timer::{Due, Ends, Entry, Kind, Survives, Timer, TimerError, TimerOptions};
+use castmq_storage::timer::{
+    Due, Ends, Entry, Kind, Survives, Timer, TimerError, TimerOptions, note_search_from,
+    search_from,
+};
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -27,11 +30,8 @@ const MAX_ENTERED: usize = 8_192;
 /// Messages taken out in one turn.
 const MAX_DUE: usize = 2_048;
 
-/// Where it is kept, among the key-values, from where the log is searched for what was delivered.
-const NAMESPACE: &str = "timer";
-const SEARCH_FROM: &str = "search_from";
-
 /// Where it is kept how far the master's wheel was, on a slave.
+const NAMESPACE: &str = "timer";
 const MASTERS: &str = "masters";
 
 /// Slots that are out again after a start, and whose messages may have been delivered before.
@@ -233,10 +233,8 @@ impl Wheel {
         let now_ms = self.clock.now_ms();
         let is_missing = store.disk.open(&store.root().join("timerwheel")).is_err();
         let timer = Timer::open(store.disk.clone(), store.root(), options, ends, now_ms)?;
-        let written = store.metadata.value(NAMESPACE, SEARCH_FROM)?;
-        let written = written.and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok());
-        let from = match written {
-            Some(bytes) => PhysicalOffset(u64::from_be_bytes(bytes)),
+        let from = match search_from(&store.metadata)? {
+            Some(from) => from,
             // What came out lies behind the first that was entered.
             None => {
                 let first =
@@ -455,10 +453,7 @@ impl Wheel {
             self.pending = None;
             // Behind the checkpoint, and never of a later one: an older place is searched in vain, a newer one would hide
             // what was delivered.
-            let from = mark.log.0.to_be_bytes();
-            self.store
-                .metadata
-                .put_value(NAMESPACE, SEARCH_FROM, &from)?;
+            note_search_from(&self.store.metadata, mark.log)?;
             self.store.metadata.flush()?;
             while timer.retire()? {}
         } else {

@@ -151,7 +151,7 @@ impl NameServerRemotingSession {
                 ha_address: ha.map(String::as_str),
                 master_address: master.map(String::as_str),
             };
-            let order = session.values.list(ORDER_TOPICS);
+            let order = session.shared.values.list(ORDER_TOPICS);
             let body = order.map(body_of).unwrap_or_default();
             session.connection.respond(asker, &answer, &body);
         });
