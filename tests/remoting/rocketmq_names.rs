@@ -211,7 +211,7 @@ async fn make_topic(wire: &mut Wire, topic: &str) {
 }
 
 #[test]
-fn a_master_tells_all_topics_when_any_changes_and_asks_in_between_and_says_goodbye() {
+fn a_master_tells_all_topics_when_any_changes_and_asks_in_between() {
     run(async {
         let names = Names::start().await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -246,8 +246,6 @@ fn a_master_tells_all_topics_when_any_changes_and_asks_in_between_and_says_goodb
         names.known.lock().registration = None;
         until(async || names.topics().contains(&"orders".to_owned())).await;
         stop(broker).await;
-        assert_eq!(names.asked(request_code::UNREGISTER_BROKER), 1);
-        assert!(names.known.lock().members.is_empty());
     });
 }
 
@@ -285,7 +283,7 @@ fn a_slave_learns_of_its_master_and_of_the_next_one() {
 }
 
 #[test]
-fn a_slave_that_is_told_of_a_change_asks_at_once() {
+fn a_slave_that_is_told_of_a_change_asks_at_once_and_says_goodbye_at_the_end() {
     run(async {
         let names = Names::start().await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -308,7 +306,9 @@ fn a_slave_that_is_told_of_a_change_asks_at_once() {
         let told = wire.ask(code, &[("minBrokerId", "0")], b"").await;
         assert_eq!(told.code, response_code::SUCCESS);
         until(async || state().await["master"] == "10.0.0.1:1").await;
+        // Nothing is being asked now: a connection that is in use would only end.
         stop(broker).await;
+        assert_eq!(names.asked(request_code::UNREGISTER_BROKER), 1);
     });
 }
 

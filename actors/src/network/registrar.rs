@@ -47,6 +47,8 @@ pub(crate) struct Registrar {
     context: Arc<BrokerContext>,
     name_server: String,
     link: Option<Link>,
+    /// What is spoken over it, also while somebody uses it.
+    protocol: Option<&'static str>,
     /// The state that the name server has confirmed over this connection.
     confirmed: Option<DataVersion>,
     is_busy: bool,
@@ -89,6 +91,7 @@ impl Registrar {
             context,
             name_server,
             link: None,
+            protocol: None,
             confirmed: None,
             is_busy: false,
             is_called_again: false,
@@ -142,6 +145,7 @@ impl Registrar {
                 return self.pause(pause, ctx);
             }
         };
+        self.protocol = Some(told.link.protocol());
         self.link = Some(told.link);
         self.refused_pause = RETRY;
         self.context.set.hear(&self.name_server, &told.registered);
@@ -209,6 +213,7 @@ impl Registrar {
             );
         }
         if self.link.is_none() {
+            self.protocol = None;
             self.knows_better = false;
             self.context.set.lose(&self.name_server);
         }
@@ -364,7 +369,7 @@ impl Cast for Registrar {
     fn observe(&self) -> RegistrarState {
         RegistrarState {
             name_server: self.name_server.clone(),
-            protocol: self.link.as_ref().map(Link::protocol),
+            protocol: self.protocol,
             is_registered: self.confirmed.is_some(),
             master: self.context.set.master().map(|master| master.address),
             members: self.context.set.members(),
