@@ -12,6 +12,7 @@ use std::path::Path;
 
 use castmq_actors::Parts;
 use castmq_actors::store_options;
+use castmq_client::model::QueueId;
 use castmq_client::{BrokerAdmin, Client, Message};
 use castmq_config::Settings;
 use castmq_storage::disk::os::OsDisk;
@@ -171,7 +172,12 @@ fn a_store_of_rocketmqs_is_served_goes_back_and_comes_again() {
     assert_eq!(store.unseen.halves.open() as u64, FEW);
     takeover::export(&store, support::now_ms()).expect("it is exported");
     store.close(store.log.appended()).expect("it is closed");
+    let timer = store.queues.find("rmq_sys_wheel_timer", QueueId(0));
+    let entered = timer.expect("the timer topic").max_offset().0;
     drop(store);
+    // Nothing is entered or delivered once more.
+    let check = fs::read(folder.path().join("config/timercheck")).expect("the timer's checkpoint");
+    assert_eq!(check[16..24], entered.to_be_bytes());
     // What RocketMQ would find.
     fs::remove_dir_all(folder.path().join("metadata")).expect("the metadata goes");
     let (store, _) = open().expect("it opens");

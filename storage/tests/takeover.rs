@@ -19,6 +19,7 @@ use castmq_storage::disk::os::OsDisk;
 use castmq_storage::metadata::StoredOffset;
 use castmq_storage::store::{Store, StoreError, StoreOptions};
 use castmq_storage::takeover;
+use castmq_storage::timer::{Ends, Entry, Kind, Timer, TimerOptions};
 
 const TOPICS: &str = r#"{
 	"dataVersion":{"counter":3,"stateVersion":0,"timestamp":1700000000000},
@@ -429,4 +430,40 @@ fn a_group_goes_back_to_what_it_popped_and_did_not_acknowledge() {
     let taken = store.metadata.offsets().unwrap();
     assert!(taken.contains(&offset("bills", 0, 3)), "{taken:?}");
     assert!(taken.contains(&offset("plain", 0, 3)), "{taken:?}");
+}
+
+#[test]
+fn what_the_timer_has_entered_since_its_checkpoint_is_not_left_to_be_entered_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let store = open(root).unwrap();
+    let messages = (0..3).map(|offset| (0, system_topics::TIMER, offset, "", "body"));
+    append(&store, &messages.collect::<Vec<_>>());
+    store.close(store.log.begin()).unwrap();
+    let ends = Ends {
+        physical: store.log.appended(),
+        queue: QueueOffset(3),
+    };
+    let now_ms = 1_700_000_000_000;
+    let disk = Arc::new(OsDisk);
+    let mut timer = Timer::open(disk, root, TimerOptions::default(), ends, now_ms).unwrap();
+    for offset in (0..3).map(QueueOffset) {
+        let place = store.queues.place(system_topics::TIMER, QueueId(0), offset);
+        let entry = Entry {
+            queue_offset: offset,
+            physical: place.unwrap().unwrap(),
+            size_bytes: 100,
+            deliver_at_ms: now_ms + 60_000,
+            kind: Kind::Message,
+            topic_hash: 0,
+        };
+        timer.insert(&entry, now_ms).unwrap();
+    }
+    timer.flush().unwrap();
+    drop((timer, store));
+    let store = open(root).unwrap();
+    takeover::export(&store, now_ms).unwrap();
+    store.close(store.log.appended()).unwrap();
+    let check = fs::read(root.join("config/timercheck")).unwrap();
+    assert_eq!(check[16..24], 3_u64.to_be_bytes());
 }

@@ -20,9 +20,14 @@ use super::files::{ConfigFiles, FOLDER};
 use super::note::Note;
 use super::popped::{REVIVE, REVIVE_GROUP};
 use super::progress::TRANSACTIONS;
+use crate::consume_queue::{ConsumeQueue, ConsumeUnit};
+use crate::disk::Wait;
 use crate::halves;
 use crate::store::{Records, Store};
 use crate::timer::{self, Ends, Timer, TimerOptions};
+
+/// Units read at once.
+const UNITS: usize = 1024;
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +172,9 @@ fn settle_timer(store: &Store, now_ms: i64) -> Result<u64, TakeoverError> {
     };
     let options = TimerOptions::default();
     let mut timer = Timer::open(store.disk.clone(), store.root(), options, ends, now_ms)?;
+    if let Some(last) = timer.last_entered() {
+        timer.resume_from(behind(&queue, timer.resume_offset(), last)?);
+    }
     let from = timer::search_from(&store.metadata)?.unwrap_or_default();
     let from = from.max(store.log.begin());
     let mut delivered = HashSet::new();
@@ -181,4 +189,25 @@ fn settle_timer(store: &Store, now_ms: i64) -> Result<u64, TakeoverError> {
     }
     let is_delivered = |place: PhysicalOffset| delivered.contains(&place);
     Ok(timer.take_delivered_out(now_ms, is_delivered)?)
+}
+
+/// Where a queue has the first message behind a place in the log, looking from an offset on.
+fn behind(
+    queue: &ConsumeQueue,
+    from: QueueOffset,
+    place: PhysicalOffset,
+) -> Result<QueueOffset, TakeoverError> {
+    let mut at = from.max(queue.min_offset());
+    let mut units: Vec<ConsumeUnit> = Vec::new();
+    while at < queue.max_offset() {
+        units.clear();
+        queue.read(at, UNITS, Wait::ForDisk, &mut units)?;
+        let known = units.iter().take_while(|unit| unit.physical <= place);
+        let known = known.count();
+        at = at + known as u64;
+        if known < units.len() || units.is_empty() {
+            break;
+        }
+    }
+    Ok(at)
 }

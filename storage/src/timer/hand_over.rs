@@ -1,6 +1,6 @@
 //! Leaving a wheel to RocketMQ, which reads whole slots and does not know what of them was delivered.
 
-use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::model::{PhysicalOffset, QueueOffset};
 
 use super::entry::Survives;
 use super::error::TimerError;
@@ -10,6 +10,16 @@ use super::state::Timer;
 use super::unit::Unit;
 
 impl Timer {
+    /// The last message of the timer topic that was entered.
+    pub(crate) fn last_entered(&self) -> Option<PhysicalOffset> {
+        self.last_physical
+    }
+
+    /// Every message of the timer topic before this one was entered: RocketMQ would enter it twice otherwise.
+    pub(crate) fn resume_from(&mut self, next: QueueOffset) {
+        self.resume = self.resume.max(next);
+    }
+
     /// Takes entries that were delivered out of the slots from the read time to now, and makes everything durable. Returns how many
     /// there were.
     ///
