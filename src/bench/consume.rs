@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 
 use super::BenchError;
+use super::dialect::Dialect;
 use super::flags::{ConsumeFlags, Load};
 use super::load::{Generator, check};
 use super::peer::{Amount, Peer};
@@ -96,6 +97,7 @@ impl Backlog {
             connections: 4,
             window: 16,
             batch: (65_536 / size.max(1)).clamp(1, 256),
+            wire: Dialect::Native,
             topics: 1,
             queues: Some(queues.max(1)),
             rate: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::dialect::Dialect;
 use crate::tools::parse_length;
 
 /// Which broker is measured.
@@ -50,6 +51,9 @@ pub(crate) struct Load {
     /// Messages in one request.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) batch: usize,
+    /// The wire that requests are written in.
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Dialect::Native)]
+    pub(crate) wire: Dialect,
     /// Topics that messages go to in turn.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) topics: usize,
@@ -87,6 +91,9 @@ pub(crate) struct ProduceFlags {
     /// Alternate with rounds of the same load to so many queues of other topics, and print the ratio.
     #[arg(long, value_name = "N")]
     pub(crate) against_queues: Option<u32>,
+    /// Alternate with rounds of the same load on the native wire, and print the ratio.
+    #[arg(long)]
+    pub(crate) against_native: bool,
     /// Alternate with rounds beside a consumer, and print what it costs.
     #[arg(long, value_name = "WHICH", value_enum)]
     pub(crate) beside: Option<Beside>,

@@ -4,30 +4,26 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use castmq_protocol::model::{QueueId, TopicConfig};
-use castmq_protocol::native::admin::AdminRequest;
-use castmq_protocol::native::frame::{Frames, encode_frame};
-use castmq_protocol::native::request::{ANY_QUEUE, Send, SendBatch};
-use castmq_protocol::native::{ClientHeader, Request, Role};
-use castmq_protocol::record::batch::Element;
+use bytes::{Buf, BytesMut};
+use castmq_protocol::model::QueueId;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::BenchError;
+use super::dialect::Template;
 use super::flags::Load;
 use super::peer::Peer;
 use super::progress::Progress;
 use super::report::{Round, Stopwatch, new_histogram};
 use super::ticker::Ticker;
-use super::wire::{MAX_FRAME_BYTES, Wire, acknowledged};
+use super::wire::Wire;
 
 /// A load that is ready to be sent, again and again.
 pub(crate) struct Generator {
     load: Rc<Load>,
-    prefix: String,
-    /// One frame for each topic and queue, complete but for its correlation.
-    frames: Rc<[Bytes]>,
+    topics: Vec<String>,
+    /// One for each topic and queue.
+    requests: Rc<[Template]>,
 }
 
 impl Generator {
@@ -37,26 +33,24 @@ impl Generator {
         peer: &Peer,
         prefix: &str,
     ) -> Result<Self, BenchError> {
+        let names = (0..load.topics.max(1)).map(|number| format!("{prefix}-{number}"));
+        let names: Vec<String> = names.collect();
         if let Some(queues) = load.queues {
-            let mut admin = Wire::connect(&peer.address, Role::Admin, "bench").await?;
-            for number in 0..load.topics.max(1) {
-                let put = AdminRequest::PutTopic {
-                    topic: format!("{prefix}-{number}"),
-                    config: TopicConfig::with_queues(queues.max(1)),
-                    only_new: false,
-                };
-                admin.ask(Request::Admin(put)).await?;
+            for name in &names {
+                let made = load.wire.make_topic(&peer.address, name, queues.max(1));
+                made.await?;
             }
         }
         let queues = || 0..load.queues.unwrap_or(1).max(1);
-        let frames = queues().flat_map(|queue| {
-            let queue = load.queues.map_or(ANY_QUEUE, |_| QueueId(queue));
-            (0..load.topics.max(1)).map(move |topic| frame(load, topic as u32, queue))
+        let requests = queues().flat_map(|queue| {
+            let queue = load.queues.map(|_| QueueId(queue));
+            let topics = (0..).zip(&names);
+            topics.map(move |(alias, name)| load.wire.template(load, (alias, name), queue))
         });
         Ok(Self {
-            frames: frames.collect(),
+            requests: requests.collect(),
             load: Rc::new(load.clone()),
-            prefix: prefix.to_owned(),
+            topics: names,
         })
     }
 
@@ -142,24 +136,18 @@ impl Plan {
 struct Connection {
     wire: Wire,
     load: Rc<Load>,
-    frames: Rc<[Bytes]>,
+    requests: Rc<[Template]>,
 }
 
 impl Connection {
     async fn open(of: &Generator, peer: &Peer, number: usize) -> Result<Self, BenchError> {
         let name = format!("bench-{}-{number}", std::process::id());
-        let mut wire = Wire::connect(&peer.address, Role::Producer, &name).await?;
-        for topic in 0..of.load.topics.max(1) {
-            let announce = Request::AnnounceTopic {
-                alias: u32::try_from(topic).unwrap_or(u32::MAX),
-                topic: format!("{}-{topic}", of.prefix),
-            };
-            wire.ask(announce).await?;
-        }
+        let topics = of.topics.iter().cloned();
+        let wire = of.load.wire.connect(&peer.address, &name, topics).await?;
         Ok(Self {
             wire,
             load: of.load.clone(),
-            frames: of.frames.clone(),
+            requests: of.requests.clone(),
         })
     }
 
@@ -171,7 +159,9 @@ impl Connection {
             Some(_) => Some(Ticker::start()?),
             None => None,
         };
+        // When each request under way was to leave, by its number, and the numbers that are free.
         let mut meant = vec![plan.began; window as usize];
+        let mut free: Vec<u32> = (0..window as u32).rev().collect();
         let mut latencies = new_histogram();
         let (mut sent, mut answered) = (0_u64, 0_u64);
         let mut out = BytesMut::new();
@@ -181,19 +171,19 @@ impl Connection {
             let is_over = plan.is_over(now, sent);
             if !is_over {
                 let due = plan.due(now);
-                while sent < due && sent - answered < window {
-                    let frame = &self.frames[(sent % self.frames.len() as u64) as usize];
-                    let at = out.len();
-                    out.extend_from_slice(frame);
-                    out[at + 4..at + 12].copy_from_slice(&(sent + 1).to_le_bytes());
-                    meant[(sent % window) as usize] = plan.meant(sent, now);
+                while sent < due
+                    && let Some(number) = free.pop()
+                {
+                    let request = (sent % self.requests.len() as u64) as usize;
+                    self.requests[request].put(number, &mut out);
+                    meant[number as usize] = plan.meant(sent, now);
                     sent += 1;
                 }
             } else if sent == answered {
                 return Ok(latencies);
             }
             // Answers come while requests are being written: both sides must go on.
-            let waits_for_time = !is_over && sent - answered < window;
+            let waits_for_time = !is_over && !free.is_empty();
             tokio::select! {
                 biased;
                 written = writer.write_buf(&mut out), if !out.is_empty() => { written?; }
@@ -201,16 +191,15 @@ impl Connection {
                 () = tick(ticker.as_ref()), if out.is_empty() && waits_for_time => {}
             }
             let now = Instant::now();
-            let mut answers = Frames::new(&self.wire.input, MAX_FRAME_BYTES);
             let before = answered;
-            for answer in answers.by_ref() {
-                let number = acknowledged(answer.map_err(io::Error::other)?)? - 1;
-                let took = now.saturating_duration_since(meant[(number % window) as usize]);
+            let consumed = self.load.wire.answers(&self.wire.input, |number| {
+                let meant = meant.get(number as usize).copied().unwrap_or(now);
+                let took = now.saturating_duration_since(meant);
                 latencies.saturating_record((took.as_nanos() as u64).max(1));
+                free.push(number);
                 answered += 1;
-            }
+            })?;
             progress.add((answered - before) * batch);
-            let consumed = answers.consumed();
             self.wire.input.advance(consumed);
         }
     }
@@ -228,46 +217,4 @@ pub(crate) fn check(read: usize) -> io::Result<()> {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(()),
     }
-}
-
-fn frame(load: &Load, topic: u32, queue: QueueId) -> Bytes {
-    let body = vec![b'x'; load.size];
-    let born_timestamp_ms = 1_700_000_000_000;
-    let mut payload = BytesMut::new();
-    let request = if load.batch > 1 {
-        let element = Element {
-            flag: 0,
-            body: &body,
-            properties: b"",
-        };
-        (0..load.batch).for_each(|_| element.encode(&mut payload));
-        Request::SendBatch(SendBatch {
-            topic,
-            queue,
-            flags: 0,
-            sys_flag: 0,
-            born_timestamp_ms,
-            messages: u32::try_from(load.batch).unwrap_or(u32::MAX),
-            extras: None,
-        })
-    } else {
-        payload.extend_from_slice(&body);
-        Request::Send(Send {
-            topic,
-            queue,
-            flags: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp_ms,
-            properties_bytes: 0,
-            extras: None,
-        })
-    };
-    let header = ClientHeader {
-        correlation: 0,
-        request,
-    };
-    let mut frame = BytesMut::new();
-    encode_frame(&header, &[&payload], &mut frame);
-    frame.freeze()
 }

@@ -7,9 +7,10 @@
 //! - [`echo`]: a server that reads the same frames and answers them without storing anything.
 //! - [`peer`]: the process under load; [`memory`]: the machine's memory before it.
 //! - [`flags`], [`report`], [`progress`]: settings, figures, and how they are shown.
-//! - [`wire`], [`ticker`]: requests and their pace.
+//! - [`dialect`], [`wire`], [`ticker`]: requests, connections, and their pace.
 
 mod consume;
+mod dialect;
 mod disk;
 mod echo;
 mod flags;
@@ -60,6 +61,8 @@ pub(crate) enum BenchError {
     Unexpected(String),
     #[error("{0} did not become ready")]
     NotReady(&'static str),
+    #[error("the echo server speaks the native wire only: leave out --echo, or --wire")]
+    EchoIsNative,
     #[error("this is measured with a broker that is started for it: add --embedded")]
     NeedsEmbedded,
     #[error("the result has no JSON form: {0}")]

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::BenchError;
 use super::consume::{Backlog, Follower, From};
+use super::dialect::Dialect;
 use super::disk::{GroupCommit, GroupCommitRound};
 use super::flags::{Beside, Load, ProduceFlags};
 use super::load::Generator;
@@ -25,6 +26,8 @@ struct Outcome<'a> {
     ratio_to_echo: Option<f64>,
     other_queues: Option<Round>,
     ratio_to_other_queues: Option<f64>,
+    native: Option<Round>,
+    ratio_to_native: Option<f64>,
     disk: Option<GroupCommitRound>,
     ratio_to_disk: Option<f64>,
     beside: Option<BesideOutcome>,
@@ -55,6 +58,9 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         Some(_) => Amount::Megabytes,
         None => Amount::Gigabytes,
     };
+    if flags.echo && load.wire != Dialect::Native {
+        return Err(BenchError::EchoIsNative);
+    }
     let broker = Peer::of(&flags.target, amount).await?;
     let echo = match flags.echo {
         true => Some(Peer::echo().await?),
@@ -77,6 +83,14 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         Some(load) => Some(Generator::prepare(load, &broker, "bench-other").await?),
         None => None,
     };
+    let native_load = flags.against_native.then(|| Load {
+        wire: Dialect::Native,
+        ..load.clone()
+    });
+    let native = match &native_load {
+        Some(load) => Some(Generator::prepare(load, &broker, "bench").await?),
+        None => None,
+    };
     let in_flight = (load.connections.max(1) * load.window.max(1)) as u64;
     let disk = flags.disk.then_some(GroupCommit {
         size: load.size,
@@ -84,7 +98,7 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         duration: load.duration,
     });
     let (mut alone, mut echoed, mut committed, mut beside) = (vec![], vec![], vec![], vec![]);
-    let mut other_queues = vec![];
+    let (mut other_queues, mut natively) = (vec![], vec![]);
     let mut consumed = 0;
     for _ in 0..load.rounds.max(1) {
         if let Some(echo) = &echo {
@@ -97,6 +111,9 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         alone.push(generator.round(&broker, "broker").await?);
         if let Some(other) = &other {
             other_queues.push(other.round(&broker, "other queues").await?);
+        }
+        if let Some(native) = &native {
+            natively.push(native.round(&broker, "broker on the native wire").await?);
         }
         if flags.beside.is_some() {
             let follower = match &cold {
@@ -123,6 +140,8 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         ratio_to_echo: median_ratio(&alone, &echoed, rate),
         other_queues: median(&other_queues),
         ratio_to_other_queues: median_ratio(&alone, &other_queues, rate),
+        native: median(&natively),
+        ratio_to_native: median_ratio(&alone, &natively, rate),
         ratio_to_disk: median_ratio(&alone, &commit_rounds, rate),
         disk: GroupCommitRound::median(&committed),
         beside: flags
@@ -157,6 +176,9 @@ fn lines(outcome: &Outcome<'_>) -> Vec<String> {
     if let Some(other) = &outcome.other_queues {
         lines.push(report::line("other queues", other));
     }
+    if let Some(native) = &outcome.native {
+        lines.push(report::line("broker on the native wire", native));
+    }
     if let Some(disk) = &outcome.disk {
         lines.push(report::line("raw group commit", &disk.round));
     }
@@ -172,6 +194,10 @@ fn lines(outcome: &Outcome<'_>) -> Vec<String> {
         (
             "rate as a ratio to other queues",
             outcome.ratio_to_other_queues,
+        ),
+        (
+            "rate as a ratio to the native wire",
+            outcome.ratio_to_native,
         ),
         ("rate as a ratio to raw group commit", outcome.ratio_to_disk),
         (

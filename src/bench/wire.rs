@@ -15,24 +15,30 @@ use super::BenchError;
 /// Longest frame of an answer.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
 
-/// A connection that has been greeted.
+/// A connection.
 pub(crate) struct Wire {
     pub(crate) socket: TcpStream,
     pub(crate) input: BytesMut,
 }
 
 impl Wire {
-    pub(crate) async fn connect(address: &str, role: Role, name: &str) -> Result<Self, BenchError> {
+    /// Connects and says nothing yet.
+    pub(crate) async fn open(address: &str) -> Result<Self, BenchError> {
         let connected = TcpStream::connect(address).await;
         let socket = connected.map_err(|source| BenchError::Connect {
             address: address.to_owned(),
             source,
         })?;
         socket.set_nodelay(true)?;
-        let mut wire = Self {
+        Ok(Self {
             socket,
             input: BytesMut::with_capacity(256 * 1024),
-        };
+        })
+    }
+
+    /// Connects and greets.
+    pub(crate) async fn connect(address: &str, role: Role, name: &str) -> Result<Self, BenchError> {
+        let mut wire = Self::open(address).await?;
         wire.socket.write_all(&PREFACE).await?;
         let hello = Request::Hello(Hello {
             version: VERSION,

@@ -6,7 +6,7 @@ mkdir -p "$cache"
 
 java_flags=(--add-exports=java.base/sun.nio.ch=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED
   --add-opens=java.base/sun.nio.ch=ALL-UNNAMED --add-opens=java.base/java.lang=ALL-UNNAMED
-  -XX:+UseSerialGC -XX:TieredStopAtLevel=1)
+  ${JAVA_TUNING:--XX:+UseSerialGC -XX:TieredStopAtLevel=1})
 
 # Installs what the programs need and is not there, where that is allowed.
 require_tools() {

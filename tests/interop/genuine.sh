@@ -5,11 +5,12 @@
 #   genuine.sh stop DIR
 #
 # Free ports are chosen where none are given. Times are short, so that tests that wait for them are quick. The broker registers at
-# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself.
+# GENUINE_REGISTERS_AT, where that says so, in place of the name server itself. GENUINE_HEAP is the broker's, and the file
+# GENUINE_SETTINGS has settings of it in place of those here.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
+usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
 [ $# -ge 2 ] || usage
 
 started_at() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
@@ -96,7 +97,8 @@ transactionTimeOut=1000
 transactionOpBatchInterval=500
 reviveInterval=500
 CONF
-  launch broker org.apache.rocketmq.broker.BrokerStartup 512m -c "$dir/broker.conf"
+  [ -z "${GENUINE_SETTINGS:-}" ] || cat "$GENUINE_SETTINGS" >>"$dir/broker.conf"
+  launch broker org.apache.rocketmq.broker.BrokerStartup "${GENUINE_HEAP:-512m}" -c "$dir/broker.conf"
   await broker "boot success" "$dir/broker.out"
   await namesrv "new broker registered" "$dir/namesrv/logs"
   echo "NAMESRV_ADDR=127.0.0.1:$NAMESRV"

@@ -1,7 +1,8 @@
 //! remoting-session: one connection on RocketMQ's wire. Its client is producer, consumer and operator at once, and may be any of
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
-//! - `sending`: messages and batches; `unique_ids`: what messages without an id are given; `transactions`: half messages, their ends, and questions about them.
+//! - `sending`: messages and batches; `properties`: what of a message's is looked at; `unique_ids`: what those without an id are given;
+//!   `transactions`: half messages, their ends, and questions about them.
 //! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.
@@ -10,6 +11,7 @@ mod admin;
 mod clients;
 mod offsets;
 mod pops;
+mod properties;
 mod pulling;
 mod queries;
 mod relays;
@@ -32,6 +34,7 @@ use castmq_protocol::remoting::{Command, Frame, Frames, Language, WriteFields, r
 use serde::Serialize;
 
 use self::pops::Pops;
+use self::properties::Stamp;
 use self::pulling::WaitingPull;
 use self::relays::Unanswered;
 use self::sending::Pending;
@@ -70,8 +73,9 @@ pub(crate) struct RemotingSession {
     version: i32,
     sending: Sending,
     unique_ids: UniqueIds,
+    stamp: Stamp,
     /// Messages on their way, and questions that others have in hand.
-    pending: HashMap<u64, Pending>,
+    pending: hashbrown::HashMap<u64, Pending>,
     next: u64,
     under_way: usize,
     /// Transactions that this read brought to their end.
@@ -136,12 +140,13 @@ impl RemotingSession {
             sending: Sending::new(context.clone(), peer)?,
             unique_ids: UniqueIds::new(context.store_host),
             pops: Pops::new(&context, id)?,
+            stamp: Stamp::of(&context.settings),
             connection,
             id,
             client,
             language: Language::default(),
             version: 0,
-            pending: HashMap::new(),
+            pending: hashbrown::HashMap::new(),
             next: 0,
             under_way: 0,
             endings: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! The id that says where a message lies: the broker's address and the log position (RocketMQ `createMessageId`).
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -26,17 +26,41 @@ pub struct MessageIdError {
     text: String,
 }
 
+impl MessageId {
+    /// Bytes of the longest text.
+    pub const MAX_TEXT_BYTES: usize = 56;
+
+    /// Writes the id's text to the front of `text`, and returns it.
+    pub fn write_to<'t>(&self, text: &'t mut [u8; Self::MAX_TEXT_BYTES]) -> &'t str {
+        let (mut octets, mut bytes) = ([0; Self::MAX_TEXT_BYTES / 2], 0);
+        let mut put = |part: &[u8]| {
+            if let Some(place) = octets.get_mut(bytes..bytes + part.len()) {
+                place.copy_from_slice(part);
+            }
+            bytes += part.len();
+        };
+        match self.store_host.ip() {
+            IpAddr::V4(ip) => put(&ip.octets()),
+            IpAddr::V6(ip) => put(&ip.octets()),
+        }
+        put(&u32::from(self.store_host.port()).to_be_bytes());
+        put(&self.physical_offset.as_i64().to_be_bytes());
+        let digit = |half: u8| match half {
+            0..10 => b'0' + half,
+            _ => b'A' + (half - 10),
+        };
+        let (pairs, _) = text.as_chunks_mut::<2>();
+        for (pair, octet) in pairs.iter_mut().zip(octets) {
+            *pair = [digit(octet >> 4), digit(octet & 0xF)];
+        }
+        let text = text.get(..bytes * 2).unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(56);
-        let mut put = |bytes: &[u8]| bytes.iter().try_for_each(|byte| write!(text, "{byte:02X}"));
-        match self.store_host.ip() {
-            IpAddr::V4(ip) => put(&ip.octets())?,
-            IpAddr::V6(ip) => put(&ip.octets())?,
-        }
-        put(&u32::from(self.store_host.port()).to_be_bytes())?;
-        put(&self.physical_offset.as_i64().to_be_bytes())?;
-        f.write_str(&text)
+        f.write_str(self.write_to(&mut [0; Self::MAX_TEXT_BYTES]))
     }
 }
 

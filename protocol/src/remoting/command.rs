@@ -166,6 +166,12 @@ fn json_fields<'a>(scanner: &mut Scanner<'a>) -> Result<Fields<'a>, CommandError
     let mut first = true;
     while scanner.next_member(first, b'}')? {
         first = false;
+        if let Some((name, value)) = scanner.plain_member() {
+            if !fields.push(name, value) {
+                return Err(CommandError::TooManyFields);
+            }
+            continue;
+        }
         let name = scanner.string()?;
         scanner.expect(b':', "a colon")?;
         if let Some(value) = scanner.value_as_text()?

@@ -71,6 +71,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Adds a field; `false` when there are too many or the name is too long, which leaves it out.
+    #[inline]
     pub fn push(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> bool {
         let name = name.into();
         let fits = self.pairs.len() < MAX_FIELDS && name.len() <= MAX_NAME_BYTES;
@@ -125,7 +126,7 @@ impl<'a> Fields<'a> {
     /// When it is missing and may not, or holds something else.
     #[inline]
     pub fn read<'f, T: FieldValue<'f>>(&'f self, name: &'static str) -> Result<T, FieldError> {
-        T::read(self, name)
+        T::read(self.get(name), name)
     }
 
     /// A field as a value of a type, or `default` when it is missing.
@@ -144,23 +145,24 @@ impl<'a> Fields<'a> {
 
 /// Types of fields.
 pub trait FieldValue<'f>: Sized {
-    /// Reads the field `name`.
+    /// Reads the text of the field `name`.
     ///
     /// # Errors
     ///
     /// When it is missing and may not, or holds something else.
-    fn read(fields: &'f Fields<'_>, name: &'static str) -> Result<Self, FieldError>;
+    fn read(text: Option<&'f str>, name: &'static str) -> Result<Self, FieldError>;
 
     /// Writes the field `name`.
-    fn write(&self, name: &str, out: &mut FieldWriter<'_>);
+    fn write(&self, name: &'static str, out: &mut FieldWriter<'_>);
 }
 
 impl<'f> FieldValue<'f> for Option<&'f str> {
-    fn read(fields: &'f Fields<'_>, name: &'static str) -> Result<Self, FieldError> {
-        Ok(fields.get(name))
+    #[inline]
+    fn read(text: Option<&'f str>, _name: &'static str) -> Result<Self, FieldError> {
+        Ok(text)
     }
 
-    fn write(&self, name: &str, out: &mut FieldWriter<'_>) {
+    fn write(&self, name: &'static str, out: &mut FieldWriter<'_>) {
         if let Some(text) = self {
             out.text(name, text);
         }
@@ -169,14 +171,14 @@ impl<'f> FieldValue<'f> for Option<&'f str> {
 
 impl<'f> FieldValue<'f> for Option<bool> {
     /// Anything but `true` is false, as in RocketMQ; the C++ client sends `0` and `1`.
-    fn read(fields: &'f Fields<'_>, name: &'static str) -> Result<Self, FieldError> {
-        let text = fields.get(name);
+    #[inline]
+    fn read(text: Option<&'f str>, _name: &'static str) -> Result<Self, FieldError> {
         Ok(text.map(|text| text.eq_ignore_ascii_case("true")))
     }
 
-    fn write(&self, name: &str, out: &mut FieldWriter<'_>) {
+    fn write(&self, name: &'static str, out: &mut FieldWriter<'_>) {
         if let Some(value) = self {
-            out.text(name, if *value { "true" } else { "false" });
+            out.plain(name, if *value { "true" } else { "false" });
         }
     }
 }
@@ -185,8 +187,9 @@ macro_rules! number_fields {
     ($($type:ty, $expected:literal;)*) => {
         $(impl<'f> FieldValue<'f> for Option<$type> {
             /// The empty text counts as missing.
-            fn read(fields: &'f Fields<'_>, name: &'static str) -> Result<Self, FieldError> {
-                match fields.get(name) {
+            #[inline]
+            fn read(text: Option<&'f str>, name: &'static str) -> Result<Self, FieldError> {
+                match text {
                     None | Some("") => Ok(None),
                     Some(text) => match text.parse() {
                         Ok(number) => Ok(Some(number)),
@@ -195,7 +198,7 @@ macro_rules! number_fields {
                 }
             }
 
-            fn write(&self, name: &str, out: &mut FieldWriter<'_>) {
+            fn write(&self, name: &'static str, out: &mut FieldWriter<'_>) {
                 if let Some(number) = self {
                     out.text(name, itoa::Buffer::new().format(*number));
                 }
@@ -214,11 +217,12 @@ number_fields! {
 macro_rules! mandatory_fields {
     ($($type:ty)*) => {
         $(impl<'f> FieldValue<'f> for $type {
-            fn read(fields: &'f Fields<'_>, name: &'static str) -> Result<Self, FieldError> {
-                fields.read::<Option<Self>>(name)?.ok_or(FieldError::Missing { name })
+            #[inline]
+            fn read(text: Option<&'f str>, name: &'static str) -> Result<Self, FieldError> {
+                <Option<Self> as FieldValue>::read(text, name)?.ok_or(FieldError::Missing { name })
             }
 
-            fn write(&self, name: &str, out: &mut FieldWriter<'_>) {
+            fn write(&self, name: &'static str, out: &mut FieldWriter<'_>) {
                 FieldValue::write(&Some(*self), name, out);
             }
         })*
@@ -255,26 +259,46 @@ impl<'a> FieldWriter<'a> {
                 put_string(name, self.out);
                 self.out.put_u8(b':');
                 put_string(value, self.out);
+                self.is_first = false;
             }
-            Serialization::Binary => {
-                let (Ok(name_bytes), Ok(value_bytes)) =
-                    (i16::try_from(name.len()), i32::try_from(value.len()))
-                else {
-                    return;
-                };
-                self.out.reserve(6 + name.len() + value.len());
-                self.out.put_i16(name_bytes);
-                self.out.put_slice(name.as_bytes());
-                self.out.put_i32(value_bytes);
-                self.out.put_slice(value.as_bytes());
-            }
+            Serialization::Binary => self.binary(name, value),
         }
-        self.is_first = false;
+    }
+
+    /// The same for a name and a value in which nothing has to be escaped.
+    #[inline]
+    fn plain(&mut self, name: &'static str, value: &str) {
+        match self.serialization {
+            Serialization::Json => {
+                self.out.reserve(name.len() + value.len() + 6);
+                self.out
+                    .put_slice(if self.is_first { b"\"" } else { b",\"" });
+                self.out.put_slice(name.as_bytes());
+                self.out.put_slice(b"\":\"");
+                self.out.put_slice(value.as_bytes());
+                self.out.put_u8(b'"');
+                self.is_first = false;
+            }
+            Serialization::Binary => self.binary(name, value),
+        }
+    }
+
+    fn binary(&mut self, name: &str, value: &str) {
+        let (Ok(name_bytes), Ok(value_bytes)) =
+            (i16::try_from(name.len()), i32::try_from(value.len()))
+        else {
+            return;
+        };
+        self.out.reserve(6 + name.len() + value.len());
+        self.out.put_i16(name_bytes);
+        self.out.put_slice(name.as_bytes());
+        self.out.put_i32(value_bytes);
+        self.out.put_slice(value.as_bytes());
     }
 
     /// Writes a field of any type.
     #[inline]
-    pub fn value<'f>(&mut self, name: &str, value: &impl FieldValue<'f>) {
+    pub fn value<'f>(&mut self, name: &'static str, value: &impl FieldValue<'f>) {
         value.write(name, self);
     }
 }

@@ -1,10 +1,10 @@
 //! Messages and batches.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use castmq_protocol::model::{
-    PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, TopicName, keys, property_value,
-    replace_properties,
+    PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, TopicName, keys, replace_properties,
 };
 use castmq_protocol::native::response::SendStatus;
 use castmq_protocol::record::{MessageId, Record, batch, sys_flag};
@@ -15,8 +15,10 @@ use castmq_protocol::remoting::recall::RecallHandle;
 use castmq_protocol::remoting::{ReadFields, response_code};
 
 use super::offsets::known_topic;
+use super::properties::Known;
 use super::*;
 use crate::broker::topics::Topic;
+use crate::delivery::redirect::check_length;
 use crate::metadata::actor::EnsureDerivedTopic;
 use crate::names::group_name;
 use crate::network::announce::ensure_topic;
@@ -25,7 +27,7 @@ use crate::storage::append::{Appended, Outcome, Stored};
 use crate::supervision::Receive;
 
 /// The region that clients are told: there is one.
-const REGION: &str = "DefaultRegion";
+pub(super) const REGION: &str = "DefaultRegion";
 
 /// Who waits for a message to be stored, or for a transaction to be ended.
 pub(super) struct Pending {
@@ -84,26 +86,27 @@ impl RemotingSession {
                 }
             };
         };
+        let mut known = Known::of(properties);
         let is_batch = header.batch || asked.command.code == request_code::SEND_BATCH_MESSAGE;
-        let unique_id = property_value(properties.as_bytes(), keys::UNIQ_KEY).map(Cow::Borrowed);
-        let unique_id = unique_id.or_else(|| {
-            let now_ms = self.context.clock.now_ms();
-            (!is_batch).then(|| Cow::Owned(self.unique_ids.next(now_ms)))
-        });
+        let is_nameless = known.unique_id.is_none() && !is_batch;
+        let made = is_nameless.then(|| self.unique_ids.next(self.context.clock.now_ms()));
+        if let Some(id) = &made {
+            known.give_id(id);
+        }
         self.next += 1;
         let told = Told {
             correlation: self.next,
             topic: &topic,
             queue: queue_of(&topic, header.queue)?,
             is_one_way: asked.command.is_one_way(),
-            waits: property_value(properties.as_bytes(), keys::WAIT) != Some("false"),
+            waits: known.wait != Some("false"),
             sys_flag: header.sys_flag & !sys_flag::TRANSACTION_MASK,
             born_timestamp_ms: header.born_timestamp_ms,
             half: None,
         };
         let mut pending = Pending {
             tells_place: true,
-            unique_id: unique_id.as_deref().map(Into::into),
+            unique_id: known.unique_id.map(Into::into),
             ..Pending::plain(asked.asker)
         };
         if is_batch {
@@ -114,9 +117,11 @@ impl RemotingSession {
                 .collect_batch(told, &none, asked.body, None, batch);
             collected?;
         } else {
-            let wishes = self.wishes(&header, properties)?;
-            let waits = wishes.deliver_at_ms > self.context.clock.now_ms();
-            if let Some(id) = unique_id.as_deref().filter(|_| waits) {
+            let wishes = self.wishes(&header, &known)?;
+            if let Some(id) = known.unique_id
+                && wishes.deliver_at_ms > 0
+                && wishes.deliver_at_ms > self.context.clock.now_ms()
+            {
                 pending.recall = Some(Box::new(RecallHandle {
                     topic: topic.name.to_string(),
                     broker_name: self.context.settings.broker.name.clone(),
@@ -124,23 +129,9 @@ impl RemotingSession {
                     message_id: id.to_owned(),
                 }));
             }
-            let half = match wishes.is_half {
-                true => Some(self.half_messages(properties)?),
-                false => None,
-            };
-            let told = Told {
-                half: half.as_ref(),
-                ..told
-            };
-            let stored = self.stored_properties(properties, unique_id.as_deref());
-            let properties = Properties {
-                bytes: &stored,
-                at: None,
-            };
             let end = asked.body.start + asked.body.bytes.len() as u32;
             let body = (asked.body.bytes, asked.body.start..end);
-            self.sending
-                .collect(told, Some(&wishes), header.flag, properties, body, batch)?;
+            self.collect(told, (&header, &known), &wishes, body, batch)?;
         }
         if !asked.command.is_one_way() {
             self.pending.insert(self.next, pending);
@@ -243,34 +234,62 @@ impl RemotingSession {
         Ok(())
     }
 
-    /// A message's properties as RocketMQ's brokers store them: its clients look at what is added.
-    fn stored_properties(&self, properties: &str, unique_id: Option<&str>) -> Vec<u8> {
-        let cluster = &self.context.settings.broker.cluster_name;
-        let changes = [
-            (keys::UNIQ_KEY, unique_id),
-            (MSG_REGION, Some(REGION)),
-            (TRACE_ON, Some("true")),
-            (keys::CLUSTER, Some(cluster)),
-            (POP_CK, None),
-        ];
-        replace_properties(properties.as_bytes(), &changes)
+    /// Adds a message to the batch, with the properties that RocketMQ's brokers store.
+    fn collect(
+        &self,
+        told: Told<'_>,
+        (header, known): (&SendMessage<'_>, &Known<'_>),
+        wishes: &Wishes,
+        body: (&[u8], Range<u32>),
+        batch: &mut Collected,
+    ) -> Handled {
+        let properties = header.properties.unwrap_or_default();
+        if !wishes.waits() && wishes.reconsume_times == 0 {
+            let at = batch.rewrite(|out| {
+                let before = out.len();
+                self.stamp.write(properties, known, out);
+                check_length(out.get(before..).unwrap_or_default())
+            })?;
+            let properties = Properties {
+                bytes: properties.as_bytes(),
+                at: Some(at),
+            };
+            self.sending
+                .collect(told, None, header.flag, properties, body, batch)?;
+            return Ok(());
+        }
+        let half = match wishes.is_half {
+            true => Some(self.half_messages(properties)?),
+            false => None,
+        };
+        let told = Told {
+            half: half.as_ref(),
+            ..told
+        };
+        let mut stamped = Vec::with_capacity(properties.len() + 128);
+        self.stamp.write(properties, known, &mut stamped);
+        let properties = Properties {
+            bytes: &stamped,
+            at: None,
+        };
+        self.sending
+            .collect(told, Some(wishes), header.flag, properties, body, batch)?;
+        Ok(())
     }
 
     /// What a message's properties ask for.
-    fn wishes(&self, header: &SendMessage<'_>, properties: &str) -> Result<Wishes, Refused> {
-        let number = |name: &str| -> Option<i64> {
-            property_value(properties.as_bytes(), name)?.parse().ok()
+    fn wishes(&self, header: &SendMessage<'_>, known: &Known<'_>) -> Result<Wishes, Refused> {
+        let number = |text: Option<&str>| -> Option<i64> { text?.parse().ok() };
+        let after = |delay: Option<&str>, unit_ms: i64| {
+            let delay_ms = number(delay)?.saturating_mul(unit_ms);
+            Some(self.context.clock.now_ms().saturating_add(delay_ms))
         };
-        let now_ms = self.context.clock.now_ms();
-        let after = |delay: Option<i64>, unit_ms: i64| {
-            delay.map(|delay| now_ms.saturating_add(delay.saturating_mul(unit_ms)))
-        };
-        let deliver_at_ms = after(number(TIMER_DELAY_SEC), 1000)
-            .or_else(|| after(number(TIMER_DELAY_MS), 1))
-            .or_else(|| number(TIMER_DELIVER_MS));
+        let deliver_at_ms = after(known.timer_delay_sec, 1000)
+            .or_else(|| after(known.timer_delay_ms, 1))
+            .or_else(|| number(known.timer_deliver_ms));
         let longest_ms = self.context.settings.broker.timer_max_delay_ms;
         if let Some(at_ms) = deliver_at_ms
-            && at_ms.saturating_sub(now_ms) > longest_ms as i64
+            && at_ms.saturating_sub(self.context.clock.now_ms()) > longest_ms as i64
         {
             return Err(Refused::new(
                 response_code::MESSAGE_ILLEGAL,
@@ -279,8 +298,8 @@ impl RemotingSession {
                 ),
             ));
         }
-        let delay = number(keys::DELAY).unwrap_or_default();
-        let prepared = property_value(properties.as_bytes(), keys::TRANSACTION_PREPARED);
+        let delay = number(known.delay).unwrap_or_default();
+        let prepared = known.prepared;
         Ok(Wishes {
             reconsume_times: header.reconsume_times.unwrap_or_default(),
             delay_level: u8::try_from(delay.clamp(0, i64::from(u8::MAX))).unwrap_or_default(),
@@ -343,24 +362,20 @@ impl RemotingSession {
     }
 
     fn stored(&mut self, pending: &Pending, stored: &Stored) {
-        let id = |physical_offset| {
-            let store_host = self.context.store_host;
-            MessageId {
-                store_host,
-                physical_offset,
-            }
+        let store_host = self.context.store_host;
+        let id = |physical_offset| MessageId {
+            store_host,
+            physical_offset,
         };
-        let mut message_id = Cow::from(id(stored.physical_offset).to_string());
+        let mut text = [0; MessageId::MAX_TEXT_BYTES];
+        let mut message_id = Cow::from(id(stored.physical_offset).write_to(&mut text));
         let mut at = stored.physical_offset;
-        for (_, bytes) in pending
-            .record_bytes
-            .iter()
-            .skip(1)
-            .zip(&pending.record_bytes)
-        {
+        let others = pending.record_bytes.iter().skip(1);
+        for (_, bytes) in others.zip(&pending.record_bytes) {
             at = PhysicalOffset(at.0 + u64::from(*bytes));
+            let mut text = [0; MessageId::MAX_TEXT_BYTES];
             message_id.to_mut().push(',');
-            message_id.to_mut().push_str(&id(at).to_string());
+            message_id.to_mut().push_str(id(at).write_to(&mut text));
         }
         let code = match stored.status {
             SendStatus::Stored => response_code::SUCCESS,
@@ -384,20 +399,6 @@ impl RemotingSession {
             .respond_as(pending.asker, said, &fields, b"");
     }
 }
-
-/// The region that the message is stored in.
-const MSG_REGION: &str = "MSG_REGION";
-/// Whether what becomes of it is traced, where clients trace.
-const TRACE_ON: &str = "TRACE_ON";
-/// What a consumer that popped the message was given with it.
-const POP_CK: &str = "POP_CK";
-
-/// In seconds from now; of the three the first counts.
-const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
-/// In milliseconds from now.
-const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
-/// In milliseconds since the epoch.
-const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
 
 /// The queue that a client names; `None` for any.
 fn queue_of(topic: &Topic, queue: i32) -> Result<Option<QueueId>, Refused> {

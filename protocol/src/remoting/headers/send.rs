@@ -2,6 +2,7 @@
 
 use super::{FieldError, FieldWriter, Fields, ReadFields, WriteFields, headers};
 use crate::remoting::codes::request_code;
+use crate::remoting::fields::FieldValue;
 
 /// Storing one message or a batch, or passing a reply on
 /// ([`SEND_MESSAGE`](request_code::SEND_MESSAGE) and its kin). The body is the message's, or the batch.
@@ -89,6 +90,13 @@ const SHORT: Names = Names {
     broker_name: "n",
 };
 
+impl Names {
+    /// Whether they are letters.
+    fn is_short(&self) -> bool {
+        self.topic.len() == 1
+    }
+}
+
 fn names(code: i32) -> &'static Names {
     match code {
         request_code::SEND_MESSAGE_V2
@@ -106,21 +114,25 @@ impl<'a> SendMessage<'a> {
     /// When a field is missing that has to be there, or holds something that it cannot.
     pub fn from_fields(code: i32, fields: &'a Fields<'_>) -> Result<Self, FieldError> {
         let names = names(code);
+        let letters = names.is_short().then(|| by_letter(fields));
+        let texts = Texts { fields, letters };
         Ok(Self {
-            producer_group: fields.read(names.producer_group)?,
-            topic: fields.read(names.topic)?,
-            default_topic: fields.read(names.default_topic)?,
-            default_topic_queues: fields.read(names.default_topic_queues)?,
-            queue: fields.read(names.queue)?,
-            sys_flag: fields.read(names.sys_flag)?,
-            born_timestamp_ms: fields.read(names.born_timestamp_ms)?,
-            flag: fields.read(names.flag)?,
-            properties: fields.read(names.properties)?,
-            reconsume_times: fields.read(names.reconsume_times)?,
-            unit_mode: fields.read_or(names.unit_mode, false)?,
-            batch: fields.read_or(names.batch, false)?,
-            max_reconsume_times: fields.read(names.max_reconsume_times)?,
-            broker_name: fields.read(names.broker_name)?,
+            producer_group: texts.read(names.producer_group)?,
+            topic: texts.read(names.topic)?,
+            default_topic: texts.read(names.default_topic)?,
+            default_topic_queues: texts.read(names.default_topic_queues)?,
+            queue: texts.read(names.queue)?,
+            sys_flag: texts.read(names.sys_flag)?,
+            born_timestamp_ms: texts.read(names.born_timestamp_ms)?,
+            flag: texts.read(names.flag)?,
+            properties: texts.read(names.properties)?,
+            reconsume_times: texts.read(names.reconsume_times)?,
+            unit_mode: texts
+                .read::<Option<_>>(names.unit_mode)?
+                .unwrap_or_default(),
+            batch: texts.read::<Option<_>>(names.batch)?.unwrap_or_default(),
+            max_reconsume_times: texts.read(names.max_reconsume_times)?,
+            broker_name: texts.read(names.broker_name)?,
         })
     }
 
@@ -130,6 +142,43 @@ impl<'a> SendMessage<'a> {
             names: names(code),
             send: self,
         }
+    }
+}
+
+/// The letters that fields are called by, from `a` on.
+const LETTERS: usize = 14;
+
+/// The texts of fields that are called by letters, found in one go.
+fn by_letter<'f>(fields: &'f Fields<'_>) -> [Option<&'f str>; LETTERS] {
+    let mut texts = [None; LETTERS];
+    for (name, text) in fields.iter() {
+        if let Some(place) = place_of(name).and_then(|place| texts.get_mut(place)) {
+            *place = Some(text);
+        }
+    }
+    texts
+}
+
+fn place_of(name: &str) -> Option<usize> {
+    match name.as_bytes() {
+        [letter] => letter.checked_sub(b'a').map(usize::from),
+        _ => None,
+    }
+}
+
+/// Where the fields of a [`SendMessage`] are looked up.
+struct Texts<'f, 'a> {
+    fields: &'f Fields<'a>,
+    letters: Option<[Option<&'f str>; LETTERS]>,
+}
+
+impl<'f> Texts<'f, '_> {
+    fn read<T: FieldValue<'f>>(&self, name: &'static str) -> Result<T, FieldError> {
+        let Some(letters) = &self.letters else {
+            return self.fields.read(name);
+        };
+        let text = place_of(name).and_then(|place| *letters.get(place)?);
+        T::read(text, name)
     }
 }
 

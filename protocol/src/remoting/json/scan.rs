@@ -1,6 +1,7 @@
 //! Where things begin and end in a JSON text.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::{JsonError, MAX_DEPTH};
 
@@ -8,6 +9,8 @@ use super::{JsonError, MAX_DEPTH};
 #[derive(Debug, Clone)]
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
+    /// The same where all of it is UTF-8, so that no part of it has to be looked at again.
+    utf8: Option<&'a str>,
     at: usize,
 }
 
@@ -23,7 +26,11 @@ pub(crate) enum Kind {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self {
+            text,
+            utf8: std::str::from_utf8(text).ok(),
+            at: 0,
+        }
     }
 
     pub(super) fn at(&self) -> usize {
@@ -104,26 +111,64 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string, borrowed unless something in it is escaped or not UTF-8.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         let (raw, is_escaped) = self.raw_string()?;
         match is_escaped {
-            false => Ok(text_of(raw)),
-            true => self.unescape(raw).map(Cow::Owned),
+            false => Ok(self.part(raw)),
+            true => self
+                .unescape(self.text.get(raw).unwrap_or_default())
+                .map(Cow::Owned),
         }
     }
 
-    /// What stands between quotes, and whether there is a backslash in it.
-    fn raw_string(&mut self) -> Result<(&'a [u8], bool), JsonError> {
+    /// The name and the value of a member, where both are strings without escapes, and nothing stands between them but the
+    /// colon. Otherwise the scanner stays where it is.
+    #[inline]
+    pub(crate) fn plain_member(&mut self) -> Option<(&'a str, &'a str)> {
+        let utf8 = self.utf8?;
+        let name = self.plain_string(self.at)?;
+        let colon = name.end + 1;
+        if self.text.get(colon) != Some(&b':') {
+            return None;
+        }
+        let value = self.plain_string(colon + 1)?;
+        self.at = value.end + 1;
+        Some((utf8.get(name)?, utf8.get(value)?))
+    }
+
+    /// What stands between the quotes of a string without escapes that begins there.
+    #[inline]
+    fn plain_string(&self, at: usize) -> Option<Range<usize>> {
+        let (b'"', rest) = self.text.get(at..)?.split_first()? else {
+            return None;
+        };
+        let length = quote_or_backslash(rest)?;
+        (rest.get(length) == Some(&b'"')).then_some(at + 1..at + 1 + length)
+    }
+
+    /// A part of the text, with replacements where it is not UTF-8.
+    #[inline]
+    fn part(&self, range: Range<usize>) -> Cow<'a, str> {
+        match self.utf8.and_then(|text| text.get(range.clone())) {
+            Some(part) => Cow::Borrowed(part),
+            None => text_of(self.text.get(range).unwrap_or_default()),
+        }
+    }
+
+    /// Where that is which stands between quotes, and whether there is a backslash in it.
+    #[inline]
+    fn raw_string(&mut self) -> Result<(Range<usize>, bool), JsonError> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         let mut is_escaped = false;
         while let Some(rest) = self.text.get(self.at..)
-            && let Some(length) = memchr::memchr2(b'"', b'\\', rest)
+            && let Some(length) = quote_or_backslash(rest)
         {
             let end = self.at + length;
             if rest.get(length) == Some(&b'"') {
                 self.at = end + 1;
-                return Ok((self.text.get(start..end).unwrap_or_default(), is_escaped));
+                return Ok((start..end, is_escaped));
             }
             is_escaped = true;
             self.at = end + 2;
@@ -175,9 +220,8 @@ impl<'a> Scanner<'a> {
         self.peek();
         let rest = self.text.get(self.at..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| is_bare(**byte)).count();
-        let token = rest.get(..length).unwrap_or_default();
-        match std::str::from_utf8(token) {
-            Ok(token) if !token.is_empty() => {
+        match self.part(self.at..self.at + length) {
+            Cow::Borrowed(token) if !token.is_empty() => {
                 self.at += length;
                 Ok(token)
             }
@@ -196,8 +240,7 @@ impl<'a> Scanner<'a> {
             Kind::Object | Kind::Array => {
                 let start = self.at;
                 self.skip(0)?;
-                let raw = self.text.get(start..self.at).unwrap_or_default();
-                Ok(Some(text_of(raw)))
+                Ok(Some(self.part(start..self.at)))
             }
         }
     }
@@ -234,6 +277,33 @@ impl<'a> Scanner<'a> {
             }
         }
     }
+}
+
+/// Where the first quote or backslash is.
+#[inline]
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    /// Most strings of a header are shorter, and found sooner by words than by what has to be set up first.
+    const WORDS: usize = 4;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().take(WORDS).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = bytes_that_are(b'"', word) | bytes_that_are(b'\\', word);
+        if found != 0 {
+            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let start = words.len().min(WORDS) * 8;
+    let length = memchr::memchr2(b'"', b'\\', bytes.get(start..)?)?;
+    Some(start + length)
+}
+
+/// The highest bit of each byte of `word` that is `byte`; those above the lowest may be wrong.
+#[inline]
+fn bytes_that_are(byte: u8, word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+    let differences = word ^ (ONES * u64::from(byte));
+    differences.wrapping_sub(ONES) & !differences & HIGHEST
 }
 
 /// Bytes as text, with replacements where they are not UTF-8.

@@ -1,0 +1,162 @@
+//! What a broker looks at among a message's properties, found in one go, and what it adds to them.
+
+use castmq_config::Settings;
+use castmq_protocol::model::{keys, write_properties};
+
+use super::sending::REGION;
+
+/// The region that the message is stored in.
+const MSG_REGION: &str = "MSG_REGION";
+/// Whether what becomes of it is traced, where clients trace.
+const TRACE_ON: &str = "TRACE_ON";
+/// What a consumer that popped the message was given with it.
+const POP_CK: &str = "POP_CK";
+
+/// In seconds from now; of the three the first counts.
+const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// In milliseconds from now.
+const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+/// In milliseconds since the epoch.
+const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+
+/// Of those that are named twice, the first counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known<'a> {
+    pub(super) unique_id: Option<&'a str>,
+    pub(super) wait: Option<&'a str>,
+    pub(super) delay: Option<&'a str>,
+    pub(super) timer_delay_sec: Option<&'a str>,
+    pub(super) timer_delay_ms: Option<&'a str>,
+    pub(super) timer_deliver_ms: Option<&'a str>,
+    pub(super) prepared: Option<&'a str>,
+    /// The id is the broker's.
+    is_id_made: bool,
+    /// Whether nothing among them is one of the broker's own, and none is left out when they are written again.
+    is_plain: bool,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn of(properties: &'a str) -> Self {
+        let mut known = Self {
+            is_plain: true,
+            ..Self::default()
+        };
+        for pair in properties.split_terminator('\u{2}') {
+            let Some((name, value)) = pair.split_once('\u{1}') else {
+                known.is_plain = false;
+                continue;
+            };
+            if name.is_empty() || value.is_empty() {
+                known.is_plain = false;
+                continue;
+            }
+            let place = match name {
+                keys::UNIQ_KEY => &mut known.unique_id,
+                keys::WAIT => &mut known.wait,
+                keys::DELAY => &mut known.delay,
+                TIMER_DELAY_SEC => &mut known.timer_delay_sec,
+                TIMER_DELAY_MS => &mut known.timer_delay_ms,
+                TIMER_DELIVER_MS => &mut known.timer_deliver_ms,
+                keys::TRANSACTION_PREPARED => &mut known.prepared,
+                MSG_REGION | TRACE_ON | keys::CLUSTER | POP_CK => {
+                    known.is_plain = false;
+                    continue;
+                }
+                _ => continue,
+            };
+            if place.is_none() {
+                *place = Some(value);
+            }
+        }
+        known
+    }
+
+    /// The message came without an id, and gets this one.
+    pub(super) fn give_id(&mut self, id: &'a str) {
+        self.unique_id = Some(id);
+        self.is_id_made = true;
+    }
+}
+
+/// What RocketMQ's brokers add to each message's properties: its clients look at it.
+#[derive(Debug)]
+pub(super) struct Stamp {
+    cluster: String,
+    encoded: Vec<u8>,
+}
+
+impl Stamp {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let cluster = settings.broker.cluster_name.clone();
+        let mut encoded = Vec::new();
+        write_properties(b"", &changes(&cluster), &mut encoded);
+        Self { cluster, encoded }
+    }
+
+    /// Writes properties with it.
+    pub(super) fn write(&self, properties: &str, known: &Known<'_>, out: &mut Vec<u8>) {
+        if known.is_plain {
+            out.extend_from_slice(properties.as_bytes());
+            if !properties.is_empty() && !properties.ends_with('\u{2}') {
+                out.push(b'\x02');
+            }
+            out.extend_from_slice(&self.encoded);
+        } else {
+            write_properties(properties.as_bytes(), &changes(&self.cluster), out);
+        }
+        if known.is_id_made {
+            write_properties(b"", &[(keys::UNIQ_KEY, known.unique_id)], out);
+        }
+    }
+}
+
+fn changes(cluster: &str) -> [(&str, Option<&str>); 4] {
+    [
+        (MSG_REGION, Some(REGION)),
+        (TRACE_ON, Some("true")),
+        (keys::CLUSTER, Some(cluster)),
+        (POP_CK, None),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use castmq_protocol::model::{property_value, replace_properties};
+
+    #[test]
+    fn what_is_looked_at_is_found_and_the_first_of_two_counts() {
+        let known = Known::of("WAIT\u{1}true\u{2}A\u{1}b\u{2}WAIT\u{1}false\u{2}DELAY\u{1}3");
+        assert_eq!(known.wait, Some("true"));
+        assert_eq!(known.delay, Some("3"));
+        assert_eq!(known.unique_id, None);
+        assert!(known.is_plain);
+    }
+
+    #[test]
+    fn stamped_properties_are_those_that_replacing_makes() {
+        let stamp = Stamp::of(&Settings::default());
+        let texts = [
+            "",
+            "A\u{1}b",
+            "A\u{1}b\u{2}",
+            "A\u{1}b\u{2}\u{2}",
+            "nothing\u{2}A\u{1}b\u{2}",
+            "A\u{1}\u{2}\u{1}b\u{2}C\u{1}d\u{2}",
+            "POP_CK\u{1}x\u{2}TRACE_ON\u{1}false\u{2}K\u{1}v\u{2}",
+        ];
+        for text in texts {
+            let mut stamped = Vec::new();
+            stamp.write(text, &Known::of(text), &mut stamped);
+            let replaced = replace_properties(text.as_bytes(), &changes(&stamp.cluster));
+            assert_eq!(stamped, replaced, "{text:?}");
+            assert_eq!(property_value(&stamped, TRACE_ON), Some("true"));
+            let mut named = Known::of(text);
+            named.give_id("made");
+            stamped.clear();
+            stamp.write(text, &named, &mut stamped);
+            let made = [replaced, b"UNIQ_KEY\x01made\x02".to_vec()].concat();
+            assert_eq!(stamped, made, "{text:?}");
+        }
+    }
+}
