@@ -1,7 +1,8 @@
 //! remoting-session: one connection on RocketMQ's wire. Its client is producer, consumer and operator at once, and may be any of
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
-//! - `sending`: messages and batches; `properties`: what of a message's is looked at; `unique_ids`: what messages without an id are given; `transactions`: half messages, their ends, and questions about them.
+//! - `sending`: messages and batches; `properties`: what of a message's is looked at; `unique_ids`: what those without an id are given;
+//!   `transactions`: half messages, their ends, and questions about them.
 //! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `looking`: whether there are any; `assignment`: who reads which queues; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.

@@ -29,8 +29,8 @@ pub(super) struct Known<'a> {
     pub(super) timer_delay_ms: Option<&'a str>,
     pub(super) timer_deliver_ms: Option<&'a str>,
     pub(super) prepared: Option<&'a str>,
-    /// Whether the id is not among them, and is the broker's.
-    has_new_id: bool,
+    /// The id is the broker's.
+    is_id_made: bool,
     /// Whether nothing among them is one of the broker's own, and none is left out when they are written again.
     is_plain: bool,
 }
@@ -71,10 +71,10 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// The id for a message that has none.
-    pub(super) fn take_id(&mut self, id: &'a str) {
+    /// The message came without an id, and gets this one.
+    pub(super) fn give_id(&mut self, id: &'a str) {
         self.unique_id = Some(id);
-        self.has_new_id = true;
+        self.is_id_made = true;
     }
 }
 
@@ -104,7 +104,7 @@ impl Stamp {
         } else {
             write_properties(properties.as_bytes(), &changes(&self.cluster), out);
         }
-        if known.has_new_id {
+        if known.is_id_made {
             write_properties(b"", &[(keys::UNIQ_KEY, known.unique_id)], out);
         }
     }
@@ -150,13 +150,13 @@ mod tests {
             stamp.write(text, &Known::of(text), &mut stamped);
             let replaced = replace_properties(text.as_bytes(), &changes(&stamp.cluster));
             assert_eq!(stamped, replaced, "{text:?}");
-
-            let mut known = Known::of(text);
-            known.take_id("1A");
-            let mut stamped = Vec::new();
-            stamp.write(text, &known, &mut stamped);
-            assert_eq!(property_value(&stamped, keys::UNIQ_KEY), Some("1A"));
             assert_eq!(property_value(&stamped, TRACE_ON), Some("true"));
+            let mut named = Known::of(text);
+            named.give_id("made");
+            stamped.clear();
+            stamp.write(text, &named, &mut stamped);
+            let made = [replaced, b"UNIQ_KEY\x01made\x02".to_vec()].concat();
+            assert_eq!(stamped, made, "{text:?}");
         }
     }
 }

@@ -88,10 +88,10 @@ impl RemotingSession {
         };
         let mut known = Known::of(properties);
         let is_batch = header.batch || asked.command.code == request_code::SEND_BATCH_MESSAGE;
-        let made_id;
-        if known.unique_id.is_none() && !is_batch {
-            made_id = self.unique_ids.next(self.context.clock.now_ms());
-            known.take_id(&made_id);
+        let is_nameless = known.unique_id.is_none() && !is_batch;
+        let made = is_nameless.then(|| self.unique_ids.next(self.context.clock.now_ms()));
+        if let Some(id) = &made {
+            known.give_id(id);
         }
         self.next += 1;
         let told = Told {
