@@ -357,7 +357,8 @@ impl Walk<'_> {
             match valid_step(found.rest(within), at, known.verify_bodies || is_unsure) {
                 Ok(Step::Record(record))
                     if (is_unsure && is_torn(&record, within))
-                        || (at >= durable && lacks_number(&record)) =>
+                        || (at >= durable
+                            && (lacks_number(&record) || self.is_cut_short(&record, at))) =>
                 {
                     break Some(RecordError::Field {
                         field: "topic or properties",
@@ -394,6 +395,16 @@ impl Walk<'_> {
             error,
             is_part: part.is_some(),
         }
+    }
+
+    /// Whether the log may end inside this record's properties, which have no check sum: a process that was killed while it wrote
+    /// them, or a slave that had no more of them, leaves zeros. Properties that end so are not taken from producers.
+    fn is_cut_short(&self, record: &RecordView<'_>, at: PhysicalOffset) -> bool {
+        let end = at + record.total_bytes() as u64;
+        record.properties().last() == Some(&0)
+            && self.at(end).is_none_or(|(found, within)| {
+                !matches!(step(found.rest(within)), Ok(Step::Record(_) | Step::Blank))
+            })
     }
 
     /// The first valid record behind `end` that is not where the walk would look: it says itself where it lies, and

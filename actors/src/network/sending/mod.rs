@@ -367,6 +367,13 @@ impl Sending {
                 ),
             ));
         }
+        // At the log's end they could not be told from properties that were not written whole.
+        if properties.last() == Some(&0) {
+            return Err(Refusal::never(
+                ErrorCode::InvalidRequest,
+                "properties end with a zero byte: end them with their last value",
+            ));
+        }
         Ok(())
     }
 }

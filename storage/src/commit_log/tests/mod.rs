@@ -269,13 +269,51 @@ fn a_record_that_lost_properties_with_the_power_is_torn() {
     last_sector.write_at(&[0; 512], 1024).unwrap();
     let (log, _) = reopen(&disk.kill(), known(Some(whole.0))).unwrap();
     assert_eq!(log.appended(), whole);
-    // While the power stayed on it cannot be that: whoever sends zeros gets them back.
+    // While the power stayed on it cannot be that, but for the end: whoever sends zeros gets them back.
     let known = Known {
         may_be_torn: false,
         ..known(Some(whole.0))
     };
     let (log, _) = reopen(&disk.kill(), known).unwrap();
+    assert_eq!(log.appended(), whole);
+    last_sector.write_at(b"p", 2 * whole.0 - 1).unwrap();
+    let (log, _) = reopen(&disk.kill(), known).unwrap();
     assert_eq!(log.appended(), PhysicalOffset(2 * whole.0));
+}
+
+#[test]
+fn a_record_that_a_copy_has_in_part_is_not_taken_for_whole() {
+    let (_, master, mut writer) = fresh();
+    for _ in 0..2 {
+        let keyed = Record {
+            properties: b"KEYS\x01order-1\x02",
+            ..record(writer.position(), b"body")
+        };
+        writer.reserve(keyed.encoded_bytes()).unwrap();
+        writer.append(&keyed);
+        writer.publish();
+    }
+    let bytes = master.rest_of_segment(PhysicalOffset(0)).unwrap();
+    let bytes = bytes.as_ref();
+    let whole = bytes.len() / 2;
+    for (has, is_clean) in (whole..bytes.len()).flat_map(|has| [(has, true), (has, false)]) {
+        let (disk, copy, mut writer) = fresh();
+        writer.copy(PhysicalOffset(0), &bytes[..has]).unwrap();
+        copy.sync(copy.appended()).unwrap();
+        drop((writer, copy));
+        let known = Known {
+            may_be_torn: false,
+            clean: is_clean,
+            verify_bodies: false,
+            ..known(Some(whole as u64))
+        };
+        let (copy, _) = reopen(&disk.kill(), known).unwrap();
+        assert_eq!(copy.appended().0, whole as u64, "{has} of {}", bytes.len());
+        let mut writer = LogWriter::resume(copy.clone()).unwrap();
+        writer.copy(copy.appended(), &bytes[whole..]).unwrap();
+        let copied = copy.rest_of_segment(PhysicalOffset(0)).unwrap();
+        assert!(copied.as_ref() == bytes, "{has} of {}", bytes.len());
+    }
 }
 
 #[test]
