@@ -33,7 +33,7 @@ name_servers[castmq]=127.0.0.1:$OWN_NAMESRV brokers[castmq]=127.0.0.1:$OWN_BROKE
 until grep -q ready "$work/out"; do sleep 0.1; done
 
 # Processor time of a broker in nanoseconds: user and system time in hundredths of a second.
-used() { sed 's/.*)//' "/proc/${pids[$1]}/stat" | awk '{ printf "%d\n", ($12 + $13) * 10000000 }'; }
+used() { sed 's/.*)//' "/proc/${pids[$1]}/stat" | awk '{ printf "%.0f\n", ($12 + $13) * 10000000 }'; }
 memory() { awk '/RssAnon/ { anon = $2 } /VmRSS/ { all = $2 } END { printf "%d MiB, with mapped files %d MiB", anon / 1024, all / 1024 }' "/proc/${pids[$1]}/status"; }
 median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
 

@@ -286,7 +286,8 @@ fn opaque_in_json(header: &[u8]) -> Option<u32> {
             .wrapping_mul(10)
             .wrapping_add(u32::from(digit - b'0'))
     });
-    number.checked_sub(FIRST_OPAQUE as u32)
+    // RocketMQ answers in JSON where the request was not.
+    Some(number.checked_sub(FIRST_OPAQUE as u32).unwrap_or(number))
 }
 
 /// The number of the request that an answer is for, which says that all went well. Anything else is decoded whole.

@@ -56,7 +56,8 @@ messageDelayLevel=1s 2s 1s 1s 2s 2s 3s 3s 4s 4s 5s 5s 10s 20s 30s 1m 1h 2h
 transactionCheckInterval=2000
 transactionTimeOut=1000
 CONF
-  CASTMQ_RETENTION__DISK_REFUSE_WRITES_PERCENT=95 "$binary" -c "$dir/broker.properties" --namesrv-listen "127.0.0.1:$NAMESRV" \
+  CASTMQ_RETENTION__DISK_REFUSE_WRITES_PERCENT=95 CASTMQ_BROKER__VIP_CHANNEL=true \
+    "$binary" -c "$dir/broker.properties" --namesrv-listen "127.0.0.1:$NAMESRV" \
     >"$dir/out" 2>"$dir/log" </dev/null &
   echo $! >"$dir/pid"
   for _ in $(seq 300); do

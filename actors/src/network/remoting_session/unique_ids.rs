@@ -3,7 +3,6 @@
 //! Hexadecimal digits of an address, of what tells one process of a machine from another, of the milliseconds since the month
 //! began, and of a counter of two bytes.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
@@ -37,11 +36,23 @@ impl UniqueIds {
             self.month_ms = month_of(now_ms).unwrap_or((now_ms, now_ms));
         }
         self.next = self.next.wrapping_add(1);
-        let mut id = self.prefix.clone();
+        let mut id = String::with_capacity(self.prefix.len() + DIGITS_OF_TIME + DIGITS_OF_COUNTER);
+        id.push_str(&self.prefix);
         let since_ms = u32::try_from(now_ms.saturating_sub(self.month_ms.0)).unwrap_or_default();
-        let written = write!(id, "{since_ms:08X}{:04X}", self.next);
-        debug_assert!(written.is_ok(), "strings can be written");
+        put_digits(since_ms, DIGITS_OF_TIME, &mut id);
+        put_digits(self.next.into(), DIGITS_OF_COUNTER, &mut id);
         id
+    }
+}
+
+const DIGITS_OF_TIME: usize = 8;
+const DIGITS_OF_COUNTER: usize = 4;
+
+/// Writes a number's last so many hexadecimal digits.
+fn put_digits(number: u32, digits: usize, out: &mut String) {
+    for place in (0..digits).rev() {
+        let digit = char::from_digit(number >> (4 * place) & 0xF, 16);
+        out.extend(digit.map(|digit| digit.to_ascii_uppercase()));
     }
 }
 

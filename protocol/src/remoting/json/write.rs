@@ -12,7 +12,11 @@ pub(crate) fn put_string(text: &str, out: &mut BytesMut) {
     out.reserve(text.len() + 2);
     out.put_u8(b'"');
     let mut rest = text.as_bytes();
-    while let Some(plain) = rest.iter().position(|byte| needs_escape(*byte)) {
+    // Looked at without stopping, so that many bytes are looked at at once.
+    let has_escapes = rest
+        .iter()
+        .fold(false, |has, byte| has | needs_escape(*byte));
+    while has_escapes && let Some(plain) = rest.iter().position(|byte| needs_escape(*byte)) {
         let (before, escaped) = rest.split_at(plain);
         out.put_slice(before);
         let Some((byte, after)) = escaped.split_first() else {
