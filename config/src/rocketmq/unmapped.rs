@@ -23,14 +23,6 @@ pub(crate) static NEEDS_NONE: &[NeedsNone] = &[
         names: &["transactionOpMsgMaxSize", "transactionOpBatchInterval"],
     },
     NeedsNone {
-        reason: "consumers may always filter by SQL92",
-        names: &["enablePropertyFilter"],
-    },
-    NeedsNone {
-        reason: "messages that wait for a time can always be recalled",
-        names: &["recallMessageEnable"],
-    },
-    NeedsNone {
         reason: "there are no thread pools to size: actors do the work, on one thread",
         names: &[
             "sendMessageThreadPoolNums",
