@@ -8,7 +8,6 @@
 mod notes;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, QueueOffset, keys, property_value, system_topics,
@@ -18,8 +17,7 @@ use parking_lot::Mutex;
 
 use self::notes::Notes;
 use crate::commit_log::CommitLog;
-use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
-use crate::disk::Wait;
+use crate::consume_queue::{ConsumeQueueError, ConsumeQueues};
 use crate::dispatch::Met;
 use crate::metadata::{Metadata, MetadataError, Value};
 use crate::store::StoreError;
@@ -42,9 +40,6 @@ const MAX_KEPT_QUESTIONS: usize = 4096;
 
 /// Bytes of each: its offset and the number, big endian.
 const QUESTION_BYTES: usize = 8 + 4;
-
-/// Units read at once.
-const UNITS: usize = 1024;
 
 /// The half message of an open transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +75,7 @@ impl Halves {
         };
         let mut notes = Notes::starting_at(floor);
         if let Some(halves) = queues.find(system_topics::TRANSACTION_HALF, QUEUE) {
-            each_unit(&halves, floor.max(halves.min_offset()), |offset, unit| {
+            halves.each_unit(floor.max(halves.min_offset()), |offset, unit| {
                 notes.add(Half {
                     offset,
                     physical: unit.physical,
@@ -94,7 +89,7 @@ impl Halves {
             (first, queues.find(system_topics::TRANSACTION_OP, QUEUE))
         {
             // A mark lies behind what it marks.
-            each_unit(&marks, marks.min_offset(), |_, unit| {
+            marks.each_unit(marks.min_offset(), |_, unit| {
                 if unit.physical > first
                     && let Some(record) = log.record(unit.physical)
                     && let Ok(record) = RecordView::parse(record.as_ref())
@@ -176,7 +171,7 @@ impl Halves {
             return Ok(None);
         };
         let mut found = None;
-        each_unit(&marks, marks.min_offset(), |offset, unit| {
+        marks.each_unit(marks.min_offset(), |offset, unit| {
             if unit.physical > first && found.is_none() {
                 found = Some(offset);
             }
@@ -296,27 +291,6 @@ pub fn marked_offsets(body: &[u8]) -> impl Iterator<Item = QueueOffset> + '_ {
         let number = std::str::from_utf8(number).ok()?.trim();
         Some(QueueOffset(number.parse().ok()?))
     })
-}
-
-fn each_unit(
-    queue: &Arc<ConsumeQueue>,
-    from: QueueOffset,
-    mut seen: impl FnMut(QueueOffset, &ConsumeUnit),
-) -> Result<(), ConsumeQueueError> {
-    let mut at = from;
-    let mut units = Vec::with_capacity(UNITS);
-    while at < queue.max_offset() {
-        units.clear();
-        queue.read(at, UNITS, Wait::ForDisk, &mut units)?;
-        if units.is_empty() {
-            break;
-        }
-        for unit in &units {
-            seen(at, unit);
-            at = at + 1;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

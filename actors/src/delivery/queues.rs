@@ -8,6 +8,7 @@ use castmq_protocol::model::{QueueId, TopicName};
 use castmq_storage::consume_queue::ConsumeQueue;
 use parking_lot::RwLock;
 
+use super::fetch::Fetch;
 use super::queue::{Grown, Queue};
 use crate::broker::context::BrokerContext;
 use crate::supervision::{ActorRef, Child, Failure};
@@ -52,6 +53,17 @@ impl Queues {
         awake.insert(key.clone(), queue.clone());
         drop(supervisor.start_on(&context.data_stage, child));
         Ok(queue)
+    }
+
+    /// Asks a queue for messages. Whoever is to be answered hears that the fetch is lost when it is not taken.
+    pub(crate) fn fetch(
+        &self,
+        context: &Arc<BrokerContext>,
+        key: &QueueKey,
+        fetch: Fetch,
+    ) -> Result<(), Failure> {
+        self.wake(context, key)?.tell(fetch);
+        Ok(())
     }
 
     /// Tells a queue's actor, if it is awake, that there are new messages.

@@ -402,10 +402,9 @@ impl ConsumerSession {
         };
         let key = (subscription.topic.name.clone(), subscription.queue);
         subscription.is_fetching = true;
-        match self.context.deliveries.wake(&self.context, &key) {
-            // A fetch that is not taken comes back as lost.
-            Ok(queue) => drop(queue.tell(fetch)),
-            Err(failure) => ctx.fail(failure),
+        let fetched = self.context.deliveries.fetch(&self.context, &key, fetch);
+        if let Err(failure) = fetched {
+            ctx.fail(failure);
         }
     }
 

@@ -326,6 +326,34 @@ impl ConsumeQueue {
             && kept + u64::from(unit.size) == state.max_physical
     }
 
+    /// Shows all units from offset `from` on, which are read in batches. Waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read); what comes before was shown.
+    pub(crate) fn each_unit(
+        &self,
+        from: QueueOffset,
+        mut seen: impl FnMut(QueueOffset, &ConsumeUnit),
+    ) -> Result<(), ConsumeQueueError> {
+        /// Units read at once.
+        const UNITS: usize = 1024;
+        let mut at = from;
+        let mut units = Vec::with_capacity(UNITS);
+        while at < self.max_offset() {
+            units.clear();
+            self.read(at, UNITS, Wait::ForDisk, &mut units)?;
+            if units.is_empty() {
+                break;
+            }
+            for unit in &units {
+                seen(at, unit);
+                at = at + 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds up to `max_units` units from offset `from` on to `into`: all there are, or fewer when going on would have to
     /// wait. From the next offset on there are none.
     ///

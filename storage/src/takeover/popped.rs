@@ -16,8 +16,7 @@ use serde::Deserialize;
 
 use super::TakeoverError;
 use crate::commit_log::CommitLog;
-use crate::consume_queue::{ConsumeQueue, ConsumeQueues, ConsumeUnit};
-use crate::disk::Wait;
+use crate::consume_queue::{ConsumeQueue, ConsumeQueues};
 use crate::metadata::Metadata;
 use crate::store::Store;
 
@@ -28,9 +27,6 @@ pub(super) const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 const CHECKPOINT: &str = "ck";
 const ACK: &str = "ack";
 const BATCH_ACK: &str = "bAck";
-
-/// Units read at once.
-const UNITS: usize = 1024;
 
 /// Where something was popped.
 type Place = (GroupName, TopicName, QueueId);
@@ -164,14 +160,15 @@ fn unacknowledged(
         let group = GroupName::new(REVIVE_GROUP).ok();
         let done = group.and_then(|group| known.get(&(group, revive.clone(), queue.id())));
         let from = done.copied().unwrap_or_default();
-        each_record(log, &queue, from, |record, properties| {
-            let tag = property_value(properties, keys::TAGS).unwrap_or_default();
+        each_record(log, &queue, from, |record| {
+            let tag = property_value(record.properties(), keys::TAGS).unwrap_or_default();
             pops.note(tag, record.body());
         })?;
     }
     // What waits for its time is not there yet. Acknowledgements are never too many.
     if let Some(queue) = queues.find(system_topics::TIMER, QueueId(0)) {
-        each_record(log, &queue, QueueOffset::ZERO, |record, properties| {
+        each_record(log, &queue, QueueOffset::ZERO, |record| {
+            let properties = record.properties();
             if property_value(properties, keys::REAL_TOPIC) != Some(revive.as_str()) {
                 return;
             }
@@ -192,24 +189,14 @@ fn each_record(
     log: &Arc<CommitLog>,
     queue: &ConsumeQueue,
     from: QueueOffset,
-    mut met: impl FnMut(&RecordView<'_>, &[u8]),
+    mut met: impl FnMut(&RecordView<'_>),
 ) -> Result<(), TakeoverError> {
-    let mut at = from.max(queue.min_offset());
-    let mut units: Vec<ConsumeUnit> = Vec::new();
-    while at < queue.max_offset() {
-        units.clear();
-        queue.read(at, UNITS, Wait::ForDisk, &mut units)?;
-        if units.is_empty() {
-            break;
+    queue.each_unit(from.max(queue.min_offset()), |_, unit| {
+        if let Some(slice) = log.record(unit.physical)
+            && let Ok(record) = RecordView::parse(slice.as_ref())
+        {
+            met(&record);
         }
-        for unit in &units {
-            if let Some(slice) = log.record(unit.physical)
-                && let Ok(record) = RecordView::parse(slice.as_ref())
-            {
-                met(&record, record.properties());
-            }
-            at = at + 1;
-        }
-    }
+    })?;
     Ok(())
 }

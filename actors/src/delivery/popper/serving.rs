@@ -334,10 +334,9 @@ impl Popper {
 
     pub(super) fn fetch(&self, key: &ShareKey, id: QueueId, fetch: Fetch, ctx: &mut Ctx<'_, Self>) {
         let place = (key.1.clone(), id);
-        match self.context.deliveries.wake(&self.context, &place) {
-            // A fetch that is not taken comes back as lost.
-            Ok(queue) => drop(queue.tell(fetch)),
-            Err(failure) => ctx.fail(failure),
+        let fetched = self.context.deliveries.fetch(&self.context, &place, fetch);
+        if let Err(failure) = fetched {
+            ctx.fail(failure);
         }
     }
 

@@ -280,13 +280,11 @@ fn fetch(
     patience: Patience,
     reply: Reply<Fetched>,
 ) -> Result<(), Refusal> {
-    let queue = context.deliveries.wake(context, key);
-    let queue = queue.map_err(|failure| context.internal(failure))?;
-    // A fetch that is not taken comes back as lost.
-    queue.tell(Fetch {
+    let fetch = Fetch {
         wanted,
         patience,
         reply,
-    });
-    Ok(())
+    };
+    let fetched = context.deliveries.fetch(context, key, fetch);
+    fetched.map_err(|failure| context.internal(failure))
 }

@@ -194,7 +194,7 @@ impl RemotingSession {
     }
 
     fn fetch_for_pull(&mut self, pull: WaitingPull, ctx: &mut Ctx<'_, Self>) {
-        let queue = self.context.deliveries.wake(&self.context, &pull.key);
+        let key = pull.key.clone();
         let fetch = Fetch {
             wanted: pull.wanted.clone(),
             patience: pull.patience,
@@ -203,10 +203,9 @@ impl RemotingSession {
                 fetched,
             }),
         };
-        match queue {
-            // A fetch that is not taken comes back as lost.
-            Ok(queue) => drop(queue.tell(fetch)),
-            Err(failure) => ctx.fail(failure),
+        let fetched = self.context.deliveries.fetch(&self.context, &key, fetch);
+        if let Err(failure) = fetched {
+            ctx.fail(failure);
         }
     }
 
