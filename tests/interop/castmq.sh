@@ -21,40 +21,15 @@ start() {
   eval "$(free_ports NAMESRV BROKER)"
 
   cat >"$dir/broker.properties" <<CONF
-brokerClusterName=DefaultCluster
-brokerName=broker-a
-brokerId=0
-brokerRole=ASYNC_MASTER
-brokerIP1=127.0.0.1
+$broker_settings
+
 listenPort=$BROKER
-bindAddress=127.0.0.1
 storePathRootDir=$dir/store
 storePathCommitLog=$dir/store/commitlog
-
-autoCreateTopicEnable=true
-autoCreateSubscriptionGroup=true
-enablePropertyFilter=true
-traceTopicEnable=true
-timerWheelEnable=true
-recallMessageEnable=true
-
-# However full the machine's disk is.
-diskMaxUsedSpaceRatio=95
 cleanFileForciblyEnable=false
 
 # RocketMQ's default, which is shorter than ours.
 timerMaxDelaySec=259200
-
-# Small files: each start creates them anew.
-mappedFileSizeCommitLog=33554432
-mappedFileSizeConsumeQueue=600000
-maxHashSlotNum=50000
-maxIndexNum=200000
-
-# Short times. Level 3 is the delay of the first retry.
-messageDelayLevel=1s 2s 1s 1s 2s 2s 3s 3s 4s 4s 5s 5s 10s 20s 30s 1m 1h 2h
-transactionCheckInterval=2000
-transactionTimeOut=1000
 CONF
   CASTMQ_RETENTION__DISK_REFUSE_WRITES_PERCENT=95 CASTMQ_BROKER__VIP_CHANNEL=true \
     "$binary" -c "$dir/broker.properties" --namesrv-listen "127.0.0.1:$NAMESRV" \

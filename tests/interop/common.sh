@@ -40,6 +40,35 @@ build_java() {
   mvn -q -B -f "$interop/java/pom.xml" compile dependency:copy-dependencies >&2 && echo "$state" >"$built"
 }
 
+# What brokers of both kinds are set to.
+broker_settings='brokerClusterName=DefaultCluster
+brokerName=broker-a
+brokerId=0
+brokerRole=ASYNC_MASTER
+brokerIP1=127.0.0.1
+bindAddress=127.0.0.1
+
+autoCreateTopicEnable=true
+autoCreateSubscriptionGroup=true
+enablePropertyFilter=true
+traceTopicEnable=true
+timerWheelEnable=true
+recallMessageEnable=true
+
+# However full the machine has its disk.
+diskMaxUsedSpaceRatio=95
+
+# Small files: each start creates them anew.
+mappedFileSizeCommitLog=33554432
+mappedFileSizeConsumeQueue=600000
+maxHashSlotNum=50000
+maxIndexNum=200000
+
+# Short times. Level 3 is the delay of the first retry.
+messageDelayLevel=1s 2s 1s 1s 2s 2s 3s 3s 4s 4s 5s 5s 10s 20s 30s 1m 1h 2h
+transactionCheckInterval=2000
+transactionTimeOut=1000'
+
 # free_ports NAME...: prints NAME=PORT for each, all free now on loopback; a broker also takes the ports 2 below and 1 above its own.
 free_ports() {
   python3 - "$@" <<'PY'

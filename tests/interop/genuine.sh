@@ -54,25 +54,14 @@ CONF
   await namesrv "boot success" "$dir/namesrv.out"
 
   cat >"$dir/broker.conf" <<CONF
-brokerClusterName=DefaultCluster
-brokerName=broker-a
-brokerId=0
-brokerRole=ASYNC_MASTER
-brokerIP1=127.0.0.1
+$broker_settings
+
 brokerIP2=127.0.0.1
 listenPort=$BROKER
-bindAddress=127.0.0.1
 haListenPort=$((BROKER + 1))
 namesrvAddr=${GENUINE_REGISTERS_AT:-127.0.0.1:$NAMESRV}
 storePathRootDir=$dir/broker/store
 storePathCommitLog=$dir/broker/store/commitlog
-
-autoCreateTopicEnable=true
-autoCreateSubscriptionGroup=true
-enablePropertyFilter=true
-traceTopicEnable=true
-timerWheelEnable=true
-recallMessageEnable=true
 enablePopLog=false
 
 # Users and rules can be kept, so that the commands for them have something to do; nobody is asked who they are.
@@ -80,23 +69,12 @@ authenticationMetadataProvider=org.apache.rocketmq.auth.authentication.provider.
 authorizationMetadataProvider=org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider
 authConfigPath=$dir/broker/store/auth
 
-# However full the machine's disk is, and however busy the machine.
-diskMaxUsedSpaceRatio=95
+# However full the disk, and however busy the machine.
 diskSpaceWarningLevelRatio=0.99
 diskSpaceCleanForciblyRatio=0.98
 waitTimeMillsInSendQueue=3000
 
-# Small files: each start creates them anew.
-mappedFileSizeCommitLog=33554432
-mappedFileSizeConsumeQueue=600000
 mappedFileSizeTimerLog=1048320
-maxHashSlotNum=50000
-maxIndexNum=200000
-
-# Short times. Level 3 is the delay of the first retry.
-messageDelayLevel=1s 2s 1s 1s 2s 2s 3s 3s 4s 4s 5s 5s 10s 20s 30s 1m 1h 2h
-transactionCheckInterval=2000
-transactionTimeOut=1000
 transactionOpBatchInterval=500
 reviveInterval=500
 
