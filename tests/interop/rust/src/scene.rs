@@ -22,6 +22,8 @@ use rocketmq_runtime::{RuntimeConfig, RuntimeOwner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::message;
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// How long a check waits for something.
@@ -230,6 +232,12 @@ impl Scene {
             self.producer = Some(producer);
         }
         Ok(self.producer.as_mut().expect("just started"))
+    }
+
+    /// Sends a message with this body.
+    pub async fn send(&mut self, topic: &str, body: &str) -> Result<(), Failure> {
+        self.producer().await?.send(message(topic, body)).await?;
+        Ok(())
     }
 
     /// What a new group of one push consumer receives of the topic.
