@@ -38,10 +38,7 @@ impl Census {
         }
         self.is_busy = true;
         let context = self.context.clone();
-        let looked = apart(move || {
-            let at = Instant::now();
-            context.statistics.note(at, all(&context));
-        });
+        let looked = apart(move || note(&context));
         ctx.then(looked, |census, looked, ctx| {
             census.is_busy = false;
             census.looks += 1;
@@ -50,6 +47,11 @@ impl Census {
             }
         });
     }
+}
+
+fn note(context: &BrokerContext) {
+    let at = Instant::now();
+    context.statistics.note(at, all(context));
 }
 
 /// All numbers as they are.
@@ -79,7 +81,12 @@ impl Cast for Census {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         ctx.every(LOOK, Self::look);
-        self.look(ctx);
+        if self.context.statistics.has_looked() {
+            self.look(ctx);
+        } else {
+            // At once: what comes before the first look is not counted.
+            note(&self.context);
+        }
         Ok(())
     }
 

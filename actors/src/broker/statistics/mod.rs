@@ -83,6 +83,11 @@ impl Statistics {
         table.followed.retain(|_, (_, seen)| *seen == looks);
     }
 
+    /// Whether there was a look.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.0.lock().looked.is_some()
+    }
+
     /// What became of numbers over the last minute, hour and day, taken together; `None` when none of them has changed.
     pub(crate) fn figures(
         &self,
