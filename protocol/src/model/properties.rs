@@ -1,7 +1,8 @@
 //! Message properties in RocketMQ's text form: `name \x01 value \x02 name \x01 value \x02 …`.
 
-use std::fmt;
+use std::{fmt, iter};
 
+use memchr::memchr;
 use thiserror::Error;
 
 /// Longest encoded properties of one message: the record keeps their length in a signed 16-bit field.
@@ -223,10 +224,20 @@ impl fmt::Debug for Properties {
 /// Pairs of encoded properties. Like RocketMQ, drops pairs with an empty name or value and does not need the last
 /// separator.
 pub fn property_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    encoded.split(|b| *b == PAIR_END).filter_map(|pair| {
-        let at = pair.iter().position(|b| *b == NAME_END)?;
-        let (name, value) = (&pair[..at], &pair[at + 1..]);
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    let mut rest = encoded;
+    iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = memchr(PAIR_END, rest).unwrap_or(rest.len());
+            let (pair, behind) = rest.split_at(end);
+            rest = behind.get(1..).unwrap_or_default();
+            if let Some(at) = memchr(NAME_END, pair) {
+                let (name, value) = (&pair[..at], &pair[at + 1..]);
+                if !name.is_empty() && !value.is_empty() {
+                    return Some((name, value));
+                }
+            }
+        }
+        None
     })
 }
 

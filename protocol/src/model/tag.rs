@@ -9,10 +9,18 @@ pub type TagsCode = i64;
 /// Java's `String.hashCode`: over UTF-16 code units, wrapping at 32 bits.
 pub fn java_string_hash(text: &str) -> i32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    if text.is_ascii() {
-        return text.bytes().fold(0, |hash, byte| step(hash, byte.into()));
+    if !text.is_ascii() {
+        return text.encode_utf16().fold(0, step);
     }
-    text.encode_utf16().fold(0, step)
+    // Four steps at once do not wait for each other.
+    let (fours, rest) = text.as_bytes().as_chunks::<4>();
+    let hash = fours.iter().fold(0, |hash: i32, four| {
+        let [a, b, c, d] = four.map(i32::from);
+        hash.wrapping_mul(31 * 31 * 31 * 31)
+            .wrapping_add(a * (31 * 31 * 31) + b * (31 * 31) + c * 31 + d)
+    });
+    rest.iter()
+        .fold(hash, |hash, byte| step(hash, (*byte).into()))
 }
 
 /// The tags code of a message with these tags.
@@ -32,6 +40,13 @@ mod tests {
         assert_eq!(java_string_hash(""), 0);
         assert_eq!(java_string_hash("TagA"), 2_598_919);
         assert_eq!(java_string_hash("polygenelubricants"), i32::MIN);
+        for length in 0..12 {
+            let text = &"\u{7f}zA9_~ order"[..length];
+            let stepwise = text.bytes().fold(0_i32, |hash, byte| {
+                hash.wrapping_mul(31).wrapping_add(byte.into())
+            });
+            assert_eq!(java_string_hash(text), stepwise);
+        }
         // U+1F600 is the surrogate pair D83D DE00 in UTF-16.
         assert_eq!(java_string_hash("\u{1F600}"), 0xD83D_i32 * 31 + 0xDE00_i32);
     }

@@ -1,8 +1,9 @@
 //! Walking the records of the log, and entering their keys into the index.
 
+use std::iter;
 use std::ops::Range;
 
-use castmq_protocol::model::{PhysicalOffset, keys};
+use castmq_protocol::model::{PhysicalOffset, keys, property_pairs};
 use castmq_protocol::record::{RecordView, sys_flag};
 
 use super::StoreError;
@@ -74,9 +75,21 @@ fn enter(index: &KeyIndex, record: &RecordView<'_>, at: PhysicalOffset) -> Resul
         return Ok(());
     };
     let stored = record.store_timestamp_ms();
-    let unique = record.property(keys::UNIQ_KEY).into_iter();
-    let keyed = record.property(keys::KEYS).unwrap_or_default().split(' ');
-    for key in unique.chain(keyed).filter(|key| !key.is_empty()) {
+    let (mut unique, mut keyed) = (None, None);
+    for (name, value) in property_pairs(record.properties()) {
+        if name == keys::UNIQ_KEY.as_bytes() {
+            unique.get_or_insert(value);
+        } else if name == keys::KEYS.as_bytes() {
+            keyed.get_or_insert(value);
+        }
+    }
+    let text =
+        |value: Option<_>| std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default();
+    let (unique, keyed) = (text(unique), text(keyed));
+    for key in iter::once(unique)
+        .chain(keyed.split(' '))
+        .filter(|key| !key.is_empty())
+    {
         index.put(topic, key, at, stored, stored)?;
     }
     Ok(())
