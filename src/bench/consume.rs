@@ -93,6 +93,7 @@ impl Backlog {
         queues: u32,
     ) -> Result<Self, BenchError> {
         let load = Load {
+            unique_ids: false,
             size,
             connections: 4,
             window: 16,

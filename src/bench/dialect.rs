@@ -1,9 +1,10 @@
 //! What the load generator says, in each wire that brokers understand: as little work per request as can be.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use castmq_protocol::model::{QueueId, TopicConfig};
+use castmq_protocol::model::{QueueId, TopicConfig, keys};
 use castmq_protocol::native::admin::AdminRequest;
 use castmq_protocol::native::frame::{self as native, encode_frame};
 use castmq_protocol::native::request::{ANY_QUEUE, Send, SendBatch};
@@ -46,14 +47,42 @@ pub(crate) struct Template {
     bytes: Bytes,
     /// Where the number stands.
     at: usize,
+    /// Where the message's own digits of its id stand, if it has one.
+    id_at: Option<usize>,
     dialect: Dialect,
+}
+
+/// What tells an id from the others of this process: hexadecimal digits behind the rest.
+const ID_DIGITS: usize = 12;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// An id whose own digits are zeros.
+fn blank_id() -> String {
+    let digits = "0".repeat(ID_DIGITS);
+    format!("7F000001{:012X}{digits}", std::process::id())
+}
+
+/// Where the digits of an id stand in a request.
+fn place_of_id(request: &[u8]) -> Option<usize> {
+    let id = blank_id();
+    let at = memchr::memmem::find(request, id.as_bytes())?;
+    Some(at + id.len() - ID_DIGITS)
 }
 
 impl Template {
     /// Appends the request with this number.
     pub(crate) fn put(&self, number: u32, out: &mut BytesMut) {
         let at = out.len() + self.at;
+        let start = out.len();
         out.extend_from_slice(&self.bytes);
+        if let Some(id_at) = self.id_at {
+            let mut id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+            for digit in out[start + id_at..][..ID_DIGITS].iter_mut().rev() {
+                *digit = b"0123456789ABCDEF"[(id & 0xF) as usize];
+                id >>= 4;
+            }
+        }
         let number_bytes = &mut out[at..];
         match self.dialect {
             Dialect::Native => {
@@ -144,6 +173,10 @@ impl Dialect {
         queue: Option<QueueId>,
     ) -> Template {
         let body = vec![b'x'; load.size];
+        let properties = match load.unique_ids {
+            true => format!("{}\u{1}{}\u{2}", keys::UNIQ_KEY, blank_id()),
+            false => String::new(),
+        };
         let mut payload = BytesMut::new();
         if load.batch > 1 {
             let element = Element {
@@ -158,20 +191,18 @@ impl Dialect {
         let mut frame = BytesMut::new();
         let at = match self {
             Self::Native => {
-                put_native(
-                    load,
-                    topic.0,
-                    queue.unwrap_or(ANY_QUEUE),
-                    &payload,
-                    &mut frame,
-                );
+                let queue = queue.unwrap_or(ANY_QUEUE);
+                let parts = [properties.as_bytes(), &payload];
+                put_native(load, topic.0, queue, parts, &mut frame);
                 4
             }
             Self::Remoting | Self::RemotingBinary => {
-                put_remoting(load, topic.1, queue, self.form(), &payload, &mut frame)
+                let payload = (properties.as_str(), &payload[..]);
+                put_remoting(load, topic.1, queue, self.form(), payload, &mut frame)
             }
         };
         Template {
+            id_at: place_of_id(&frame),
             bytes: frame.freeze(),
             at,
             dialect: self,
@@ -204,7 +235,13 @@ impl Dialect {
     }
 }
 
-fn put_native(load: &Load, topic: u32, queue: QueueId, payload: &[u8], out: &mut BytesMut) {
+fn put_native(
+    load: &Load,
+    topic: u32,
+    queue: QueueId,
+    [properties, payload]: [&[u8]; 2],
+    out: &mut BytesMut,
+) {
     let request = if load.batch > 1 {
         Request::SendBatch(SendBatch {
             topic,
@@ -223,7 +260,7 @@ fn put_native(load: &Load, topic: u32, queue: QueueId, payload: &[u8], out: &mut
             flag: 0,
             sys_flag: 0,
             born_timestamp_ms: BORN_TIMESTAMP_MS,
-            properties_bytes: 0,
+            properties_bytes: properties.len() as u32,
             extras: None,
         })
     };
@@ -231,7 +268,7 @@ fn put_native(load: &Load, topic: u32, queue: QueueId, payload: &[u8], out: &mut
         correlation: 0,
         request,
     };
-    encode_frame(&header, &[payload], out);
+    encode_frame(&header, &[properties, payload], out);
 }
 
 /// Returns where the request's number stands.
@@ -240,7 +277,7 @@ fn put_remoting(
     topic: &str,
     queue: Option<QueueId>,
     form: Serialization,
-    payload: &[u8],
+    (properties, payload): (&str, &[u8]),
     out: &mut BytesMut,
 ) -> usize {
     let code = match load.batch {
@@ -254,7 +291,7 @@ fn put_remoting(
         default_topic_queues: 4,
         queue: queue.map_or(-1, |queue| i32::try_from(queue.0).unwrap_or(i32::MAX)),
         born_timestamp_ms: BORN_TIMESTAMP_MS,
-        properties: Some(""),
+        properties: Some(properties),
         reconsume_times: Some(0),
         batch: load.batch > 1,
         ..SendMessage::default()

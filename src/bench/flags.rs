@@ -51,6 +51,10 @@ pub(crate) struct Load {
     /// Messages in one request.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) batch: usize,
+    /// Messages have ids, property UNIQ_KEY, as RocketMQ's clients give them: the broker enters them into its index. On RocketMQ's wires
+    /// it gives one to those that have none.
+    #[arg(long, conflicts_with = "batch")]
+    pub(crate) unique_ids: bool,
     /// The wire that requests are written in.
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Dialect::Native)]
     pub(crate) wire: Dialect,
