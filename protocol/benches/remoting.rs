@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use castmq_protocol::remoting::headers::pull::{PullMessage, PullMessageResponse};
 use castmq_protocol::remoting::headers::send::{SendMessage, SendMessageResponse};
+use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate};
 use castmq_protocol::remoting::{
     Command, Frames, Head, ReadFields, Serialization, WriteFields, put_frame, request_code,
 };
@@ -107,6 +108,13 @@ fn main() {
             let command = Command::decode(&frame.unwrap().unwrap()).unwrap();
             black_box(SendMessage::from_fields(code, &command.fields).unwrap());
         });
+        let frame = Frames::new(&send, 1 << 24).next().unwrap().unwrap();
+        let command = Command::decode(&frame).unwrap();
+        let template = SendTemplate::of(&frame, &command).unwrap();
+        measure(&format!("{form:?}, read send by template"), || {
+            let frame = Frames::new(black_box(&send), 1 << 24).next();
+            black_box(template.read(&frame.unwrap().unwrap()).unwrap());
+        });
         let pull = request(request_code::PULL_MESSAGE, form, &PULL);
         measure(&format!("{form:?}, decode pull"), || {
             let frame = Frames::new(black_box(&pull), 1 << 24).next();
@@ -119,6 +127,21 @@ fn main() {
             out.clear();
             put_frame(black_box(&head), &SEND_RESPONSE, b"", &mut out);
         });
+        let template = SentTemplate::new(form, "DefaultRegion");
+        let sent = Sent {
+            opaque: 1_000,
+            message_id: SEND_RESPONSE.message_id,
+            queue: 3,
+            queue_offset: 77,
+            unique_id: b"7F0000010A2C18B4AAC2000000000001",
+        };
+        measure(
+            &format!("{form:?}, write send response by template"),
+            || {
+                out.clear();
+                template.put(black_box(&sent), &mut out);
+            },
+        );
         measure(&format!("{form:?}, encode pull response"), || {
             out.clear();
             put_frame(black_box(&head), &PULL_RESPONSE, b"", &mut out);

@@ -93,8 +93,13 @@ impl Topic {
         self.permission.load(Ordering::Acquire) & bit != 0
     }
 
+    /// Whether it is no more.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.is_deleted.load(Ordering::Acquire)
+    }
+
     fn check_exists(&self) -> Result<(), Failure> {
-        if self.is_deleted.load(Ordering::Acquire) {
+        if self.is_deleted() {
             return Err(Failure::never(
                 ErrorCode::TopicNotFound,
                 format!("topic {} was deleted: announce it anew", self.name),
@@ -203,8 +208,7 @@ impl Topics {
         last: &'a mut Option<Arc<Topic>>,
         name: &str,
     ) -> Option<&'a Arc<Topic>> {
-        let is_last =
-            |topic: &Arc<Topic>| topic.name.as_str() == name && topic.check_exists().is_ok();
+        let is_last = |topic: &Arc<Topic>| topic.name.as_str() == name && !topic.is_deleted();
         if !last.as_ref().is_some_and(is_last) {
             *last = self.find(name);
         }

@@ -19,9 +19,9 @@ pub(crate) fn may_begin(first: [u8; 4], max_frame_bytes: usize) -> bool {
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asker {
-    opaque: i32,
-    serialization: Serialization,
-    is_one_way: bool,
+    pub(crate) opaque: i32,
+    pub(crate) serialization: Serialization,
+    pub(crate) is_one_way: bool,
 }
 
 impl Asker {

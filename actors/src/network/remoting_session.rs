@@ -1,13 +1,14 @@
 //! remoting-session: one connection on RocketMQ's wire. Its client is producer, consumer and operator at once, and may be any of
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
-//! - `sending`: messages and batches; `properties`: what of a message's is looked at; `unique_ids`: what those without an id are given;
+//! - `sending`: messages and batches; `alike`: those that are like the one before; `properties`: what of a message's is looked at; `unique_ids`: what those without an id are given;
 //!   `transactions`: half messages, their ends, and questions about them.
 //! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `looking`: whether there are any; `assignment`: who reads which queues; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.
 
 mod admin;
+mod alike;
 mod assignment;
 mod clients;
 mod looking;
@@ -36,11 +37,12 @@ use castmq_protocol::remoting::{Command, Frame, Frames, Language, WriteFields, r
 use serde::Serialize;
 
 pub(crate) use self::admin::{change_refused, escaped};
+use self::alike::Alike;
 use self::pops::Pops;
 use self::properties::Stamp;
 use self::pulling::WaitingPull;
 use self::relays::Unanswered;
-use self::sending::Pending;
+use self::sending::{Pending, Waiting};
 use self::unique_ids::UniqueIds;
 use super::announce::ensure_group;
 use super::connection::{Connection, Session, attach};
@@ -77,8 +79,11 @@ pub(crate) struct RemotingSession {
     stamp: Stamp,
     unique_ids: UniqueIds,
     /// Messages on their way, and questions that others have in hand.
-    pending: hashbrown::HashMap<u64, Pending>,
-    next: u64,
+    waiting: Waiting,
+    /// When the frames in hand were read, in milliseconds since the epoch.
+    read_ms: i64,
+    /// Sends that the next ones may be like.
+    alike: Alike,
     under_way: usize,
     /// Transactions that this read brought to their end.
     endings: BTreeMap<GroupName, Vec<Ending>>,
@@ -150,8 +155,9 @@ impl RemotingSession {
             client,
             language: Language::default(),
             version: 0,
-            pending: hashbrown::HashMap::new(),
-            next: 0,
+            waiting: Waiting::default(),
+            read_ms: 0,
+            alike: Alike::default(),
             under_way: 0,
             endings: BTreeMap::new(),
             waiting_pulls: 0,
@@ -295,6 +301,9 @@ impl RemotingSession {
         batch: &mut Collected,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
+        if self.send_alike(frame, range.end, batch) {
+            return Ok(());
+        }
         let command = Command::decode(frame)
             .map_err(|error| Refusal::never(ErrorCode::InvalidRequest, error.to_string()))?;
         if command.is_response() {
@@ -334,6 +343,7 @@ impl Session for RemotingSession {
     }
 
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
+        self.read_ms = self.context.clock.now_ms();
         let mut batch = self.sending.begin(buffer.len());
         let mut frames = Frames::new(&buffer, usize::MAX);
         let mut closing = Ok(());

@@ -44,8 +44,10 @@ pub(crate) struct AppendBatch {
 pub(crate) struct Appended {
     /// The requests with their outcomes.
     pub(crate) requests: Vec<AppendRequest>,
-    /// Emptied, to be used again.
+    /// To be emptied and used again.
     pub(crate) messages: Vec<AppendMessage>,
+    /// To be emptied and used again.
+    pub(crate) rewritten: Vec<u8>,
     /// Bytes that are no longer in flight.
     pub(crate) in_flight_bytes: u64,
 }
@@ -178,6 +180,7 @@ impl AppendBatch {
         self.session.tell(Appended {
             requests: ready,
             messages: Vec::new(),
+            rewritten: Vec::new(),
             in_flight_bytes: 0,
         });
     }
@@ -202,11 +205,10 @@ impl Drop for AppendBatch {
         if !self.is_published {
             self.restate(|_| Outcome::Unknown);
         }
-        let mut messages = std::mem::take(&mut self.messages);
-        messages.clear();
         self.session.tell(Appended {
             requests: std::mem::take(&mut self.requests),
-            messages,
+            messages: std::mem::take(&mut self.messages),
+            rewritten: std::mem::take(&mut self.rewritten),
             in_flight_bytes: self.in_flight_bytes,
         });
     }

@@ -103,13 +103,19 @@ pub fn begin_frame(
 ) -> usize {
     let start = out.len();
     out.put_u64(0);
-    let header_start = out.len();
     let form = head.form();
     match form {
         Serialization::Json => put_json(head, fields, out),
         Serialization::Binary => put_binary(head, fields, out),
     }
-    let header_bytes = out.len() - header_start;
+    end_header(start, form, body_bytes, out);
+    start
+}
+
+/// Puts the length and the mark in place of a frame that began at `start` and whose header is written.
+#[inline]
+pub(super) fn end_header(start: usize, form: Serialization, body_bytes: usize, out: &mut BytesMut) {
+    let header_bytes = out.len() - start - LENGTH_BYTES - MARK_BYTES;
     debug_assert!(
         header_bytes <= MAX_HEADER_BYTES,
         "headers fit in their mark"
@@ -117,12 +123,11 @@ pub fn begin_frame(
     let mark = u32::from(form.kind()) << 24 | header_bytes as u32;
     put_at(start + LENGTH_BYTES, mark.to_be_bytes(), out);
     put_length(start, MARK_BYTES + header_bytes + body_bytes, out);
-    start
 }
 
 /// Takes everything that was appended since [`begin_frame`] returned `start` as the body.
 pub fn finish_frame(start: usize, out: &mut BytesMut) {
-    put_length(start, out.len() - start - LENGTH_BYTES, out);
+    put_length_behind(start, out);
 }
 
 /// Writes a whole frame.
@@ -185,6 +190,10 @@ fn put_binary(head: &Head<'_>, fields: &(impl WriteFields + ?Sized), out: &mut B
     let length_at = out.len();
     out.put_u32(0);
     fields.write_fields(&mut FieldWriter::new(Serialization::Binary, out));
-    let fields_bytes = out.len() - length_at - 4;
-    put_at(length_at, (fields_bytes as u32).to_be_bytes(), out);
+    put_length_behind(length_at, out);
+}
+
+/// Puts at this place how many bytes stand behind it.
+pub(super) fn put_length_behind(at: usize, out: &mut BytesMut) {
+    put_length(at, out.len() - at - LENGTH_BYTES, out);
 }

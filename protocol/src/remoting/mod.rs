@@ -8,6 +8,7 @@
 //! - [`frame`]: lengths, limits, finding frames.
 //! - [`command`]: decoding headers. [`encode`]: writing frames.
 //! - [`codes`]: what is asked, what came of it, languages, versions.
+//! - [`template`]: sends that are like the one before, and their answers, without doing all of that each time.
 //! - [`fields`]: fields, read and written by type. [`headers`]: the fields of each request and response.
 //! - [`json`]: the JSON of bodies. [`bodies`]: bodies and files, by what they are about.
 //! - [`pop`], [`recall`], [`attributes`], [`properties_text`]: texts inside of fields and bodies that have parts of their
@@ -29,6 +30,7 @@ pub mod json;
 pub mod pop;
 pub mod properties_text;
 pub mod recall;
+pub mod template;
 
 pub use codes::{Language, request_code, response_code};
 pub use command::{Command, CommandError};

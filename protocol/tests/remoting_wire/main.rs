@@ -5,7 +5,7 @@
 //! - `genuine`: what its own servers and clients said to each other, request and answer.
 //! - `golden`: the bytes of what this side sends. `headers`: the fields of each header.
 //! - `bodies`: bodies and files as RocketMQ writes them.
-//! - `round_trip`: whatever is written is read. `hostile`: what no honest peer sends.
+//! - `round_trip`: whatever is written is read. `template`: sends that are like the one before. `hostile`: what no honest peer sends.
 #![allow(clippy::unwrap_used)]
 
 mod bodies;
@@ -15,6 +15,7 @@ mod golden;
 mod headers;
 mod hostile;
 mod round_trip;
+mod template;
 
 use bytes::BytesMut;
 use castmq_protocol::remoting::{Command, Fields, Frame, Frames, Head, Serialization, put_frame};

@@ -5,6 +5,8 @@ use castmq_protocol::model::{keys, write_properties};
 
 use super::sending::REGION;
 
+/// The name of a message's id, and what parts it from the id.
+const UNIQ_KEY_IS: &[u8] = b"UNIQ_KEY\x01";
 /// The region that the message is stored in.
 const MSG_REGION: &str = "MSG_REGION";
 /// Whether what becomes of it is traced, where clients trace.
@@ -29,8 +31,6 @@ pub(super) struct Known<'a> {
     pub(super) timer_delay_ms: Option<&'a str>,
     pub(super) timer_deliver_ms: Option<&'a str>,
     pub(super) prepared: Option<&'a str>,
-    /// The id is the broker's.
-    is_id_made: bool,
     /// Whether nothing among them is one of the broker's own, and none is left out when they are written again.
     is_plain: bool,
 }
@@ -70,12 +70,6 @@ impl<'a> Known<'a> {
         }
         known
     }
-
-    /// The message came without an id, and gets this one.
-    pub(super) fn give_id(&mut self, id: &'a str) {
-        self.unique_id = Some(id);
-        self.is_id_made = true;
-    }
 }
 
 /// What RocketMQ's brokers add to each message's properties: its clients look at it.
@@ -93,8 +87,14 @@ impl Stamp {
         Self { cluster, encoded }
     }
 
-    /// Writes properties with it.
-    pub(super) fn write(&self, properties: &str, known: &Known<'_>, out: &mut Vec<u8>) {
+    /// Writes properties with it, and with `unique_id` where they have none.
+    pub(super) fn write(
+        &self,
+        properties: &str,
+        known: &Known<'_>,
+        unique_id: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         if known.is_plain {
             out.extend_from_slice(properties.as_bytes());
             if !properties.is_empty() && !properties.ends_with('\u{2}') {
@@ -104,8 +104,10 @@ impl Stamp {
         } else {
             write_properties(properties.as_bytes(), &changes(&self.cluster), out);
         }
-        if known.is_id_made {
-            write_properties(b"", &[(keys::UNIQ_KEY, known.unique_id)], out);
+        if known.unique_id.is_none() {
+            out.extend_from_slice(UNIQ_KEY_IS);
+            out.extend_from_slice(unique_id);
+            out.push(b'\x02');
         }
     }
 }
@@ -143,20 +145,21 @@ mod tests {
             "A\u{1}b\u{2}\u{2}",
             "nothing\u{2}A\u{1}b\u{2}",
             "A\u{1}\u{2}\u{1}b\u{2}C\u{1}d\u{2}",
+            "UNIQ_KEY\u{1}own\u{2}A\u{1}b\u{2}",
             "POP_CK\u{1}x\u{2}TRACE_ON\u{1}false\u{2}K\u{1}v\u{2}",
         ];
         for text in texts {
-            let mut stamped = Vec::new();
-            stamp.write(text, &Known::of(text), &mut stamped);
-            let replaced = replace_properties(text.as_bytes(), &changes(&stamp.cluster));
+            let (mut stamped, known) = (Vec::new(), Known::of(text));
+            stamp.write(text, &known, b"made", &mut stamped);
+            let mut expected = changes(&stamp.cluster).to_vec();
+            if known.unique_id.is_none() {
+                expected.push((keys::UNIQ_KEY, Some("made")));
+            }
+            let replaced = replace_properties(text.as_bytes(), &expected);
             assert_eq!(stamped, replaced, "{text:?}");
             assert_eq!(property_value(&stamped, TRACE_ON), Some("true"));
-            let mut named = Known::of(text);
-            named.give_id("made");
-            stamped.clear();
-            stamp.write(text, &named, &mut stamped);
-            let made = [replaced, b"UNIQ_KEY\x01made\x02".to_vec()].concat();
-            assert_eq!(stamped, made, "{text:?}");
+            let id = known.unique_id.unwrap_or("made");
+            assert_eq!(property_value(&stamped, keys::UNIQ_KEY), Some(id));
         }
     }
 }

@@ -67,14 +67,13 @@ impl RemotingSession {
             let topic = topic?;
             let record = RecordView::parse(bytes.as_ref());
             let record = record.map_err(|error| session.context.internal(error))?;
-            session.next += 1;
+            let number = session.waiting.next();
             let turn = session.delivered;
             let what = (decision, ttl_ms);
-            let batch = put_back(&session.context, session.next, what, &topic, turn, &record)?;
+            let batch = put_back(&session.context, number, what, &topic, turn, &record)?;
             let actors = session.context.actors();
             let actors = actors.map_err(|failure| session.context.internal(failure))?;
-            let pending = Pending::plain(asker);
-            session.pending.insert(session.next, pending);
+            session.waiting.add(Pending::plain(asker));
             batch.send(&actors.log_writer, ctx.me().mailbox());
             Ok(())
         };

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, TopicName, keys, replace_properties,
@@ -12,10 +13,13 @@ use castmq_protocol::remoting::headers::send::{
     RecallMessage, RecallMessageResponse, SendMessage, SendMessageResponse,
 };
 use castmq_protocol::remoting::recall::RecallHandle;
-use castmq_protocol::remoting::{ReadFields, response_code};
+use castmq_protocol::remoting::template::{Sent, SentTemplate};
+use castmq_protocol::remoting::{ReadFields, Serialization, response_code};
+use slab::Slab;
 
 use super::offsets::known_topic;
 use super::properties::Known;
+use super::unique_ids::UniqueId;
 use super::*;
 use crate::broker::topics::Topic;
 use crate::delivery::redirect::check_length;
@@ -34,14 +38,20 @@ pub(super) struct Pending {
     pub(super) asker: Asker,
     /// Whether where the message is is told.
     tells_place: bool,
-    /// The id that the client gave it, or it was given here.
-    unique_id: Option<Box<str>>,
+    /// The id that the client gave it, or it was given here; empty for none.
+    unique_id: UniqueId,
+    more: Option<Box<More>>,
+}
+
+/// What few answers tell besides.
+#[derive(Default)]
+struct More {
     /// The lengths of a batch's records.
     record_bytes: Vec<u32>,
     /// What takes the message back before it is due.
-    recall: Option<Box<RecallHandle>>,
+    recall: Option<RecallHandle>,
     /// The message that is taken back.
-    recalls: Option<Box<str>>,
+    recalls: Option<String>,
 }
 
 impl Pending {
@@ -50,11 +60,37 @@ impl Pending {
         Self {
             asker,
             tells_place: false,
-            unique_id: None,
-            record_bytes: Vec::new(),
-            recall: None,
-            recalls: None,
+            unique_id: UniqueId::new(),
+            more: None,
         }
+    }
+
+    /// Who wants to hear where the message is.
+    fn placed(asker: Asker) -> Self {
+        Self {
+            tells_place: true,
+            ..Self::plain(asker)
+        }
+    }
+}
+
+/// Those who wait, by numbers that are given again. None is 0, which is the number of what nobody waits for.
+#[derive(Default)]
+pub(super) struct Waiting(Slab<Pending>);
+
+impl Waiting {
+    /// The number that the next one will have.
+    pub(super) fn next(&self) -> u64 {
+        self.0.vacant_key() as u64 + 1
+    }
+
+    pub(super) fn add(&mut self, pending: Pending) {
+        self.0.insert(pending);
+    }
+
+    pub(super) fn take(&mut self, number: u64) -> Option<Pending> {
+        let key = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.0.try_remove(key)
     }
 }
 
@@ -68,7 +104,6 @@ impl RemotingSession {
     ) -> Handled {
         let header = SendMessage::from_fields(asked.command.code, &asked.command.fields)?;
         self.context.standing.check_master()?;
-        let properties = header.properties.unwrap_or_default();
         let group = header.topic.strip_prefix(RETRY_PREFIX);
         if let Some(group) = group
             && self.is_given_up(group, &header)?
@@ -86,57 +121,97 @@ impl RemotingSession {
                 }
             };
         };
-        let mut known = Known::of(properties);
-        let is_batch = header.batch || asked.command.code == request_code::SEND_BATCH_MESSAGE;
-        let is_nameless = known.unique_id.is_none() && !is_batch;
-        let made = is_nameless.then(|| self.unique_ids.next(self.context.clock.now_ms()));
-        if let Some(id) = &made {
-            known.give_id(id);
+        if header.batch || asked.command.code == request_code::SEND_BATCH_MESSAGE {
+            return self.store_batch(asked.asker, &topic, &header, asked.body, batch);
         }
-        self.next += 1;
-        let told = Told {
-            correlation: self.next,
-            topic: &topic,
-            queue: queue_of(&topic, header.queue)?,
-            is_one_way: asked.command.is_one_way(),
+        if group.is_none() {
+            self.alike.learn(asked, &topic, &header, buffer);
+        }
+        self.store(asked.asker, &topic, &header, asked.body, batch)
+    }
+
+    /// Stores a message of a topic that exists.
+    pub(super) fn store(
+        &mut self,
+        asker: Asker,
+        topic: &Topic,
+        header: &SendMessage<'_>,
+        body: Payload<'_>,
+        batch: &mut Collected,
+    ) -> Handled {
+        let known = Known::of(header.properties.unwrap_or_default());
+        let unique_id = match known.unique_id {
+            Some(id) => UniqueId::from_slice(id.as_bytes()),
+            None => self.unique_ids.next(self.read_ms),
+        };
+        let told = self.told(asker, topic, header, &known)?;
+        let wishes = self.wishes(header, &known)?;
+        let mut more = None;
+        if wishes.deliver_at_ms > 0 && wishes.deliver_at_ms > self.read_ms {
+            let recall = RecallHandle {
+                topic: topic.name.to_string(),
+                broker_name: self.context.settings.broker.name.clone(),
+                due_ms: wishes.deliver_at_ms,
+                message_id: String::from_utf8_lossy(&unique_id).into_owned(),
+            };
+            more = Some(Box::new(More {
+                recall: Some(recall),
+                ..More::default()
+            }));
+        }
+        let end = body.start + body.bytes.len() as u32;
+        let body = (body.bytes, body.start..end);
+        self.collect(told, (header, &known, &unique_id), &wishes, body, batch)?;
+        self.waiting.add(Pending {
+            unique_id,
+            more,
+            ..Pending::placed(asker)
+        });
+        Ok(())
+    }
+
+    /// Stores the messages of a batch of a topic that exists.
+    fn store_batch(
+        &mut self,
+        asker: Asker,
+        topic: &Topic,
+        header: &SendMessage<'_>,
+        body: Payload<'_>,
+        batch: &mut Collected,
+    ) -> Handled {
+        let known = Known::of(header.properties.unwrap_or_default());
+        let told = self.told(asker, topic, header, &known)?;
+        let none = Wishes::default();
+        self.sending.collect_batch(told, &none, body, None, batch)?;
+        let more = More {
+            record_bytes: self.lengths(topic, body.bytes),
+            ..More::default()
+        };
+        self.waiting.add(Pending {
+            unique_id: UniqueId::from_slice(known.unique_id.unwrap_or_default().as_bytes()),
+            more: Some(Box::new(more)),
+            ..Pending::placed(asker)
+        });
+        Ok(())
+    }
+
+    fn told<'a>(
+        &self,
+        asker: Asker,
+        topic: &'a Topic,
+        header: &SendMessage<'_>,
+        known: &Known<'_>,
+    ) -> Result<Told<'a>, Refused> {
+        Ok(Told {
+            correlation: self.waiting.next(),
+            topic,
+            queue: queue_of(topic, header.queue)?,
+            is_one_way: asker.is_one_way,
             waits: known.wait != Some("false"),
             sys_flag: header.sys_flag & !sys_flag::TRANSACTION_MASK,
             born_timestamp_ms: header.born_timestamp_ms,
             half: None,
-        };
-        let mut pending = Pending {
-            tells_place: true,
-            unique_id: known.unique_id.map(Into::into),
-            ..Pending::plain(asked.asker)
-        };
-        if is_batch {
-            pending.record_bytes = self.lengths(&topic, asked.body.bytes);
-            let none = Wishes::default();
-            let collected = self
-                .sending
-                .collect_batch(told, &none, asked.body, None, batch);
-            collected?;
-        } else {
-            let wishes = self.wishes(&header, &known)?;
-            if let Some(id) = known.unique_id
-                && wishes.deliver_at_ms > 0
-                && wishes.deliver_at_ms > self.context.clock.now_ms()
-            {
-                pending.recall = Some(Box::new(RecallHandle {
-                    topic: topic.name.to_string(),
-                    broker_name: self.context.settings.broker.name.clone(),
-                    due_ms: wishes.deliver_at_ms,
-                    message_id: id.to_owned(),
-                }));
-            }
-            let end = asked.body.start + asked.body.bytes.len() as u32;
-            let body = (asked.body.bytes, asked.body.start..end);
-            self.collect(told, (&header, &known), &wishes, body, batch)?;
-        }
-        if !asked.command.is_one_way() {
-            self.pending.insert(self.next, pending);
-        }
-        Ok(())
+        })
     }
 
     /// Whether a message that a client sends to a retry topic itself has had its retries. RocketMQ compares with `>` here, and a
@@ -168,12 +243,11 @@ impl RemotingSession {
         };
         let properties = header.properties.unwrap_or_default();
         let kept = replace_properties(properties.as_bytes(), &[(keys::DELAY, None)]);
-        self.next += 1;
         let told = Told {
-            correlation: self.next,
+            correlation: self.waiting.next(),
             topic: &topic,
             queue: Some(QueueId(0)),
-            is_one_way: asked.command.is_one_way(),
+            is_one_way: asked.asker.is_one_way,
             waits: true,
             sys_flag: header.sys_flag,
             born_timestamp_ms: header.born_timestamp_ms,
@@ -191,11 +265,7 @@ impl RemotingSession {
         let body = (asked.body.bytes, asked.body.start..end);
         self.sending
             .collect(told, Some(&wishes), header.flag, kept, body, batch)?;
-        let pending = Pending {
-            tells_place: true,
-            ..Pending::plain(asked.asker)
-        };
-        self.pending.insert(self.next, pending);
+        self.waiting.add(Pending::placed(asked.asker));
         Ok(())
     }
 
@@ -238,7 +308,7 @@ impl RemotingSession {
     fn collect(
         &self,
         told: Told<'_>,
-        (header, known): (&SendMessage<'_>, &Known<'_>),
+        (header, known, unique_id): (&SendMessage<'_>, &Known<'_>, &[u8]),
         wishes: &Wishes,
         body: (&[u8], Range<u32>),
         batch: &mut Collected,
@@ -247,7 +317,7 @@ impl RemotingSession {
         if !wishes.waits() && wishes.reconsume_times == 0 {
             let at = batch.rewrite(|out| {
                 let before = out.len();
-                self.stamp.write(properties, known, out);
+                self.stamp.write(properties, known, unique_id, out);
                 check_length(out.get(before..).unwrap_or_default())
             })?;
             let properties = Properties {
@@ -267,7 +337,7 @@ impl RemotingSession {
             ..told
         };
         let mut stamped = Vec::with_capacity(properties.len() + 128);
-        self.stamp.write(properties, known, &mut stamped);
+        self.stamp.write(properties, known, unique_id, &mut stamped);
         let properties = Properties {
             bytes: &stamped,
             at: None,
@@ -282,14 +352,14 @@ impl RemotingSession {
         let number = |text: Option<&str>| -> Option<i64> { text?.parse().ok() };
         let after = |delay: Option<&str>, unit_ms: i64| {
             let delay_ms = number(delay)?.saturating_mul(unit_ms);
-            Some(self.context.clock.now_ms().saturating_add(delay_ms))
+            Some(self.read_ms.saturating_add(delay_ms))
         };
         let deliver_at_ms = after(known.timer_delay_sec, 1000)
             .or_else(|| after(known.timer_delay_ms, 1))
             .or_else(|| number(known.timer_deliver_ms));
         let longest_ms = self.context.settings.broker.timer_max_delay_ms;
         if let Some(at_ms) = deliver_at_ms
-            && at_ms.saturating_sub(self.context.clock.now_ms()) > longest_ms as i64
+            && at_ms.saturating_sub(self.read_ms) > longest_ms as i64
         {
             return Err(Refused::new(
                 response_code::MESSAGE_ILLEGAL,
@@ -349,54 +419,91 @@ impl RemotingSession {
                 handle.topic, recall.topic
             )));
         }
-        self.next += 1;
-        let (id, due_ms) = (handle.message_id.clone(), handle.due_ms);
-        let cancelled = self.sending.cancel(self.next, &topic, &id, due_ms, batch);
+        let (id, due_ms) = (handle.message_id, handle.due_ms);
+        let number = self.waiting.next();
+        let cancelled = self.sending.cancel(number, &topic, &id, due_ms, batch);
         cancelled.map_err(|refusal| wrong(refusal.message))?;
-        let pending = Pending {
-            recalls: Some(id.into()),
-            ..Pending::plain(asked.asker)
+        let more = More {
+            recalls: Some(id),
+            ..More::default()
         };
-        self.pending.insert(self.next, pending);
+        self.waiting.add(Pending {
+            more: Some(Box::new(more)),
+            ..Pending::plain(asked.asker)
+        });
         Ok(())
     }
 
+    /// Tells where a message is, or the messages of a batch.
     fn stored(&mut self, pending: &Pending, stored: &Stored) {
+        let asker = pending.asker;
+        if asker.is_one_way {
+            return;
+        }
         let store_host = self.context.store_host;
         let id = |physical_offset| MessageId {
             store_host,
             physical_offset,
         };
         let mut text = [0; MessageId::MAX_TEXT_BYTES];
-        let mut message_id = Cow::from(id(stored.physical_offset).write_to(&mut text));
-        let mut at = stored.physical_offset;
-        let others = pending.record_bytes.iter().skip(1);
-        for (_, bytes) in others.zip(&pending.record_bytes) {
-            at = PhysicalOffset(at.0 + u64::from(*bytes));
-            let mut text = [0; MessageId::MAX_TEXT_BYTES];
-            message_id.to_mut().push(',');
-            message_id.to_mut().push_str(id(at).write_to(&mut text));
-        }
+        let message_id = id(stored.physical_offset).write_to(&mut text);
+        let unique_id = pending.unique_id.as_slice();
+        let (queue, queue_offset) = (stored.queue.0 as i32, stored.queue_offset.0 as i64);
         let code = match stored.status {
             SendStatus::Stored => response_code::SUCCESS,
             SendStatus::FlushTimeout => response_code::FLUSH_DISK_TIMEOUT,
             SendStatus::SlaveNotAvailable => response_code::SLAVE_NOT_AVAILABLE,
             SendStatus::ReplicationTimeout => response_code::FLUSH_SLAVE_TIMEOUT,
         };
-        let recall = pending.recall.as_ref().map(|handle| handle.text());
+        let is_usual = code == response_code::SUCCESS && !unique_id.is_empty();
+        if pending.more.is_none() && is_usual {
+            let sent = Sent {
+                opaque: asker.opaque,
+                message_id,
+                queue,
+                queue_offset,
+                unique_id,
+            };
+            answers(asker.serialization).put(&sent, self.connection.buffer());
+            return;
+        }
+        let mut message_ids = Cow::from(message_id);
+        let more = pending.more.as_deref();
+        let mut at = stored.physical_offset;
+        let record_bytes = more.map_or(&[][..], |more| &more.record_bytes);
+        for (_, bytes) in record_bytes.iter().skip(1).zip(record_bytes) {
+            at = PhysicalOffset(at.0 + u64::from(*bytes));
+            let mut text = [0; MessageId::MAX_TEXT_BYTES];
+            message_ids.to_mut().push(',');
+            message_ids.to_mut().push_str(id(at).write_to(&mut text));
+        }
+        let recall = more.and_then(|more| Some(more.recall.as_ref()?.text()));
         let fields = SendMessageResponse {
-            message_id: &message_id,
-            queue: stored.queue.0 as i32,
-            queue_offset: stored.queue_offset.0 as i64,
-            transaction_id: pending.unique_id.as_deref(),
+            message_id: &message_ids,
+            queue,
+            queue_offset,
+            transaction_id: std::str::from_utf8(unique_id)
+                .ok()
+                .filter(|id| !id.is_empty()),
             batch_unique_id: None,
             recall_handle: recall.as_deref(),
             region: Some(REGION),
             trace_on: Some(true),
         };
-        let said = (code, None);
         self.connection
-            .respond_as(pending.asker, said, &fields, b"");
+            .respond_as(asker, (code, None), &fields, b"");
+    }
+}
+
+/// What most answers are.
+fn answers(serialization: Serialization) -> &'static SentTemplate {
+    static JSON: LazyLock<SentTemplate> =
+        LazyLock::new(|| SentTemplate::new(Serialization::Json, REGION));
+    static BINARY: LazyLock<SentTemplate> =
+        LazyLock::new(|| SentTemplate::new(Serialization::Binary, REGION));
+    match serialization {
+        Serialization::Json => &JSON,
+        Serialization::Binary => &BINARY,
     }
 }
 
@@ -421,13 +528,14 @@ fn queue_of(topic: &Topic, queue: i32) -> Result<Option<QueueId>, Refused> {
 impl Receive<Appended> for RemotingSession {
     fn receive(&mut self, appended: Appended, _ctx: &mut Ctx<'_, Self>) {
         for request in &appended.requests {
-            let Some(pending) = self.pending.remove(&request.correlation) else {
+            let Some(pending) = self.waiting.take(request.correlation) else {
                 continue;
             };
             match &request.outcome {
                 Outcome::Stored(stored) if pending.tells_place => self.stored(&pending, stored),
-                Outcome::Stored(_) => match pending.recalls.as_deref() {
+                Outcome::Stored(_) => match pending.more.and_then(|more| more.recalls) {
                     Some(message_id) => {
+                        let message_id = &message_id;
                         let fields = RecallMessageResponse { message_id };
                         self.connection.respond(pending.asker, &fields, b"");
                     }

@@ -59,9 +59,8 @@ impl RemotingSession {
             place: PhysicalOffset(place(end.physical_offset)?),
             resolution,
         };
-        self.next += 1;
-        let ending = Ending::new(self.next, end);
-        self.pending.insert(self.next, Pending::plain(asked.asker));
+        let ending = Ending::new(self.waiting.next(), end);
+        self.waiting.add(Pending::plain(asked.asker));
         self.endings.entry(group).or_default().push(ending);
         Ok(())
     }
@@ -115,14 +114,13 @@ impl RemotingSession {
         let topic = topic.ok_or_else(none)?;
         let actors = self.context.actors();
         let actors = actors.map_err(|failure| self.context.internal(failure))?;
-        self.next += 1;
         let mut batch = PutBatch::default();
         let again = Put {
             queue: Some(QUEUE),
             ..Put::again(&record, topic.id)
         };
-        batch.add_checked(self.next, &again, record.body_crc());
-        self.pending.insert(self.next, Pending::plain(asked.asker));
+        batch.add_checked(self.waiting.next(), &again, record.body_crc());
+        self.waiting.add(Pending::plain(asked.asker));
         batch.send(&actors.log_writer, ctx.me().mailbox());
         Ok(())
     }
@@ -180,7 +178,7 @@ impl Receive<Ended> for RemotingSession {
     fn receive(&mut self, Ended(endings): Ended, _ctx: &mut Ctx<'_, Self>) {
         self.sending.give_back(endings.len() as u64 * ENDING_BYTES);
         for ending in endings {
-            let Some(pending) = self.pending.remove(&ending.correlation) else {
+            let Some(pending) = self.waiting.take(ending.correlation) else {
                 continue;
             };
             match ending.outcome {

@@ -7,15 +7,24 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use smallvec::SmallVec;
+
+/// Bytes of an id where the broker has an IPv4 address.
+const USUAL_BYTES: usize = 32;
+
+/// An id, of a client's making or the broker's.
+pub(super) type UniqueId = SmallVec<[u8; USUAL_BYTES]>;
 
 /// See the module. Each session has its own.
 #[derive(Debug)]
 pub(super) struct UniqueIds {
-    /// The address, and a number that is this session's by chance.
-    prefix: String,
+    /// The last one: an address, a number that is this session's by chance, and what differs.
+    last: UniqueId,
     /// When the month began, in milliseconds since the epoch, and when the next one does.
     month_ms: (i64, i64),
-    next: u16,
+    /// When the last one was made.
+    now_ms: i64,
+    count: u16,
 }
 
 impl UniqueIds {
@@ -24,35 +33,41 @@ impl UniqueIds {
             IpAddr::V4(address) => format!("{:08X}", address.to_bits()),
             IpAddr::V6(address) => format!("{:032X}", address.to_bits()),
         };
+        let id = format!("{address}{:012X}{:012X}", fastrand::u64(..1 << 48), 0);
         Self {
-            prefix: format!("{address}{:012X}", fastrand::u64(..1 << 48)),
+            last: UniqueId::from_slice(id.as_bytes()),
             month_ms: (0, 0),
-            next: 0,
+            now_ms: i64::MIN,
+            count: 0,
         }
     }
 
-    pub(super) fn next(&mut self, now_ms: i64) -> String {
-        if !(self.month_ms.0..self.month_ms.1).contains(&now_ms) {
-            self.month_ms = month_of(now_ms).unwrap_or((now_ms, now_ms));
+    pub(super) fn next(&mut self, now_ms: i64) -> UniqueId {
+        const DIGITS_OF_COUNT: usize = 4;
+        const DIGITS_OF_TIME: usize = 8;
+        self.count = self.count.wrapping_add(1);
+        let behind_time = self.last.len() - DIGITS_OF_COUNT;
+        let (before, count) = self.last.split_at_mut(behind_time);
+        put_digits(self.count.into(), count);
+        if now_ms != self.now_ms {
+            self.now_ms = now_ms;
+            if !(self.month_ms.0..self.month_ms.1).contains(&now_ms) {
+                self.month_ms = month_of(now_ms).unwrap_or((now_ms, now_ms));
+            }
+            let since_ms = now_ms.saturating_sub(self.month_ms.0);
+            let (_, time) = before.split_at_mut(behind_time - DIGITS_OF_TIME);
+            put_digits(u32::try_from(since_ms).unwrap_or_default(), time);
         }
-        self.next = self.next.wrapping_add(1);
-        let mut id = String::with_capacity(self.prefix.len() + DIGITS_OF_TIME + DIGITS_OF_COUNTER);
-        id.push_str(&self.prefix);
-        let since_ms = u32::try_from(now_ms.saturating_sub(self.month_ms.0)).unwrap_or_default();
-        put_digits(since_ms, DIGITS_OF_TIME, &mut id);
-        put_digits(self.next.into(), DIGITS_OF_COUNTER, &mut id);
-        id
+        UniqueId::from_slice(&self.last)
     }
 }
 
-const DIGITS_OF_TIME: usize = 8;
-const DIGITS_OF_COUNTER: usize = 4;
-
-/// Writes a number's last so many hexadecimal digits.
-fn put_digits(number: u32, digits: usize, out: &mut String) {
-    for place in (0..digits).rev() {
-        let digit = char::from_digit(number >> (4 * place) & 0xF, 16);
-        out.extend(digit.map(|digit| digit.to_ascii_uppercase()));
+/// Writes a number's last hexadecimal digits into all of `place`.
+fn put_digits(mut number: u32, place: &mut [u8]) {
+    for byte in place.iter_mut().rev() {
+        let digit = (number & 0xF) as u8;
+        *byte = digit + if digit < 10 { b'0' } else { b'A' - 10 };
+        number >>= 4;
     }
 }
 
@@ -75,7 +90,8 @@ mod tests {
     fn ids_have_rocketmqs_length_and_say_when_they_were_made() {
         let now_ms = 1_795_829_395_632;
         let mut ids = UniqueIds::new(([10, 0, 0, 5], 10_911).into());
-        let id = ids.next(now_ms);
+        let text = |id: UniqueId| String::from_utf8(id.to_vec()).unwrap();
+        let id = text(ids.next(now_ms));
         assert_eq!(id.len(), 32);
         assert_eq!(&id[..8], "0A000005");
         let (begin_ms, end_ms) = month_of(now_ms).unwrap();
@@ -84,7 +100,7 @@ mod tests {
         assert!((27..=31).contains(&days), "{days}");
         let since_ms = i64::from_str_radix(&id[20..28], 16).unwrap();
         assert_eq!(begin_ms + since_ms, now_ms);
-        let next_month = ids.next(end_ms);
+        let next_month = text(ids.next(end_ms));
         assert_eq!(&next_month[20..28], "00000000");
         let v6: SocketAddr = "[::1]:1".parse().unwrap();
         assert_eq!(UniqueIds::new(v6).next(now_ms).len(), 56);

@@ -46,7 +46,26 @@ pub(crate) struct Collected {
     pub(crate) endings: Vec<Ending>,
 }
 
+/// A vector of properties that grew beyond this is not kept.
+const KEPT_BYTES: usize = 256 * 1024;
+
 impl Collected {
+    /// An empty one, with the memory of this one.
+    pub(crate) fn emptied(mut self) -> Self {
+        self.requests.clear();
+        self.messages.clear();
+        self.rewritten.clear();
+        if self.rewritten.capacity() > KEPT_BYTES {
+            self.rewritten = Vec::new();
+        }
+        Self {
+            requests: self.requests,
+            messages: self.messages,
+            rewritten: self.rewritten,
+            ..Self::default()
+        }
+    }
+
     /// Keeps properties that are not those of a frame, and says where they are.
     pub(crate) fn keep(&mut self, properties: &[u8]) -> Range<u32> {
         let start = self.rewritten.len();

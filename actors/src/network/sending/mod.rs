@@ -35,8 +35,8 @@ pub(crate) struct Sending {
     peer: SocketAddr,
     writer: ActorRef<LogWriter>,
     in_flight_bytes: u64,
-    /// Emptied vectors of batches that came back.
-    spare: Vec<(Vec<AppendRequest>, Vec<AppendMessage>)>,
+    /// What came back, emptied.
+    spare: Vec<Collected>,
     sent: u64,
 }
 
@@ -128,12 +128,9 @@ impl Sending {
 
     /// An empty batch for what lies in a buffer of so many bytes.
     pub(crate) fn begin(&mut self, buffer_bytes: usize) -> Collected {
-        let (requests, messages) = self.spare.pop().unwrap_or_default();
         Collected {
-            requests,
-            messages,
             buffer_bytes,
-            ..Collected::default()
+            ..self.spare.pop().unwrap_or_default()
         }
     }
 
@@ -145,7 +142,7 @@ impl Sending {
         session: Mailbox<Appended>,
     ) {
         if collected.requests.is_empty() {
-            self.spare.push((collected.requests, collected.messages));
+            self.spare.push(collected.emptied());
             return;
         }
         let in_flight_bytes = buffer.len() as u64;
@@ -164,12 +161,17 @@ impl Sending {
     }
 
     /// A batch came back, and its requests were answered.
-    pub(crate) fn came_back(&mut self, mut appended: Appended) {
+    pub(crate) fn came_back(&mut self, appended: Appended) {
         self.sent += appended.requests.len() as u64;
         self.give_back(appended.in_flight_bytes);
-        appended.requests.clear();
         if self.spare.len() < MAX_SPARE {
-            self.spare.push((appended.requests, appended.messages));
+            let collected = Collected {
+                requests: appended.requests,
+                messages: appended.messages,
+                rewritten: appended.rewritten,
+                ..Collected::default()
+            };
+            self.spare.push(collected.emptied());
         }
     }
 

@@ -39,16 +39,16 @@ pub struct SendMessage<'a> {
 }
 
 /// What the fields of [`SendMessage`] are called.
-struct Names {
+pub(in crate::remoting) struct Names {
     producer_group: &'static str,
     topic: &'static str,
     default_topic: &'static str,
     default_topic_queues: &'static str,
-    queue: &'static str,
+    pub(in crate::remoting) queue: &'static str,
     sys_flag: &'static str,
-    born_timestamp_ms: &'static str,
+    pub(in crate::remoting) born_timestamp_ms: &'static str,
     flag: &'static str,
-    properties: &'static str,
+    pub(in crate::remoting) properties: &'static str,
     reconsume_times: &'static str,
     unit_mode: &'static str,
     batch: &'static str,
@@ -97,7 +97,8 @@ impl Names {
     }
 }
 
-fn names(code: i32) -> &'static Names {
+/// What the fields of a request with that code are called.
+pub(in crate::remoting) fn names(code: i32) -> &'static Names {
     match code {
         request_code::SEND_MESSAGE_V2
         | request_code::SEND_BATCH_MESSAGE

@@ -21,8 +21,8 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub(crate) use scan::{Scanner, text_of};
-pub(crate) use write::put_string;
+pub(crate) use scan::{Kind, Scanner, string_end, text_of, unescape};
+pub(crate) use write::{put_escaped, put_string};
 
 /// How deep arrays and objects may lie in each other.
 pub const MAX_DEPTH: usize = 64;

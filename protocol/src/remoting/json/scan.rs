@@ -33,7 +33,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
@@ -116,9 +116,13 @@ impl<'a> Scanner<'a> {
         let (raw, is_escaped) = self.raw_string()?;
         match is_escaped {
             false => Ok(self.part(raw)),
-            true => self
-                .unescape(self.text.get(raw).unwrap_or_default())
-                .map(Cow::Owned),
+            true => {
+                let text = unescape(self.text.get(raw).unwrap_or_default());
+                text.map(Cow::Owned).ok_or(JsonError::Unexpected {
+                    at: self.at,
+                    expected: "a string of escapes that exist",
+                })
+            }
         }
     }
 
@@ -158,61 +162,19 @@ impl<'a> Scanner<'a> {
 
     /// Where that is which stands between quotes, and whether there is a backslash in it.
     #[inline]
-    fn raw_string(&mut self) -> Result<(Range<usize>, bool), JsonError> {
+    pub(crate) fn raw_string(&mut self) -> Result<(Range<usize>, bool), JsonError> {
         self.expect(b'"', "a string")?;
         let start = self.at;
-        let mut is_escaped = false;
-        while let Some(rest) = self.text.get(self.at..)
-            && let Some(length) = quote_or_backslash(rest)
-        {
-            let end = self.at + length;
-            if rest.get(length) == Some(&b'"') {
-                self.at = end + 1;
-                return Ok((start..end, is_escaped));
+        match string_end(self.text.get(start..).unwrap_or_default()) {
+            Some((length, is_escaped)) => {
+                self.at = start + length + 1;
+                Ok((start..start + length, is_escaped))
             }
-            is_escaped = true;
-            self.at = end + 2;
+            None => {
+                self.at = self.text.len();
+                Err(self.unexpected("the end of a string"))
+            }
         }
-        self.at = self.text.len();
-        Err(self.unexpected("the end of a string"))
-    }
-
-    /// The text of a string that ended just before this place.
-    fn unescape(&self, raw: &[u8]) -> Result<String, JsonError> {
-        let wrong = || JsonError::Unexpected {
-            at: self.at,
-            expected: "a string of escapes that exist",
-        };
-        let mut text = Vec::with_capacity(raw.len());
-        let mut rest = raw;
-        while let Some(length) = memchr::memchr(b'\\', rest) {
-            let (before, escape) = rest.split_at(length);
-            text.extend_from_slice(before);
-            let (letter, after) = escape
-                .get(1..)
-                .and_then(<[u8]>::split_first)
-                .ok_or_else(wrong)?;
-            rest = after;
-            let plain = match letter {
-                b'"' | b'\\' | b'/' => *letter,
-                b'b' => 0x08,
-                b'f' => 0x0C,
-                b'n' => b'\n',
-                b'r' => b'\r',
-                b't' => b'\t',
-                b'u' => {
-                    let (character, after) = unicode(after).ok_or_else(wrong)?;
-                    rest = after;
-                    text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                    continue;
-                }
-                _ => return Err(wrong()),
-            };
-            text.push(plain);
-        }
-        text.extend_from_slice(rest);
-        Ok(String::from_utf8(text)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
     /// A number, a truth value or `null`, as it stands there.
@@ -276,6 +238,59 @@ impl<'a> Scanner<'a> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// The text of what stands between quotes; `None` when there is an escape in it that does not exist.
+pub(crate) fn unescape(raw: &[u8]) -> Option<String> {
+    let mut text = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(length) = memchr::memchr(b'\\', rest) {
+        let (before, escape) = rest.split_at(length);
+        text.extend_from_slice(before);
+        let (letter, after) = escape.get(1..)?.split_first()?;
+        rest = after;
+        let plain = match letter {
+            b'"' | b'\\' | b'/' => *letter,
+            b'b' => 0x08,
+            b'f' => 0x0C,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            // What separates properties, as Java writes it.
+            b'u' if let [b'0', b'0', b'0', digit @ b'0'..=b'9', after @ ..] = after => {
+                rest = after;
+                digit - b'0'
+            }
+            b'u' => {
+                let (character, after) = unicode(after)?;
+                rest = after;
+                text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            _ => return None,
+        };
+        text.push(plain);
+    }
+    text.extend_from_slice(rest);
+    Some(
+        String::from_utf8(text)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
+}
+
+/// How long a string is that begins behind its quote, and whether there is a backslash in it.
+#[inline]
+pub(crate) fn string_end(text: &[u8]) -> Option<(usize, bool)> {
+    let (mut at, mut is_escaped) = (0, false);
+    loop {
+        let rest = text.get(at..)?;
+        let length = quote_or_backslash(rest)?;
+        if rest.get(length) == Some(&b'"') {
+            return Some((at + length, is_escaped));
+        }
+        is_escaped = true;
+        at += length + 2;
     }
 }
 

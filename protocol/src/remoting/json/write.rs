@@ -9,9 +9,15 @@ use super::JsonError;
 
 /// Writes a string with its quotes.
 pub(crate) fn put_string(text: &str, out: &mut BytesMut) {
-    out.reserve(text.len() + 2);
     out.put_u8(b'"');
-    let mut rest = text.as_bytes();
+    put_escaped(text.as_bytes(), out);
+    out.put_u8(b'"');
+}
+
+/// Writes what stands between a string's quotes.
+#[inline]
+pub(crate) fn put_escaped(text: &[u8], out: &mut BytesMut) {
+    let mut rest = text;
     // Looked at without stopping, so that many bytes are looked at at once.
     let has_escapes = rest
         .iter()
@@ -26,7 +32,6 @@ pub(crate) fn put_string(text: &str, out: &mut BytesMut) {
         rest = after;
     }
     out.put_slice(rest);
-    out.put_u8(b'"');
 }
 
 fn needs_escape(byte: u8) -> bool {

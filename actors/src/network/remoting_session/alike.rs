@@ -1,0 +1,116 @@
+//! Sends that are like one before: they are stored without being decoded.
+
+use castmq_protocol::remoting::headers::send::SendMessage;
+use castmq_protocol::remoting::template::{SendTemplate, Varying};
+
+use super::*;
+use crate::broker::topics::Topic;
+
+/// Sends that are kept, so of so many topics or kinds that a client sends by turns.
+const MAX_KEPT: usize = 8;
+
+/// Sends that are like none that is kept, before one is kept in the place of another: keeping one takes as long as decoding it.
+const MISSES_A_CHANGE: u32 = 32;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Alike {
+    /// The oldest first.
+    kept: Vec<Kept>,
+    misses: u32,
+}
+
+/// A send of one message to a topic that is there.
+struct Kept {
+    template: SendTemplate,
+    topic: Arc<Topic>,
+    asker: Asker,
+    /// What those like it say as well, but for texts.
+    header: SendMessage<'static>,
+}
+
+impl Alike {
+    /// Keeps a send that none was like.
+    pub(super) fn learn(
+        &mut self,
+        asked: &Asked<'_>,
+        topic: &Arc<Topic>,
+        header: &SendMessage<'_>,
+        buffer: &Bytes,
+    ) {
+        self.misses += 1;
+        if self.kept.len() == MAX_KEPT && self.misses < MISSES_A_CHANGE {
+            return;
+        }
+        self.misses = 0;
+        let bytes = buffer.get(asked.frame.clone()).unwrap_or_default();
+        let frame = Frames::new(bytes, usize::MAX).next();
+        let template = frame.and_then(|frame| SendTemplate::of(&frame.ok()?, asked.command));
+        let Some(template) = template else {
+            return;
+        };
+        let kept = Kept {
+            template,
+            topic: topic.clone(),
+            asker: asked.asker,
+            header: SendMessage {
+                sys_flag: header.sys_flag,
+                flag: header.flag,
+                reconsume_times: header.reconsume_times,
+                ..SendMessage::default()
+            },
+        };
+        if self.kept.len() == MAX_KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push(kept);
+    }
+
+    /// The send that this one is like, and what this one says.
+    fn find<'a>(&self, frame: &Frame<'a>) -> Option<(&Kept, Varying<'a>)> {
+        let there = self.kept.iter().filter(|kept| !kept.topic.is_deleted());
+        there
+            .filter_map(|kept| Some((kept, kept.template.read(frame)?)))
+            .next()
+    }
+}
+
+impl RemotingSession {
+    /// Stores the message of a frame that ends there, if it is like one that is kept.
+    #[inline]
+    pub(super) fn send_alike(
+        &mut self,
+        frame: &Frame<'_>,
+        end: usize,
+        batch: &mut Collected,
+    ) -> bool {
+        let alike = std::mem::take(&mut self.alike);
+        let found = alike.find(frame);
+        let is_found = found.is_some();
+        if let Some((kept, varying)) = found {
+            let asker = Asker {
+                opaque: varying.opaque,
+                ..kept.asker
+            };
+            let header = SendMessage {
+                queue: varying.queue,
+                born_timestamp_ms: varying.born_timestamp_ms,
+                properties: varying.properties.as_deref(),
+                ..kept.header
+            };
+            let body = Payload {
+                bytes: frame.body,
+                start: (end - frame.body.len()) as u32,
+            };
+            let stored = match self.context.standing.check_master() {
+                Ok(()) => self.store(asker, &kept.topic, &header, body, batch),
+                Err(refusal) => Err(refusal.into()),
+            };
+            if let Err(refused) = stored {
+                self.connection.refuse(asker, &refused);
+            }
+        }
+        self.alike = alike;
+        is_found
+    }
+}

@@ -1,0 +1,441 @@
+//! Sends that are like the one before, and their answers.
+//!
+//! What a producer says differs from one send to the next in little: its number, the queue, when the message was made, and its
+//! properties. So do the answers. Headers are long where messages are short, and to take each apart and to write each anew
+//! costs several times what the message does: here only what differs is read and written.
+//!
+//! Where such values stand is found once, in a header that was decoded or encoded as any other.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::{BufMut, BytesMut};
+
+use super::command::Command;
+use super::encode::{Head, end_header, put_frame, put_length_behind};
+use super::frame::{Frame, LENGTH_BYTES, MARK_BYTES, Serialization};
+use super::headers::send::{SendMessageResponse, names};
+use super::json::{Kind, Scanner, put_escaped, string_end, unescape};
+use super::response_code;
+
+/// Bytes of a binary header before its remark: code, language, version, opaque and flag.
+const BINARY_FIXED_BYTES: usize = 13;
+
+/// Where the number stands in a binary header.
+const BINARY_OPAQUE: Range<usize> = 5..9;
+
+/// Bytes of a length in a binary header.
+const BINARY_LENGTH_BYTES: usize = 4;
+
+/// Bytes with places in them where values stand that differ.
+#[derive(Debug)]
+struct Pieces<V> {
+    bytes: Vec<u8>,
+    /// What stands before each value, in their order, and which that is.
+    before: Vec<(Range<usize>, V)>,
+    /// What stands behind the last one.
+    behind: Range<usize>,
+}
+
+impl<V> Pieces<V> {
+    /// Of bytes in which these values have their places, which do not overlap.
+    fn new(bytes: &[u8], mut places: Vec<(Range<usize>, V)>) -> Self {
+        places.sort_by_key(|(place, _)| place.start);
+        let mut at = 0;
+        let before = places.into_iter().map(|(place, value)| {
+            let before = at..place.start;
+            at = place.end;
+            (before, value)
+        });
+        let before = before.collect();
+        Self {
+            bytes: bytes.to_vec(),
+            before,
+            behind: at..bytes.len(),
+        }
+    }
+
+    fn piece(&self, range: &Range<usize>) -> &[u8] {
+        self.bytes.get(range.clone()).unwrap_or_default()
+    }
+}
+
+/// What differs between the headers of sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Opaque,
+    Queue,
+    BornTimestamp,
+    Properties,
+    /// In a binary header: how long all fields are.
+    FieldsLength,
+}
+
+/// The header of a send, kept to read those that are like it.
+#[derive(Debug)]
+pub struct SendTemplate {
+    pieces: Pieces<Said>,
+    serialization: Serialization,
+}
+
+/// What a send says that differs from those that are like it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Varying<'a> {
+    /// See [`Command::opaque`].
+    pub opaque: i32,
+    /// See [`SendMessage::queue`](super::headers::send::SendMessage::queue).
+    pub queue: i32,
+    /// See [`SendMessage::born_timestamp_ms`](super::headers::send::SendMessage::born_timestamp_ms).
+    pub born_timestamp_ms: i64,
+    /// See [`SendMessage::properties`](super::headers::send::SendMessage::properties).
+    pub properties: Option<Cow<'a, str>>,
+}
+
+impl SendTemplate {
+    /// Of the header of a send that was decoded to `command`. `None` when it is not written as clients write them.
+    pub fn of(frame: &Frame<'_>, command: &Command<'_>) -> Option<Self> {
+        let places = match frame.serialization {
+            Serialization::Json => places_in_json(frame.header, command.code)?,
+            Serialization::Binary => places_in_binary(frame.header, command)?,
+        };
+        for said in [Said::Opaque, Said::Queue, Said::BornTimestamp] {
+            places.iter().find(|(_, known)| *known == said)?;
+        }
+        Some(Self {
+            pieces: Pieces::new(frame.header, places),
+            serialization: frame.serialization,
+        })
+    }
+
+    /// What a header says that differs in nothing else; `None` when it has to be decoded.
+    #[inline]
+    pub fn read<'a>(&self, frame: &Frame<'a>) -> Option<Varying<'a>> {
+        if frame.serialization != self.serialization {
+            return None;
+        }
+        let mut varying = Varying::default();
+        let mut rest = frame.header;
+        for (before, said) in &self.pieces.before {
+            rest = rest.strip_prefix(self.pieces.piece(before))?;
+            match said {
+                Said::Opaque => varying.opaque = self.take_opaque(&mut rest)?,
+                Said::Queue => varying.queue = self.take_number(&mut rest)?.try_into().ok()?,
+                Said::BornTimestamp => varying.born_timestamp_ms = self.take_number(&mut rest)?,
+                Said::Properties => varying.properties = Some(self.take_text(&mut rest)?),
+                Said::FieldsLength => {
+                    let length = take_length(&mut rest)?;
+                    (length == rest.len()).then_some(())?;
+                }
+            }
+        }
+        (rest == self.pieces.piece(&self.pieces.behind)).then_some(varying)
+    }
+
+    fn take_opaque(&self, rest: &mut &[u8]) -> Option<i32> {
+        match self.serialization {
+            Serialization::Json => take_digits(rest)?.try_into().ok(),
+            Serialization::Binary => Some(i32::from_be_bytes(take_bytes(rest)?)),
+        }
+    }
+
+    fn take_number(&self, rest: &mut &[u8]) -> Option<i64> {
+        match self.serialization {
+            Serialization::Json => take_digits(rest),
+            Serialization::Binary => {
+                let mut text = take_binary(rest)?;
+                let number = take_digits(&mut text)?;
+                text.is_empty().then_some(number)
+            }
+        }
+    }
+
+    fn take_text<'a>(&self, rest: &mut &'a [u8]) -> Option<Cow<'a, str>> {
+        let raw = match self.serialization {
+            Serialization::Json => {
+                let (length, is_escaped) = string_end(rest)?;
+                let (raw, behind) = rest.split_at_checked(length)?;
+                *rest = behind;
+                if is_escaped {
+                    return unescape(raw).map(Cow::Owned);
+                }
+                raw
+            }
+            Serialization::Binary => take_binary(rest)?,
+        };
+        std::str::from_utf8(raw).ok().map(Cow::Borrowed)
+    }
+}
+
+/// The number at the front, if it is one that surely fits.
+#[inline]
+fn take_digits(rest: &mut &[u8]) -> Option<i64> {
+    const MAX_DIGITS: usize = 18;
+    let (is_negative, text) = match rest.split_first()? {
+        (b'-', text) => (true, text),
+        _ => (false, *rest),
+    };
+    let (mut number, mut digits) = (0_i64, 0);
+    for byte in text.iter().take(MAX_DIGITS + 1) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.wrapping_mul(10).wrapping_add(digit.into());
+        digits += 1;
+    }
+    *rest = text.get(digits..)?;
+    (1..=MAX_DIGITS)
+        .contains(&digits)
+        .then_some(if is_negative { -number } else { number })
+}
+
+#[inline]
+fn take_bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (bytes, behind) = rest.split_first_chunk::<N>()?;
+    *rest = behind;
+    Some(*bytes)
+}
+
+#[inline]
+fn take_length(rest: &mut &[u8]) -> Option<usize> {
+    usize::try_from(i32::from_be_bytes(take_bytes(rest)?)).ok()
+}
+
+/// The value of a field in a binary header.
+#[inline]
+fn take_binary<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take_length(rest)?;
+    let (value, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    Some(value)
+}
+
+type Places = Vec<(Range<usize>, Said)>;
+
+/// Which of a send's fields that differ has this name.
+fn said_of(name: &str, code: i32) -> Option<Said> {
+    let names = names(code);
+    let known = [
+        (names.queue, Said::Queue),
+        (names.born_timestamp_ms, Said::BornTimestamp),
+        (names.properties, Said::Properties),
+    ];
+    let (_, said) = known.into_iter().find(|(known, _)| *known == name)?;
+    Some(said)
+}
+
+/// `None` when one of them comes twice, or is of another kind.
+fn places_in_json(header: &[u8], code: i32) -> Option<Places> {
+    let mut places = Places::new();
+    let mut scanner = Scanner::new(header);
+    scanner.expect(b'{', "an object").ok()?;
+    let mut is_first = true;
+    while scanner.next_member(is_first, b'}').ok()? {
+        is_first = false;
+        let name = scanner.string().ok()?;
+        scanner.expect(b':', "a colon").ok()?;
+        match name.as_ref() {
+            "opaque" => add(&mut places, place_of_number(&mut scanner)?, Said::Opaque)?,
+            "extFields" => fields_in_json(&mut scanner, code, &mut places)?,
+            _ => scanner.skip(1).ok()?,
+        }
+    }
+    Some(places)
+}
+
+fn fields_in_json(scanner: &mut Scanner<'_>, code: i32, places: &mut Places) -> Option<()> {
+    scanner.expect(b'{', "an object").ok()?;
+    let mut is_first = true;
+    while scanner.next_member(is_first, b'}').ok()? {
+        is_first = false;
+        let name = scanner.string().ok()?;
+        scanner.expect(b':', "a colon").ok()?;
+        let Some(said) = said_of(&name, code) else {
+            scanner.skip(1).ok()?;
+            continue;
+        };
+        let place = match said {
+            Said::Properties => scanner.raw_string().ok()?.0,
+            _ => place_of_number(scanner)?,
+        };
+        add(places, place, said)?;
+    }
+    Some(())
+}
+
+/// Where the digits of a number stand, whether there are quotes around them or not.
+fn place_of_number(scanner: &mut Scanner<'_>) -> Option<Range<usize>> {
+    match scanner.kind().ok()? {
+        Kind::String => Some(scanner.raw_string().ok()?.0),
+        Kind::Bare => {
+            let start = scanner.at();
+            scanner.bare().ok()?;
+            Some(start..scanner.at())
+        }
+        Kind::Object | Kind::Array => None,
+    }
+}
+
+fn places_in_binary(header: &[u8], command: &Command<'_>) -> Option<Places> {
+    let mut places = vec![(BINARY_OPAQUE, Said::Opaque)];
+    let remark = header.get(BINARY_FIXED_BYTES..)?;
+    let mut rest = remark;
+    take_binary(&mut rest)?;
+    let at = |rest: &[u8]| header.len() - rest.len();
+    let fields = at(rest);
+    places.push((fields..fields + BINARY_LENGTH_BYTES, Said::FieldsLength));
+    let length = take_length(&mut rest)?;
+    (length == rest.len()).then_some(())?;
+    while !rest.is_empty() {
+        let name_bytes = usize::from(u16::from_be_bytes(take_bytes(&mut rest)?));
+        let (name, behind) = rest.split_at_checked(name_bytes)?;
+        rest = behind;
+        let start = at(rest);
+        take_binary(&mut rest)?;
+        let name = std::str::from_utf8(name).ok()?;
+        if let Some(said) = said_of(name, command.code) {
+            add(&mut places, start..at(rest), said)?;
+        }
+    }
+    Some(places)
+}
+
+fn add(places: &mut Places, place: Range<usize>, said: Said) -> Option<()> {
+    let is_new = places.iter().all(|(_, known)| *known != said);
+    places.push((place, said));
+    is_new.then_some(())
+}
+
+/// What differs between the answers to sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Opaque,
+    MessageId,
+    Queue,
+    QueueOffset,
+    UniqueId,
+    /// See [`Said::FieldsLength`].
+    FieldsLength,
+}
+
+/// The answer to a send that was stored, kept to write those that are like it.
+#[derive(Debug)]
+pub struct SentTemplate {
+    pieces: Pieces<Told>,
+    serialization: Serialization,
+}
+
+/// What an answer tells that differs from those that are like it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent<'a> {
+    /// See [`Command::opaque`].
+    pub opaque: i32,
+    /// See [`SendMessageResponse`].
+    pub message_id: &'a str,
+    /// See [`SendMessageResponse`].
+    pub queue: i32,
+    /// See [`SendMessageResponse`].
+    pub queue_offset: i64,
+    /// The id that the message has among its properties, which is UTF-8.
+    pub unique_id: &'a [u8],
+}
+
+impl SentTemplate {
+    /// Of answers in this form, which say that clients trace what becomes of their messages in this region.
+    pub fn new(serialization: Serialization, region: &str) -> Self {
+        // Numbers that stand nowhere else.
+        const OPAQUE: i32 = 1_234_567_891;
+        const QUEUE: i32 = 1_345_678_912;
+        const QUEUE_OFFSET: i64 = 1_456_789_123;
+        const MESSAGE_ID: &str = "<message id>";
+        const UNIQUE_ID: &str = "<unique id>";
+        let mut frame = BytesMut::new();
+        let fields = SendMessageResponse {
+            message_id: MESSAGE_ID,
+            queue: QUEUE,
+            queue_offset: QUEUE_OFFSET,
+            transaction_id: Some(UNIQUE_ID),
+            batch_unique_id: None,
+            recall_handle: None,
+            region: Some(region),
+            trace_on: Some(true),
+        };
+        let head = Head::response(response_code::SUCCESS, OPAQUE, serialization);
+        put_frame(&head, &fields, b"", &mut frame);
+        let texts = [
+            (MESSAGE_ID.to_owned(), Told::MessageId),
+            (QUEUE.to_string(), Told::Queue),
+            (QUEUE_OFFSET.to_string(), Told::QueueOffset),
+            (UNIQUE_ID.to_owned(), Told::UniqueId),
+        ];
+        let is_json = serialization == Serialization::Json;
+        let place_of = |text: &str| {
+            let at = memchr::memmem::find(&frame, text.as_bytes()).unwrap_or_default();
+            // Where there is a length before it, that differs too.
+            let before = if is_json { 0 } else { BINARY_LENGTH_BYTES };
+            at - before..at + text.len()
+        };
+        let places = texts.iter().map(|(text, told)| (place_of(text), *told));
+        let mut places: Vec<_> = places.collect();
+        if is_json {
+            places.push((place_of(&OPAQUE.to_string()), Told::Opaque));
+        } else {
+            let header = LENGTH_BYTES + MARK_BYTES;
+            let opaque = header + BINARY_OPAQUE.start..header + BINARY_OPAQUE.end;
+            places.push((opaque, Told::Opaque));
+            // There is no remark.
+            let fields = header + BINARY_FIXED_BYTES + BINARY_LENGTH_BYTES;
+            places.push((fields..fields + BINARY_LENGTH_BYTES, Told::FieldsLength));
+        }
+        Self {
+            pieces: Pieces::new(&frame, places),
+            serialization,
+        }
+    }
+
+    /// Appends the frame of an answer.
+    #[inline]
+    pub fn put(&self, sent: &Sent<'_>, out: &mut BytesMut) {
+        const DIGITS: usize = 64;
+        let start = out.len();
+        let ids = sent.message_id.len() + sent.unique_id.len();
+        out.reserve(self.pieces.bytes.len() + ids + DIGITS);
+        let mut digits = itoa::Buffer::new();
+        let mut fields = None;
+        for (before, told) in &self.pieces.before {
+            out.put_slice(self.pieces.piece(before));
+            match told {
+                Told::Opaque => match self.serialization {
+                    Serialization::Json => out.put_slice(digits.format(sent.opaque).as_bytes()),
+                    Serialization::Binary => out.put_i32(sent.opaque),
+                },
+                Told::MessageId => self.put_text(sent.message_id.as_bytes(), out),
+                Told::Queue => self.put_text(digits.format(sent.queue).as_bytes(), out),
+                Told::QueueOffset => {
+                    self.put_text(digits.format(sent.queue_offset).as_bytes(), out);
+                }
+                Told::UniqueId => self.put_text(sent.unique_id, out),
+                Told::FieldsLength => {
+                    fields = Some(out.len());
+                    out.put_i32(0);
+                }
+            }
+        }
+        out.put_slice(self.pieces.piece(&self.pieces.behind));
+        if let Some(fields) = fields {
+            put_length_behind(fields, out);
+        }
+        end_header(start, self.serialization, 0, out);
+    }
+
+    #[inline]
+    fn put_text(&self, text: &[u8], out: &mut BytesMut) {
+        match self.serialization {
+            Serialization::Json => put_escaped(text, out),
+            Serialization::Binary => {
+                out.put_u32(text.len() as u32);
+                out.put_slice(text);
+            }
+        }
+    }
+}

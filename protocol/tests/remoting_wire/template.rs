@@ -1,0 +1,224 @@
+//! What is read by the template of another send is what decoding says, and answers by template are those that encoding writes.
+
+use bytes::BytesMut;
+use castmq_protocol::remoting::headers::send::{SendMessage, SendMessageResponse};
+use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate, Varying};
+use castmq_protocol::remoting::{
+    Command, Frame, Head, Serialization, put_frame, request_code, response_code,
+};
+use proptest::prelude::*;
+
+use super::{BOTH, only_frame};
+
+const CODES: [i32; 2] = [request_code::SEND_MESSAGE, request_code::SEND_MESSAGE_V2];
+
+/// A send in one of the forms and under one of the codes.
+#[derive(Debug, Clone)]
+struct Form {
+    code: i32,
+    serialization: Serialization,
+    topic: String,
+    has_properties: bool,
+}
+
+fn any_form() -> impl Strategy<Value = Form> {
+    let any_of = (0_usize..2, 0_usize..2);
+    (any_of, "[a-z\"\\\\]{1,10}", any::<bool>()).prop_map(
+        |((code, form), topic, has_properties)| Form {
+            code: CODES[code],
+            serialization: BOTH[form],
+            topic,
+            has_properties,
+        },
+    )
+}
+
+fn any_varying() -> impl Strategy<Value = Varying<'static>> {
+    let properties = prop_oneof![any::<String>(), "[a-z\u{1}\u{2}\"\\\\]{0,40}"];
+    let numbers = (any::<i32>(), any::<i32>(), -1_i64..100_000_000_000_000_000);
+    (numbers, properties).prop_map(|((opaque, queue, born_timestamp_ms), properties)| Varying {
+        opaque,
+        queue,
+        born_timestamp_ms,
+        properties: Some(properties.into()),
+    })
+}
+
+fn written(form: &Form, varying: &Varying<'_>) -> BytesMut {
+    let send = SendMessage {
+        producer_group: "group",
+        topic: &form.topic,
+        default_topic: "TBW102",
+        default_topic_queues: 4,
+        queue: varying.queue,
+        born_timestamp_ms: varying.born_timestamp_ms,
+        properties: varying
+            .properties
+            .as_deref()
+            .filter(|_| form.has_properties),
+        broker_name: Some("broker"),
+        ..SendMessage::default()
+    };
+    let head = Head {
+        serialization: form.serialization,
+        ..Head::request(form.code, varying.opaque)
+    };
+    let mut out = BytesMut::new();
+    put_frame(&head, &send.for_code(form.code), b"body", &mut out);
+    out
+}
+
+fn template(frame: &Frame<'_>) -> Option<SendTemplate> {
+    SendTemplate::of(frame, &Command::decode(frame).unwrap())
+}
+
+/// What decoding says of a header, and that besides which differs.
+fn decoded(header: Frame<'_>) -> Option<(String, Varying<'static>)> {
+    let command = Command::decode(&header).ok()?;
+    let send = SendMessage::from_fields(command.code, &command.fields).ok()?;
+    let varying = Varying {
+        opaque: command.opaque,
+        queue: send.queue,
+        born_timestamp_ms: send.born_timestamp_ms,
+        properties: send.properties.map(|text| text.to_owned().into()),
+    };
+    let same = SendMessage {
+        queue: 0,
+        born_timestamp_ms: 0,
+        properties: None,
+        ..send
+    };
+    let head = (
+        command.code,
+        command.flag,
+        command.language,
+        command.version,
+    );
+    let remark = &command.remark;
+    Some((
+        format!("{head:?} {remark:?} {same:?} {:?}", command.fields.len()),
+        varying,
+    ))
+}
+
+proptest! {
+    #[test]
+    fn sends_that_are_alike_are_read(form in any_form(), first in any_varying(), next in any_varying()) {
+        let (first, out) = (written(&form, &first), written(&form, &next));
+        let template = template(&only_frame(&first)).unwrap();
+        let frame = only_frame(&out);
+        let read = template.read(&frame);
+        prop_assert_eq!(read, decoded(frame).map(|(_, varying)| varying));
+    }
+
+    #[test]
+    fn others_are_not(form in any_form(), other in any_form(), varying in any_varying()) {
+        let (first, out) = (written(&form, &varying), written(&other, &varying));
+        let (first, other) = (only_frame(&first), only_frame(&out));
+        let read = template(&first).unwrap().read(&other);
+        let are_alike = decoded(first) == decoded(other) && first.serialization == other.serialization;
+        prop_assert_eq!(read.is_some(), are_alike);
+    }
+
+    #[test]
+    fn what_was_bent_is_read_as_decoding_reads_it(
+        form in any_form(),
+        varying in any_varying(),
+        bends in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..4),
+    ) {
+        let out = written(&form, &varying);
+        let frame = only_frame(&out);
+        let template = template(&frame).unwrap();
+        let mut header = frame.header.to_vec();
+        for (at, byte, is_inserted) in bends {
+            let at = at.index(header.len());
+            match is_inserted {
+                true => header.insert(at, byte),
+                false => header[at] = byte,
+            }
+        }
+        let bent = Frame { header: &header, ..frame };
+        if let Some(read) = template.read(&bent) {
+            let (same, varying) = decoded(bent).unwrap();
+            prop_assert_eq!(read, varying);
+            prop_assert_eq!(same, decoded(frame).unwrap().0);
+        }
+    }
+
+    #[test]
+    fn answers_are_those_that_encoding_writes(
+        numbers in (any::<i32>(), any::<i32>(), any::<i64>()),
+        message_id in "[0-9A-F]{32,56}",
+        unique_id in any::<String>(),
+        form in 0_usize..2,
+    ) {
+        let serialization = BOTH[form];
+        let (opaque, queue, queue_offset) = numbers;
+        let sent = Sent {
+            opaque,
+            message_id: &message_id,
+            queue,
+            queue_offset,
+            unique_id: unique_id.as_bytes(),
+        };
+        let fields = SendMessageResponse {
+            message_id: &message_id,
+            queue,
+            queue_offset,
+            transaction_id: Some(&unique_id),
+            batch_unique_id: None,
+            recall_handle: None,
+            region: Some("Region"),
+            trace_on: Some(true),
+        };
+        let (mut by_template, mut encoded) = (BytesMut::from("before"), BytesMut::from("before"));
+        SentTemplate::new(serialization, "Region").put(&sent, &mut by_template);
+        let head = Head::response(response_code::SUCCESS, opaque, serialization);
+        put_frame(&head, &fields, b"", &mut encoded);
+        prop_assert_eq!(by_template, encoded);
+    }
+}
+
+fn json_frame(header: &str) -> Frame<'_> {
+    Frame {
+        serialization: Serialization::Json,
+        header: header.as_bytes(),
+        body: b"",
+    }
+}
+
+#[test]
+fn numbers_without_quotes_and_any_order_are_read() {
+    let header = |opaque: i32, queue: i32| {
+        format!(
+            r#"{{"opaque":{opaque},"code":310, "extFields":{{"a":"g","b":"t","c":"d","d":4,"i":"x\u0001{queue}","e":{queue},"f":0,"g":17,"h":0}},"flag":0}}"#
+        )
+    };
+    let (first, next) = (header(1, 2), header(20_000, 11));
+    let (first, next) = (json_frame(&first), json_frame(&next));
+    let read = template(&first).unwrap().read(&next).unwrap();
+    assert_eq!(
+        read,
+        Varying {
+            opaque: 20_000,
+            queue: 11,
+            born_timestamp_ms: 17,
+            properties: Some("x\u{1}11".into()),
+        }
+    );
+}
+
+#[test]
+fn headers_that_say_something_twice_are_no_templates() {
+    let twice = [
+        r#"{"opaque":1,"code":310,"opaque":2,"extFields":{"e":"1","g":"1"}}"#,
+        r#"{"opaque":1,"code":310,"extFields":{"e":"1","g":"1","\u0065":"2"}}"#,
+        r#"{"opaque":1,"code":310,"extFields":{"e":"1","g":"1"},"extFields":{"e":"2","g":"1"}}"#,
+        r#"{"opaque":1,"code":310,"extFields":{"e":"1","g":"1","i":null}}"#,
+        r#"{"opaque":1,"code":310,"extFields":{"e":"1"}}"#,
+        r#"{"code":310,"extFields":{"e":"1","g":"1"}}"#,
+    ];
+    for header in twice {
+        assert!(template(&json_frame(header)).is_none(), "{header}");
+    }
+}
