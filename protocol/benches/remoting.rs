@@ -130,7 +130,7 @@ fn main() {
         let template = SentTemplate::new(form, "DefaultRegion");
         let sent = Sent {
             opaque: 1_000,
-            message_id: SEND_RESPONSE.message_id,
+            message_id: SEND_RESPONSE.message_id.as_bytes(),
             queue: 3,
             queue_offset: 77,
             unique_id: b"7F0000010A2C18B4AAC2000000000001",

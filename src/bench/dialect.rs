@@ -228,8 +228,10 @@ impl Dialect {
             return Ok(frames.consumed());
         }
         let mut frames = Frames::new(input, MAX_FRAME_BYTES);
+        let mut behind = 0;
         for frame in frames.by_ref() {
-            answered(succeeded(&frame.map_err(io::Error::other)?)?);
+            let frame = frame.map_err(io::Error::other)?;
+            answered(succeeded(&frame, &mut behind)?);
         }
         Ok(frames.consumed())
     }
@@ -314,9 +316,16 @@ fn put_remoting(
 
 const OPAQUE: &[u8] = b"\"opaque\":";
 
-fn opaque_in_json(header: &[u8]) -> Option<u32> {
-    let at = memchr::memmem::rfind(header, OPAQUE)?;
-    let digits = header.get(at + OPAQUE.len()..)?;
+/// The number in the header of an answer. `behind` is how many bytes stood behind it in the one before.
+fn opaque_in_json(header: &[u8], behind: &mut usize) -> Option<u32> {
+    let ends_there = |at: usize| header.get(..at).is_some_and(|head| head.ends_with(OPAQUE));
+    let at = header
+        .len()
+        .checked_sub(*behind)
+        .filter(|at| ends_there(*at));
+    let at = at.or_else(|| Some(memchr::memmem::rfind(header, OPAQUE)? + OPAQUE.len()))?;
+    *behind = header.len() - at;
+    let digits = header.get(at..)?;
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
     let number = digits.fold(0, |number: u32, digit| {
         number
@@ -328,7 +337,7 @@ fn opaque_in_json(header: &[u8]) -> Option<u32> {
 }
 
 /// The number of the request that an answer is for, which says that all went well. Anything else is decoded whole.
-fn succeeded(frame: &Frame<'_>) -> Result<u32, BenchError> {
+fn succeeded(frame: &Frame<'_>, behind: &mut usize) -> Result<u32, BenchError> {
     let number = match frame.serialization {
         Serialization::Binary => {
             let opaque = frame.header.get(5..).and_then(<[u8]>::first_chunk);
@@ -337,7 +346,7 @@ fn succeeded(frame: &Frame<'_>) -> Result<u32, BenchError> {
             number.filter(|_| went_well)
         }
         Serialization::Json if frame.header.starts_with(b"{\"code\":0,") => {
-            opaque_in_json(frame.header)
+            opaque_in_json(frame.header, behind)
         }
         Serialization::Json => None,
     };

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::halves::{Half, marked_offsets};
+use crate::index::{IndexKey, Keys, TopicHash};
 use crate::sequences::{SendWalk, StoredSend};
 
 /// Why a record could not be dispatched. The dispatcher stays in front of it.
@@ -58,9 +59,19 @@ pub struct Dispatched {
     pub position: PhysicalOffset,
     /// Records that went to queues.
     pub messages: u64,
-    /// The stretch of the log from the first to the last record with keys, when there was one: for the index.
-    pub keyed: Option<Range<PhysicalOffset>>,
 }
+
+/// Records with keys, for the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The stretch of the log from the first of them to the last.
+    pub range: Range<PhysicalOffset>,
+    /// Their keys; `None` when these are so many that they are better read from the log.
+    pub keys: Option<Vec<IndexKey>>,
+}
+
+/// Keys that are listed at most until they are taken.
+const MAX_KEYS: usize = 16 * 1024;
 
 /// A record that means something for others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +102,7 @@ pub struct Dispatch {
     position: PhysicalOffset,
     last_store_timestamp_ms: i64,
     met: Vec<Met>,
+    keyed: Option<Keyed>,
     /// Finds numbered sends, where nobody knows them yet.
     sends: Option<SendWalk>,
     slots: Slots,
@@ -111,6 +123,7 @@ impl Dispatch {
             position: from,
             last_store_timestamp_ms: 0,
             met: Vec::new(),
+            keyed: None,
             sends: None,
             slots: Slots::default(),
         }
@@ -137,6 +150,11 @@ impl Dispatch {
         std::mem::take(&mut self.met)
     }
 
+    /// Records with keys that were met since this was last called.
+    pub fn take_keyed(&mut self) -> Option<Keyed> {
+        self.keyed.take()
+    }
+
     /// Numbered sends that were found since this was last called.
     pub fn take_sends(&mut self) -> Vec<StoredSend> {
         self.sends.as_mut().map(SendWalk::take).unwrap_or_default()
@@ -154,9 +172,8 @@ impl Dispatch {
         let mut done = Dispatched {
             position: self.position,
             messages: 0,
-            keyed: None,
         };
-        let walked = self.walk(stop, &mut done);
+        let walked = self.walk(stop);
         let appended = self.append_runs(&mut done, &mut touched);
         done.position = self.position;
         walked.and(appended).map(|()| done)
@@ -201,7 +218,7 @@ impl Dispatch {
         }
     }
 
-    fn walk(&mut self, stop: PhysicalOffset, done: &mut Dispatched) -> Result<(), DispatchError> {
+    fn walk(&mut self, stop: PhysicalOffset) -> Result<(), DispatchError> {
         while self.position < stop {
             let offset = self.position;
             let rest = self
@@ -218,7 +235,7 @@ impl Dispatch {
                         if let Some(sends) = &mut self.sends {
                             sends.pass(offset, &record);
                         }
-                        self.find_place(&record, done)?;
+                        self.find_place(&record)?;
                         self.last_store_timestamp_ms = record.store_timestamp_ms();
                         self.position = offset + record.total_bytes() as u64;
                         bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
@@ -239,21 +256,37 @@ impl Dispatch {
         Ok(())
     }
 
+    fn list_keys(&mut self, record: &RecordView<'_>, keys: Keys<'_>) {
+        let Ok(topic) = record.topic() else {
+            return;
+        };
+        let topic = match self.slots.last_topic() {
+            Some(last) if last.name.as_str() == topic => last.hash,
+            _ => TopicHash::of(topic),
+        };
+        let offset = self.position;
+        let keyed = self.keyed.get_or_insert_with(|| Keyed {
+            range: offset..offset,
+            keys: Some(Vec::new()),
+        });
+        keyed.range.end = offset + record.total_bytes() as u64;
+        if let Some(listed) = &mut keyed.keys {
+            listed.extend(keys.in_record(record, topic, offset));
+            if listed.len() > MAX_KEYS {
+                keyed.keys = None;
+            }
+        }
+    }
+
     /// Adds a record to the run of its queue.
-    fn find_place(
-        &mut self,
-        record: &RecordView<'_>,
-        done: &mut Dispatched,
-    ) -> Result<(), DispatchError> {
+    fn find_place(&mut self, record: &RecordView<'_>) -> Result<(), DispatchError> {
         let offset = self.position;
         let damaged = |source| DispatchError::Record { offset, source };
         let properties = Properties::of(record);
-        let phase = record.sys_flag() & sys_flag::TRANSACTION_MASK;
-        if properties.has_keys && phase != sys_flag::TRANSACTION_ROLLBACK {
-            let end = offset + record.total_bytes() as u64;
-            let start = done.keyed.as_ref().map_or(offset, |keyed| keyed.start);
-            done.keyed = Some(start..end);
+        if !properties.keys.is_empty() {
+            self.list_keys(record, properties.keys);
         }
+        let phase = record.sys_flag() & sys_flag::TRANSACTION_MASK;
         // Half messages and rollbacks are for nobody to consume.
         if !matches!(phase, 0 | sys_flag::TRANSACTION_COMMIT) {
             return Ok(());
@@ -309,20 +342,17 @@ fn deliver_at_ms(record: &RecordView<'_>, delays: &DelayLevels, queue: QueueId) 
 }
 
 /// What dispatching needs of a record's properties, found in one pass.
-struct Properties {
+#[derive(Default)]
+struct Properties<'a> {
     tags_code: TagsCode,
-    has_keys: bool,
+    keys: Keys<'a>,
     expires: bool,
 }
 
-impl Properties {
+impl<'a> Properties<'a> {
     #[inline]
-    fn of(record: &RecordView<'_>) -> Self {
-        let mut found = Self {
-            tags_code: 0,
-            has_keys: false,
-            expires: false,
-        };
+    fn of(record: &RecordView<'a>) -> Self {
+        let mut found = Self::default();
         let encoded = record.properties();
         if encoded.is_empty() {
             return found;
@@ -330,10 +360,10 @@ impl Properties {
         for (name, value) in property_pairs(encoded) {
             if name == keys::TAGS.as_bytes() {
                 found.tags_code = tags_code(std::str::from_utf8(value).ok());
-            } else if name == keys::KEYS.as_bytes() || name == keys::UNIQ_KEY.as_bytes() {
-                found.has_keys = true;
             } else if name == keys::EXPIRES_AT.as_bytes() {
                 found.expires = true;
+            } else {
+                found.keys.note(name, value);
             }
         }
         found
@@ -360,6 +390,7 @@ const NEAR_QUEUES: usize = 4096;
 #[derive(Debug)]
 struct TopicSlots {
     name: TopicName,
+    hash: TopicHash,
     near: Vec<Option<usize>>,
     far: HashMap<QueueId, usize>,
 }
@@ -408,7 +439,7 @@ impl Slots {
         queue: QueueId,
     ) -> Result<(&ConsumeQueue, &mut Run), NameError> {
         let is_last = |slots: &TopicSlots| slots.name.as_str() == topic;
-        if !self.topics.get(self.last).is_some_and(is_last) {
+        if !self.last_topic().is_some_and(is_last) {
             self.last = self.topic(topic)?;
         }
         let topic = &mut self.topics[self.last];
@@ -429,6 +460,10 @@ impl Slots {
         Ok((queue, run))
     }
 
+    fn last_topic(&self) -> Option<&TopicSlots> {
+        self.topics.get(self.last)
+    }
+
     fn topic(&mut self, name: &str) -> Result<usize, NameError> {
         if let Some(index) = self.by_name.get(name) {
             return Ok(*index);
@@ -436,6 +471,7 @@ impl Slots {
         let name = TopicName::new(name)?;
         self.by_name.insert(name.clone(), self.topics.len());
         self.topics.push(TopicSlots {
+            hash: TopicHash::of(name.as_str()),
             name,
             near: Vec::new(),
             far: HashMap::new(),
@@ -457,6 +493,15 @@ mod tests {
 
     /// A log with one record for each of these queues and offsets.
     fn logged(records: &[(u32, u64)]) -> (Arc<CommitLog>, Arc<ConsumeQueues>, Vec<PhysicalOffset>) {
+        logged_with(records, b"", 0)
+    }
+
+    /// The same with these properties and this flag.
+    fn logged_with(
+        records: &[(u32, u64)],
+        properties: &[u8],
+        sys_flag: i32,
+    ) -> (Arc<CommitLog>, Arc<ConsumeQueues>, Vec<PhysicalOffset>) {
         let disk = Arc::new(FaultDisk::new());
         let known = Known {
             durable: Some(PhysicalOffset::ZERO),
@@ -466,7 +511,7 @@ mod tests {
             clean: false,
             repair: false,
         };
-        let (log, _) = open(disk.clone(), Path::new("/log"), 8192, known).unwrap();
+        let (log, _) = open(disk.clone(), Path::new("/log"), 65_536, known).unwrap();
         let mut writer = LogWriter::resume(log.clone()).unwrap();
         let mut places = Vec::new();
         for (queue, offset) in records {
@@ -476,7 +521,7 @@ mod tests {
                 queue_offset: QueueOffset(*offset),
                 physical_offset: PhysicalOffset::ZERO,
                 flag: 0,
-                sys_flag: 0,
+                sys_flag,
                 born_timestamp_ms: 1,
                 born_host: "127.0.0.1:1".parse().unwrap(),
                 store_timestamp_ms: 1000,
@@ -485,7 +530,7 @@ mod tests {
                 prepared_transaction_offset: 0,
                 body: b"body",
                 body_crc: body_crc(b"body"),
-                properties: b"",
+                properties,
             };
             record.physical_offset = writer.reserve(record.encoded_bytes()).unwrap();
             places.push(record.physical_offset);
@@ -510,6 +555,47 @@ mod tests {
         let done = dispatch.advance(log.appended(), 1 << 20, tell).unwrap();
         assert_eq!((done.messages, done.position), (4, log.appended()));
         assert_eq!(touched, [(0, 3), (1, 1)]);
+    }
+
+    /// What is met of keys in one message with these properties and this flag.
+    fn keyed(properties: &[u8], sys_flag: i32) -> Option<Vec<IndexKey>> {
+        let (log, queues, _) = logged_with(&[(0, 0)], properties, sys_flag);
+        let mut dispatch = Dispatch::new(
+            log.clone(),
+            queues,
+            DelayLevels::default(),
+            PhysicalOffset::ZERO,
+        );
+        dispatch.advance(log.appended(), 1 << 20, |_| {}).unwrap();
+        let keyed = dispatch.take_keyed()?;
+        assert_eq!(keyed.range, PhysicalOffset::ZERO..log.appended());
+        assert_eq!(dispatch.take_keyed(), None);
+        keyed.keys
+    }
+
+    #[test]
+    fn keys_are_listed_the_unique_one_first() {
+        let key = |key| IndexKey::new("T", key, PhysicalOffset::ZERO, 1000);
+        let properties = b"KEYS\x01a  b\x02TAGS\x01t\x02UNIQ_KEY\x01u\x02KEYS\x01c\x02";
+        let all = vec![key("u"), key("a"), key("b")];
+        assert_eq!(keyed(properties, 0), Some(all.clone()));
+        assert_eq!(keyed(properties, sys_flag::TRANSACTION_PREPARED), Some(all));
+        let none = keyed(properties, sys_flag::TRANSACTION_ROLLBACK);
+        assert_eq!(none, Some(Vec::new()));
+        assert_eq!(keyed(b"TAGS\x01t\x02", 0), None);
+    }
+
+    #[test]
+    fn countless_keys_are_left_in_the_log() {
+        let keys = "k ".repeat(3000);
+        let properties = format!("KEYS\u{1}{keys}\u{2}");
+        let records = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5)];
+        let (log, queues, _) = logged_with(&records, properties.as_bytes(), 0);
+        let from = PhysicalOffset::ZERO;
+        let mut dispatch = Dispatch::new(log.clone(), queues, DelayLevels::default(), from);
+        dispatch.advance(log.appended(), 1 << 20, |_| {}).unwrap();
+        let keyed = dispatch.take_keyed().unwrap();
+        assert_eq!((keyed.range.end, keyed.keys), (log.appended(), None));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use castmq_storage::commit_log::{LogError, LogWriter};
 use castmq_storage::consume_queue::{ConsumeQueues, Leftovers};
 use castmq_storage::disk::fault::FaultDisk;
 use castmq_storage::disk::{Disk, Wait};
-use castmq_storage::index::KeyIndex;
+use castmq_storage::index::{IndexKey, KeyIndex};
 use proptest::prelude::*;
 
 const SEGMENT_BYTES: u64 = 8192;
@@ -118,7 +118,7 @@ proptest! {
             let found = index.query("T", key, 100, 0, i64::MAX);
             prop_assert!(found.expect("the disk is sound").len() <= 20);
         }
-        let _ = index.put("T", "a", PhysicalOffset(1 << 40), 5, 5);
+        let _ = index.enter(&IndexKey::new("T", "a", PhysicalOffset(1 << 40), 5));
         let _ = index.sync();
     }
 

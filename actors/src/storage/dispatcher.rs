@@ -91,6 +91,9 @@ impl Dispatcher {
         for send in self.dispatch.take_sends() {
             self.context.store.sequences.note(&send);
         }
+        if let Some(keyed) = self.dispatch.take_keyed() {
+            self.indexer.tell(Index(keyed));
+        }
         let store_ms = self.dispatch.last_store_timestamp_ms();
         self.context.positions.set_dispatched(position, store_ms);
         let done = match advanced {
@@ -102,9 +105,6 @@ impl Dispatcher {
         };
         let bytes = position.distance_from(from);
         self.context.meters.stored(done.messages, bytes);
-        if let Some(keyed) = done.keyed {
-            self.indexer.tell(Index(keyed));
-        }
         if position < self.committed && !self.is_going_on {
             self.is_going_on = true;
             ctx.me().tell(GoOn);

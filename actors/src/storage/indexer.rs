@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
+use castmq_storage::dispatch::Keyed;
+use castmq_storage::index::IndexKey;
 use castmq_storage::store::index_keys;
 use serde::Serialize;
 
@@ -16,25 +18,103 @@ use crate::worker::Worker;
 /// Bytes of log that are read before the actor hears of it.
 const BYTES_A_STEP: u64 = 64 * 1024 * 1024;
 
-/// A stretch of the log that has messages with keys.
-#[derive(Debug)]
-pub(crate) struct Index(pub(crate) Range<PhysicalOffset>);
+/// Keys that wait in memory. When there are more, they are read from the log later.
+const MAX_LISTED: usize = 64 * 1024;
 
+/// Messages with keys.
+#[derive(Debug)]
+pub(crate) struct Index(pub(crate) Keyed);
+
+/// How far the thread came.
 #[derive(Debug)]
 struct Indexed(Result<Result<PhysicalOffset, String>, Lost>);
 
 #[derive(Debug)]
 struct Step {
-    range: Range<PhysicalOffset>,
+    work: Work,
     reply: Reply<Result<PhysicalOffset, String>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Work {
+    Read(Range<PhysicalOffset>),
+    /// The keys of messages up to there.
+    Enter(Vec<IndexKey>, PhysicalOffset),
+}
+
+/// Messages whose keys are not entered.
+#[derive(Debug)]
+struct Backlog {
+    /// Where they are: to read messages without keys does no harm.
+    wanted: Range<PhysicalOffset>,
+    /// From where on their keys are known.
+    listed_from: PhysicalOffset,
+    listed: Vec<IndexKey>,
+}
+
+impl Backlog {
+    fn new(wanted: Range<PhysicalOffset>) -> Self {
+        Self {
+            listed_from: wanted.end,
+            listed: Vec::new(),
+            wanted,
+        }
+    }
+
+    /// Adds messages, which lie behind the others.
+    fn add(&mut self, Keyed { range, keys }: Keyed) {
+        if self.wanted.is_empty() {
+            *self = Self {
+                listed_from: range.start,
+                wanted: range.start..range.start,
+                ..Self::new(range.clone())
+            };
+        }
+        self.wanted.end = self.wanted.end.max(range.end);
+        match keys {
+            Some(keys) if self.listed.len() + keys.len() <= MAX_LISTED => {
+                // After a new start some of them are read from the log.
+                let from = self.listed_from;
+                let new = keys.into_iter().filter(|key| key.physical() >= from);
+                self.listed.extend(new);
+            }
+            _ => self.forget_listed(),
+        }
+    }
+
+    /// All has to be read from the log, but what is in hand.
+    fn forget_listed(&mut self) {
+        self.listed_from = self.wanted.end;
+        self.listed.clear();
+    }
+
+    /// What is to be done next: after it, [`Backlog::done`], or [`Backlog::forget_listed`] to do it again.
+    fn next(&mut self) -> Option<Work> {
+        if self.wanted.is_empty() {
+            return None;
+        }
+        if self.listed_from > self.wanted.start {
+            return Some(Work::Read(self.wanted.start..self.listed_from));
+        }
+        let end = self.wanted.end;
+        self.listed_from = end;
+        Some(Work::Enter(std::mem::take(&mut self.listed), end))
+    }
+
+    fn done(&mut self, position: PhysicalOffset) {
+        self.wanted.start = position.min(self.wanted.end);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.wanted.end.distance_from(self.wanted.start)
+    }
 }
 
 /// See the module.
 pub(crate) struct Indexer {
     context: Arc<BrokerContext>,
     thread: Option<Worker<Step>>,
-    /// What is to be read, merged into one stretch: reading messages without keys does no harm.
-    wanted: Range<PhysicalOffset>,
+    backlog: Backlog,
     is_busy: bool,
     last_error: Option<String>,
 }
@@ -55,7 +135,7 @@ impl Indexer {
         let begin = begin.max(context.store.log.begin()).min(end);
         Ok(Self {
             thread: None,
-            wanted: begin..end,
+            backlog: Backlog::new(begin..end),
             is_busy: false,
             last_error: None,
             context,
@@ -63,11 +143,14 @@ impl Indexer {
     }
 
     fn step(&mut self, ctx: &mut Ctx<'_, Self>) {
-        if self.is_busy || self.wanted.is_empty() {
+        if self.is_busy {
             return;
         }
+        let Some(work) = self.backlog.next() else {
+            return;
+        };
         let work = Step {
-            range: self.wanted.clone(),
+            work,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Indexed),
         };
         match self.thread.as_ref().map(|thread| thread.submit(work)) {
@@ -78,13 +161,20 @@ impl Indexer {
     }
 }
 
-fn index(store: &Store, range: Range<PhysicalOffset>) -> Result<PhysicalOffset, String> {
-    let end = range.end.min(range.start + BYTES_A_STEP);
-    match &store.index {
-        Some(index) => index_keys(&store.log, index, range.start..end),
-        None => return Ok(range.end),
-    }
-    .map_err(|error| error.to_string())
+fn index(store: &Store, work: Work) -> Result<PhysicalOffset, String> {
+    let done = match (work, &store.index) {
+        (Work::Read(range), Some(index)) => {
+            let end = range.end.min(range.start + BYTES_A_STEP);
+            index_keys(&store.log, index, range.start..end).map_err(|error| error.to_string())
+        }
+        (Work::Enter(keys, end), Some(index)) => {
+            let mut keys = keys.iter();
+            let entered = keys.try_for_each(|key| index.enter(key));
+            entered.map(|()| end).map_err(|error| error.to_string())
+        }
+        (Work::Read(Range { end, .. }) | Work::Enter(_, end), None) => Ok(end),
+    };
+    done
 }
 
 impl Cast for Indexer {
@@ -93,7 +183,7 @@ impl Cast for Indexer {
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let store = self.context.store.clone();
         self.thread = Some(Worker::start_in_background("index", move |work: Step| {
-            let result = index(&store, work.range);
+            let result = index(&store, work.work);
             work.reply.send(result);
         })?);
         self.step(ctx);
@@ -102,22 +192,18 @@ impl Cast for Indexer {
 
     fn observe(&self) -> IndexerState {
         IndexerState {
-            behind_bytes: self.wanted.end.distance_from(self.wanted.start),
+            behind_bytes: self.backlog.bytes(),
             last_error: self.last_error.clone(),
         }
     }
 }
 
 impl Receive<Index> for Indexer {
-    fn receive(&mut self, Index(range): Index, ctx: &mut Ctx<'_, Self>) {
+    fn receive(&mut self, Index(keyed): Index, ctx: &mut Ctx<'_, Self>) {
         if self.context.store.index.is_none() {
             return;
         }
-        if self.wanted.is_empty() {
-            self.wanted = range;
-        } else {
-            self.wanted.end = self.wanted.end.max(range.end);
-        }
+        self.backlog.add(keyed);
         self.step(ctx);
     }
 }
@@ -128,15 +214,98 @@ impl Receive<Indexed> for Indexer {
         match result {
             Ok(Ok(done)) => {
                 self.last_error = None;
-                self.wanted.start = done.min(self.wanted.end);
+                self.backlog.done(done);
                 self.step(ctx);
             }
             Ok(Err(error)) => {
                 tracing::error!(error, "the key index is behind");
+                self.backlog.forget_listed();
                 self.last_error = Some(error);
                 ctx.after(Duration::from_secs(5), |indexer, ctx| indexer.step(ctx));
             }
             Err(Lost) => ctx.fail(Failure::new("the indexer's thread died")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyed(range: Range<u64>, keys: Option<&[IndexKey]>) -> Keyed {
+        Keyed {
+            range: PhysicalOffset(range.start)..PhysicalOffset(range.end),
+            keys: keys.map(<[_]>::to_vec),
+        }
+    }
+
+    fn read(range: Range<u64>) -> Option<Work> {
+        Some(Work::Read(
+            PhysicalOffset(range.start)..PhysicalOffset(range.end),
+        ))
+    }
+
+    fn enter(keys: &[IndexKey], end: u64) -> Option<Work> {
+        Some(Work::Enter(keys.to_vec(), PhysicalOffset(end)))
+    }
+
+    fn key(physical: u64) -> IndexKey {
+        IndexKey::new("topic", "key", PhysicalOffset(physical), 1)
+    }
+
+    fn empty() -> Backlog {
+        Backlog::new(PhysicalOffset(10)..PhysicalOffset(10))
+    }
+
+    #[test]
+    fn keys_that_are_listed_are_entered_in_their_order() {
+        let mut backlog = empty();
+        assert_eq!(backlog.next(), None);
+        backlog.add(keyed(20..30, Some(&[key(20)])));
+        backlog.add(keyed(40..50, Some(&[key(40), key(40)])));
+        assert_eq!(backlog.next(), enter(&[key(20), key(40), key(40)], 50));
+        backlog.add(keyed(50..60, Some(&[key(50)])));
+        backlog.done(PhysicalOffset(50));
+        assert_eq!(backlog.next(), enter(&[key(50)], 60));
+        backlog.done(PhysicalOffset(60));
+        assert_eq!(backlog.next(), None);
+    }
+
+    #[test]
+    fn what_was_there_before_is_read_first_and_nothing_is_entered_twice() {
+        let mut backlog = Backlog::new(PhysicalOffset(10)..PhysicalOffset(50));
+        backlog.add(keyed(40..60, Some(&[key(40), key(50)])));
+        assert_eq!(backlog.next(), read(10..50));
+        backlog.done(PhysicalOffset(30));
+        assert_eq!(backlog.next(), read(30..50));
+        backlog.done(PhysicalOffset(50));
+        assert_eq!(backlog.next(), enter(&[key(50)], 60));
+    }
+
+    #[test]
+    fn too_many_keys_are_read_from_the_log() {
+        let many = vec![key(30); MAX_LISTED];
+        for keys in [None, Some(&many[..])] {
+            let mut backlog = empty();
+            backlog.add(keyed(20..30, Some(&[key(20)])));
+            assert_eq!(backlog.next(), enter(&[key(20)], 30));
+            backlog.add(keyed(30..40, Some(&[key(30)])));
+            backlog.add(keyed(40..50, keys));
+            backlog.add(keyed(60..70, Some(&[key(60)])));
+            backlog.done(PhysicalOffset(30));
+            assert_eq!(backlog.next(), read(30..50));
+            backlog.done(PhysicalOffset(50));
+            assert_eq!(backlog.next(), enter(&[key(60)], 70));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_entered_is_read_from_the_log() {
+        let mut backlog = empty();
+        backlog.add(keyed(20..30, Some(&[key(20)])));
+        assert_eq!(backlog.next(), enter(&[key(20)], 30));
+        backlog.add(keyed(40..50, Some(&[key(40)])));
+        backlog.forget_listed();
+        assert_eq!(backlog.next(), read(20..50));
     }
 }

@@ -30,37 +30,51 @@ impl MessageId {
     /// Bytes of the longest text.
     pub const MAX_TEXT_BYTES: usize = 56;
 
-    /// Writes the id's text to the front of `text`, and returns it.
-    pub fn write_to<'t>(&self, text: &'t mut [u8; Self::MAX_TEXT_BYTES]) -> &'t str {
-        let (mut octets, mut bytes) = ([0; Self::MAX_TEXT_BYTES / 2], 0);
-        let mut put = |part: &[u8]| {
-            if let Some(place) = octets.get_mut(bytes..bytes + part.len()) {
-                place.copy_from_slice(part);
+    /// Writes the id's text to the front of `text`, and returns it: digits and letters of ASCII.
+    pub fn write_to<'t>(&self, text: &'t mut [u8; Self::MAX_TEXT_BYTES]) -> &'t [u8] {
+        let (words, _) = text.as_chunks_mut::<8>();
+        let mut bytes = 0;
+        let mut put = |half: u32| {
+            if let Some(place) = words.get_mut(bytes / 8) {
+                *place = hexadecimal(half);
             }
-            bytes += part.len();
+            bytes += 8;
         };
         match self.store_host.ip() {
-            IpAddr::V4(ip) => put(&ip.octets()),
-            IpAddr::V6(ip) => put(&ip.octets()),
+            IpAddr::V4(ip) => put(ip.to_bits()),
+            IpAddr::V6(ip) => {
+                let bits = ip.to_bits();
+                for shift in [96, 64, 32, 0] {
+                    put((bits >> shift) as u32);
+                }
+            }
         }
-        put(&u32::from(self.store_host.port()).to_be_bytes());
-        put(&self.physical_offset.as_i64().to_be_bytes());
-        let digit = |half: u8| match half {
-            0..10 => b'0' + half,
-            _ => b'A' + (half - 10),
-        };
-        let (pairs, _) = text.as_chunks_mut::<2>();
-        for (pair, octet) in pairs.iter_mut().zip(octets) {
-            *pair = [digit(octet >> 4), digit(octet & 0xF)];
-        }
-        let text = text.get(..bytes * 2).unwrap_or_default();
-        std::str::from_utf8(text).unwrap_or_default()
+        put(self.store_host.port().into());
+        let offset = self.physical_offset.as_i64().cast_unsigned();
+        put((offset >> 32) as u32);
+        put(offset as u32);
+        text.get(..bytes).unwrap_or_default()
     }
+}
+
+/// A number's eight digits, all at once.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Each digit into a byte of its own.
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_FFFF_0000_FFFF;
+    digits = (digits | digits << 8) & 0x00FF_00FF_00FF_00FF;
+    digits = (digits | digits << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+    // 16 and more, once 6 is added, are letters.
+    let letters = ((digits + ONES * 6) >> 4) & ONES;
+    let zero = ONES * u64::from(b'0');
+    (digits + zero + letters * u64::from(b'A' - b'9' - 1)).to_be_bytes()
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.write_to(&mut [0; Self::MAX_TEXT_BYTES]))
+        let mut text = [0; Self::MAX_TEXT_BYTES];
+        f.write_str(std::str::from_utf8(self.write_to(&mut text)).unwrap_or_default())
     }
 }
 

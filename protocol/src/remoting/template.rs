@@ -330,8 +330,8 @@ pub struct SentTemplate {
 pub struct Sent<'a> {
     /// See [`Command::opaque`].
     pub opaque: i32,
-    /// See [`SendMessageResponse`].
-    pub message_id: &'a str,
+    /// See [`SendMessageResponse`]; UTF-8.
+    pub message_id: &'a [u8],
     /// See [`SendMessageResponse`].
     pub queue: i32,
     /// See [`SendMessageResponse`].
@@ -409,7 +409,7 @@ impl SentTemplate {
                     Serialization::Json => out.put_slice(digits.format(sent.opaque).as_bytes()),
                     Serialization::Binary => out.put_i32(sent.opaque),
                 },
-                Told::MessageId => self.put_text(sent.message_id.as_bytes(), out),
+                Told::MessageId => self.put_text(sent.message_id, out),
                 Told::Queue => self.put_text(digits.format(sent.queue).as_bytes(), out),
                 Told::QueueOffset => {
                     self.put_text(digits.format(sent.queue_offset).as_bytes(), out);

@@ -156,7 +156,7 @@ proptest! {
         let (opaque, queue, queue_offset) = numbers;
         let sent = Sent {
             opaque,
-            message_id: &message_id,
+            message_id: message_id.as_bytes(),
             queue,
             queue_offset,
             unique_id: unique_id.as_bytes(),

@@ -1,7 +1,5 @@
 //! RocketMQ's index file: a header, a hash table of slots, entries chained from the slots. All numbers big endian.
 
-use castmq_protocol::model::java_string_hash;
-
 /// Size of the header in bytes (RocketMQ `IndexHeader`).
 pub(super) const HEADER_BYTES: usize = 40;
 /// Size of a slot in bytes.
@@ -169,24 +167,6 @@ pub(super) fn seconds_since(begin_ms: i64, stored_ms: i64) -> i32 {
     i32::try_from(seconds.max(0)).unwrap_or(i32::MAX)
 }
 
-/// The hash of a key: Java's of `topic#key`, made positive. The one number that has no positive counterpart is 0.
-pub(super) fn key_hash(topic: &str, key: &str) -> u32 {
-    // The hash of a text behind another is that of the first shifted by the length of the second, plus its own.
-    let shift = |units: usize| 31_i32.wrapping_pow(units as u32);
-    let units = match key.is_ascii() {
-        true => key.len(),
-        false => key.encode_utf16().count(),
-    };
-    let hash = java_string_hash(topic)
-        .wrapping_mul(shift(units + 1))
-        .wrapping_add(i32::from(b'#').wrapping_mul(shift(units)))
-        .wrapping_add(java_string_hash(key));
-    match hash {
-        i32::MIN => 0,
-        hash => hash.unsigned_abs(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,21 +223,6 @@ mod tests {
             ..empty
         };
         assert_eq!(Header::from_bytes(&full.to_bytes(), LAYOUT), None);
-    }
-
-    #[test]
-    fn keys_hash_like_java() {
-        let java = |text: &str| java_string_hash(text).wrapping_abs().max(0).cast_unsigned();
-        for (topic, key) in [
-            ("T", "k1"),
-            ("", ""),
-            ("orders", "ключ"),
-            ("t", "\u{1F600}x"),
-        ] {
-            assert_eq!(key_hash(topic, key), java(&format!("{topic}#{key}")));
-        }
-        assert_eq!(java_string_hash("T#00bhnqck"), i32::MIN);
-        assert_eq!(key_hash("T", "00bhnqck"), 0);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::error::{During, IndexError};
 use super::file::IndexFile;
-use super::format::{Header, Layout, key_hash};
+use super::format::{Header, Layout};
+use super::keys::{IndexKey, TopicHash};
 use super::name::{is_name, next_name};
 use crate::disk::Disk;
 
@@ -158,32 +159,24 @@ impl KeyIndex {
         self.files.read().last().cloned()
     }
 
-    /// Enters a key of the message at `physical`, in memory. Does nothing when a later message has been entered, as
-    /// RocketMQ, or this very key before the last stop.
+    /// Enters a key, in memory. Does nothing when one of a later message has been entered, as RocketMQ, or this very key before
+    /// the last stop.
     ///
     /// # Errors
     ///
     /// I/O errors of reading the slot table, the first time after opening.
-    pub fn put(
-        &self,
-        topic: &str,
-        key: &str,
-        physical: PhysicalOffset,
-        store_timestamp_ms: i64,
-        now_ms: i64,
-    ) -> Result<(), IndexError> {
-        let physical = physical.as_i64();
-        let key_hash = key_hash(topic, key);
+    pub fn enter(&self, key: &IndexKey) -> Result<(), IndexError> {
+        let physical = key.physical.as_i64();
         let last = self.last();
         let is_older = |last: &Arc<IndexFile>| physical < last.header().end_physical;
-        if last.as_ref().is_some_and(is_older) || self.was_there(key_hash, physical)? {
+        if last.as_ref().is_some_and(is_older) || self.was_there(key.hash, physical)? {
             return Ok(());
         }
         let file = match last {
             Some(last) if !last.is_full() => last,
-            last => self.add_file(last.as_deref(), now_ms),
+            last => self.add_file(last.as_deref(), key.stored_ms),
         };
-        file.put(key_hash, physical, store_timestamp_ms)
+        file.put(key.hash, physical, key.stored_ms)
     }
 
     fn add_file(&self, last: Option<&IndexFile>, now_ms: i64) -> Arc<IndexFile> {
@@ -213,7 +206,7 @@ impl KeyIndex {
         begin_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<PhysicalOffset>, IndexError> {
-        let hash = key_hash(topic, key);
+        let hash = TopicHash::of(topic).of_key(key);
         let files = self.files.read().clone();
         let mut found = Vec::new();
         for file in files.iter().rev() {

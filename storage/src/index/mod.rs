@@ -7,7 +7,8 @@
 //!
 //! - `key_index`: the files in order; entering, querying, retention.
 //! - `file`: one of them; entering, following a chain, building the slot table from the entries.
-//! - `write`: from memory to the device. `slots`: the slot table. `format`: bytes and hashes. `name`: names of files.
+//! - `write`: from memory to the device. `slots`: the slot table. `keys`: keys and their hashes. `format`: bytes. `name`: names of
+//!   files.
 //!
 //! # What a power cut can do
 //!
@@ -19,6 +20,7 @@ mod error;
 mod file;
 mod format;
 mod key_index;
+mod keys;
 mod name;
 mod slots;
 mod write;
@@ -30,3 +32,5 @@ mod tests;
 
 pub use error::IndexError;
 pub use key_index::KeyIndex;
+pub use keys::IndexKey;
+pub(crate) use keys::{Keys, TopicHash};

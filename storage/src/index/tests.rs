@@ -10,8 +10,6 @@ use crate::disk::{Disk, Wait};
 const SLOTS: u32 = 7;
 const MAX_ENTRIES: u32 = 10;
 const FOLDER: &str = "/store/index";
-/// 2023-11-14 22:13:20 UTC
-const NOW_MS: i64 = 1_700_000_000_000;
 
 pub(super) fn disk() -> FaultDisk {
     let disk = FaultDisk::new();
@@ -30,7 +28,9 @@ fn open(disk: &FaultDisk, clean: bool) -> KeyIndex {
 
 pub(super) fn put(index: &KeyIndex, key: &str, physical: u64, stored_ms: i64) {
     let physical = PhysicalOffset(physical);
-    index.put("T", key, physical, stored_ms, NOW_MS).unwrap();
+    index
+        .enter(&IndexKey::new("T", key, physical, stored_ms))
+        .unwrap();
 }
 
 fn query(index: &KeyIndex, key: &str) -> Vec<u64> {

@@ -1,14 +1,13 @@
 //! Walking the records of the log, and entering their keys into the index.
 
-use std::iter;
 use std::ops::Range;
 
-use castmq_protocol::model::{PhysicalOffset, keys, property_pairs};
-use castmq_protocol::record::{RecordView, sys_flag};
+use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::record::RecordView;
 
 use super::StoreError;
 use crate::commit_log::{CommitLog, LogError, LogSlice};
-use crate::index::KeyIndex;
+use crate::index::{KeyIndex, Keys, TopicHash};
 
 /// The records in a stretch of the log that begins at one of them, or where nothing is any more.
 #[derive(Debug)]
@@ -59,38 +58,15 @@ pub fn index_keys(
     let mut records = Records::new(log, range);
     for record in records.by_ref() {
         let (at, record) = record?;
-        if let Ok(record) = RecordView::parse(record.as_ref()) {
-            enter(index, &record, at)?;
+        let Ok(record) = RecordView::parse(record.as_ref()) else {
+            continue;
+        };
+        let Ok(topic) = record.topic() else {
+            continue;
+        };
+        for key in Keys::of(&record).in_record(&record, TopicHash::of(topic), at) {
+            index.enter(&key)?;
         }
     }
     Ok(records.range.start)
-}
-
-/// Enters one message under each of its keys, its unique one first (RocketMQ `IndexService.buildIndex`).
-fn enter(index: &KeyIndex, record: &RecordView<'_>, at: PhysicalOffset) -> Result<(), StoreError> {
-    if record.sys_flag() & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK {
-        return Ok(());
-    }
-    let Ok(topic) = record.topic() else {
-        return Ok(());
-    };
-    let stored = record.store_timestamp_ms();
-    let (mut unique, mut keyed) = (None, None);
-    for (name, value) in property_pairs(record.properties()) {
-        if name == keys::UNIQ_KEY.as_bytes() {
-            unique.get_or_insert(value);
-        } else if name == keys::KEYS.as_bytes() {
-            keyed.get_or_insert(value);
-        }
-    }
-    let text =
-        |value: Option<_>| std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default();
-    let (unique, keyed) = (text(unique), text(keyed));
-    for key in iter::once(unique)
-        .chain(keyed.split(' '))
-        .filter(|key| !key.is_empty())
-    {
-        index.put(topic, key, at, stored, stored)?;
-    }
-    Ok(())
 }

@@ -27,6 +27,8 @@ struct Run {
     dispatch: Dispatch,
     next: BTreeMap<Key, QueueOffset>,
     indexed: PhysicalOffset,
+    /// Not all keys behind that are listed.
+    reads_keys: bool,
     /// Something is to go wrong: errors are to be expected.
     is_faulty: bool,
     /// A sync failed: nothing but a power cut can follow.
@@ -217,11 +219,23 @@ impl Life {
     }
 
     fn index(&mut self) {
+        let is_read = self.dice.bool();
         let run = self.run();
         let Some(index) = &run.store.index else {
             return;
         };
-        match index_keys(&run.store.log, index, run.indexed..run.dispatch.position()) {
+        let end = run.dispatch.position();
+        let keyed = run.dispatch.take_keyed();
+        let entered = match keyed.and_then(|keyed| keyed.keys) {
+            Some(keys) if !is_read && !run.reads_keys => {
+                let mut keys = keys.iter();
+                let entered = keys.try_for_each(|key| index.enter(key));
+                entered.map(|()| end).map_err(StoreError::from)
+            }
+            _ => index_keys(&run.store.log, index, run.indexed..end),
+        };
+        run.reads_keys = entered.is_err();
+        match entered {
             Ok(end) => run.indexed = end,
             Err(error) => assert!(run.is_faulty, "keys cannot be entered: {error}"),
         }
@@ -378,6 +392,7 @@ impl Life {
             store,
             next: BTreeMap::new(),
             indexed: end,
+            reads_keys: false,
             is_faulty: false,
             is_doomed: false,
         };

@@ -1,6 +1,5 @@
 //! Messages and batches.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -445,8 +444,6 @@ impl RemotingSession {
             store_host,
             physical_offset,
         };
-        let mut text = [0; MessageId::MAX_TEXT_BYTES];
-        let message_id = id(stored.physical_offset).write_to(&mut text);
         let unique_id = pending.unique_id.as_slice();
         let (queue, queue_offset) = (stored.queue.0 as i32, stored.queue_offset.0 as i64);
         let code = match stored.status {
@@ -457,9 +454,10 @@ impl RemotingSession {
         };
         let is_usual = code == response_code::SUCCESS && !unique_id.is_empty();
         if pending.more.is_none() && is_usual {
+            let mut text = [0; MessageId::MAX_TEXT_BYTES];
             let sent = Sent {
                 opaque: asker.opaque,
-                message_id,
+                message_id: id(stored.physical_offset).write_to(&mut text),
                 queue,
                 queue_offset,
                 unique_id,
@@ -467,15 +465,14 @@ impl RemotingSession {
             answers(asker.serialization).put(&sent, self.connection.buffer());
             return;
         }
-        let mut message_ids = Cow::from(message_id);
+        let mut message_ids = id(stored.physical_offset).to_string();
         let more = pending.more.as_deref();
         let mut at = stored.physical_offset;
         let record_bytes = more.map_or(&[][..], |more| &more.record_bytes);
         for (_, bytes) in record_bytes.iter().skip(1).zip(record_bytes) {
             at = PhysicalOffset(at.0 + u64::from(*bytes));
-            let mut text = [0; MessageId::MAX_TEXT_BYTES];
-            message_ids.to_mut().push(',');
-            message_ids.to_mut().push_str(id(at).write_to(&mut text));
+            message_ids.push(',');
+            message_ids.push_str(&id(at).to_string());
         }
         let recall = more.and_then(|more| Some(more.recall.as_ref()?.text()));
         let fields = SendMessageResponse {
