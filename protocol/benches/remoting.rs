@@ -111,9 +111,11 @@ fn main() {
         let frame = Frames::new(&send, 1 << 24).next().unwrap().unwrap();
         let command = Command::decode(&frame).unwrap();
         let template = SendTemplate::of(&frame, &command).unwrap();
+        let mut scratch = Vec::new();
         measure(&format!("{form:?}, read send by template"), || {
             let frame = Frames::new(black_box(&send), 1 << 24).next();
-            black_box(template.read(&frame.unwrap().unwrap()).unwrap());
+            let varying = template.read(&frame.unwrap().unwrap()).unwrap();
+            black_box(varying.properties.unwrap().read(&mut scratch).unwrap());
         });
         let pull = request(request_code::PULL_MESSAGE, form, &PULL);
         measure(&format!("{form:?}, decode pull"), || {

@@ -18,4 +18,5 @@ pub mod model;
 pub mod native;
 pub mod record;
 pub mod remoting;
+mod search;
 pub mod trace;

@@ -2,8 +2,9 @@
 
 use std::{fmt, iter};
 
-use memchr::memchr;
 use thiserror::Error;
+
+use crate::search::find_byte;
 
 /// Longest encoded properties of one message: the record keeps their length in a signed 16-bit field.
 pub const MAX_PROPERTIES_BYTES: usize = i16::MAX as usize;
@@ -227,10 +228,10 @@ pub fn property_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = encoded;
     iter::from_fn(move || {
         while !rest.is_empty() {
-            let end = memchr(PAIR_END, rest).unwrap_or(rest.len());
+            let end = find_byte(PAIR_END, rest).unwrap_or(rest.len());
             let (pair, behind) = rest.split_at(end);
             rest = behind.get(1..).unwrap_or_default();
-            if let Some(at) = memchr(NAME_END, pair) {
+            if let Some(at) = find_byte(NAME_END, pair) {
                 let (name, value) = (&pair[..at], &pair[at + 1..]);
                 if !name.is_empty() && !value.is_empty() {
                     return Some((name, value));

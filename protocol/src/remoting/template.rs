@@ -6,7 +6,6 @@
 //!
 //! Where such values stand is found once, in a header that was decoded or encoded as any other.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
@@ -88,7 +87,31 @@ pub struct Varying<'a> {
     /// See [`SendMessage::born_timestamp_ms`](super::headers::send::SendMessage::born_timestamp_ms).
     pub born_timestamp_ms: i64,
     /// See [`SendMessage::properties`](super::headers::send::SendMessage::properties).
-    pub properties: Option<Cow<'a, str>>,
+    pub properties: Option<RawText<'a>>,
+}
+
+/// A text as it stands in a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawText<'a> {
+    bytes: &'a [u8],
+    has_escapes: bool,
+}
+
+impl<'a> RawText<'a> {
+    /// The text, which is written to `scratch` when it does not stand there as it is. `None` when the header has to be decoded.
+    #[inline]
+    pub fn read<'t>(self, scratch: &'t mut Vec<u8>) -> Option<&'t str>
+    where
+        'a: 't,
+    {
+        let mut bytes = self.bytes;
+        if self.has_escapes {
+            scratch.clear();
+            unescape(bytes, scratch)?;
+            bytes = scratch;
+        }
+        std::str::from_utf8(bytes).ok()
+    }
 }
 
 impl SendTemplate {
@@ -149,20 +172,17 @@ impl SendTemplate {
         }
     }
 
-    fn take_text<'a>(&self, rest: &mut &'a [u8]) -> Option<Cow<'a, str>> {
-        let raw = match self.serialization {
-            Serialization::Json => {
-                let (length, is_escaped) = string_end(rest)?;
-                let (raw, behind) = rest.split_at_checked(length)?;
-                *rest = behind;
-                if is_escaped {
-                    return unescape(raw).map(Cow::Owned);
-                }
-                raw
-            }
-            Serialization::Binary => take_binary(rest)?,
-        };
-        std::str::from_utf8(raw).ok().map(Cow::Borrowed)
+    fn take_text<'a>(&self, rest: &mut &'a [u8]) -> Option<RawText<'a>> {
+        if self.serialization == Serialization::Binary {
+            return Some(RawText {
+                bytes: take_binary(rest)?,
+                has_escapes: false,
+            });
+        }
+        let (length, has_escapes) = string_end(rest)?;
+        let (bytes, behind) = rest.split_at_checked(length)?;
+        *rest = behind;
+        Some(RawText { bytes, has_escapes })
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Alike {
     /// The oldest first.
     kept: Vec<Kept>,
     misses: u32,
+    /// Where properties are written that do not stand in a header as they are.
+    scratch: Vec<u8>,
 }
 
 /// A send of one message to a topic that is there.
@@ -84,33 +86,50 @@ impl RemotingSession {
         end: usize,
         batch: &mut Collected,
     ) -> bool {
-        let alike = std::mem::take(&mut self.alike);
-        let found = alike.find(frame);
-        let is_found = found.is_some();
-        if let Some((kept, varying)) = found {
-            let asker = Asker {
-                opaque: varying.opaque,
-                ..kept.asker
-            };
-            let header = SendMessage {
-                queue: varying.queue,
-                born_timestamp_ms: varying.born_timestamp_ms,
-                properties: varying.properties.as_deref(),
-                ..kept.header
-            };
-            let body = Payload {
-                bytes: frame.body,
-                start: (end - frame.body.len()) as u32,
-            };
-            let stored = match self.context.standing.check_master() {
-                Ok(()) => self.store(asker, &kept.topic, &header, body, batch),
-                Err(refusal) => Err(refusal.into()),
-            };
-            if let Err(refused) = stored {
-                self.connection.refuse(asker, &refused);
-            }
-        }
+        let mut alike = std::mem::take(&mut self.alike);
+        let mut scratch = std::mem::take(&mut alike.scratch);
+        let is_found = self
+            .send_like(&alike, frame, end, &mut scratch, batch)
+            .is_some();
+        alike.scratch = scratch;
         self.alike = alike;
         is_found
+    }
+
+    fn send_like(
+        &mut self,
+        alike: &Alike,
+        frame: &Frame<'_>,
+        end: usize,
+        scratch: &mut Vec<u8>,
+        batch: &mut Collected,
+    ) -> Option<()> {
+        let (kept, varying) = alike.find(frame)?;
+        let properties = match varying.properties {
+            Some(text) => Some(text.read(scratch)?),
+            None => None,
+        };
+        let asker = Asker {
+            opaque: varying.opaque,
+            ..kept.asker
+        };
+        let header = SendMessage {
+            queue: varying.queue,
+            born_timestamp_ms: varying.born_timestamp_ms,
+            properties,
+            ..kept.header
+        };
+        let body = Payload {
+            bytes: frame.body,
+            start: (end - frame.body.len()) as u32,
+        };
+        let stored = match self.context.standing.check_master() {
+            Ok(()) => self.store(asker, &kept.topic, &header, body, batch),
+            Err(refusal) => Err(refusal.into()),
+        };
+        if let Err(refused) = stored {
+            self.connection.refuse(asker, &refused);
+        }
+        Some(())
     }
 }

@@ -1,7 +1,7 @@
 //! What a broker looks at among a message's properties, found in one go, and what it adds to them.
 
 use castmq_config::Settings;
-use castmq_protocol::model::{keys, write_properties};
+use castmq_protocol::model::{keys, property_pairs, write_properties};
 
 use super::sending::REGION;
 
@@ -37,20 +37,12 @@ pub(super) struct Known<'a> {
 
 impl<'a> Known<'a> {
     pub(super) fn of(properties: &'a str) -> Self {
-        let mut known = Self {
-            is_plain: true,
-            ..Self::default()
-        };
-        for pair in properties.split_terminator('\u{2}') {
-            let Some((name, value)) = pair.split_once('\u{1}') else {
-                known.is_plain = false;
-                continue;
-            };
-            if name.is_empty() || value.is_empty() {
-                known.is_plain = false;
-                continue;
-            }
-            let place = match name {
+        let mut known = Self::default();
+        let mut is_foreign = true;
+        let mut written_bytes = 0;
+        for (name, value) in property_pairs(properties.as_bytes()) {
+            written_bytes += name.len() + value.len() + 2;
+            let place = match std::str::from_utf8(name).unwrap_or_default() {
                 keys::UNIQ_KEY => &mut known.unique_id,
                 keys::WAIT => &mut known.wait,
                 keys::DELAY => &mut known.delay,
@@ -59,15 +51,17 @@ impl<'a> Known<'a> {
                 TIMER_DELIVER_MS => &mut known.timer_deliver_ms,
                 keys::TRANSACTION_PREPARED => &mut known.prepared,
                 MSG_REGION | TRACE_ON | keys::CLUSTER | POP_CK => {
-                    known.is_plain = false;
+                    is_foreign = false;
                     continue;
                 }
                 _ => continue,
             };
             if place.is_none() {
-                *place = Some(value);
+                *place = std::str::from_utf8(value).ok();
             }
         }
+        let is_open = !properties.is_empty() && !properties.ends_with('\u{2}');
+        known.is_plain = is_foreign && written_bytes == properties.len() + usize::from(is_open);
         known
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{JsonError, MAX_DEPTH};
+use crate::search::{find_byte, find_either};
 
 /// A place in a JSON text that moves forward over whole things.
 #[derive(Debug, Clone)]
@@ -117,11 +118,15 @@ impl<'a> Scanner<'a> {
         match is_escaped {
             false => Ok(self.part(raw)),
             true => {
-                let text = unescape(self.text.get(raw).unwrap_or_default());
-                text.map(Cow::Owned).ok_or(JsonError::Unexpected {
+                let mut text = Vec::with_capacity(raw.len());
+                let unescaped = unescape(self.text.get(raw).unwrap_or_default(), &mut text);
+                unescaped.ok_or(JsonError::Unexpected {
                     at: self.at,
                     expected: "a string of escapes that exist",
-                })
+                })?;
+                let text = String::from_utf8(text)
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+                Ok(Cow::Owned(text))
             }
         }
     }
@@ -147,7 +152,7 @@ impl<'a> Scanner<'a> {
         let (b'"', rest) = self.text.get(at..)?.split_first()? else {
             return None;
         };
-        let length = quote_or_backslash(rest)?;
+        let length = find_either(b'"', b'\\', rest)?;
         (rest.get(length) == Some(&b'"')).then_some(at + 1..at + 1 + length)
     }
 
@@ -241,11 +246,10 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The text of what stands between quotes; `None` when there is an escape in it that does not exist.
-pub(crate) fn unescape(raw: &[u8]) -> Option<String> {
-    let mut text = Vec::with_capacity(raw.len());
+/// Appends the text of what stands between quotes; `None` when there is an escape in it that does not exist.
+pub(crate) fn unescape(raw: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let mut rest = raw;
-    while let Some(length) = memchr::memchr(b'\\', rest) {
+    while let Some(length) = find_byte(b'\\', rest) {
         let (before, escape) = rest.split_at(length);
         text.extend_from_slice(before);
         let (letter, after) = escape.get(1..)?.split_first()?;
@@ -273,10 +277,7 @@ pub(crate) fn unescape(raw: &[u8]) -> Option<String> {
         text.push(plain);
     }
     text.extend_from_slice(rest);
-    Some(
-        String::from_utf8(text)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-    )
+    Some(())
 }
 
 /// How long a string is that begins behind its quote, and whether there is a backslash in it.
@@ -285,40 +286,13 @@ pub(crate) fn string_end(text: &[u8]) -> Option<(usize, bool)> {
     let (mut at, mut is_escaped) = (0, false);
     loop {
         let rest = text.get(at..)?;
-        let length = quote_or_backslash(rest)?;
+        let length = find_either(b'"', b'\\', rest)?;
         if rest.get(length) == Some(&b'"') {
             return Some((at + length, is_escaped));
         }
         is_escaped = true;
         at += length + 2;
     }
-}
-
-/// Where the first quote or backslash is.
-#[inline]
-fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
-    /// Most strings of a header are shorter, and found sooner by words than by what has to be set up first.
-    const WORDS: usize = 4;
-    let (words, _) = bytes.as_chunks::<8>();
-    for (number, word) in words.iter().take(WORDS).enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = bytes_that_are(b'"', word) | bytes_that_are(b'\\', word);
-        if found != 0 {
-            return Some(number * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    let start = words.len().min(WORDS) * 8;
-    let length = memchr::memchr2(b'"', b'\\', bytes.get(start..)?)?;
-    Some(start + length)
-}
-
-/// The highest bit of each byte of `word` that is `byte`; those above the lowest may be wrong.
-#[inline]
-fn bytes_that_are(byte: u8, word: u64) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
-    let differences = word ^ (ONES * u64::from(byte));
-    differences.wrapping_sub(ONES) & !differences & HIGHEST
 }
 
 /// Bytes as text, with replacements where they are not UTF-8.
