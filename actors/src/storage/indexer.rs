@@ -162,19 +162,21 @@ impl Indexer {
 }
 
 fn index(store: &Store, work: Work) -> Result<PhysicalOffset, String> {
-    let done = match (work, &store.index) {
-        (Work::Read(range), Some(index)) => {
+    let Some(index) = &store.index else {
+        return Ok(match work {
+            Work::Read(Range { end, .. }) | Work::Enter(_, end) => end,
+        });
+    };
+    match work {
+        Work::Read(range) => {
             let end = range.end.min(range.start + BYTES_A_STEP);
             index_keys(&store.log, index, range.start..end).map_err(|error| error.to_string())
         }
-        (Work::Enter(keys, end), Some(index)) => {
-            let mut keys = keys.iter();
-            let entered = keys.try_for_each(|key| index.enter(key));
+        Work::Enter(keys, end) => {
+            let entered = keys.iter().try_for_each(|key| index.enter(key));
             entered.map(|()| end).map_err(|error| error.to_string())
         }
-        (Work::Read(Range { end, .. }) | Work::Enter(_, end), None) => Ok(end),
-    };
-    done
+    }
 }
 
 impl Cast for Indexer {

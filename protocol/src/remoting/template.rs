@@ -247,38 +247,35 @@ fn said_of(name: &str, code: i32) -> Option<Said> {
 /// `None` when one of them comes twice, or is of another kind.
 fn places_in_json(header: &[u8], code: i32) -> Option<Places> {
     let mut places = Places::new();
-    let mut scanner = Scanner::new(header);
-    scanner.expect(b'{', "an object").ok()?;
-    let mut is_first = true;
-    while scanner.next_member(is_first, b'}').ok()? {
-        is_first = false;
-        let name = scanner.string().ok()?;
-        scanner.expect(b':', "a colon").ok()?;
-        match name.as_ref() {
-            "opaque" => add(&mut places, place_of_number(&mut scanner)?, Said::Opaque)?,
-            "extFields" => fields_in_json(&mut scanner, code, &mut places)?,
-            _ => scanner.skip(1).ok()?,
-        }
-    }
+    each_member(&mut Scanner::new(header), |scanner, name| match name {
+        "opaque" => add(&mut places, place_of_number(scanner)?, Said::Opaque),
+        "extFields" => each_member(scanner, |scanner, name| {
+            let Some(said) = said_of(name, code) else {
+                return scanner.skip(1).ok();
+            };
+            let place = match said {
+                Said::Properties => scanner.raw_string().ok()?.0,
+                _ => place_of_number(scanner)?,
+            };
+            add(&mut places, place, said)
+        }),
+        _ => scanner.skip(1).ok(),
+    })?;
     Some(places)
 }
 
-fn fields_in_json(scanner: &mut Scanner<'_>, code: i32, places: &mut Places) -> Option<()> {
+/// Goes through an object; `value` steps over each value.
+fn each_member(
+    scanner: &mut Scanner<'_>,
+    mut value: impl FnMut(&mut Scanner<'_>, &str) -> Option<()>,
+) -> Option<()> {
     scanner.expect(b'{', "an object").ok()?;
     let mut is_first = true;
     while scanner.next_member(is_first, b'}').ok()? {
         is_first = false;
         let name = scanner.string().ok()?;
         scanner.expect(b':', "a colon").ok()?;
-        let Some(said) = said_of(&name, code) else {
-            scanner.skip(1).ok()?;
-            continue;
-        };
-        let place = match said {
-            Said::Properties => scanner.raw_string().ok()?.0,
-            _ => place_of_number(scanner)?,
-        };
-        add(places, place, said)?;
+        value(scanner, &name)?;
     }
     Some(())
 }
