@@ -5,6 +5,7 @@
 // Figures are for whoever runs it with `--nocapture`.
 #![allow(clippy::print_stdout)]
 
+mod alike;
 mod asking;
 mod assignment;
 mod bad_clients;

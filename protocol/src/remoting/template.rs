@@ -26,14 +26,16 @@ const BINARY_OPAQUE: Range<usize> = 5..9;
 /// Bytes of a length in a binary header.
 const BINARY_LENGTH_BYTES: usize = 4;
 
+/// The longest that is kept of a header, in bytes, besides values that differ.
+const MAX_KEPT_BYTES: usize = 2048;
+
 /// Bytes with places in them where values stand that differ.
 #[derive(Debug)]
 struct Pieces<V> {
-    bytes: Vec<u8>,
     /// What stands before each value, in their order, and which that is.
-    before: Vec<(Range<usize>, V)>,
+    before: Vec<(Box<[u8]>, V)>,
     /// What stands behind the last one.
-    behind: Range<usize>,
+    behind: Box<[u8]>,
 }
 
 impl<V> Pieces<V> {
@@ -42,20 +44,19 @@ impl<V> Pieces<V> {
         places.sort_by_key(|(place, _)| place.start);
         let mut at = 0;
         let before = places.into_iter().map(|(place, value)| {
-            let before = at..place.start;
+            let before = bytes.get(at..place.start).unwrap_or_default();
             at = place.end;
-            (before, value)
+            (before.into(), value)
         });
-        let before = before.collect();
         Self {
-            bytes: bytes.to_vec(),
-            before,
-            behind: at..bytes.len(),
+            before: before.collect(),
+            behind: bytes.get(at..).unwrap_or_default().into(),
         }
     }
 
-    fn piece(&self, range: &Range<usize>) -> &[u8] {
-        self.bytes.get(range.clone()).unwrap_or_default()
+    fn bytes(&self) -> usize {
+        let before: usize = self.before.iter().map(|(before, _)| before.len()).sum();
+        before + self.behind.len()
     }
 }
 
@@ -115,7 +116,8 @@ impl<'a> RawText<'a> {
 }
 
 impl SendTemplate {
-    /// Of the header of a send that was decoded to `command`. `None` when it is not written as clients write them.
+    /// Of the header of a send that was decoded to `command`. `None` when it is not written as clients write them, or is too long to be
+    /// kept.
     pub fn of(frame: &Frame<'_>, command: &Command<'_>) -> Option<Self> {
         let places = match frame.serialization {
             Serialization::Json => places_in_json(frame.header, command.code)?,
@@ -124,8 +126,9 @@ impl SendTemplate {
         for said in [Said::Opaque, Said::Queue, Said::BornTimestamp] {
             places.iter().find(|(_, known)| *known == said)?;
         }
-        Some(Self {
-            pieces: Pieces::new(frame.header, places),
+        let pieces = Pieces::new(frame.header, places);
+        (pieces.bytes() <= MAX_KEPT_BYTES).then_some(Self {
+            pieces,
             serialization: frame.serialization,
         })
     }
@@ -139,7 +142,7 @@ impl SendTemplate {
         let mut varying = Varying::default();
         let mut rest = frame.header;
         for (before, said) in &self.pieces.before {
-            rest = rest.strip_prefix(self.pieces.piece(before))?;
+            rest = rest.strip_prefix(&**before)?;
             match said {
                 Said::Opaque => varying.opaque = self.take_opaque(&mut rest)?,
                 Said::Queue => varying.queue = self.take_number(&mut rest)?.try_into().ok()?,
@@ -151,7 +154,7 @@ impl SendTemplate {
                 }
             }
         }
-        (rest == self.pieces.piece(&self.pieces.behind)).then_some(varying)
+        (rest == &*self.pieces.behind).then_some(varying)
     }
 
     fn take_opaque(&self, rest: &mut &[u8]) -> Option<i32> {
@@ -339,6 +342,8 @@ enum Told {
 #[derive(Debug)]
 pub struct SentTemplate {
     pieces: Pieces<Told>,
+    /// Bytes of the pieces, and of all numbers.
+    room: usize,
     serialization: Serialization,
 }
 
@@ -404,8 +409,11 @@ impl SentTemplate {
             let fields = header + BINARY_FIXED_BYTES + BINARY_LENGTH_BYTES;
             places.push((fields..fields + BINARY_LENGTH_BYTES, Told::FieldsLength));
         }
+        const NUMBERS: usize = 64;
+        let pieces = Pieces::new(&frame, places);
         Self {
-            pieces: Pieces::new(&frame, places),
+            room: pieces.bytes() + NUMBERS,
+            pieces,
             serialization,
         }
     }
@@ -413,14 +421,13 @@ impl SentTemplate {
     /// Appends the frame of an answer.
     #[inline]
     pub fn put(&self, sent: &Sent<'_>, out: &mut BytesMut) {
-        const DIGITS: usize = 64;
         let start = out.len();
         let ids = sent.message_id.len() + sent.unique_id.len();
-        out.reserve(self.pieces.bytes.len() + ids + DIGITS);
+        out.reserve(self.room + ids);
         let mut digits = itoa::Buffer::new();
         let mut fields = None;
         for (before, told) in &self.pieces.before {
-            out.put_slice(self.pieces.piece(before));
+            out.put_slice(before);
             match told {
                 Told::Opaque => match self.serialization {
                     Serialization::Json => out.put_slice(digits.format(sent.opaque).as_bytes()),
@@ -438,7 +445,7 @@ impl SentTemplate {
                 }
             }
         }
-        out.put_slice(self.pieces.piece(&self.pieces.behind));
+        out.put_slice(&self.pieces.behind);
         if let Some(fields) = fields {
             put_length_behind(fields, out);
         }

@@ -245,3 +245,15 @@ fn headers_that_say_something_twice_are_no_templates() {
         assert!(template(&json_frame(header)).is_none(), "{header}");
     }
 }
+
+#[test]
+fn only_short_headers_are_kept_however_long_their_values() {
+    let header = |group: usize, properties: usize| {
+        let (group, properties) = ("g".repeat(group), "p".repeat(properties));
+        format!(
+            r#"{{"opaque":1,"code":310,"extFields":{{"a":"{group}","e":"1","g":"1","i":"{properties}"}}}}"#
+        )
+    };
+    assert!(template(&json_frame(&header(10, 100_000))).is_some());
+    assert!(template(&json_frame(&header(3_000, 1))).is_none());
+}

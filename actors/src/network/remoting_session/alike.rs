@@ -12,12 +12,17 @@ const MAX_KEPT: usize = 8;
 /// Sends that are like none that is kept, before one is kept in the place of another: keeping one takes as long as decoding it.
 const MISSES_A_CHANGE: u32 = 32;
 
+/// What was written properties to is not kept when it grew beyond this.
+const KEPT_SCRATCH_BYTES: usize = 64 * 1024;
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Alike {
     /// The oldest first.
     kept: Vec<Kept>,
     misses: u32,
+    /// The last one could not be kept.
+    has_failed: bool,
     /// Where properties are written that do not stand in a header as they are.
     scratch: Vec<u8>,
 }
@@ -41,13 +46,15 @@ impl Alike {
         buffer: &Bytes,
     ) {
         self.misses += 1;
-        if self.kept.len() == MAX_KEPT && self.misses < MISSES_A_CHANGE {
+        let is_full = self.kept.len() == MAX_KEPT;
+        if (is_full || self.has_failed) && self.misses < MISSES_A_CHANGE {
             return;
         }
         self.misses = 0;
         let bytes = buffer.get(asked.frame.clone()).unwrap_or_default();
         let frame = Frames::new(bytes, usize::MAX).next();
         let template = frame.and_then(|frame| SendTemplate::of(&frame.ok()?, asked.command));
+        self.has_failed = template.is_none();
         let Some(template) = template else {
             return;
         };
@@ -62,7 +69,7 @@ impl Alike {
                 ..SendMessage::default()
             },
         };
-        if self.kept.len() == MAX_KEPT {
+        if is_full {
             self.kept.remove(0);
         }
         self.kept.push(kept);
@@ -91,7 +98,9 @@ impl RemotingSession {
         let is_found = self
             .send_like(&alike, frame, end, &mut scratch, batch)
             .is_some();
-        alike.scratch = scratch;
+        if scratch.capacity() <= KEPT_SCRATCH_BYTES {
+            alike.scratch = scratch;
+        }
         self.alike = alike;
         is_found
     }

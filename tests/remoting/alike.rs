@@ -1,0 +1,110 @@
+//! Sends that are like the one before, which the broker understands without decoding them: what is said in each still counts.
+
+use castmq_protocol::remoting::headers::send::SendMessage;
+use castmq_protocol::remoting::headers::topic_admin::DeleteTopic;
+use castmq_protocol::remoting::{request_code, response_code};
+
+use crate::messages::{bodies, broker, message, node, pull, send};
+use crate::support::{run, stop};
+use crate::wire::{Came, Wire};
+
+/// Sends messages that are like each other but for their properties and queues, and tells what was answered to each.
+async fn answers(wire: &mut Wire, sends: &[(i32, &str)]) -> Vec<Came> {
+    let mut answers = Vec::new();
+    for (number, (queue, properties)) in sends.iter().enumerate() {
+        let alike = SendMessage {
+            queue: *queue,
+            born_timestamp_ms: 1_700_000_000_000 + number as i64,
+            properties: Some(properties),
+            ..message("t")
+        };
+        let code = request_code::SEND_MESSAGE_V2;
+        let body = format!("body {number}");
+        let fields = alike.for_code(code);
+        answers.push(wire.ask(code, &fields, body.as_bytes()).await);
+    }
+    answers
+}
+
+#[test]
+fn each_has_its_own_queue_properties_and_id() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, _client, mut wire) = node(folder.path()).await;
+        send(&mut wire, message("t"), "first").await;
+        let sends = [
+            (0, "UNIQ_KEY\u{1}own\u{2}"),
+            (0, ""),
+            (-1, "A\u{1}\"quoted\" and \\\u{2}"),
+            (7, "UNIQ_KEY\u{1}wrong queue\u{2}"),
+            (0, "DELAY\u{1}1\u{2}UNIQ_KEY\u{1}late\u{2}"),
+            (0, "UNIQ_KEY\u{1}again\u{2}WAIT\u{1}false\u{2}"),
+        ];
+        let came = answers(&mut wire, &sends).await;
+        let codes: Vec<_> = came.iter().map(|came| came.code).collect();
+        let (ok, wrong) = (response_code::SUCCESS, response_code::INVALID_PARAMETER);
+        assert_eq!(codes, [ok, ok, ok, wrong, ok, ok]);
+        let ids = [0, 4, 5].map(|number: usize| came[number].field("transactionId"));
+        assert_eq!(ids, ["own", "late", "again"]);
+        // Those that were given one.
+        assert_eq!(came[1].field("transactionId").len(), 32);
+        assert_ne!(
+            came[1].field("transactionId"),
+            came[2].field("transactionId")
+        );
+        let offsets = [0, 1, 2, 5].map(|number: usize| came[number].field("queueOffset"));
+        assert_eq!(offsets, ["1", "2", "3", "4"]);
+
+        // The late one comes when it is due.
+        let pulled = loop {
+            let code = request_code::PULL_MESSAGE;
+            let pulled = wire.ask(code, &pull("g", "t", 0), b"").await;
+            if bodies(&pulled).len() == 6 {
+                break pulled;
+            }
+        };
+        let bodies = bodies(&pulled).into_iter().map(|(body, _)| body);
+        let expected = ["first", "body 0", "body 1", "body 2", "body 5", "body 4"];
+        assert_eq!(bodies.collect::<Vec<_>>(), expected);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn a_topic_that_was_deleted_is_made_anew_for_them() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, _client, mut wire) = node(folder.path()).await;
+        send(&mut wire, message("t"), "before").await;
+        send(&mut wire, message("t"), "before").await;
+        let mut operator = Wire::open(&broker(&node)).await;
+        let code = request_code::DELETE_TOPIC_IN_BROKER;
+        let deleted = operator.ask(code, &DeleteTopic { topic: "t" }, b"").await;
+        assert_eq!(deleted.code, response_code::SUCCESS, "{}", deleted.remark);
+        // Offsets are never given twice under one name.
+        for offset in ["2", "3"] {
+            let sent = send(&mut wire, message("t"), "after").await;
+            assert_eq!(sent.field("queueOffset"), offset);
+        }
+        let code = request_code::PULL_MESSAGE;
+        let pulled = wire.ask(code, &pull("g", "t", 2), b"").await;
+        assert_eq!(bodies(&pulled).len(), 2);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn one_connection_may_send_to_any_number_of_topics_by_turns() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, _client, mut wire) = node(folder.path()).await;
+        let topics: Vec<String> = (0..20).map(|number| format!("topic-{number}")).collect();
+        for round in 0..10 {
+            for topic in &topics {
+                let sent = send(&mut wire, message(topic), "x").await;
+                assert_eq!(sent.field("queueOffset"), round.to_string(), "{topic}");
+            }
+        }
+        stop(node).await;
+    });
+}
