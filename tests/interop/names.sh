@@ -44,7 +44,8 @@ until_has() {
   fail "$what"
 }
 
-# The same delay levels and times as in genuine.sh.
+# The same delay levels and times as in genuine.sh, and the same longest delay.
+export CASTMQ_BROKER__TIMER_MAX_DELAY_MS=259200000
 export CASTMQ_BROKER__DELAY_LEVELS="1s 2s 1s 1s 2s 2s 3s 3s 4s 4s 5s 5s 10s 20s 30s 1m 1h 2h"
 export CASTMQ_BROKER__TRANSACTION_CHECK_INTERVAL_MS=2000 CASTMQ_BROKER__TRANSACTION_TIMEOUT_MS=1000
 export CASTMQ_RETENTION__FORCE_CLEAN_ENABLED=false CASTMQ_RETENTION__DISK_REFUSE_WRITES_PERCENT=95
