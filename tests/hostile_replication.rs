@@ -39,6 +39,9 @@ use set::{
 use support::hostile::{any_role, frame, opening};
 use support::{number, run, seed, until};
 
+/// As long as segments are in tests.
+const SEGMENT_BYTES: u64 = 8 << 20;
+
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts panics of any thread from here on.
@@ -87,7 +90,7 @@ fn any_place(end: u64) -> u64 {
         end,
         end.wrapping_sub(1),
         end + 1,
-        8 << 20,
+        SEGMENT_BYTES,
         1 << 40,
         i64::MAX as u64,
         u64::MAX,
@@ -203,7 +206,7 @@ fn bent_slaves_disturb_no_master() {
             broker: "broker-a".into(),
             broker_id: 1,
             address: real.address.clone(),
-            segment_bytes: 8 << 20,
+            segment_bytes: SEGMENT_BYTES,
             log_begin: PhysicalOffset(0),
             log_end: PhysicalOffset(0),
             epochs: Vec::new(),
@@ -392,7 +395,12 @@ impl Disguise {
             let mut out = answer(header.correlation, response);
             let bend = fastrand::u8(..16);
             match bend {
-                0 => flip(&mut out),
+                0 => {
+                    flip(&mut out);
+                    if says_that_all_is_gone(&out) {
+                        return Ok(());
+                    }
+                }
                 1 => out = noise(),
                 2 => out.truncate(fastrand::usize(..out.len())),
                 _ => {}
@@ -412,6 +420,17 @@ impl Disguise {
             socket.write_all(&out).await?;
         }
     }
+}
+
+/// Whether an answer says that the log begins at a later segment, which nobody but the master can know.
+fn says_that_all_is_gone(answer: &[u8]) -> bool {
+    let frame = Frames::new(answer, 1 << 20).next();
+    let header = frame.and_then(|frame| decode_header::<ServerHeader>(frame.ok()?).ok());
+    let from = match header.map(|(header, _)| header.response) {
+        Some(Response::Followed(followed)) => followed.from.0,
+        _ => 0,
+    };
+    from > 0 && from.is_multiple_of(SEGMENT_BYTES)
 }
 
 /// The first record of a log, and how the real master welcomes.
