@@ -1,7 +1,8 @@
 //! remoting-session: one connection on RocketMQ's wire. Its client is producer, consumer and operator at once, and may be any of
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
-//! - `sending`: messages and batches; `alike`: those that are like the one before; `properties`: what of a message's is looked at; `unique_ids`: what those without an id are given;
+//! - `sending`: messages and batches; `alike`: those that are like the one before; `properties`: what of a message's is looked at; `unique_ids`: what those without an id are given; `waiting`: what they
+//!   are answered;
 //!   `transactions`: half messages, their ends, and questions about them.
 //! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `looking`: whether there are any; `assignment`: who reads which queues; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
@@ -23,6 +24,7 @@ mod send_back;
 mod sending;
 mod transactions;
 mod unique_ids;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -42,8 +44,8 @@ use self::pops::Pops;
 use self::properties::Stamp;
 use self::pulling::WaitingPull;
 use self::relays::Unanswered;
-use self::sending::{Pending, Waiting};
 use self::unique_ids::UniqueIds;
+use self::waiting::{Pending, Waiting};
 use super::announce::ensure_group;
 use super::connection::{Connection, Session, attach};
 use super::greeting::Client;

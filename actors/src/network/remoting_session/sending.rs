@@ -1,24 +1,19 @@
 //! Messages and batches.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use castmq_protocol::model::{
     PhysicalOffset, QueueId, QueueOffset, RETRY_PREFIX, TopicName, keys, replace_properties,
 };
-use castmq_protocol::native::response::SendStatus;
-use castmq_protocol::record::{MessageId, Record, batch, sys_flag};
-use castmq_protocol::remoting::headers::send::{
-    RecallMessage, RecallMessageResponse, SendMessage, SendMessageResponse,
-};
+use castmq_protocol::record::{Record, batch, sys_flag};
+use castmq_protocol::remoting::headers::send::{RecallMessage, SendMessage};
 use castmq_protocol::remoting::recall::RecallHandle;
-use castmq_protocol::remoting::template::{Sent, SentTemplate};
-use castmq_protocol::remoting::{ReadFields, Serialization, response_code};
-use slab::Slab;
+use castmq_protocol::remoting::{ReadFields, response_code};
 
 use super::offsets::known_topic;
 use super::properties::Known;
 use super::unique_ids::UniqueId;
+use super::waiting::Besides;
 use super::*;
 use crate::broker::topics::Topic;
 use crate::delivery::redirect::check_length;
@@ -26,72 +21,9 @@ use crate::metadata::actor::EnsureDerivedTopic;
 use crate::names::group_name;
 use crate::network::announce::ensure_topic;
 use crate::network::sending::{Properties, Told, Wishes};
-use crate::storage::append::{Appended, Outcome, Stored};
-use crate::supervision::Receive;
 
 /// The region that clients are told: there is one.
 pub(super) const REGION: &str = "DefaultRegion";
-
-/// Who waits for a message to be stored, or for a transaction to be ended.
-pub(super) struct Pending {
-    pub(super) asker: Asker,
-    /// Whether where the message is is told.
-    tells_place: bool,
-    /// The id that the client gave it, or it was given here; empty for none.
-    unique_id: UniqueId,
-    more: Option<Box<More>>,
-}
-
-/// What few answers tell besides.
-#[derive(Default)]
-struct More {
-    /// The lengths of a batch's records.
-    record_bytes: Vec<u32>,
-    /// What takes the message back before it is due.
-    recall: Option<RecallHandle>,
-    /// The message that is taken back.
-    recalls: Option<String>,
-}
-
-impl Pending {
-    /// Who wants to hear no more than that it is done.
-    pub(super) fn plain(asker: Asker) -> Self {
-        Self {
-            asker,
-            tells_place: false,
-            unique_id: UniqueId::new(),
-            more: None,
-        }
-    }
-
-    /// Who wants to hear where the message is.
-    fn placed(asker: Asker) -> Self {
-        Self {
-            tells_place: true,
-            ..Self::plain(asker)
-        }
-    }
-}
-
-/// Those who wait, by numbers that are given again. None is 0, which is the number of what nobody waits for.
-#[derive(Default)]
-pub(super) struct Waiting(Slab<Pending>);
-
-impl Waiting {
-    /// The number that the next one will have.
-    pub(super) fn next(&self) -> u64 {
-        self.0.vacant_key() as u64 + 1
-    }
-
-    pub(super) fn add(&mut self, pending: Pending) {
-        self.0.insert(pending);
-    }
-
-    pub(super) fn take(&mut self, number: u64) -> Option<Pending> {
-        let key = usize::try_from(number.checked_sub(1)?).ok()?;
-        self.0.try_remove(key)
-    }
-}
 
 impl RemotingSession {
     pub(super) fn send(
@@ -145,27 +77,19 @@ impl RemotingSession {
         };
         let told = self.told(asker, topic, header, &known)?;
         let wishes = self.wishes(header, &known)?;
-        let mut more = None;
+        let mut besides = Besides::Nothing;
         if wishes.deliver_at_ms > 0 && wishes.deliver_at_ms > self.read_ms {
-            let recall = RecallHandle {
+            besides = Besides::Recall(Box::new(RecallHandle {
                 topic: topic.name.to_string(),
                 broker_name: self.context.settings.broker.name.clone(),
                 due_ms: wishes.deliver_at_ms,
                 message_id: String::from_utf8_lossy(&unique_id).into_owned(),
-            };
-            more = Some(Box::new(More {
-                recall: Some(recall),
-                ..More::default()
             }));
         }
         let end = body.start + body.bytes.len() as u32;
         let body = (body.bytes, body.start..end);
         self.collect(told, (header, &known, &unique_id), &wishes, body, batch)?;
-        self.waiting.add(Pending {
-            unique_id,
-            more,
-            ..Pending::placed(asker)
-        });
+        self.waiting.add(Pending::placed(asker, unique_id, besides));
         Ok(())
     }
 
@@ -182,15 +106,9 @@ impl RemotingSession {
         let told = self.told(asker, topic, header, &known)?;
         let none = Wishes::default();
         self.sending.collect_batch(told, &none, body, None, batch)?;
-        let more = More {
-            record_bytes: self.lengths(topic, body.bytes),
-            ..More::default()
-        };
-        self.waiting.add(Pending {
-            unique_id: UniqueId::from_slice(known.unique_id.unwrap_or_default().as_bytes()),
-            more: Some(Box::new(more)),
-            ..Pending::placed(asker)
-        });
+        let unique_id = UniqueId::from_slice(known.unique_id.unwrap_or_default().as_bytes());
+        let batch = Besides::Batch(self.lengths(topic, body.bytes));
+        self.waiting.add(Pending::placed(asker, unique_id, batch));
         Ok(())
     }
 
@@ -264,7 +182,8 @@ impl RemotingSession {
         let body = (asked.body.bytes, asked.body.start..end);
         self.sending
             .collect(told, Some(&wishes), header.flag, kept, body, batch)?;
-        self.waiting.add(Pending::placed(asked.asker));
+        let placed = Pending::placed(asked.asker, UniqueId::new(), Besides::Nothing);
+        self.waiting.add(placed);
         Ok(())
     }
 
@@ -422,85 +341,8 @@ impl RemotingSession {
         let number = self.waiting.next();
         let cancelled = self.sending.cancel(number, &topic, &id, due_ms, batch);
         cancelled.map_err(|refusal| wrong(refusal.message))?;
-        let more = More {
-            recalls: Some(id),
-            ..More::default()
-        };
-        self.waiting.add(Pending {
-            more: Some(Box::new(more)),
-            ..Pending::plain(asked.asker)
-        });
+        self.waiting.add(Pending::recalling(asked.asker, id));
         Ok(())
-    }
-
-    /// Tells where a message is, or the messages of a batch.
-    fn stored(&mut self, pending: &Pending, stored: &Stored) {
-        let asker = pending.asker;
-        if asker.is_one_way {
-            return;
-        }
-        let store_host = self.context.store_host;
-        let id = |physical_offset| MessageId {
-            store_host,
-            physical_offset,
-        };
-        let unique_id = pending.unique_id.as_slice();
-        let (queue, queue_offset) = (stored.queue.0 as i32, stored.queue_offset.0 as i64);
-        let code = match stored.status {
-            SendStatus::Stored => response_code::SUCCESS,
-            SendStatus::FlushTimeout => response_code::FLUSH_DISK_TIMEOUT,
-            SendStatus::SlaveNotAvailable => response_code::SLAVE_NOT_AVAILABLE,
-            SendStatus::ReplicationTimeout => response_code::FLUSH_SLAVE_TIMEOUT,
-        };
-        let is_usual = code == response_code::SUCCESS && !unique_id.is_empty();
-        if pending.more.is_none() && is_usual {
-            let mut text = [0; MessageId::MAX_TEXT_BYTES];
-            let sent = Sent {
-                opaque: asker.opaque,
-                message_id: id(stored.physical_offset).write_to(&mut text),
-                queue,
-                queue_offset,
-                unique_id,
-            };
-            answers(asker.serialization).put(&sent, self.connection.buffer());
-            return;
-        }
-        let mut message_ids = id(stored.physical_offset).to_string();
-        let more = pending.more.as_deref();
-        let mut at = stored.physical_offset;
-        let record_bytes = more.map_or(&[][..], |more| &more.record_bytes);
-        for (_, bytes) in record_bytes.iter().skip(1).zip(record_bytes) {
-            at = PhysicalOffset(at.0 + u64::from(*bytes));
-            message_ids.push(',');
-            message_ids.push_str(&id(at).to_string());
-        }
-        let recall = more.and_then(|more| Some(more.recall.as_ref()?.text()));
-        let fields = SendMessageResponse {
-            message_id: &message_ids,
-            queue,
-            queue_offset,
-            transaction_id: std::str::from_utf8(unique_id)
-                .ok()
-                .filter(|id| !id.is_empty()),
-            batch_unique_id: None,
-            recall_handle: recall.as_deref(),
-            region: Some(REGION),
-            trace_on: Some(true),
-        };
-        self.connection
-            .respond_as(asker, (code, None), &fields, b"");
-    }
-}
-
-/// What most answers are.
-fn answers(serialization: Serialization) -> &'static SentTemplate {
-    static JSON: LazyLock<SentTemplate> =
-        LazyLock::new(|| SentTemplate::new(Serialization::Json, REGION));
-    static BINARY: LazyLock<SentTemplate> =
-        LazyLock::new(|| SentTemplate::new(Serialization::Binary, REGION));
-    match serialization {
-        Serialization::Json => &JSON,
-        Serialization::Binary => &BINARY,
     }
 }
 
@@ -520,37 +362,4 @@ fn queue_of(topic: &Topic, queue: i32) -> Result<Option<QueueId>, Refused> {
         ));
     }
     Ok(Some(QueueId(queue)))
-}
-
-impl Receive<Appended> for RemotingSession {
-    fn receive(&mut self, appended: Appended, _ctx: &mut Ctx<'_, Self>) {
-        for request in &appended.requests {
-            let Some(pending) = self.waiting.take(request.correlation) else {
-                continue;
-            };
-            match &request.outcome {
-                Outcome::Stored(stored) if pending.tells_place => self.stored(&pending, stored),
-                Outcome::Stored(_) => match pending.more.and_then(|more| more.recalls) {
-                    Some(message_id) => {
-                        let message_id = &message_id;
-                        let fields = RecallMessageResponse { message_id };
-                        self.connection.respond(pending.asker, &fields, b"");
-                    }
-                    None => self.connection.respond(pending.asker, &(), b""),
-                },
-                Outcome::Refused(refusal) => {
-                    let refused = (**refusal).clone().into();
-                    self.connection.refuse(pending.asker, &refused);
-                }
-                Outcome::Unknown => {
-                    let refused = Refused::new(
-                        response_code::SYSTEM_ERROR,
-                        "the log-writer failed with the message in hand: it may be stored or not",
-                    );
-                    self.connection.refuse(pending.asker, &refused);
-                }
-            }
-        }
-        self.sending.came_back(appended);
-    }
 }
