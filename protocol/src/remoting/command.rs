@@ -120,26 +120,22 @@ impl<'a> Command<'a> {
 fn decode_json(header: &[u8]) -> Result<Command<'_>, CommandError> {
     let mut command = Command::default();
     let mut scanner = Scanner::new(header);
-    scanner.expect(b'{', "an object")?;
-    let mut first = true;
-    while scanner.next_member(first, b'}')? {
-        first = false;
-        let name = scanner.string()?;
-        scanner.expect(b':', "a colon")?;
-        match name.as_ref() {
-            "code" => command.code = number(&mut scanner, "code")?,
+    scanner.each_member(|scanner, name| {
+        match name {
+            "code" => command.code = number(scanner, "code")?,
             "language" => {
                 let text = scanner.value_as_text()?;
                 command.language = Language::from_text(&text.unwrap_or_default());
             }
-            "version" => command.version = number(&mut scanner, "version")?,
-            "opaque" => command.opaque = number(&mut scanner, "opaque")?,
-            "flag" => command.flag = number(&mut scanner, "flag")?,
+            "version" => command.version = number(scanner, "version")?,
+            "opaque" => command.opaque = number(scanner, "opaque")?,
+            "flag" => command.flag = number(scanner, "flag")?,
             "remark" => command.remark = scanner.value_as_text()?.filter(|text| !text.is_empty()),
-            "extFields" => command.fields = json_fields(&mut scanner)?,
+            "extFields" => command.fields = json_fields(scanner)?,
             _ => scanner.skip(1)?,
         }
-    }
+        Ok::<_, CommandError>(())
+    })?;
     scanner.end()?;
     Ok(command)
 }
@@ -183,8 +179,10 @@ fn json_fields<'a>(scanner: &mut Scanner<'a>) -> Result<Fields<'a>, CommandError
     Ok(fields)
 }
 
+/// Bytes of a binary header before its remark: code, language, version, opaque and flag.
+pub(super) const FIXED_BYTES: usize = 2 + 1 + 2 + 4 + 4;
+
 fn decode_binary(header: &[u8]) -> Result<Command<'_>, CommandError> {
-    const FIXED_BYTES: usize = 2 + 1 + 2 + 4 + 4;
     if header.len() < FIXED_BYTES {
         return Err(CommandError::Ends {
             part: "fixed fields",
@@ -203,19 +201,16 @@ fn decode_binary(header: &[u8]) -> Result<Command<'_>, CommandError> {
     let remark = long_text(&mut rest, "remark")?;
     command.remark = Some(remark).filter(|remark| !remark.is_empty());
     // Nothing behind the remark is as good as no fields.
-    let fields_bytes = if rest.is_empty() {
-        0
-    } else {
-        length(rest.try_get_i32().map(i64::from).ok(), "fields")?
+    let fields_bytes = match rest.is_empty() {
+        true => 0,
+        false => take_length(&mut rest, "fields")?,
     };
     let mut pairs = take(&mut rest, fields_bytes, "fields")?;
     if !pairs.is_empty() {
         command.fields = Fields::with_room();
     }
     while !pairs.is_empty() {
-        let part = "field name";
-        let name_bytes = length(pairs.try_get_i16().map(i64::from).ok(), part)?;
-        let name = text_of(take(&mut pairs, name_bytes, part)?);
+        let name = text_of(take_short(&mut pairs, "field name")?);
         let value = long_text(&mut pairs, "field value")?;
         if !command.fields.push(name, value) {
             return Err(CommandError::TooManyFields);
@@ -230,10 +225,34 @@ fn length(read: Option<i64>, part: &'static str) -> Result<usize, CommandError> 
         .ok_or(CommandError::Ends { part })
 }
 
-/// The text behind its 32-bit length.
+/// A 32-bit length.
+#[inline]
+pub(super) fn take_length(rest: &mut &[u8], part: &'static str) -> Result<usize, CommandError> {
+    length(rest.try_get_i32().map(i64::from).ok(), part)
+}
+
+/// The bytes behind their 32-bit length.
+#[inline]
+pub(super) fn take_long<'a>(
+    rest: &mut &'a [u8],
+    part: &'static str,
+) -> Result<&'a [u8], CommandError> {
+    let bytes = take_length(rest, part)?;
+    take(rest, bytes, part)
+}
+
+/// The same as text.
 fn long_text<'a>(rest: &mut &'a [u8], part: &'static str) -> Result<Cow<'a, str>, CommandError> {
-    let bytes = length(rest.try_get_i32().map(i64::from).ok(), part)?;
-    Ok(text_of(take(rest, bytes, part)?))
+    take_long(rest, part).map(text_of)
+}
+
+/// The bytes behind their 16-bit length.
+pub(super) fn take_short<'a>(
+    rest: &mut &'a [u8],
+    part: &'static str,
+) -> Result<&'a [u8], CommandError> {
+    let bytes = length(rest.try_get_i16().map(i64::from).ok(), part)?;
+    take(rest, bytes, part)
 }
 
 fn take<'a>(

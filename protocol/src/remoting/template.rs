@@ -8,17 +8,14 @@
 
 use std::ops::Range;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
-use super::command::Command;
+use super::command::{Command, CommandError, FIXED_BYTES, take_length, take_long, take_short};
 use super::encode::{Head, end_header, put_frame, put_length_behind};
 use super::frame::{Frame, LENGTH_BYTES, MARK_BYTES, Serialization};
 use super::headers::send::{SendMessageResponse, names};
-use super::json::{Kind, Scanner, put_escaped, string_end, unescape};
+use super::json::{JsonError, Kind, Scanner, put_escaped, string_end, unescape};
 use super::response_code;
-
-/// Bytes of a binary header before its remark: code, language, version, opaque and flag.
-const BINARY_FIXED_BYTES: usize = 13;
 
 /// Where the number stands in a binary header.
 const BINARY_OPAQUE: Range<usize> = 5..9;
@@ -120,9 +117,10 @@ impl SendTemplate {
     /// kept.
     pub fn of(frame: &Frame<'_>, command: &Command<'_>) -> Option<Self> {
         let places = match frame.serialization {
-            Serialization::Json => places_in_json(frame.header, command.code)?,
-            Serialization::Binary => places_in_binary(frame.header, command)?,
+            Serialization::Json => places_in_json(frame.header, command.code),
+            Serialization::Binary => places_in_binary(frame.header, command.code),
         };
+        let places = places.ok()?;
         for said in [Said::Opaque, Said::Queue, Said::BornTimestamp] {
             places.iter().find(|(_, known)| *known == said)?;
         }
@@ -149,7 +147,7 @@ impl SendTemplate {
                 Said::BornTimestamp => varying.born_timestamp_ms = self.take_number(&mut rest)?,
                 Said::Properties => varying.properties = Some(self.take_text(&mut rest)?),
                 Said::FieldsLength => {
-                    let length = take_length(&mut rest)?;
+                    let length = take_length(&mut rest, "fields").ok()?;
                     (length == rest.len()).then_some(())?;
                 }
             }
@@ -160,7 +158,7 @@ impl SendTemplate {
     fn take_opaque(&self, rest: &mut &[u8]) -> Option<i32> {
         match self.serialization {
             Serialization::Json => take_digits(rest)?.try_into().ok(),
-            Serialization::Binary => Some(i32::from_be_bytes(take_bytes(rest)?)),
+            Serialization::Binary => rest.try_get_i32().ok(),
         }
     }
 
@@ -168,7 +166,7 @@ impl SendTemplate {
         match self.serialization {
             Serialization::Json => take_digits(rest),
             Serialization::Binary => {
-                let mut text = take_binary(rest)?;
+                let mut text = take_long(rest, "field value").ok()?;
                 let number = take_digits(&mut text)?;
                 text.is_empty().then_some(number)
             }
@@ -178,7 +176,7 @@ impl SendTemplate {
     fn take_text<'a>(&self, rest: &mut &'a [u8]) -> Option<RawText<'a>> {
         if self.serialization == Serialization::Binary {
             return Some(RawText {
-                bytes: take_binary(rest)?,
+                bytes: take_long(rest, "field value").ok()?,
                 has_escapes: false,
             });
         }
@@ -212,27 +210,6 @@ fn take_digits(rest: &mut &[u8]) -> Option<i64> {
         .then_some(if is_negative { -number } else { number })
 }
 
-#[inline]
-fn take_bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (bytes, behind) = rest.split_first_chunk::<N>()?;
-    *rest = behind;
-    Some(*bytes)
-}
-
-#[inline]
-fn take_length(rest: &mut &[u8]) -> Option<usize> {
-    usize::try_from(i32::from_be_bytes(take_bytes(rest)?)).ok()
-}
-
-/// The value of a field in a binary header.
-#[inline]
-fn take_binary<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = take_length(rest)?;
-    let (value, behind) = rest.split_at_checked(length)?;
-    *rest = behind;
-    Some(value)
-}
-
 type Places = Vec<(Range<usize>, Said)>;
 
 /// Which of a send's fields that differ has this name.
@@ -247,83 +224,86 @@ fn said_of(name: &str, code: i32) -> Option<Said> {
     Some(said)
 }
 
-/// `None` when one of them comes twice, or is of another kind.
-fn places_in_json(header: &[u8], code: i32) -> Option<Places> {
+fn places_in_json(header: &[u8], code: i32) -> Result<Places, NoTemplate> {
     let mut places = Places::new();
-    each_member(&mut Scanner::new(header), |scanner, name| match name {
+    let mut scanner = Scanner::new(header);
+    scanner.each_member(|scanner, name| match name {
         "opaque" => add(&mut places, place_of_number(scanner)?, Said::Opaque),
-        "extFields" => each_member(scanner, |scanner, name| {
+        "extFields" => scanner.each_member(|scanner, name| {
             let Some(said) = said_of(name, code) else {
-                return scanner.skip(1).ok();
+                return Ok(scanner.skip(1)?);
             };
             let place = match said {
-                Said::Properties => scanner.raw_string().ok()?.0,
+                Said::Properties => scanner.raw_string()?.0,
                 _ => place_of_number(scanner)?,
             };
             add(&mut places, place, said)
         }),
-        _ => scanner.skip(1).ok(),
+        _ => Ok(scanner.skip(1)?),
     })?;
-    Some(places)
-}
-
-/// Goes through an object; `value` steps over each value.
-fn each_member(
-    scanner: &mut Scanner<'_>,
-    mut value: impl FnMut(&mut Scanner<'_>, &str) -> Option<()>,
-) -> Option<()> {
-    scanner.expect(b'{', "an object").ok()?;
-    let mut is_first = true;
-    while scanner.next_member(is_first, b'}').ok()? {
-        is_first = false;
-        let name = scanner.string().ok()?;
-        scanner.expect(b':', "a colon").ok()?;
-        value(scanner, &name)?;
-    }
-    Some(())
+    Ok(places)
 }
 
 /// Where the digits of a number stand, whether there are quotes around them or not.
-fn place_of_number(scanner: &mut Scanner<'_>) -> Option<Range<usize>> {
-    match scanner.kind().ok()? {
-        Kind::String => Some(scanner.raw_string().ok()?.0),
+fn place_of_number(scanner: &mut Scanner<'_>) -> Result<Range<usize>, NoTemplate> {
+    match scanner.kind()? {
+        Kind::String => Ok(scanner.raw_string()?.0),
         Kind::Bare => {
             let start = scanner.at();
-            scanner.bare().ok()?;
-            Some(start..scanner.at())
+            scanner.bare()?;
+            Ok(start..scanner.at())
         }
-        Kind::Object | Kind::Array => None,
+        Kind::Object | Kind::Array => Err(NoTemplate),
     }
 }
 
-fn places_in_binary(header: &[u8], command: &Command<'_>) -> Option<Places> {
+fn places_in_binary(header: &[u8], code: i32) -> Result<Places, NoTemplate> {
     let mut places = vec![(BINARY_OPAQUE, Said::Opaque)];
-    let remark = header.get(BINARY_FIXED_BYTES..)?;
-    let mut rest = remark;
-    take_binary(&mut rest)?;
+    let mut rest = header.get(FIXED_BYTES..).ok_or(NoTemplate)?;
+    take_long(&mut rest, "remark")?;
     let at = |rest: &[u8]| header.len() - rest.len();
     let fields = at(rest);
-    places.push((fields..fields + BINARY_LENGTH_BYTES, Said::FieldsLength));
-    let length = take_length(&mut rest)?;
-    (length == rest.len()).then_some(())?;
+    add(
+        &mut places,
+        fields..fields + BINARY_LENGTH_BYTES,
+        Said::FieldsLength,
+    )?;
+    if take_length(&mut rest, "fields")? != rest.len() {
+        return Err(NoTemplate);
+    }
     while !rest.is_empty() {
-        let name_bytes = usize::from(u16::from_be_bytes(take_bytes(&mut rest)?));
-        let (name, behind) = rest.split_at_checked(name_bytes)?;
-        rest = behind;
+        let name = take_short(&mut rest, "field name")?;
         let start = at(rest);
-        take_binary(&mut rest)?;
-        let name = std::str::from_utf8(name).ok()?;
-        if let Some(said) = said_of(name, command.code) {
+        take_long(&mut rest, "field value")?;
+        let name = std::str::from_utf8(name).map_err(|_| NoTemplate)?;
+        if let Some(said) = said_of(name, code) {
             add(&mut places, start..at(rest), said)?;
         }
     }
-    Some(places)
+    Ok(places)
 }
 
-fn add(places: &mut Places, place: Range<usize>, said: Said) -> Option<()> {
-    let is_new = places.iter().all(|(_, known)| *known != said);
+/// Others cannot be read by a header: something comes twice in it, or is of another kind.
+struct NoTemplate;
+
+impl From<JsonError> for NoTemplate {
+    fn from(_: JsonError) -> Self {
+        Self
+    }
+}
+
+impl From<CommandError> for NoTemplate {
+    fn from(_: CommandError) -> Self {
+        Self
+    }
+}
+
+fn add(places: &mut Places, place: Range<usize>, said: Said) -> Result<(), NoTemplate> {
+    if places.iter().any(|(_, known)| *known == said) {
+        return Err(NoTemplate);
+    }
     places.push((place, said));
-    is_new.then_some(())
+    Ok(())
 }
 
 /// What differs between the answers to sends.
@@ -406,7 +386,7 @@ impl SentTemplate {
             let opaque = header + BINARY_OPAQUE.start..header + BINARY_OPAQUE.end;
             places.push((opaque, Told::Opaque));
             // There is no remark.
-            let fields = header + BINARY_FIXED_BYTES + BINARY_LENGTH_BYTES;
+            let fields = header + FIXED_BYTES + BINARY_LENGTH_BYTES;
             places.push((fields..fields + BINARY_LENGTH_BYTES, Told::FieldsLength));
         }
         const NUMBERS: usize = 64;

@@ -111,6 +111,22 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
+    /// Goes through an object; `value` steps over the value of each member.
+    pub(crate) fn each_member<E: From<JsonError>>(
+        &mut self,
+        mut value: impl FnMut(&mut Self, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'{', "an object")?;
+        let mut is_first = true;
+        while self.next_member(is_first, b'}')? {
+            is_first = false;
+            let name = self.string()?;
+            self.expect(b':', "a colon")?;
+            value(self, &name)?;
+        }
+        Ok(())
+    }
+
     /// A string, borrowed unless something in it is escaped or not UTF-8.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
