@@ -14,9 +14,12 @@
 
 pub mod filter;
 pub mod ha;
+mod hexadecimal;
 pub mod model;
 pub mod native;
 pub mod record;
 pub mod remoting;
 mod search;
 pub mod trace;
+
+pub use hexadecimal::hexadecimal;

@@ -1,9 +1,10 @@
 //! What the load generator says, in each wire that brokers understand: as little work per request as can be.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use castmq_protocol::hexadecimal;
 use castmq_protocol::model::{QueueId, TopicConfig, keys};
 use castmq_protocol::native::admin::AdminRequest;
 use castmq_protocol::native::frame::{self as native, encode_frame};
@@ -53,14 +54,14 @@ pub(crate) struct Template {
 }
 
 /// What tells an id from the others of this process: hexadecimal digits behind the rest.
-const ID_DIGITS: usize = 12;
+const ID_DIGITS: usize = 8;
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 /// An id whose own digits are zeros.
 fn blank_id() -> String {
     let digits = "0".repeat(ID_DIGITS);
-    format!("7F000001{:012X}{digits}", std::process::id())
+    format!("7F000001{:016X}{digits}", std::process::id())
 }
 
 /// Where the digits of an id stand in a request.
@@ -73,17 +74,13 @@ fn place_of_id(request: &[u8]) -> Option<usize> {
 impl Template {
     /// Appends the request with this number.
     pub(crate) fn put(&self, number: u32, out: &mut BytesMut) {
-        let at = out.len() + self.at;
         let start = out.len();
         out.extend_from_slice(&self.bytes);
         if let Some(id_at) = self.id_at {
-            let mut id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-            for digit in out[start + id_at..][..ID_DIGITS].iter_mut().rev() {
-                *digit = b"0123456789ABCDEF"[(id & 0xF) as usize];
-                id >>= 4;
-            }
+            let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+            out[start + id_at..][..ID_DIGITS].copy_from_slice(&hexadecimal(id));
         }
-        let number_bytes = &mut out[at..];
+        let number_bytes = &mut out[start + self.at..];
         match self.dialect {
             Dialect::Native => {
                 number_bytes[..8].copy_from_slice(&(u64::from(number) + 1).to_le_bytes());

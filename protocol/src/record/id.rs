@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::hexadecimal::hexadecimal;
 use crate::model::PhysicalOffset;
 
 /// A message id made of the broker that stores the message and where.
@@ -55,20 +56,6 @@ impl MessageId {
         put(offset as u32);
         text.get(..bytes).unwrap_or_default()
     }
-}
-
-/// A number's eight digits, all at once.
-fn hexadecimal(number: u32) -> [u8; 8] {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // Each digit into a byte of its own.
-    let mut digits = u64::from(number);
-    digits = (digits | digits << 16) & 0x0000_FFFF_0000_FFFF;
-    digits = (digits | digits << 8) & 0x00FF_00FF_00FF_00FF;
-    digits = (digits | digits << 4) & 0x0F0F_0F0F_0F0F_0F0F;
-    // 16 and more, once 6 is added, are letters.
-    let letters = ((digits + ONES * 6) >> 4) & ONES;
-    let zero = ONES * u64::from(b'0');
-    (digits + zero + letters * u64::from(b'A' - b'9' - 1)).to_be_bytes()
 }
 
 impl fmt::Display for MessageId {

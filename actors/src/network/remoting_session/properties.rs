@@ -5,8 +5,6 @@ use castmq_protocol::model::{keys, property_pairs, write_properties};
 
 use super::sending::REGION;
 
-/// The name of a message's id, and what parts it from the id.
-const UNIQ_KEY_IS: &[u8] = b"UNIQ_KEY\x01";
 /// The region that the message is stored in.
 const MSG_REGION: &str = "MSG_REGION";
 /// Whether what becomes of it is traced, where clients trace.
@@ -99,7 +97,8 @@ impl Stamp {
             write_properties(properties.as_bytes(), &changes(&self.cluster), out);
         }
         if known.unique_id.is_none() {
-            out.extend_from_slice(UNIQ_KEY_IS);
+            out.extend_from_slice(keys::UNIQ_KEY.as_bytes());
+            out.push(b'\x01');
             out.extend_from_slice(unique_id);
             out.push(b'\x02');
         }

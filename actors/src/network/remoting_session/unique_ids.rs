@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use castmq_protocol::hexadecimal;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
@@ -18,12 +19,10 @@ pub(super) type UniqueId = SmallVec<[u8; USUAL_BYTES]>;
 /// See the module. Each session has its own.
 #[derive(Debug)]
 pub(super) struct UniqueIds {
-    /// The last one: an address, a number that is this session's by chance, and what differs.
-    last: UniqueId,
+    /// The address, and a number that is this session's by chance.
+    prefix: UniqueId,
     /// When the month began, in milliseconds since the epoch, and when the next one does.
     month_ms: (i64, i64),
-    /// When the last one was made.
-    now_ms: i64,
     count: u16,
 }
 
@@ -33,41 +32,26 @@ impl UniqueIds {
             IpAddr::V4(address) => format!("{:08X}", address.to_bits()),
             IpAddr::V6(address) => format!("{:032X}", address.to_bits()),
         };
-        let id = format!("{address}{:012X}{:012X}", fastrand::u64(..1 << 48), 0);
+        let prefix = format!("{address}{:012X}", fastrand::u64(..1 << 48));
         Self {
-            last: UniqueId::from_slice(id.as_bytes()),
+            prefix: UniqueId::from_slice(prefix.as_bytes()),
             month_ms: (0, 0),
-            now_ms: i64::MIN,
             count: 0,
         }
     }
 
     pub(super) fn next(&mut self, now_ms: i64) -> UniqueId {
-        const DIGITS_OF_COUNT: usize = 4;
-        const DIGITS_OF_TIME: usize = 8;
-        self.count = self.count.wrapping_add(1);
-        let behind_time = self.last.len() - DIGITS_OF_COUNT;
-        let (before, count) = self.last.split_at_mut(behind_time);
-        put_digits(self.count.into(), count);
-        if now_ms != self.now_ms {
-            self.now_ms = now_ms;
-            if !(self.month_ms.0..self.month_ms.1).contains(&now_ms) {
-                self.month_ms = month_of(now_ms).unwrap_or((now_ms, now_ms));
-            }
-            let since_ms = now_ms.saturating_sub(self.month_ms.0);
-            let (_, time) = before.split_at_mut(behind_time - DIGITS_OF_TIME);
-            put_digits(u32::try_from(since_ms).unwrap_or_default(), time);
+        if !(self.month_ms.0..self.month_ms.1).contains(&now_ms) {
+            self.month_ms = month_of(now_ms).unwrap_or((now_ms, now_ms));
         }
-        UniqueId::from_slice(&self.last)
-    }
-}
-
-/// Writes a number's last hexadecimal digits into all of `place`.
-fn put_digits(mut number: u32, place: &mut [u8]) {
-    for byte in place.iter_mut().rev() {
-        let digit = (number & 0xF) as u8;
-        *byte = digit + if digit < 10 { b'0' } else { b'A' - 10 };
-        number >>= 4;
+        let since_ms = now_ms.saturating_sub(self.month_ms.0);
+        let since_ms = hexadecimal(u32::try_from(since_ms).unwrap_or_default());
+        self.count = self.count.wrapping_add(1);
+        let [.., a, b, c, d] = hexadecimal(self.count.into());
+        let mut id = UniqueId::from_slice(&self.prefix);
+        id.extend_from_slice(&since_ms);
+        id.extend_from_slice(&[a, b, c, d]);
+        id
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::{BufMut, BytesMut};
 use serde::ser::{self, Error as _, Serialize, Serializer};
 
 use super::JsonError;
+use crate::hexadecimal::hexadecimal;
 
 /// Writes a string with its quotes.
 pub(crate) fn put_string(text: &str, out: &mut BytesMut) {
@@ -39,7 +40,6 @@ fn needs_escape(byte: u8) -> bool {
 }
 
 fn put_escape(byte: u8, out: &mut BytesMut) {
-    const HEX: [u8; 16] = *b"0123456789ABCDEF";
     match byte {
         b'"' => out.put_slice(b"\\\""),
         b'\\' => out.put_slice(b"\\\\"),
@@ -49,10 +49,8 @@ fn put_escape(byte: u8, out: &mut BytesMut) {
         b'\r' => out.put_slice(b"\\r"),
         b'\t' => out.put_slice(b"\\t"),
         _ => {
-            out.put_slice(b"\\u00");
-            for digit in [byte >> 4, byte & 0xF] {
-                out.put_u8(HEX.get(usize::from(digit)).copied().unwrap_or(b'0'));
-            }
+            let [.., a, b, c, d] = hexadecimal(byte.into());
+            out.put_slice(&[b'\\', b'u', a, b, c, d]);
         }
     }
 }
