@@ -70,6 +70,17 @@ pub struct Keyed {
     pub keys: Option<Vec<IndexKey>>,
 }
 
+impl Keyed {
+    /// What of it lies below a record's start.
+    fn below(mut self, offset: PhysicalOffset) -> Option<Self> {
+        self.range.end = self.range.end.min(offset);
+        if let Some(keys) = &mut self.keys {
+            keys.retain(|key| key.physical() < offset);
+        }
+        (self.range.start < self.range.end).then_some(self)
+    }
+}
+
 /// Keys that are listed at most until they are taken.
 const MAX_KEYS: usize = 16 * 1024;
 
@@ -102,6 +113,8 @@ pub struct Dispatch {
     position: PhysicalOffset,
     last_store_timestamp_ms: i64,
     met: Vec<Met>,
+    /// Whether records with keys are noted.
+    finds_keys: bool,
     keyed: Option<Keyed>,
     /// Finds numbered sends, where nobody knows them yet.
     sends: Option<SendWalk>,
@@ -123,6 +136,7 @@ impl Dispatch {
             position: from,
             last_store_timestamp_ms: 0,
             met: Vec::new(),
+            finds_keys: false,
             keyed: None,
             sends: None,
             slots: Slots::default(),
@@ -132,6 +146,12 @@ impl Dispatch {
     /// Finds numbered sends, too: whoever stores them knows them already, so that only a start has to.
     pub fn finding_sends(mut self) -> Self {
         self.sends = Some(SendWalk::default());
+        self
+    }
+
+    /// Finds records with keys, too, for an index.
+    pub fn finding_keys(mut self) -> Self {
+        self.finds_keys = true;
         self
     }
 
@@ -213,6 +233,8 @@ impl Dispatch {
             None => Ok(()),
             Some((offset, source)) => {
                 self.position = offset;
+                // Those from there on come again.
+                self.keyed = self.keyed.take().and_then(|keyed| keyed.below(offset));
                 Err(DispatchError::Queue { offset, source })
             }
         }
@@ -283,7 +305,7 @@ impl Dispatch {
         let offset = self.position;
         let damaged = |source| DispatchError::Record { offset, source };
         let properties = Properties::of(record);
-        if !properties.keys.is_empty() {
+        if self.finds_keys && !properties.keys.is_empty() {
             self.list_keys(record, properties.keys);
         }
         let phase = record.sys_flag() & sys_flag::TRANSACTION_MASK;

@@ -53,12 +53,15 @@ impl Dispatcher {
         let from = context.positions.dispatched();
         let is_slave = context.standing.is_slave();
         let (log, queues) = (store.log.clone(), store.queues.clone());
-        let dispatch = Dispatch::new(log, queues, context.delays.clone(), from);
+        let mut dispatch = Dispatch::new(log, queues, context.delays.clone(), from);
+        if is_slave {
+            dispatch = dispatch.finding_sends();
+        }
+        if store.index.is_some() {
+            dispatch = dispatch.finding_keys();
+        }
         Ok(Self {
-            dispatch: match is_slave {
-                true => dispatch.finding_sends(),
-                false => dispatch,
-            },
+            dispatch,
             is_slave,
             indexer: context.actors()?.indexer.clone(),
             schedule: context.actors()?.schedule.clone(),

@@ -64,11 +64,7 @@ impl Backlog {
     /// Adds messages, which lie behind the others.
     fn add(&mut self, Keyed { range, keys }: Keyed) {
         if self.wanted.is_empty() {
-            *self = Self {
-                listed_from: range.start,
-                wanted: range.start..range.start,
-                ..Self::new(range.clone())
-            };
+            *self = Self::new(range.start..range.start);
         }
         self.wanted.end = self.wanted.end.max(range.end);
         match keys {

@@ -76,12 +76,9 @@ fn each_queue_gets_its_messages_and_is_told_once() {
 /// What is met of keys in one message with these properties and this flag.
 fn keyed(properties: &[u8], sys_flag: i32) -> Option<Vec<IndexKey>> {
     let (log, queues, _) = logged_with(&[(0, 0)], properties, sys_flag);
-    let mut dispatch = Dispatch::new(
-        log.clone(),
-        queues,
-        DelayLevels::default(),
-        PhysicalOffset::ZERO,
-    );
+    let from = PhysicalOffset::ZERO;
+    let dispatch = Dispatch::new(log.clone(), queues, DelayLevels::default(), from);
+    let mut dispatch = dispatch.finding_keys();
     dispatch.advance(log.appended(), 1 << 20, |_| {}).unwrap();
     let keyed = dispatch.take_keyed()?;
     assert_eq!(keyed.range, PhysicalOffset::ZERO..log.appended());
@@ -108,7 +105,8 @@ fn countless_keys_are_left_in_the_log() {
     let records = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5)];
     let (log, queues, _) = logged_with(&records, properties.as_bytes(), 0);
     let from = PhysicalOffset::ZERO;
-    let mut dispatch = Dispatch::new(log.clone(), queues, DelayLevels::default(), from);
+    let dispatch = Dispatch::new(log.clone(), queues, DelayLevels::default(), from);
+    let mut dispatch = dispatch.finding_keys();
     dispatch.advance(log.appended(), 1 << 20, |_| {}).unwrap();
     let keyed = dispatch.take_keyed().unwrap();
     assert_eq!((keyed.range.end, keyed.keys), (log.appended(), None));
@@ -133,4 +131,21 @@ fn what_a_queue_refuses_is_where_it_stays_and_costs_other_queues_nothing() {
     let topic = TopicName::new("T").unwrap();
     let next = |queue| queues.next_offset(&topic, QueueId(queue)).0;
     assert_eq!((next(0), next(1)), (1, 2));
+}
+
+#[test]
+fn keys_of_what_a_queue_refuses_are_listed_once_it_comes_again() {
+    let records = [(0, 0), (1, 0), (0, 5), (1, 1)];
+    let (log, queues, places) = logged_with(&records, b"KEYS\x01k\x02", 0);
+    let from = PhysicalOffset::ZERO;
+    let dispatch = Dispatch::new(log.clone(), queues, DelayLevels::default(), from);
+    let mut dispatch = dispatch.finding_keys();
+    assert!(dispatch.advance(log.appended(), 1 << 20, |_| {}).is_err());
+    let keyed = dispatch.take_keyed().unwrap();
+    assert_eq!(keyed.range, from..places[2]);
+    let listed = keyed.keys.unwrap();
+    let listed: Vec<_> = listed.iter().map(IndexKey::physical).collect();
+    assert_eq!(listed, places[..2]);
+    assert!(dispatch.advance(log.appended(), 1 << 20, |_| {}).is_err());
+    assert_eq!(dispatch.take_keyed(), None);
 }

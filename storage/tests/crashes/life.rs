@@ -387,7 +387,8 @@ impl Life {
                 store.queues.clone(),
                 Default::default(),
                 end,
-            ),
+            )
+            .finding_keys(),
             writer: None,
             store,
             next: BTreeMap::new(),
