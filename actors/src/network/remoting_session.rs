@@ -1,9 +1,9 @@
 //! remoting-session: one connection on RocketMQ's wire. Its client is producer, consumer and operator at once, and may be any of
 //! them; what it asks becomes the same messages to the same actors as on the native wire.
 //!
-//! - `sending`: messages and batches; `alike`: those that are like the one before; `properties`: what of a message's is looked at; `unique_ids`: what those without an id are given; `waiting`: what they
-//!   are answered;
-//!   `transactions`: half messages, their ends, and questions about them.
+//! - `sending`: messages and batches; `alike`: those that are like one before; `waiting`: what they are answered; `properties`: what of a
+//!   message's is looked at; `unique_ids`: what those without an id are given; `transactions`: half messages, their ends, and questions
+//!   about them.
 //! - `pulling`: messages of a queue; `pops`: messages that are acknowledged one by one; `looking`: whether there are any; `assignment`: who reads which queues; `offsets`: how far groups and queues are; `send_back`: messages that could not be processed.
 //! - `clients`: heartbeats, members of groups, locks. `queries`: finding messages. `admin`: what operators ask.
 //! - `replies`: replies to requests; `relays`: what clients are asked, and what they are told by others.
@@ -303,7 +303,11 @@ impl RemotingSession {
         batch: &mut Collected,
         ctx: &mut Ctx<'_, Self>,
     ) -> Result<(), Refusal> {
-        if self.send_alike(frame, range.end, batch) {
+        let body = Payload {
+            bytes: frame.body,
+            start: (range.end - frame.body.len()) as u32,
+        };
+        if self.send_alike(frame, body, batch) {
             return Ok(());
         }
         let command = Command::decode(frame)
@@ -315,10 +319,7 @@ impl RemotingSession {
         (self.language, self.version) = (command.language, command.version);
         let asked = Asked {
             asker: Asker::of(&command),
-            body: Payload {
-                bytes: frame.body,
-                start: (range.end - frame.body.len()) as u32,
-            },
+            body,
             command: &command,
             frame: range,
         };

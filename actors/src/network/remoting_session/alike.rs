@@ -74,32 +74,28 @@ impl Alike {
         }
         self.kept.push(kept);
     }
+}
 
-    /// The send that this one is like, and what this one says.
-    fn find<'a>(&self, frame: &Frame<'a>) -> Option<(&Kept, Varying<'a>)> {
-        let there = self.kept.iter().filter(|kept| !kept.topic.is_deleted());
-        there
-            .filter_map(|kept| Some((kept, kept.template.read(frame)?)))
-            .next()
-    }
+/// The send that this one is like, and what this one says.
+fn find<'k, 'a>(kept: &'k [Kept], frame: &Frame<'a>) -> Option<(&'k Kept, Varying<'a>)> {
+    let mut there = kept.iter().filter(|kept| !kept.topic.is_deleted());
+    there.find_map(|kept| Some((kept, kept.template.read(frame)?)))
 }
 
 impl RemotingSession {
-    /// Stores the message of a frame that ends there, if it is like one that is kept.
+    /// Stores a frame's message, if it is like one that is kept.
     #[inline]
     pub(super) fn send_alike(
         &mut self,
         frame: &Frame<'_>,
-        end: usize,
+        body: Payload<'_>,
         batch: &mut Collected,
     ) -> bool {
         let mut alike = std::mem::take(&mut self.alike);
-        let mut scratch = std::mem::take(&mut alike.scratch);
-        let is_found = self
-            .send_like(&alike, frame, end, &mut scratch, batch)
-            .is_some();
-        if scratch.capacity() <= KEPT_SCRATCH_BYTES {
-            alike.scratch = scratch;
+        let Alike { kept, scratch, .. } = &mut alike;
+        let is_found = self.send_like(kept, scratch, frame, body, batch).is_some();
+        if scratch.capacity() > KEPT_SCRATCH_BYTES {
+            *scratch = Vec::new();
         }
         self.alike = alike;
         is_found
@@ -107,33 +103,29 @@ impl RemotingSession {
 
     fn send_like(
         &mut self,
-        alike: &Alike,
-        frame: &Frame<'_>,
-        end: usize,
+        kept: &[Kept],
         scratch: &mut Vec<u8>,
+        frame: &Frame<'_>,
+        body: Payload<'_>,
         batch: &mut Collected,
     ) -> Option<()> {
-        let (kept, varying) = alike.find(frame)?;
+        let (like, varying) = find(kept, frame)?;
         let properties = match varying.properties {
             Some(text) => Some(text.read(scratch)?),
             None => None,
         };
         let asker = Asker {
             opaque: varying.opaque,
-            ..kept.asker
+            ..like.asker
         };
         let header = SendMessage {
             queue: varying.queue,
             born_timestamp_ms: varying.born_timestamp_ms,
             properties,
-            ..kept.header
-        };
-        let body = Payload {
-            bytes: frame.body,
-            start: (end - frame.body.len()) as u32,
+            ..like.header
         };
         let stored = match self.context.standing.check_master() {
-            Ok(()) => self.store(asker, &kept.topic, &header, body, batch),
+            Ok(()) => self.store(asker, &like.topic, &header, body, batch),
             Err(refusal) => Err(refusal.into()),
         };
         if let Err(refused) = stored {
