@@ -39,9 +39,6 @@ use set::{
 use support::hostile::{any_role, frame, opening};
 use support::{number, run, seed, until};
 
-/// As long as segments are in tests.
-const SEGMENT_BYTES: u64 = 8 << 20;
-
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts panics of any thread from here on.
@@ -90,7 +87,7 @@ fn any_place(end: u64) -> u64 {
         end,
         end.wrapping_sub(1),
         end + 1,
-        SEGMENT_BYTES,
+        8 << 20,
         1 << 40,
         i64::MAX as u64,
         u64::MAX,
@@ -206,7 +203,7 @@ fn bent_slaves_disturb_no_master() {
             broker: "broker-a".into(),
             broker_id: 1,
             address: real.address.clone(),
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: 8 << 20,
             log_begin: PhysicalOffset(0),
             log_end: PhysicalOffset(0),
             epochs: Vec::new(),
@@ -276,16 +273,20 @@ impl Disguise {
         welcome
     }
 
-    /// Where a slave is to go on; never what would make it a copy of something else by the word of who it has to trust.
+    /// Where a slave is to go on; never twice the same that would make it a copy of something else by the word of who it has to trust.
     fn any_followed(&self, follow: &Follow) -> Followed {
         let end = follow.log_end.0;
         let same = (follow.log_end, follow.epochs.clone());
-        let (from, epochs) = match fastrand::u8(..6) {
+        let (from, epochs) = match fastrand::u8(..7) {
             0 => (PhysicalOffset(end + 1), follow.epochs.clone()),
             1 => (PhysicalOffset(end / 2), follow.epochs.clone()),
             2 => (PhysicalOffset(0), follow.epochs.clone()),
             3 => (follow.log_end, any_epochs(end)),
             4 => (PhysicalOffset(any_place(end)), any_epochs(end)),
+            5 => {
+                let later = follow.segment_bytes * fastrand::u64(1..1 << 36);
+                (PhysicalOffset(later), follow.epochs.clone())
+            }
             _ => same,
         };
         Followed {
@@ -395,12 +396,7 @@ impl Disguise {
             let mut out = answer(header.correlation, response);
             let bend = fastrand::u8(..16);
             match bend {
-                0 => {
-                    flip(&mut out);
-                    if says_that_all_is_gone(&out) {
-                        return Ok(());
-                    }
-                }
+                0 => flip(&mut out),
                 1 => out = noise(),
                 2 => out.truncate(fastrand::usize(..out.len())),
                 _ => {}
@@ -420,17 +416,6 @@ impl Disguise {
             socket.write_all(&out).await?;
         }
     }
-}
-
-/// Whether an answer says that the log begins at a later segment, which nobody but the master can know.
-fn says_that_all_is_gone(answer: &[u8]) -> bool {
-    let frame = Frames::new(answer, 1 << 20).next();
-    let header = frame.and_then(|frame| decode_header::<ServerHeader>(frame.ok()?).ok());
-    let from = match header.map(|(header, _)| header.response) {
-        Some(Response::Followed(followed)) => followed.from.0,
-        _ => 0,
-    };
-    from > 0 && from.is_multiple_of(SEGMENT_BYTES)
 }
 
 /// The first record of a log, and how the real master welcomes.

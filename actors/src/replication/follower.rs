@@ -139,11 +139,7 @@ impl Attempt {
         if self.context.settings.replication.ha_master_is_rocketmq {
             return self.run_classic(address, end).await;
         }
-        let opening = self.open(&address, end);
-        let opened = timeout(ANSWER_WITHIN, opening).await.map_err(|_| {
-            io::Error::other(format!("{address} did not answer within {ANSWER_WITHIN:?}"))
-        })?;
-        let (wire, welcome, followed) = opened?;
+        let (wire, welcome, followed) = self.opened(&address, end).await?;
         let unfit = |reason| io::Error::other(format!("{address} cannot be followed: {reason}"));
         let epochs = Epochs::of(followed.epochs.iter().copied());
         self.check_master(&welcome, epochs.last_epoch())
@@ -154,7 +150,14 @@ impl Attempt {
             self.context.until_name_servers_tried().await;
             self.check_master(&welcome, epochs.last_epoch())
                 .map_err(unfit)?;
-            self.rebase(rebase, end).await;
+            // What is given up does not come back, so the master has to say it twice.
+            drop(wire);
+            let (_, _, again) = self.opened(&address, end).await?;
+            if again != followed {
+                let reason = "it said two things of how its log goes on, one after the other";
+                return Err(unfit(reason.to_owned()));
+            }
+            return self.rebase(rebase, end).await;
         }
         self.note(&epochs, followed.is_sync).await?;
         let limit = match followed.is_sync {
@@ -205,6 +208,19 @@ impl Attempt {
         let address = context.master_ha_address().await;
         context.following.set_lost_because(None);
         address
+    }
+
+    /// Asks to follow, and waits for an answer for a while.
+    async fn opened(
+        &self,
+        address: &str,
+        end: PhysicalOffset,
+    ) -> io::Result<(Wire, Welcome, Followed)> {
+        let opening = self.open(address, end);
+        timeout(ANSWER_WITHIN, opening).await.unwrap_or_else(|_| {
+            let late = format!("{address} did not answer within {ANSWER_WITHIN:?}");
+            Err(io::Error::other(late))
+        })
     }
 
     async fn open(
@@ -295,7 +311,7 @@ impl Attempt {
     }
 
     /// The log has to become another first: the broker starts anew.
-    async fn rebase(&self, rebase: Rebase, end: PhysicalOffset) {
+    async fn rebase(&self, rebase: Rebase, end: PhysicalOffset) -> io::Result<()> {
         tracing::warn!(?rebase, %end, "the log does not fit the master's: it is made to");
         self.context.rebase(rebase);
         std::future::pending().await
