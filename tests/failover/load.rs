@@ -7,8 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use castmq_client::{
-    Client, Delivery, Error, Filter, Message, Order, Producer, PushConsumer, ReceivedMessage,
-    StartFrom,
+    Client, Delivery, Filter, Message, Order, Producer, PushConsumer, ReceivedMessage, StartFrom,
 };
 use tokio::sync::watch;
 
@@ -30,6 +29,11 @@ const WINDOW: u32 = 16;
 
 /// How long groups may take in the end to catch up.
 const RECEIVE_WITHIN: Duration = Duration::from_secs(60);
+
+/// The group of the two consumers that take messages in any order.
+const BILLING: &str = "billing";
+/// The group of the one that takes them in order.
+const LEDGER: &str = "ledger";
 
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
@@ -108,6 +112,10 @@ impl Load {
         while !late().is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));
         }
+        // One that is on its way to a master says at its end that it could not commit there.
+        wait_until("all consumers are members at all masters", || {
+            run(are_members(cluster))
+        });
         self.end();
         (self.account.clone(), stored)
     }
@@ -120,6 +128,19 @@ impl Load {
             thread.join().expect("producers and consumers do not panic");
         }
     }
+}
+
+async fn are_members(cluster: &Cluster) -> bool {
+    let client = cluster.client().await;
+    for master in client.admin().masters().await.expect("masters") {
+        for (group, consumers) in [(BILLING, 2), (LEDGER, 1)] {
+            let details = master.show_group(group).await;
+            if !details.is_ok_and(|details| details.members.len() == consumers) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// All that the cluster has.
@@ -192,11 +213,10 @@ impl Worker {
         self.has_sent.store(true, Ordering::Release);
         let _ = self.consumes.wait_for(|consumes| !consumes).await;
         for consumer in consumers {
-            match consumer.shutdown().await {
-                // It had not heard yet that the broker it would commit to is back.
-                Ok(()) | Err(Error::Connect { .. }) => {}
-                Err(error) => panic!("a consumer does not end well: {error}"),
-            }
+            consumer
+                .shutdown()
+                .await
+                .expect("a consumer that ends well");
         }
     }
 
@@ -207,8 +227,8 @@ impl Worker {
 
     async fn consumer(&self, group: Group) -> PushConsumer {
         let (name, order) = match group {
-            Group::AnyOrder => ("billing", Order::None),
-            Group::InOrder => ("ledger", Order::PerQueue),
+            Group::AnyOrder => (BILLING, Order::None),
+            Group::InOrder => (LEDGER, Order::PerQueue),
         };
         let client = self.client().await;
         let mut consumer = client
