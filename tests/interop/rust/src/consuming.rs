@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rocketmq_client_rust::{MessageSelector, PullStatus};
-use rocketmq_model::common::message::message_ext::MessageExt;
 
 use crate::scene::{self, Answer, Received, Scene};
 use crate::{bodies, message, Outcome};
@@ -13,19 +12,10 @@ pub async fn retry(scene: &mut Scene) -> Outcome {
     let topic = scene.fresh("topic");
     scene.send(&topic, "refused once").await?;
     let received = scene
-        .start_push(
-            &topic,
-            MessageSelector::by_tag("*"),
-            &scene.fresh("group"),
-            Answer::RefuseOnce,
-        )
+        .start_push(&topic, &scene.fresh("group"), Answer::RefuseOnce)
         .await?;
     received.at_least(2).await?;
-    let times: Vec<_> = received
-        .messages()
-        .iter()
-        .map(MessageExt::reconsume_times)
-        .collect();
+    let times = received.reconsume_times();
     expect!(times == [0, 1], "reconsume times {times:?}");
     let topics: BTreeSet<_> = received
         .messages()
@@ -44,12 +34,7 @@ pub async fn dead_letter(scene: &mut Scene) -> Outcome {
     let group = scene.fresh("group");
     scene.send(&topic, "refused").await?;
     let received = scene
-        .start_push(
-            &topic,
-            MessageSelector::by_tag("*"),
-            &group,
-            Answer::Refuse { most: 1 },
-        )
+        .start_push(&topic, &group, Answer::Refuse { most: 1 })
         .await?;
     received.at_least(2).await?;
     // Nobody may read dead letters by subscription as they are made, so their queue is asked.
@@ -67,11 +52,7 @@ pub async fn dead_letter(scene: &mut Scene) -> Outcome {
         expect!(Instant::now() < end, "no dead letter in time");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let times: Vec<_> = received
-        .messages()
-        .iter()
-        .map(MessageExt::reconsume_times)
-        .collect();
+    let times = received.reconsume_times();
     expect!(times == [0, 1], "reconsume times {times:?}");
     Ok(())
 }
@@ -79,15 +60,11 @@ pub async fn dead_letter(scene: &mut Scene) -> Outcome {
 pub async fn goes_on(scene: &mut Scene) -> Outcome {
     let (topic, group) = (scene.fresh("topic"), scene.fresh("group"));
     scene.send(&topic, "first").await?;
-    let first = scene
-        .start_push(&topic, MessageSelector::by_tag("*"), &group, Answer::Take)
-        .await?;
+    let first = scene.start_push(&topic, &group, Answer::Take).await?;
     first.exactly(&["first".into()]).await?;
     scene.stop_consumers().await;
     scene.send(&topic, "second").await?;
-    let second = scene
-        .start_push(&topic, MessageSelector::by_tag("*"), &group, Answer::Take)
-        .await?;
+    let second = scene.start_push(&topic, &group, Answer::Take).await?;
     second.exactly(&["second".into()]).await
 }
 

@@ -100,6 +100,12 @@ impl Received {
         self.messages().iter().map(body).collect()
     }
 
+    /// How often each had been given before.
+    pub fn reconsume_times(&self) -> Vec<i32> {
+        let messages = self.messages();
+        messages.iter().map(MessageExt::reconsume_times).collect()
+    }
+
     pub async fn at_least(&self, count: usize) -> Result<(), Failure> {
         soon(&format!("{count} messages"), || {
             self.0.lock().unwrap().len() >= count
@@ -243,19 +249,17 @@ impl Scene {
     /// What a new group of one push consumer receives of the topic.
     pub async fn receive(&mut self, topic: &str) -> Result<Received, Failure> {
         let group = self.fresh("group");
-        self.start_push(topic, MessageSelector::by_tag("*"), &group, Answer::Take)
-            .await
+        self.start_push(topic, &group, Answer::Take).await
     }
 
     pub async fn start_push(
         &mut self,
         topic: &str,
-        selector: MessageSelector,
         group: &str,
         answer: Answer,
     ) -> Result<Received, Failure> {
-        self.start_push_with(topic, selector, group, answer, true)
-            .await
+        let all = MessageSelector::by_tag("*");
+        self.start_push_with(topic, all, group, answer, true).await
     }
 
     pub async fn start_push_with(

@@ -83,11 +83,12 @@ pub async fn sql(scene: &mut Scene) -> Outcome {
         producer.send(message).await?;
     }
     let received = scene
-        .start_push(
+        .start_push_with(
             &topic,
             MessageSelector::by_sql("n > 2"),
             &scene.fresh("group"),
             Answer::Take,
+            true,
         )
         .await?;
     received.exactly(&["n3".into(), "n4".into()]).await
