@@ -9,7 +9,7 @@ use castmq_protocol::remoting::{json, request_code, response_code};
 
 use crate::messages::{broker, message, node, pull, send};
 use crate::support::{run, stop, until};
-use crate::wire::Wire;
+use crate::wire::{Came, Wire};
 
 const LIST: i32 = request_code::GET_CONSUMER_LIST_BY_GROUP;
 
@@ -162,6 +162,16 @@ fn a_pull_by_the_groups_subscription_needs_one() {
         wire.heartbeat("one", "g", "orders").await;
         let old = wire.ask(code, &by_group, b"").await;
         assert_eq!(old.code, response_code::SUBSCRIPTION_NOT_LATEST);
+        // Who leaves subscriptions out is asked for them, until they came.
+        let wanted = |came: &Came| came.field("IS_SUB_CHANGE").to_owned();
+        for _ in 0..2 {
+            assert_eq!(wanted(&wire.heartbeat_of("one", "g", None).await), "true");
+        }
+        let told = wire.heartbeat_of("one", "g", Some(("orders", 2))).await;
+        assert_eq!(wanted(&told), "false");
+        assert_eq!(wanted(&wire.heartbeat_of("one", "g", None).await), "false");
+        let found = wire.ask(code, &by_group, b"").await;
+        assert_eq!(found.code, response_code::SUCCESS);
         stop(node).await;
     });
 }

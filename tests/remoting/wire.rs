@@ -142,23 +142,34 @@ impl Wire {
 
     /// Says that a client is there, which produces in one group, and consumes in one.
     pub(crate) async fn heartbeat(&mut self, client_id: &str, group: &str, topic: &str) -> Came {
-        let subscription = Subscription {
+        self.heartbeat_of(client_id, group, Some((topic, 1))).await
+    }
+
+    /// The same with the version of what it subscribes to, or without a word of that.
+    pub(crate) async fn heartbeat_of(
+        &mut self,
+        client_id: &str,
+        group: &str,
+        subscribes: Option<(&str, i64)>,
+    ) -> Came {
+        let subscription = subscribes.map(|(topic, version)| Subscription {
             topic: topic.to_owned(),
             expression: "*".to_owned(),
-            version: 1,
+            version,
             ..Subscription::default()
-        };
+        });
         let heartbeat = Heartbeat {
             client_id: client_id.to_owned(),
             consumers: vec![Consumer {
                 group_name: group.to_owned(),
                 consume_from_where: ConsumeFrom::First,
-                subscriptions: vec![subscription],
+                subscriptions: subscription.into_iter().collect(),
                 ..Consumer::default()
             }],
             producers: vec![Producer {
                 group_name: "producers".to_owned(),
             }],
+            without_sub: subscribes.is_none(),
             ..Heartbeat::default()
         };
         let body = json::to_bytes(&heartbeat);

@@ -99,6 +99,8 @@ pub(crate) struct RemotingSession {
     consumes: Vec<GroupName>,
     /// Groups in which the client produces.
     produces: HashMap<GroupName, RegistryId>,
+    /// It has pulled by a later subscription than it told of: a heartbeat that leaves subscriptions out is not enough.
+    subscriptions_wanted: bool,
     /// What the client was asked, by number.
     unanswered: HashMap<i32, Unanswered>,
     /// Once replies to its requests come here: as which client, and the session's number there.
@@ -167,6 +169,7 @@ impl RemotingSession {
             looking: 0,
             consumes: Vec::new(),
             produces: HashMap::new(),
+            subscriptions_wanted: false,
             unanswered: HashMap::new(),
             takes_replies: None,
             next_opaque: 0,

@@ -87,6 +87,7 @@ impl RemotingSession {
         };
         let asker = asked.asker;
         let join = move |session: &mut Self, ready: Vec<_>, ctx: &mut Ctx<'_, Self>| {
+            session.subscriptions_wanted = false;
             for (group, wishes, made) in ready {
                 let made: Result<(), Refusal> = made;
                 made?;
@@ -138,9 +139,11 @@ impl RemotingSession {
         Ok(())
     }
 
-    /// A heartbeat that leaves out what it said before. Whoever is not known says it again.
+    /// A heartbeat that leaves out what it said before. Whoever is not known says it again, and so does whoever pulls by a later
+    /// subscription: RocketMQ's Java client, which should tell of one at once, leaves it out for good when another heartbeat of
+    /// its own is under way at that moment.
     fn renew(&mut self, asker: Asker, heartbeat: &Heartbeat) -> Handled {
-        let mut is_known = true;
+        let mut is_known = !self.subscriptions_wanted;
         for consumer in &heartbeat.consumers {
             let group = group_name(&consumer.group_name)?;
             is_known &= self.context.client_groups.renew(&group, self.id);

@@ -149,7 +149,7 @@ impl RemotingSession {
 
     /// What the group lets through of the topic: as the request says, or the heartbeats of its members.
     fn filter(
-        &self,
+        &mut self,
         pull: &PullMessage<'_>,
     ) -> Result<(Option<Arc<CompiledFilter>>, Option<i64>), Refused> {
         if pull.sys_flag & pull_flag::SUBSCRIPTION != 0 {
@@ -167,6 +167,7 @@ impl RemotingSession {
             .ok_or_else(|| unknown("the consumer's group info not exist: send a heartbeat first"))?
             .ok_or_else(|| unknown("the consumer's subscription not exist: the group's heartbeats do not name the topic"))?;
         if subscribed.told.version < pull.subscription_version {
+            self.subscriptions_wanted = true;
             return Err(Refused::new(
                 response_code::SUBSCRIPTION_NOT_LATEST,
                 "the consumer's subscription not latest: send a heartbeat first",
