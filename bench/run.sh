@@ -38,6 +38,9 @@ produce() {
 
 # Acknowledged when on the disk, beside the raw group-commit loop; then to many queues, beside one.
 sync() {
+  for window in 1 8 32; do
+    paced produce --size 1024 --connections 8 --window "$window" --sync-flush --disk
+  done
   paced produce --size 1024 --connections 8 --window 256 --sync-flush --disk
   paced produce --size 1024 --connections 8 --window 256 --sync-flush --queues 1000 --against-queues 1
 }

@@ -2,7 +2,7 @@
 //! segment, made durable together, and then come the next.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
 use castmq_protocol::record::{Record, body_crc};
 use castmq_storage::disk::os::OsDisk;
-use castmq_storage::disk::{Disk, Segment};
+use castmq_storage::disk::{Disk, Grain, Segment};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -104,7 +104,7 @@ impl GroupCommit {
         let (segments, ready) = sync_channel(1);
         thread::spawn(move || {
             let mut number = 0;
-            while segments.send(prepared(&path, number)).is_ok() {
+            while segments.send(self.prepared(&path, number)).is_ok() {
                 number += 1;
             }
         });
@@ -137,6 +137,19 @@ impl GroupCommit {
         })
     }
 
+    /// What is made durable together.
+    fn group_bytes(self) -> usize {
+        let body = vec![b'x'; self.size];
+        self.in_flight as usize * record(&body).encoded_bytes()
+    }
+
+    fn prepared(self, folder: &Path, number: u64) -> io::Result<Arc<dyn Segment>> {
+        let segment = OsDisk.create_segment(&folder.join(number.to_string()), SEGMENT_BYTES)?;
+        let grain = Grain::for_syncs_of(self.group_bytes() as u64);
+        segment.prepare(0..SEGMENT_BYTES as usize, grain)?;
+        Ok(Arc::from(segment))
+    }
+
     /// Appends to a segment and syncs it until it is full or time is up. Returns how many records are durable.
     fn fill(
         self,
@@ -145,7 +158,7 @@ impl GroupCommit {
         syncs: &mut Histogram<u64>,
     ) -> io::Result<u64> {
         let body = vec![b'x'; self.size];
-        let group = self.in_flight as usize * record(&body).encoded_bytes();
+        let group = self.group_bytes();
         let writer = segment.clone().writer();
         let mut writer = writer.ok_or_else(|| io::Error::other("the segment has a writer"))?;
         let mut end = 0;
@@ -163,13 +176,6 @@ impl GroupCommit {
         }
         Ok(synced)
     }
-}
-
-fn prepared(folder: &std::path::Path, number: u64) -> io::Result<Arc<dyn Segment>> {
-    let path: PathBuf = folder.join(number.to_string());
-    let segment = OsDisk.create_segment(&path, SEGMENT_BYTES)?;
-    segment.prepare(0..SEGMENT_BYTES as usize)?;
-    Ok(Arc::from(segment))
 }
 
 fn record(body: &[u8]) -> Record<'_> {

@@ -30,7 +30,7 @@ pub use error::{AppendError, LogError};
 pub use slice::{Gather, LogSlice};
 pub use writer::LogWriter;
 
-use crate::disk::{Disk, Segment};
+use crate::disk::{Disk, Grain, Segment};
 
 /// A shared segment.
 pub type SharedSegment = Arc<dyn Segment>;
@@ -49,6 +49,8 @@ pub struct CommitLog {
     /// Behind the last byte that the writer may have changed: at or beyond `appended`.
     touched: AtomicU64,
     flushed: AtomicU64,
+    /// How much a sync took on average, of late.
+    sync_bytes: AtomicU64,
     failure: Mutex<Option<String>>,
     failed: AtomicBool,
 }
@@ -96,6 +98,7 @@ impl CommitLog {
             appended: AtomicU64::new(end.0),
             touched: AtomicU64::new(end.0),
             flushed: AtomicU64::new(flushed.0),
+            sync_bytes: AtomicU64::new(0),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
         }
@@ -222,6 +225,7 @@ impl CommitLog {
         // What retention took before it was durable needs to be so no more.
         let mut from = self.flushed().max(self.begin());
         let end = end.min(self.appended());
+        self.note_sync(end.distance_from(from));
         while from < end {
             if let Some(reason) = self.failure() {
                 return Err(LogError::Failed { reason });
@@ -248,6 +252,18 @@ impl CommitLog {
             from = to;
         }
         Ok(from)
+    }
+
+    fn note_sync(&self, bytes: u64) {
+        let before = self.sync_bytes.load(Ordering::Relaxed);
+        let average = before - before / 4 + bytes / 4;
+        self.sync_bytes.store(average, Ordering::Relaxed);
+    }
+
+    /// What suits syncs as they are of late, and the next one.
+    fn grain(&self) -> Grain {
+        let waits = self.appended().distance_from(self.flushed());
+        Grain::for_syncs_of(waits.max(self.sync_bytes.load(Ordering::Relaxed)))
     }
 
     fn path_of(&self, base: PhysicalOffset) -> PathBuf {
@@ -306,6 +322,7 @@ impl CommitLog {
     /// what is reserved and returns how far it came.
     pub fn prepare(&self, from: PhysicalOffset, bytes: u64) -> Result<PhysicalOffset, LogError> {
         let end = from + bytes;
+        let grain = self.grain();
         let mut at = from;
         while at < end {
             let Some((logged, within)) = self.locate(at) else {
@@ -315,7 +332,7 @@ impl CommitLog {
             let length = usize::try_from(to.0 - at.0).unwrap_or(usize::MAX);
             logged
                 .segment
-                .prepare(within..within + length)
+                .prepare(within..within + length, grain)
                 .map_err(|source| LogError::Io {
                     action: "prepare",
                     path: self.path_of(logged.base),

@@ -120,6 +120,30 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn next_data(&self, at: u64) -> io::Result<Option<Range<u64>>>;
 }
 
+/// How large the pieces are in which the kernel keeps what is prepared.
+///
+/// File systems with large folios (xfs, and ext4 since Linux 6.16) write a whole piece back when a byte of it has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grain {
+    /// Page by page: a sync writes the pages that changed.
+    Fine,
+    /// Up to 2 MiB, as the kernel likes: a page costs a fifth of the time to prepare.
+    Coarse,
+}
+
+impl Grain {
+    /// Syncs from this size on write little beside what changed, however large the pieces are.
+    const COARSE_SYNC_BYTES: u64 = 1024 * 1024;
+
+    /// What suits syncs of so many bytes.
+    pub fn for_syncs_of(bytes: u64) -> Self {
+        match bytes >= Self::COARSE_SYNC_BYTES {
+            true => Self::Coarse,
+            false => Self::Fine,
+        }
+    }
+}
+
 /// A fixed-size stretch of the commit log, held in memory by the page cache.
 ///
 /// Bytes below [`published`](Segment::published) never change and can be read by anybody; bytes above belong to the
@@ -139,7 +163,7 @@ pub trait Segment: fmt::Debug + Send + Sync {
     /// The right to write, given out once.
     fn writer(self: Arc<Self>) -> Option<Box<dyn SegmentWriter>>;
     /// Brings pages into memory, ready to be written without a fault. Blocks.
-    fn prepare(&self, range: Range<usize>) -> io::Result<()>;
+    fn prepare(&self, range: Range<usize>, grain: Grain) -> io::Result<()>;
     /// Brings pages into memory to be read. Blocks.
     fn load(&self, range: Range<usize>) -> io::Result<()>;
     /// Whether reading the range would not wait for the disk.

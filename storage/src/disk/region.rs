@@ -22,7 +22,10 @@ use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::{Segment, SegmentWriter};
+use super::{Grain, Segment, SegmentWriter};
+
+/// As much as every kernel brings in when it is told that it will be needed: the rest of a longer range it forgets.
+const WILL_NEED_BYTES: usize = 128 * 1024;
 
 /// A mapping with a published part that anybody reads and a rest that one writer fills.
 #[derive(Debug)]
@@ -286,8 +289,19 @@ impl Segment for FileSegment {
         Some(Box::new(writer))
     }
 
-    fn prepare(&self, range: Range<usize>) -> io::Result<()> {
-        self.region.populate(Advice::PopulateWrite, range)
+    fn prepare(&self, range: Range<usize>, grain: Grain) -> io::Result<()> {
+        if grain == Grain::Coarse {
+            return self.region.populate(Advice::PopulateWrite, range);
+        }
+        // Pages that are asked for come one by one; those that are found missing at a write come with their neighbours.
+        let mut at = range.start;
+        while at < range.end {
+            let to = range.end.min(at + WILL_NEED_BYTES);
+            self.region.populate(Advice::WillNeed, at..to)?;
+            self.region.populate(Advice::PopulateWrite, at..to)?;
+            at = to;
+        }
+        Ok(())
     }
 
     fn load(&self, range: Range<usize>) -> io::Result<()> {
@@ -400,7 +414,8 @@ mod tests {
     #[test]
     fn prepared_pages_are_resident() {
         let (_folder, segment) = segment(1 << 20);
-        segment.prepare(0..1 << 20).unwrap();
+        segment.prepare(0..1 << 19, Grain::Fine).unwrap();
+        segment.prepare(1 << 19..1 << 20, Grain::Coarse).unwrap();
         assert!(segment.is_resident(0..1 << 20));
         assert!(segment.is_resident(5000..5001));
     }

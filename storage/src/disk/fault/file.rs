@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::image::{Dice, Image, Images, PAGE_BYTES};
 use super::world::{World, sync_result};
 use crate::disk::region::Region;
-use crate::disk::{DiskFile, Segment, SegmentWriter, Wait};
+use crate::disk::{DiskFile, Grain, Segment, SegmentWriter, Wait};
 
 /// The content behind a name.
 #[derive(Debug)]
@@ -271,7 +271,7 @@ impl Segment for FaultSegment {
         Some(Box::new(writer))
     }
 
-    fn prepare(&self, _: Range<usize>) -> io::Result<()> {
+    fn prepare(&self, _: Range<usize>, _: Grain) -> io::Result<()> {
         Ok(())
     }
 
