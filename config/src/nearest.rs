@@ -1,7 +1,7 @@
 //! What a misspelled key was meant to be.
 
 use crate::rocketmq;
-use crate::settings::keys;
+use crate::settings::{SECTIONS, keys};
 
 /// Likeness from which a guess helps more than it misleads.
 const LIKE_ENOUGH: f64 = 0.6;
@@ -12,7 +12,10 @@ pub(crate) fn nearest_key(given: &str) -> Option<String> {
     if let Some(info) = keys().find(|info| info.rule.rocketmq_names.contains(&last)) {
         return Some(info.key.to_owned());
     }
-    best(given, keys().map(|info| info.key))
+    // What stands in no section may be one.
+    let sections = SECTIONS.iter().filter(|_| !given.contains('.'));
+    let names = sections.map(|section| section.name);
+    best(given, keys().map(|info| info.key).chain(names))
 }
 
 /// The name in a RocketMQ file that `given` most likely stands for: one of RocketMQ's or one of ours.
@@ -58,6 +61,8 @@ mod tests {
         assert_eq!(guess("broker.keep_hours"), "retention.keep_hours");
         assert_eq!(guess("dataDir"), "store.data_dir");
         assert_eq!(guess("broker.brokerClusterName"), "broker.cluster_name");
+        assert_eq!(guess("brokr"), "broker");
+        assert_eq!(nearest_key("replication.qqqq"), None);
         assert_eq!(nearest_key("zzz.qqqqqqqqqqqq"), None);
     }
 
