@@ -18,6 +18,7 @@ use castmq_client::{
     BrokerAdmin, Client, ErrorCode, Filter, Message, PushConsumer, Queue, StartFrom,
 };
 use castmq_config::Settings;
+use tokio::sync::mpsc::unbounded_channel;
 
 use support::hostile::frame;
 use support::wire::Wire;
@@ -333,8 +334,19 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
         let (node, client) = started(&settings(folder.path())).await;
         make_topic(&client).await;
         let admin = admin(&client).await;
-        let one = consumer(&client, Vec::new(), None).await;
+        let (handled, mut first) = unbounded_channel();
+        let handler = move |_| {
+            let handled = handled.clone();
+            async move { handled.send(()).expect("the test waits") }
+        };
+        let one = client
+            .push_consumer(GROUP)
+            .subscribe(TOPIC, Filter::All)
+            .from(StartFrom::Earliest)
+            .handler(handler);
+        let one = one.start().await.expect("a consumer");
         have(&one, &[0, 1, 2, 3], &one, &[0, 1, 2, 3]).await;
+        first.recv().await.expect("the message");
         let refused = admin
             .delete_group(GROUP, false)
             .await

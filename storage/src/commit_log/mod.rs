@@ -225,7 +225,9 @@ impl CommitLog {
         // What retention took before it was durable needs to be so no more.
         let mut from = self.flushed().max(self.begin());
         let end = end.min(self.appended());
-        self.note_sync(end.distance_from(from));
+        if from < end {
+            self.note_sync(end.distance_from(from));
+        }
         while from < end {
             if let Some(reason) = self.failure() {
                 return Err(LogError::Failed { reason });
