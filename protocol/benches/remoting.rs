@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use castmq_protocol::remoting::headers::pull::{PullMessage, PullMessageResponse};
 use castmq_protocol::remoting::headers::send::{SendMessage, SendMessageResponse};
-use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate};
+use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate, VaryingProperties};
 use castmq_protocol::remoting::{
     Command, Frames, Head, ReadFields, Serialization, WriteFields, put_frame, request_code,
 };
@@ -110,13 +110,23 @@ fn main() {
         });
         let frame = Frames::new(&send, 1 << 24).next().unwrap().unwrap();
         let command = Command::decode(&frame).unwrap();
-        let template = SendTemplate::of(&frame, &command).unwrap();
         let mut scratch = Vec::new();
-        measure(&format!("{form:?}, read send by template"), || {
-            let frame = Frames::new(black_box(&send), 1 << 24).next();
-            let varying = template.read(&frame.unwrap().unwrap()).unwrap();
-            black_box(varying.properties.unwrap().read(&mut scratch).unwrap());
-        });
+        for keeps_properties in [false, true] {
+            let template = SendTemplate::of(&frame, &command, keeps_properties).unwrap();
+            let what = if keeps_properties {
+                ", same properties"
+            } else {
+                ""
+            };
+            measure(&format!("{form:?}, read send by template{what}"), || {
+                let frame = Frames::new(black_box(&send), 1 << 24).next();
+                let varying = template.read(&frame.unwrap().unwrap()).unwrap();
+                if let Some(VaryingProperties::Other(text)) = varying.properties {
+                    black_box(text.read(&mut scratch).unwrap());
+                }
+                black_box(varying);
+            });
+        }
         let pull = request(request_code::PULL_MESSAGE, form, &PULL);
         measure(&format!("{form:?}, decode pull"), || {
             let frame = Frames::new(black_box(&pull), 1 << 24).next();

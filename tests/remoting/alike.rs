@@ -1,5 +1,7 @@
 //! Sends that are like the one before, which the broker understands without decoding them: what is said in each still counts.
 
+use castmq_protocol::model::property_value;
+use castmq_protocol::record::RecordView;
 use castmq_protocol::remoting::headers::send::SendMessage;
 use castmq_protocol::remoting::headers::topic_admin::DeleteTopic;
 use castmq_protocol::remoting::{request_code, response_code};
@@ -68,6 +70,51 @@ fn each_has_its_own_queue_properties_and_id() {
         bodies.sort();
         let all = ["body 0", "body 1", "body 2", "body 4", "body 5", "first"];
         assert_eq!(bodies, all);
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_differs_in_its_id_alone_is_stored_with_it() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, _client, mut wire) = node(folder.path()).await;
+        send(&mut wire, message("t"), "first").await;
+        let id = |number: usize| format!("{number:032X}");
+        let like = |number| format!("A\u{1}b\u{2}UNIQ_KEY\u{1}{}\u{2}KEYS\u{1}k", id(number));
+        let mut properties: Vec<_> = (0..300).map(like).collect();
+        // Others between them, and so many that another one is kept.
+        properties[1] = like(1) + "1";
+        properties[2] = like(2) + "\u{2}DELAY\u{1}0";
+        properties[3] = format!("UNIQ_KEY\u{1}{}\u{2}", id(3));
+        let others =
+            (0..600).map(|number| format!("KEYS\u{1}{number}\u{2}UNIQ_KEY\u{1}{}", id(number)));
+        properties.extend(others);
+        let sends: Vec<_> = properties.iter().map(|text| (0, text.as_str())).collect();
+        let came = answers(&mut wire, &sends).await;
+        for (number, came) in came.iter().enumerate() {
+            let expected = if number < 300 { number } else { number - 300 };
+            assert_eq!(came.field("transactionId"), id(expected));
+            assert_eq!(came.field("queueOffset"), (number + 1).to_string());
+        }
+        let mut stored = Vec::new();
+        while stored.len() < properties.len() {
+            let from = 1 + stored.len() as i64;
+            let code = request_code::PULL_MESSAGE;
+            let pulled = wire.ask(code, &pull("g", "t", from), b"").await;
+            let mut rest = &pulled.body[..];
+            while let Ok(record) = RecordView::parse(rest) {
+                stored.push(record.properties().to_vec());
+                rest = &rest[record.total_bytes()..];
+            }
+        }
+        for (told, stored) in properties.iter().zip(&stored) {
+            let told = told.trim_end_matches('\u{2}');
+            assert!(stored.starts_with(told.as_bytes()), "{told:?}");
+            let of_broker = stored.get(told.len()..).expect("more");
+            assert_eq!(property_value(of_broker, "TRACE_ON"), Some("true"));
+            assert_eq!(property_value(of_broker, "UNIQ_KEY"), None);
+        }
         stop(node).await;
     });
 }

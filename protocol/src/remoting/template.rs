@@ -16,12 +16,16 @@ use super::frame::{Frame, LENGTH_BYTES, MARK_BYTES, Serialization};
 use super::headers::send::{SendMessageResponse, names};
 use super::json::{JsonError, Kind, Scanner, put_escaped, string_end, unescape};
 use super::response_code;
+use crate::model::{keys, property_value};
 
 /// Where the number stands in a binary header.
 const BINARY_OPAQUE: Range<usize> = 5..9;
 
 /// Bytes of a length in a binary header.
 const BINARY_LENGTH_BYTES: usize = 4;
+
+/// Bytes of an id that a client gives a message.
+const ID_BYTES: usize = 32;
 
 /// The longest that is kept of a header, in bytes, besides values that differ.
 const MAX_KEPT_BYTES: usize = 2048;
@@ -72,7 +76,66 @@ enum Said {
 #[derive(Debug)]
 pub struct SendTemplate {
     pieces: Pieces<Said>,
+    same: Option<SameProperties>,
     serialization: Serialization,
+}
+
+/// Properties that many sends have alike but for the message's id, as they stand in headers.
+#[derive(Debug)]
+struct SameProperties {
+    before: Box<[u8]>,
+    behind: Box<[u8]>,
+}
+
+impl SameProperties {
+    /// Of properties with an id as clients make them.
+    fn of(text: RawText<'_>) -> Option<Self> {
+        let mut scratch = Vec::new();
+        let properties = text.read(&mut scratch)?.as_bytes();
+        let id = property_value(properties, keys::UNIQ_KEY)?.as_bytes();
+        let (before, behind) = around_id(text.bytes, id)?;
+        // Wherever escapes stand, they are none of the id's.
+        let plain = |bytes| {
+            let raw = RawText { bytes, ..text };
+            Some(raw.read(&mut Vec::new())?.as_bytes().to_vec())
+        };
+        let parts = (plain(before)?, plain(behind)?);
+        let (plain_before, plain_behind) = around_id(properties, id)?;
+        let is_whole = parts.0 == plain_before && parts.1 == plain_behind;
+        is_whole.then(|| Self {
+            before: before.into(),
+            behind: behind.into(),
+        })
+    }
+
+    /// The id in properties that are these but for it, and what stands behind them.
+    #[inline]
+    fn split<'a>(&self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let (id, behind) = text
+            .strip_prefix(&*self.before)?
+            .split_at_checked(ID_BYTES)?;
+        let behind = behind.strip_prefix(&*self.behind)?;
+        is_id(id).then_some((id, behind))
+    }
+}
+
+/// What stands before and behind an id, which stands there once.
+pub fn around_id<'a>(text: &'a [u8], id: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    if !is_id(id) {
+        return None;
+    }
+    let mut places = memchr::memmem::find_iter(text, id);
+    let (Some(at), None) = (places.next(), places.next()) else {
+        return None;
+    };
+    Some((text.get(..at)?, text.get(at + ID_BYTES..)?))
+}
+
+/// Whether this is an id as clients make them. No letter of it is ever written as an escape, or separates properties.
+#[inline]
+fn is_id(bytes: &[u8]) -> bool {
+    let all = |known, byte: &u8| known & byte.is_ascii_alphanumeric();
+    bytes.len() == ID_BYTES && bytes.iter().fold(true, all)
 }
 
 /// What a send says that differs from those that are like it.
@@ -85,7 +148,19 @@ pub struct Varying<'a> {
     /// See [`SendMessage::born_timestamp_ms`](super::headers::send::SendMessage::born_timestamp_ms).
     pub born_timestamp_ms: i64,
     /// See [`SendMessage::properties`](super::headers::send::SendMessage::properties).
-    pub properties: Option<RawText<'a>>,
+    pub properties: Option<VaryingProperties<'a>>,
+}
+
+/// Properties of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VaryingProperties<'a> {
+    /// Those of the send that is kept, with this id in the place of its own; ASCII.
+    Same {
+        /// What clients tell messages apart by.
+        unique_id: &'a [u8],
+    },
+    /// Any.
+    Other(RawText<'a>),
 }
 
 /// A text as it stands in a header.
@@ -114,8 +189,8 @@ impl<'a> RawText<'a> {
 
 impl SendTemplate {
     /// Of the header of a send that was decoded to `command`. `None` when it is not written as clients write them, or is too long to be
-    /// kept.
-    pub fn of(frame: &Frame<'_>, command: &Command<'_>) -> Option<Self> {
+    /// kept. Its properties are kept, too, where the caller is able to do with an id what [`VaryingProperties::Same`] says.
+    pub fn of(frame: &Frame<'_>, command: &Command<'_>, keeps_properties: bool) -> Option<Self> {
         let places = match frame.serialization {
             Serialization::Json => places_in_json(frame.header, command.code),
             Serialization::Binary => places_in_binary(frame.header, command.code),
@@ -124,11 +199,30 @@ impl SendTemplate {
         for said in [Said::Opaque, Said::Queue, Said::BornTimestamp] {
             places.iter().find(|(_, known)| *known == said)?;
         }
+        let same = places.iter().find(|(_, said)| *said == Said::Properties);
+        let same = same.filter(|_| keeps_properties).and_then(|(place, _)| {
+            let text = match frame.serialization {
+                Serialization::Json => place.clone(),
+                Serialization::Binary => place.start + BINARY_LENGTH_BYTES..place.end,
+            };
+            let text = frame.header.get(text)?;
+            (text.len() <= MAX_KEPT_BYTES).then_some(())?;
+            SameProperties::of(RawText {
+                bytes: text,
+                has_escapes: frame.serialization == Serialization::Json,
+            })
+        });
         let pieces = Pieces::new(frame.header, places);
         (pieces.bytes() <= MAX_KEPT_BYTES).then_some(Self {
             pieces,
+            same,
             serialization: frame.serialization,
         })
+    }
+
+    /// Whether [`VaryingProperties::Same`] can come of it.
+    pub fn keeps_properties(&self) -> bool {
+        self.same.is_some()
     }
 
     /// What a header says that differs in nothing else; `None` when it has to be decoded.
@@ -145,7 +239,7 @@ impl SendTemplate {
                 Said::Opaque => varying.opaque = self.take_opaque(&mut rest)?,
                 Said::Queue => varying.queue = self.take_number(&mut rest)?.try_into().ok()?,
                 Said::BornTimestamp => varying.born_timestamp_ms = self.take_number(&mut rest)?,
-                Said::Properties => varying.properties = Some(self.take_text(&mut rest)?),
+                Said::Properties => varying.properties = Some(self.take_properties(&mut rest)?),
                 Said::FieldsLength => {
                     let length = take_length(&mut rest, "fields").ok()?;
                     (length == rest.len()).then_some(())?;
@@ -171,6 +265,32 @@ impl SendTemplate {
                 text.is_empty().then_some(number)
             }
         }
+    }
+
+    fn take_properties<'a>(&self, rest: &mut &'a [u8]) -> Option<VaryingProperties<'a>> {
+        let same = self.same.as_ref();
+        if let Some(unique_id) = same.and_then(|same| self.take_same(same, rest)) {
+            return Some(VaryingProperties::Same { unique_id });
+        }
+        Some(VaryingProperties::Other(self.take_text(rest)?))
+    }
+
+    fn take_same<'a>(&self, same: &SameProperties, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let mut behind = *rest;
+        let unique_id = match self.serialization {
+            Serialization::Json => {
+                let (unique_id, after) = same.split(behind)?;
+                behind = after;
+                (after.first() == Some(&b'"')).then_some(unique_id)
+            }
+            Serialization::Binary => {
+                let text = take_long(&mut behind, "field value").ok()?;
+                let (unique_id, after) = same.split(text)?;
+                after.is_empty().then_some(unique_id)
+            }
+        }?;
+        *rest = behind;
+        Some(unique_id)
     }
 
     fn take_text<'a>(&self, rest: &mut &'a [u8]) -> Option<RawText<'a>> {

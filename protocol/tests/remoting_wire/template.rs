@@ -1,8 +1,9 @@
 //! What is read by the template of another send is what decoding says, and answers by template are those that encoding writes.
 
 use bytes::BytesMut;
+use castmq_protocol::model::{keys, property_value};
 use castmq_protocol::remoting::headers::send::{SendMessage, SendMessageResponse};
-use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate};
+use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate, VaryingProperties};
 use castmq_protocol::remoting::{
     Command, Frame, Head, Serialization, put_frame, request_code, response_code,
 };
@@ -42,10 +43,16 @@ struct Varying {
     properties: Option<String>,
 }
 
-fn read(template: &SendTemplate, frame: &Frame<'_>) -> Option<Varying> {
+/// What is read of a header by the template of a send with these properties.
+fn read(template: &SendTemplate, kept: &Option<String>, frame: &Frame<'_>) -> Option<Varying> {
     let read = template.read(frame)?;
     let properties = match read.properties {
-        Some(text) => Some(text.read(&mut Vec::new())?.to_owned()),
+        Some(VaryingProperties::Other(text)) => Some(text.read(&mut Vec::new())?.to_owned()),
+        Some(VaryingProperties::Same { unique_id }) => {
+            let kept = kept.as_deref().unwrap();
+            let own = property_value(kept.as_bytes(), keys::UNIQ_KEY).unwrap();
+            Some(kept.replace(own, str::from_utf8(unique_id).unwrap()))
+        }
         None => None,
     };
     Some(Varying {
@@ -57,7 +64,11 @@ fn read(template: &SendTemplate, frame: &Frame<'_>) -> Option<Varying> {
 }
 
 fn any_varying() -> impl Strategy<Value = Varying> {
-    let properties = prop_oneof![any::<String>(), "[a-z\u{1}\u{2}\"\\\\]{0,40}"];
+    let properties = prop_oneof![
+        any::<String>(),
+        "[a-z\u{1}\u{2}\"\\\\]{0,40}",
+        "(A\u{1}[a\"\\\\é]\u{2}){0,1}UNIQ_KEY\u{1}[0-9A-F]{31,33}\u{2}(B\u{1}[a\"]\u{2}){0,1}",
+    ];
     let numbers = (any::<i32>(), any::<i32>(), -1_i64..100_000_000_000_000_000);
     (numbers, properties).prop_map(|((opaque, queue, born_timestamp_ms), properties)| Varying {
         opaque,
@@ -92,7 +103,7 @@ fn written(form: &Form, varying: &Varying) -> BytesMut {
 }
 
 fn template(frame: &Frame<'_>) -> Option<SendTemplate> {
-    SendTemplate::of(frame, &Command::decode(frame).unwrap())
+    SendTemplate::of(frame, &Command::decode(frame).unwrap(), true)
 }
 
 /// What decoding says of a header, and that besides which differs.
@@ -127,10 +138,11 @@ fn decoded(header: Frame<'_>) -> Option<(String, Varying)> {
 proptest! {
     #[test]
     fn sends_that_are_alike_are_read(form in any_form(), first in any_varying(), next in any_varying()) {
+        let kept = first.properties.clone();
         let (first, out) = (written(&form, &first), written(&form, &next));
         let template = template(&only_frame(&first)).unwrap();
         let frame = only_frame(&out);
-        let read = read(&template, &frame);
+        let read = read(&template, &kept, &frame);
         prop_assert_eq!(read, decoded(frame).map(|(_, varying)| varying));
     }
 
@@ -138,7 +150,7 @@ proptest! {
     fn others_are_not(form in any_form(), other in any_form(), varying in any_varying()) {
         let (first, out) = (written(&form, &varying), written(&other, &varying));
         let (first, other) = (only_frame(&first), only_frame(&out));
-        let read = read(&template(&first).unwrap(), &other);
+        let read = read(&template(&first).unwrap(), &varying.properties, &other);
         let are_alike = decoded(first) == decoded(other) && first.serialization == other.serialization;
         prop_assert_eq!(read.is_some(), are_alike);
     }
@@ -161,7 +173,7 @@ proptest! {
             }
         }
         let bent = Frame { header: &header, ..frame };
-        if let Some(read) = read(&template, &bent) {
+        if let Some(read) = read(&template, &varying.properties, &bent) {
             let (same, varying) = decoded(bent).unwrap();
             prop_assert_eq!(read, varying);
             prop_assert_eq!(same, decoded(frame).unwrap().0);
@@ -219,7 +231,7 @@ fn numbers_without_quotes_and_any_order_are_read() {
     };
     let (first, next) = (header(1, 2), header(20_000, 11));
     let (first, next) = (json_frame(&first), json_frame(&next));
-    let read = read(&template(&first).unwrap(), &next).unwrap();
+    let read = read(&template(&first).unwrap(), &None, &next).unwrap();
     assert_eq!(
         read,
         Varying {
@@ -256,4 +268,64 @@ fn only_short_headers_are_kept_however_long_their_values() {
     };
     assert!(template(&json_frame(&header(10, 100_000))).is_some());
     assert!(template(&json_frame(&header(3_000, 1))).is_none());
+}
+
+#[test]
+fn properties_that_differ_in_their_id_alone_are_told_by_it() {
+    let header = |properties: &str| {
+        format!(
+            r#"{{"opaque":1,"code":310,"extFields":{{"a":"g","b":"t","e":"1","g":"1","i":"{properties}"}}}}"#
+        )
+    };
+    let id = |digit: &str| digit.repeat(32);
+    let like = |digit| {
+        format!(
+            r#"A\u0001\"\u0002UNIQ_KEY\u0001{}\u0002WAIT\u0001true"#,
+            id(digit)
+        )
+    };
+    let kept = header(&like("0"));
+    let template = template(&json_frame(&kept)).unwrap();
+    let said = |properties: &str| {
+        let header = header(properties);
+        let read = template.read(&json_frame(&header)).unwrap();
+        match read.properties.unwrap() {
+            VaryingProperties::Same { unique_id } => Some(unique_id.to_vec()),
+            VaryingProperties::Other(_) => None,
+        }
+    };
+    assert_eq!(said(&like("B")), Some(id("B").into_bytes()));
+    let others = [
+        like("0").replace("true", "false"),
+        like("0") + "\\u0002",
+        like("0").replace("00000000", "0000000"),
+        like("0").replace("UNIQ_KEY", "KEYS"),
+        like("0").replace("\\u000100000000", "\\u0001000000\\n"),
+        like("0").replace("\\u000100", "\\u0001\\\""),
+    ];
+    for other in others {
+        assert_eq!(said(&other), None, "{other}");
+    }
+}
+
+#[test]
+fn no_id_is_looked_for_where_it_stands_twice_or_is_not_as_clients_make_them() {
+    let twice = format!("KEYS\u{1}{0}\u{2}UNIQ_KEY\u{1}{0}\u{2}", "A".repeat(32));
+    let short = format!("UNIQ_KEY\u{1}{}\u{2}", "A".repeat(31));
+    let form = Form {
+        code: request_code::SEND_MESSAGE_V2,
+        serialization: Serialization::Binary,
+        topic: "t".to_owned(),
+        has_properties: true,
+    };
+    for properties in [twice, short] {
+        let varying = Varying {
+            opaque: 1,
+            queue: 0,
+            born_timestamp_ms: 0,
+            properties: Some(properties),
+        };
+        let out = written(&form, &varying);
+        assert!(!template(&only_frame(&out)).unwrap().keeps_properties());
+    }
 }

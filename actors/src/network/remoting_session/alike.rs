@@ -1,8 +1,9 @@
 //! Sends that are like one before: they are stored without being decoded.
 
 use castmq_protocol::remoting::headers::send::SendMessage;
-use castmq_protocol::remoting::template::{SendTemplate, Varying};
+use castmq_protocol::remoting::template::{SendTemplate, Varying, VaryingProperties};
 
+use super::properties::{Stamp, Stamped};
 use super::*;
 use crate::broker::topics::Topic;
 
@@ -11,6 +12,9 @@ const MAX_KEPT: usize = 8;
 
 /// Sends that are like none that is kept, before one is kept in the place of another: keeping one takes as long as decoding it.
 const MISSES_A_CHANGE: u32 = 32;
+
+/// Sends with other properties, before the one that they are like is forgotten, and the next of them kept in its place.
+const OTHERS_A_CHANGE: u32 = 256;
 
 /// What was written properties to is not kept when it grew beyond this.
 const KEPT_SCRATCH_BYTES: usize = 64 * 1024;
@@ -32,6 +36,10 @@ struct Kept {
     template: SendTemplate,
     topic: Arc<Topic>,
     asker: Asker,
+    /// Its properties, where most have the same.
+    stamped: Option<Stamped>,
+    /// How many had others since it is kept.
+    others: u32,
     /// What those like it say as well, but for texts.
     header: SendMessage<'static>,
 }
@@ -44,6 +52,7 @@ impl Alike {
         topic: &Arc<Topic>,
         header: &SendMessage<'_>,
         buffer: &Bytes,
+        stamp: &Stamp,
     ) {
         self.misses += 1;
         let is_full = self.kept.len() == MAX_KEPT;
@@ -53,15 +62,20 @@ impl Alike {
         self.misses = 0;
         let bytes = buffer.get(asked.frame.clone()).unwrap_or_default();
         let frame = Frames::new(bytes, usize::MAX).next();
-        let template = frame.and_then(|frame| SendTemplate::of(&frame.ok()?, asked.command));
+        let stamped = Stamped::of(stamp, header);
+        let keeps_properties = stamped.is_some();
+        let template =
+            frame.and_then(|frame| SendTemplate::of(&frame.ok()?, asked.command, keeps_properties));
         self.has_failed = template.is_none();
         let Some(template) = template else {
             return;
         };
         let kept = Kept {
+            stamped: stamped.filter(|_| template.keeps_properties()),
             template,
             topic: topic.clone(),
             asker: asked.asker,
+            others: 0,
             header: SendMessage {
                 sys_flag: header.sys_flag,
                 flag: header.flag,
@@ -77,9 +91,12 @@ impl Alike {
 }
 
 /// The send that this one is like, and what this one says.
-fn find<'k, 'a>(kept: &'k [Kept], frame: &Frame<'a>) -> Option<(&'k Kept, Varying<'a>)> {
-    let mut there = kept.iter().filter(|kept| !kept.topic.is_deleted());
-    there.find_map(|kept| Some((kept, kept.template.read(frame)?)))
+fn find<'k, 'a>(kept: &'k mut [Kept], frame: &Frame<'a>) -> Option<(&'k mut Kept, Varying<'a>)> {
+    let mut there = kept.iter_mut().filter(|kept| !kept.topic.is_deleted());
+    there.find_map(|kept| {
+        let varying = kept.template.read(frame)?;
+        Some((kept, varying))
+    })
 }
 
 impl RemotingSession {
@@ -94,6 +111,7 @@ impl RemotingSession {
         let mut alike = std::mem::take(&mut self.alike);
         let Alike { kept, scratch, .. } = &mut alike;
         let is_found = self.send_like(kept, scratch, frame, body, batch).is_some();
+        kept.retain(|kept| kept.others < OTHERS_A_CHANGE);
         if scratch.capacity() > KEPT_SCRATCH_BYTES {
             *scratch = Vec::new();
         }
@@ -103,30 +121,38 @@ impl RemotingSession {
 
     fn send_like(
         &mut self,
-        kept: &[Kept],
+        kept: &mut [Kept],
         scratch: &mut Vec<u8>,
         frame: &Frame<'_>,
         body: Payload<'_>,
         batch: &mut Collected,
     ) -> Option<()> {
         let (like, varying) = find(kept, frame)?;
-        let properties = match varying.properties {
-            Some(text) => Some(text.read(scratch)?),
-            None => None,
+        let mut header = SendMessage {
+            queue: varying.queue,
+            born_timestamp_ms: varying.born_timestamp_ms,
+            ..like.header
         };
+        let mut same = None;
+        match (varying.properties, &like.stamped) {
+            (Some(VaryingProperties::Same { unique_id }), Some(stamped)) => {
+                same = Some((stamped, unique_id));
+            }
+            (Some(VaryingProperties::Same { .. }), None) => return None,
+            (Some(VaryingProperties::Other(text)), _) => {
+                header.properties = Some(text.read(scratch)?);
+                like.others += 1;
+            }
+            (None, _) => {}
+        }
         let asker = Asker {
             opaque: varying.opaque,
             ..like.asker
         };
-        let header = SendMessage {
-            queue: varying.queue,
-            born_timestamp_ms: varying.born_timestamp_ms,
-            properties,
-            ..like.header
-        };
-        let stored = match self.context.standing.check_master() {
-            Ok(()) => self.store(asker, &like.topic, &header, body, batch),
-            Err(refusal) => Err(refusal.into()),
+        let stored = match (self.context.standing.check_master(), same) {
+            (Ok(()), Some(same)) => self.store_same(asker, &like.topic, &header, same, body, batch),
+            (Ok(()), None) => self.store(asker, &like.topic, &header, body, batch),
+            (Err(refusal), _) => Err(refusal.into()),
         };
         if let Err(refused) = stored {
             self.connection.refuse(asker, &refused);

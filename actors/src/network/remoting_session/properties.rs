@@ -2,8 +2,11 @@
 
 use castmq_config::Settings;
 use castmq_protocol::model::{keys, property_pairs, write_properties};
+use castmq_protocol::remoting::headers::send::SendMessage;
+use castmq_protocol::remoting::template::around_id;
 
 use super::sending::REGION;
+use crate::delivery::redirect::check_length;
 
 /// The region that the message is stored in.
 const MSG_REGION: &str = "MSG_REGION";
@@ -34,6 +37,11 @@ pub(super) struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
+    /// Whether the producer waits until the message is safe.
+    pub(super) fn waits(&self) -> bool {
+        self.wait != Some("false")
+    }
+
     pub(super) fn of(properties: &'a str) -> Self {
         let mut known = Self::default();
         let mut is_foreign = true;
@@ -105,6 +113,51 @@ impl Stamp {
     }
 }
 
+/// Properties of a message that wants nothing but to be stored, with the stamp, and room for an id.
+#[derive(Debug)]
+pub(super) struct Stamped {
+    /// As they came.
+    pub(super) told: String,
+    /// Whether the producer waits until the message is safe.
+    pub(super) waits: bool,
+    before: Vec<u8>,
+    behind: Vec<u8>,
+}
+
+impl Stamped {
+    /// `None` where the message wants more, or has no id as clients make them.
+    pub(super) fn of(stamp: &Stamp, header: &SendMessage<'_>) -> Option<Self> {
+        let told = header.properties?;
+        let known = Known::of(told);
+        let is_later = [known.delay, known.timer_delay_sec, known.timer_delay_ms]
+            .into_iter()
+            .chain([known.timer_deliver_ms, known.prepared])
+            .any(|wish| wish.is_some());
+        if is_later || header.reconsume_times.is_some_and(|times| times != 0) {
+            return None;
+        }
+        let id = known.unique_id?.as_bytes();
+        let mut bytes = Vec::new();
+        stamp.write(told, &known, id, &mut bytes);
+        check_length(&bytes).ok()?;
+        let (before, behind) = around_id(&bytes, id)?;
+        Some(Self {
+            told: told.to_owned(),
+            waits: known.waits(),
+            before: before.to_vec(),
+            behind: behind.to_vec(),
+        })
+    }
+
+    /// Writes them with an id.
+    #[inline]
+    pub(super) fn write(&self, unique_id: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.before);
+        out.extend_from_slice(unique_id);
+        out.extend_from_slice(&self.behind);
+    }
+}
+
 fn changes(cluster: &str) -> [(&str, Option<&str>); 4] {
     [
         (MSG_REGION, Some(REGION)),
@@ -153,6 +206,56 @@ mod tests {
             assert_eq!(property_value(&stamped, TRACE_ON), Some("true"));
             let id = known.unique_id.unwrap_or("made");
             assert_eq!(property_value(&stamped, keys::UNIQ_KEY), Some(id));
+        }
+    }
+
+    fn header(properties: &str, reconsume_times: i32) -> SendMessage<'_> {
+        SendMessage {
+            properties: Some(properties),
+            reconsume_times: Some(reconsume_times),
+            ..SendMessage::default()
+        }
+    }
+
+    #[test]
+    fn properties_with_another_id_are_those_that_stamping_makes() {
+        let stamp = Stamp::of(&Settings::default());
+        let ids = ["0".repeat(32), "7F".repeat(16)];
+        for around in [
+            ("", ""),
+            ("", "\u{2}"),
+            ("A\u{1}b\u{2}", "\u{2}WAIT\u{1}false\u{2}"),
+            ("POP_CK\u{1}x\u{2}", "\u{2}TRACE_ON\u{1}false"),
+        ] {
+            let text = |id: &str| format!("{}UNIQ_KEY\u{1}{id}{}", around.0, around.1);
+            let [first, next] = [text(&ids[0]), text(&ids[1])];
+            let stamped = Stamped::of(&stamp, &header(&first, 0)).unwrap();
+            let (mut same, mut expected) = (Vec::new(), Vec::new());
+            stamped.write(ids[1].as_bytes(), &mut same);
+            stamp.write(&next, &Known::of(&next), b"", &mut expected);
+            assert_eq!(same, expected, "{first:?}");
+            assert_eq!(stamped.waits, !first.contains("WAIT"));
+        }
+    }
+
+    #[test]
+    fn messages_that_want_more_than_to_be_stored_are_looked_at_one_by_one() {
+        let stamp = Stamp::of(&Settings::default());
+        let id = format!("UNIQ_KEY\u{1}{}\u{2}", "A".repeat(32));
+        let is_looked_at = |properties: &str, reconsume_times| {
+            Stamped::of(&stamp, &header(properties, reconsume_times)).is_none()
+        };
+        assert!(!is_looked_at(&id, 0));
+        assert!(is_looked_at(&id, 1));
+        assert!(is_looked_at("A\u{1}b\u{2}", 0));
+        for name in [
+            keys::DELAY,
+            TIMER_DELAY_SEC,
+            TIMER_DELAY_MS,
+            TIMER_DELIVER_MS,
+            keys::TRANSACTION_PREPARED,
+        ] {
+            assert!(is_looked_at(&format!("{id}{name}\u{1}1\u{2}"), 0), "{name}");
         }
     }
 }

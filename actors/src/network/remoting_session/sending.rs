@@ -11,7 +11,7 @@ use castmq_protocol::remoting::recall::RecallHandle;
 use castmq_protocol::remoting::{ReadFields, response_code};
 
 use super::offsets::known_topic;
-use super::properties::Known;
+use super::properties::{Known, Stamped};
 use super::unique_ids::UniqueId;
 use super::waiting::Besides;
 use super::*;
@@ -56,7 +56,8 @@ impl RemotingSession {
             return self.store_batch(asked.asker, &topic, &header, asked.body, batch);
         }
         if group.is_none() {
-            self.alike.learn(asked, &topic, &header, buffer);
+            let stamp = &self.stamp;
+            self.alike.learn(asked, &topic, &header, buffer, stamp);
         }
         self.store(asked.asker, &topic, &header, asked.body, batch)
     }
@@ -75,7 +76,7 @@ impl RemotingSession {
             Some(id) => UniqueId::from_slice(id.as_bytes()),
             None => self.unique_ids.next(self.read_ms),
         };
-        let told = self.told(asker, topic, header, &known)?;
+        let told = self.told(asker, topic, header, known.waits())?;
         let wishes = self.wishes(header, &known)?;
         let mut besides = Besides::Nothing;
         if wishes.deliver_at_ms > 0 && wishes.deliver_at_ms > self.read_ms {
@@ -93,6 +94,35 @@ impl RemotingSession {
         Ok(())
     }
 
+    /// Stores a message with properties that are known but for its id.
+    pub(super) fn store_same(
+        &mut self,
+        asker: Asker,
+        topic: &Topic,
+        header: &SendMessage<'_>,
+        (stamped, unique_id): (&Stamped, &[u8]),
+        body: Payload<'_>,
+        batch: &mut Collected,
+    ) -> Handled {
+        let told = self.told(asker, topic, header, stamped.waits)?;
+        let at = batch.rewrite(|out| {
+            stamped.write(unique_id, out);
+            Ok(())
+        })?;
+        let properties = Properties {
+            bytes: stamped.told.as_bytes(),
+            at: Some(at),
+        };
+        let end = body.start + body.bytes.len() as u32;
+        let body = (body.bytes, body.start..end);
+        self.sending
+            .collect(told, None, header.flag, properties, body, batch)?;
+        let unique_id = UniqueId::from_slice(unique_id);
+        self.waiting
+            .add(Pending::placed(asker, unique_id, Besides::Nothing));
+        Ok(())
+    }
+
     /// Stores the messages of a batch of a topic that exists.
     fn store_batch(
         &mut self,
@@ -103,7 +133,7 @@ impl RemotingSession {
         batch: &mut Collected,
     ) -> Handled {
         let known = Known::of(header.properties.unwrap_or_default());
-        let told = self.told(asker, topic, header, &known)?;
+        let told = self.told(asker, topic, header, known.waits())?;
         let none = Wishes::default();
         self.sending.collect_batch(told, &none, body, None, batch)?;
         let unique_id = UniqueId::from_slice(known.unique_id.unwrap_or_default().as_bytes());
@@ -117,14 +147,14 @@ impl RemotingSession {
         asker: Asker,
         topic: &'a Topic,
         header: &SendMessage<'_>,
-        known: &Known<'_>,
+        waits: bool,
     ) -> Result<Told<'a>, Refused> {
         Ok(Told {
             correlation: self.waiting.next(),
             topic,
             queue: queue_of(topic, header.queue)?,
             is_one_way: asker.is_one_way,
-            waits: known.wait != Some("false"),
+            waits,
             sys_flag: header.sys_flag & !sys_flag::TRANSACTION_MASK,
             born_timestamp_ms: header.born_timestamp_ms,
             half: None,
