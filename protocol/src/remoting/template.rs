@@ -30,6 +30,9 @@ const ID_BYTES: usize = 32;
 /// The longest that is kept of a header, in bytes, besides values that differ.
 const MAX_KEPT_BYTES: usize = 2048;
 
+/// The longest that is kept of properties, in bytes: a session keeps several sends, and properties in several forms.
+const MAX_SAME_BYTES: usize = 512;
+
 /// Bytes with places in them where values stand that differ.
 #[derive(Debug)]
 struct Pieces<V> {
@@ -189,7 +192,8 @@ impl<'a> RawText<'a> {
 
 impl SendTemplate {
     /// Of the header of a send that was decoded to `command`. `None` when it is not written as clients write them, or is too long to be
-    /// kept. Its properties are kept, too, where the caller is able to do with an id what [`VaryingProperties::Same`] says.
+    /// kept. Its properties are kept, too, unless they are long, where the caller is able to do with an id what
+    /// [`VaryingProperties::Same`] says.
     pub fn of(frame: &Frame<'_>, command: &Command<'_>, keeps_properties: bool) -> Option<Self> {
         let places = match frame.serialization {
             Serialization::Json => places_in_json(frame.header, command.code),
@@ -206,7 +210,7 @@ impl SendTemplate {
                 Serialization::Binary => place.start + BINARY_LENGTH_BYTES..place.end,
             };
             let text = frame.header.get(text)?;
-            (text.len() <= MAX_KEPT_BYTES).then_some(())?;
+            (text.len() <= MAX_SAME_BYTES).then_some(())?;
             SameProperties::of(RawText {
                 bytes: text,
                 has_escapes: frame.serialization == Serialization::Json,
