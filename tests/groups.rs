@@ -15,7 +15,8 @@ use castmq_client::raw::request::{
 use castmq_client::raw::response::AssignmentChanged;
 use castmq_client::raw::{Request, Response, Role};
 use castmq_client::{
-    BrokerAdmin, Client, ErrorCode, Filter, Message, PushConsumer, Queue, StartFrom,
+    BrokerAdmin, Client, ErrorCode, Filter, Message, PushConsumer, PushConsumerBuilder, Queue,
+    StartFrom,
 };
 use castmq_config::Settings;
 use tokio::sync::mpsc::unbounded_channel;
@@ -220,12 +221,15 @@ fn members_that_consume_in_order_and_members_that_do_not_are_no_group() {
     });
 }
 
-async fn consumer(client: &Client, claims: Vec<Queue>, room: Option<&str>) -> PushConsumer {
-    let mut builder = client
+fn plain(client: &Client) -> PushConsumerBuilder {
+    client
         .push_consumer(GROUP)
         .subscribe(TOPIC, Filter::All)
         .from(StartFrom::Earliest)
-        .claim(claims);
+}
+
+async fn consumer(client: &Client, claims: Vec<Queue>, room: Option<&str>) -> PushConsumer {
+    let mut builder = plain(client).claim(claims);
     if let Some(room) = room {
         builder = builder.machine_room(room);
     }
@@ -339,12 +343,8 @@ fn a_group_takes_over_where_another_is_and_one_without_members_is_deleted() {
             let handled = handled.clone();
             async move { handled.send(()).expect("the test waits") }
         };
-        let one = client
-            .push_consumer(GROUP)
-            .subscribe(TOPIC, Filter::All)
-            .from(StartFrom::Earliest)
-            .handler(handler);
-        let one = one.start().await.expect("a consumer");
+        let one = plain(&client).handler(handler).start().await;
+        let one = one.expect("a consumer");
         have(&one, &[0, 1, 2, 3], &one, &[0, 1, 2, 3]).await;
         first.recv().await.expect("the message");
         let refused = admin

@@ -84,8 +84,8 @@ impl ProducerSession {
         };
         reply.check(&self.sending)?;
         let middle = payload.start + properties.len() as u32;
-        let end = payload.start + payload.bytes.len() as u32;
-        reply.store(&self.context, payload.start..middle, middle..end, batch);
+        let all = payload.range();
+        reply.store(&self.context, all.start..middle, middle..all.end, batch);
         let peer = self.connection.peer();
         let (requester, encoded) = reply.for_requester(&self.context, peer, &self.sending)?;
         let in_flight_bytes = encoded.len() as u64;

@@ -54,6 +54,7 @@ impl Alike {
         buffer: &Bytes,
         stamp: &Stamp,
     ) {
+        self.kept.retain(Kept::counts);
         self.misses += 1;
         let is_full = self.kept.len() == MAX_KEPT;
         if (is_full || self.has_failed) && self.misses < MISSES_A_CHANGE {
@@ -90,9 +91,16 @@ impl Alike {
     }
 }
 
+impl Kept {
+    /// Whether it is still one that others are like.
+    fn counts(&self) -> bool {
+        !self.topic.is_deleted() && self.others < OTHERS_A_CHANGE
+    }
+}
+
 /// The send that this one is like, and what this one says.
 fn find<'k, 'a>(kept: &'k mut [Kept], frame: &Frame<'a>) -> Option<(&'k mut Kept, Varying<'a>)> {
-    let mut there = kept.iter_mut().filter(|kept| !kept.topic.is_deleted());
+    let mut there = kept.iter_mut().filter(|kept| kept.counts());
     there.find_map(|kept| {
         let varying = kept.template.read(frame)?;
         Some((kept, varying))
@@ -111,7 +119,6 @@ impl RemotingSession {
         let mut alike = std::mem::take(&mut self.alike);
         let Alike { kept, scratch, .. } = &mut alike;
         let is_found = self.send_like(kept, scratch, frame, body, batch).is_some();
-        kept.retain(|kept| kept.others < OTHERS_A_CHANGE);
         if scratch.capacity() > KEPT_SCRATCH_BYTES {
             *scratch = Vec::new();
         }

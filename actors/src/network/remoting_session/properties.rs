@@ -42,6 +42,23 @@ impl<'a> Known<'a> {
         self.wait != Some("false")
     }
 
+    /// Whether the message is to be stored at once, where it is sent to.
+    fn wants_nothing(&self) -> bool {
+        // Every field is named, so that none that comes is passed over.
+        let Self {
+            unique_id: _,
+            wait: _,
+            delay,
+            timer_delay_sec,
+            timer_delay_ms,
+            timer_deliver_ms,
+            prepared,
+            is_plain: _,
+        } = self;
+        let times = [timer_delay_sec, timer_delay_ms, timer_deliver_ms];
+        delay.is_none() && prepared.is_none() && times.iter().all(|time| time.is_none())
+    }
+
     pub(super) fn of(properties: &'a str) -> Self {
         let mut known = Self::default();
         let mut is_foreign = true;
@@ -129,11 +146,8 @@ impl Stamped {
     pub(super) fn of(stamp: &Stamp, header: &SendMessage<'_>) -> Option<Self> {
         let told = header.properties?;
         let known = Known::of(told);
-        let is_later = [known.delay, known.timer_delay_sec, known.timer_delay_ms]
-            .into_iter()
-            .chain([known.timer_deliver_ms, known.prepared])
-            .any(|wish| wish.is_some());
-        if is_later || header.reconsume_times.is_some_and(|times| times != 0) {
+        let is_retry = header.reconsume_times.is_some_and(|times| times != 0);
+        if is_retry || !known.wants_nothing() {
             return None;
         }
         let id = known.unique_id?.as_bytes();

@@ -32,9 +32,8 @@ impl RemotingSession {
             body: asked.body.bytes,
         };
         reply.check(&self.sending)?;
-        let end = asked.body.start + asked.body.bytes.len() as u32;
         let properties = batch.keep(reply.properties);
-        reply.store(&self.context, properties, asked.body.start..end, batch);
+        reply.store(&self.context, properties, asked.body.range(), batch);
         let peer = self.connection.peer();
         let (requester, record) = reply.for_requester(&self.context, peer, &self.sending)?;
         let in_flight_bytes = record.len() as u64;

@@ -87,8 +87,7 @@ impl RemotingSession {
                 message_id: String::from_utf8_lossy(&unique_id).into_owned(),
             }));
         }
-        let end = body.start + body.bytes.len() as u32;
-        let body = (body.bytes, body.start..end);
+        let body = (body.bytes, body.range());
         self.collect(told, (header, &known, &unique_id), &wishes, body, batch)?;
         self.waiting.add(Pending::placed(asker, unique_id, besides));
         Ok(())
@@ -113,8 +112,7 @@ impl RemotingSession {
             bytes: stamped.told.as_bytes(),
             at: Some(at),
         };
-        let end = body.start + body.bytes.len() as u32;
-        let body = (body.bytes, body.start..end);
+        let body = (body.bytes, body.range());
         self.sending
             .collect(told, None, header.flag, properties, body, batch)?;
         let unique_id = UniqueId::from_slice(unique_id);
@@ -208,8 +206,7 @@ impl RemotingSession {
             bytes: &kept,
             at: None,
         };
-        let end = asked.body.start + asked.body.bytes.len() as u32;
-        let body = (asked.body.bytes, asked.body.start..end);
+        let body = (asked.body.bytes, asked.body.range());
         self.sending
             .collect(told, Some(&wishes), header.flag, kept, body, batch)?;
         let placed = Pending::placed(asked.asker, UniqueId::new(), Besides::Nothing);

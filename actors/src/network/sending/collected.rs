@@ -17,6 +17,11 @@ pub(crate) struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
+    /// Where it lies in the buffer.
+    pub(crate) fn range(self) -> Range<u32> {
+        self.start..self.start + self.bytes.len() as u32
+    }
+
     /// The properties, and the body behind them.
     pub(crate) fn split(self, properties_bytes: u32) -> Result<(&'a [u8], &'a [u8]), Refusal> {
         let split = self.bytes.split_at_checked(properties_bytes as usize);
