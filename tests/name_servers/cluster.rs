@@ -12,9 +12,15 @@ use crate::support::settings;
 
 /// Starts a name server at an address; port 0 is any.
 pub(crate) async fn name_server(at: SocketAddr) -> Node {
+    name_server_with(at, |_| ()).await
+}
+
+/// The same, with a change of its settings.
+pub(crate) async fn name_server_with(at: SocketAddr, change: impl FnOnce(&mut Settings)) -> Node {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = settings(folder.path());
     settings.name_server.listen = at;
+    change(&mut settings);
     let node = Node::start(&settings, Parts::NameServer).await;
     node.expect("a name server")
 }

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use castmq_client::raw::admin::AdminRequest;
 use castmq_client::raw::route::Registered;
-use castmq_client::raw::{Request, Response, Role};
+use castmq_client::raw::{ErrorCode, Request, Response, Role};
+use castmq_config::Settings;
 
 use crate::cluster::{
-    address, addresses, any_port, broker, broker_settings, name_server, registration,
+    address, addresses, any_port, broker, broker_settings, name_server, name_server_with,
+    registration, route,
 };
 use crate::support::wire::Wire;
 use crate::support::{run, until};
@@ -92,6 +95,30 @@ fn a_slave_hears_at_once_where_its_master_is_and_when_it_goes() {
         let alone = heard(&mut slave, |told| told.master_address.is_empty()).await;
         assert_eq!(alone.master_epoch, 1);
         assert_eq!(alone.members.len(), 1);
+        server.stop().await.expect("a clean stop");
+    });
+}
+
+#[test]
+fn a_broker_that_has_registered_may_be_silent_for_longer_than_others() {
+    run(async {
+        let impatient = |settings: &mut Settings| settings.limits.idle_timeout_ms = 1000;
+        let server = name_server_with(any_port(), impatient).await;
+        let at = address(&server);
+        let mut registered = Wire::open(at, Role::Broker).await;
+        let registration = registration("broker-a", 0, 0, "10.0.0.1:1");
+        let answer = registered.ask(Request::RegisterBroker(registration)).await;
+        assert!(matches!(answer, Response::Registered(_)), "{answer:?}");
+        // Others come later and are closed.
+        for role in [Role::Broker, Role::Admin] {
+            let reason = Wire::open(at, role).await.closed().await;
+            assert_eq!(reason.code, ErrorCode::InvalidRequest);
+            assert!(reason.message.contains("nothing came for 1s"), "{reason}");
+        }
+        assert!(route(at, "t").await.is_some());
+        let list = Request::Admin(AdminRequest::ListTopics);
+        let answer = registered.ask(list).await;
+        assert!(matches!(answer, Response::Admin(_)), "{answer:?}");
         server.stop().await.expect("a clean stop");
     });
 }

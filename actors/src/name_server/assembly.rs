@@ -8,6 +8,7 @@ use std::time::Duration;
 use castmq_config::{LimitSettings, Settings};
 use castmq_protocol::native::{Failure as Refusal, Limits, Role, VERSION, Welcome};
 
+use super::patience::Patience;
 use super::remoting_session::{NameServerRemotingSession, Shared, Values};
 use super::route_keeper::RouteKeeper;
 use super::route_table::TableLimits;
@@ -117,18 +118,14 @@ impl Reception for Desk {
         let name = format!("{:?}({}@{})", client.role, client.client_id, client.peer);
         let keeper = self.keeper.clone();
         let max_frame_bytes = self.max_frame_bytes() as usize;
-        let idle_timeout = Duration::from_millis(self.shared.settings.limits.idle_timeout_ms);
+        let patience = Patience::new(&self.shared.settings);
         let max_topics = max_topics(&self.shared.settings.limits);
         drop(self.sessions.start(Child::once(name, move || {
             let (socket, client, already, seat) = accepted.into_parts()?;
             let input = Input::new(already, Framing::Native, max_frame_bytes);
             let connection = Connection::new(socket, client.peer, input, seat);
             Ok(NameServerSession::new(
-                keeper,
-                connection,
-                client,
-                idle_timeout,
-                max_topics,
+                keeper, connection, client, patience, max_topics,
             ))
         })));
     }
@@ -140,7 +137,7 @@ impl Reception for Desk {
     fn start_foreign(&self, foreign: Foreign) {
         let (keeper, shared) = (self.keeper.clone(), self.shared.clone());
         let max_frame_bytes = self.max_frame_bytes() as usize;
-        let idle_timeout = Duration::from_millis(self.shared.settings.limits.idle_timeout_ms);
+        let patience = Patience::new(&self.shared.settings);
         let name = format!("remoting({})", foreign.peer);
         drop(self.sessions.start(Child::once(name, move || {
             let connection = foreign.into_connection(max_frame_bytes)?;
@@ -148,7 +145,7 @@ impl Reception for Desk {
                 keeper,
                 shared,
                 connection,
-                idle_timeout,
+                patience,
                 max_frame_bytes,
             ))
         })));

@@ -5,11 +5,13 @@
 //!   [what both claim](claim) to be.
 //! - [`route_keeper`]: the actor that keeps the table, and looks for brokers that have gone silent.
 //! - [`session`]: one connection; [`remoting_session`]: one on RocketMQ's wire. [`tidings`]: in which order a broker hears of its set.
+//!   [`patience`]: how long connections may say nothing.
 //! - [`assembly`]: how they are put together.
 
 pub(crate) mod assembly;
 mod broker;
 mod claim;
+mod patience;
 mod registration;
 pub(crate) mod remoting_session;
 mod report_parts;

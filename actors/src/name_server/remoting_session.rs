@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use self::brokers::RegisteredBrokers;
+use super::patience::Patience;
 use super::route_keeper::{FindRoute, ForgetTopic, ListBrokers, ListTopics, RouteKeeper};
 use crate::names::shortened;
 use crate::network::connection::{Connection, Session, attach};
@@ -97,7 +98,7 @@ pub(crate) struct NameServerRemotingSession {
     keeper: ActorRef<RouteKeeper>,
     shared: Arc<Shared>,
     connection: Connection,
-    idle_timeout: Duration,
+    patience: Patience,
     /// Brokers that registered here.
     registered: RegisteredBrokers,
     under_way: usize,
@@ -119,7 +120,7 @@ impl NameServerRemotingSession {
         keeper: ActorRef<RouteKeeper>,
         shared: Arc<Shared>,
         connection: Connection,
-        idle_timeout: Duration,
+        patience: Patience,
         max_unpacked_bytes: usize,
     ) -> Self {
         Self {
@@ -127,7 +128,7 @@ impl NameServerRemotingSession {
             keeper,
             shared,
             connection,
-            idle_timeout,
+            patience,
             under_way: 0,
         }
     }
@@ -346,6 +347,10 @@ impl Session for NameServerRemotingSession {
         self.under_way > 0
     }
 
+    fn may_be_silent_for(&self, _idle_timeout: Duration) -> Duration {
+        self.patience.with(self.registered.is_any())
+    }
+
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
         for frame in Frames::new(&buffer, usize::MAX).map_while(Result::ok) {
             let command = match Command::decode(&frame) {
@@ -373,7 +378,7 @@ impl Cast for NameServerRemotingSession {
     type State = NameServerRemotingSessionState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
-        attach(ctx, self.idle_timeout);
+        attach(ctx, self.patience.idle);
         Ok(())
     }
 

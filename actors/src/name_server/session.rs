@@ -13,6 +13,7 @@ use castmq_protocol::native::{
 use serde::Serialize;
 
 use super::broker::{ConnectionId, next_connection};
+use super::patience::Patience;
 use super::report_parts::ReportParts;
 use super::route_keeper::{
     BrokerSession, Closed, FindRoute, ListBrokers, ListTopics, Register, RouteKeeper, Unregister,
@@ -44,7 +45,7 @@ pub(crate) struct NameServerSession {
     connection: Connection,
     client: Client,
     id: ConnectionId,
-    idle_timeout: Duration,
+    patience: Patience,
     /// The broker that registers here: a connection is one broker's, so that there are no more brokers than connections.
     broker: Option<(String, u64)>,
     parts: ReportParts,
@@ -65,7 +66,7 @@ impl NameServerSession {
         keeper: ActorRef<RouteKeeper>,
         connection: Connection,
         client: Client,
-        idle_timeout: Duration,
+        patience: Patience,
         max_topics: usize,
     ) -> Self {
         Self {
@@ -73,7 +74,7 @@ impl NameServerSession {
             connection,
             client,
             id: next_connection(),
-            idle_timeout,
+            patience,
             broker: None,
             parts: ReportParts::new(max_topics),
             under_way: 0,
@@ -208,6 +209,10 @@ impl Session for NameServerSession {
         self.under_way > 0
     }
 
+    fn may_be_silent_for(&self, _idle_timeout: Duration) -> Duration {
+        self.patience.with(self.broker.is_some())
+    }
+
     fn handle_frames(&mut self, buffer: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Refusal> {
         for header in headers(&buffer) {
             self.handle(header?, ctx);
@@ -220,7 +225,7 @@ impl Cast for NameServerSession {
     type State = NameServerSessionState;
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
-        attach(ctx, self.idle_timeout);
+        attach(ctx, self.patience.idle);
         Ok(())
     }
 

@@ -251,6 +251,11 @@ pub(crate) trait Session: Cast {
         false
     }
 
+    /// How long the other side may say nothing: `idle_timeout`, unless somebody else watches over it.
+    fn may_be_silent_for(&self, idle_timeout: Duration) -> Duration {
+        idle_timeout
+    }
+
     /// Handles whole frames with their lengths, all that one read brought. A failure closes the connection.
     fn handle_frames(&mut self, frames: Bytes, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure>;
 
@@ -275,7 +280,8 @@ pub(crate) fn headers(frames: &[u8]) -> impl Iterator<Item = Result<ClientHeader
     })
 }
 
-/// Lets a session read and write from now on, and closes its connection after `idle_timeout` of silence.
+/// Lets a session read and write from now on, and closes its connection after `idle_timeout` of silence, or the longer one
+/// that the session allows by then.
 pub(crate) fn attach<S: Session>(ctx: &mut Ctx<'_, S>, idle_timeout: Duration) {
     ctx.poll_with(|session, ctx, cx| {
         let turn = drive(session, ctx, cx);
@@ -288,8 +294,9 @@ pub(crate) fn attach<S: Session>(ctx: &mut Ctx<'_, S>, idle_timeout: Duration) {
         turn
     });
     ctx.every(idle_timeout / 4, move |session, ctx| {
+        let allowed = session.may_be_silent_for(idle_timeout);
         let connection = session.connection();
-        if connection.silent_for() < idle_timeout {
+        if connection.silent_for() < allowed {
             connection.rest();
             return;
         }
@@ -298,7 +305,9 @@ pub(crate) fn attach<S: Session>(ctx: &mut Ctx<'_, S>, idle_timeout: Duration) {
             tracing::debug!(peer = %connection.peer(), "closing an idle connection");
             connection.close(Failure::safe(
                 ErrorCode::InvalidRequest,
-                format!("nothing came for {idle_timeout:?}: send heartbeats, or raise limits.idle_timeout_ms"),
+                format!(
+                    "nothing came for {allowed:?}: send heartbeats, or raise limits.idle_timeout_ms"
+                ),
             ));
             ctx.stop();
         }

@@ -24,7 +24,7 @@ section!(
         max_groups: u32 = 100_000, Rule::integer(Unit::Count, 1, 10_000_000);
         /// Queues of one topic. RocketMQ's own `BenchmarkTest` topic has 1024.
         max_queues_per_topic: u32 = 1_024, Rule::integer(Unit::Count, 1, 65_536);
-        /// Silence after which a connection is closed. RocketMQ gives it in seconds.
+        /// Silence after which a connection is closed. A broker that has registered at a name server has `name_server.broker_expiry_ms` if that is longer. RocketMQ gives it in seconds.
         idle_timeout_ms: u64 = 120_000, Rule::integer(Unit::Milliseconds, 1_000, 86_400_000).rocketmq(&["serverChannelMaxIdleTimeSeconds"]).rocketmq_scale(1_000);
         /// Time a new connection has to send its first bytes and finish its greeting.
         handshake_timeout_ms: u64 = 5_000, Rule::integer(Unit::Milliseconds, 10, 600_000);

@@ -49,6 +49,10 @@ impl RegisteredBrokers {
         }
     }
 
+    pub(super) fn is_any(&self) -> bool {
+        !self.brokers.is_empty()
+    }
+
     /// Their names and ids, to be shown.
     pub(super) fn names(&self) -> Vec<String> {
         let brokers = self.brokers.iter();
@@ -69,7 +73,7 @@ impl RegisteredBrokers {
 
 impl Drop for RegisteredBrokers {
     fn drop(&mut self) {
-        if !self.brokers.is_empty() {
+        if self.is_any() {
             self.keeper.tell(Closed(self.connection));
         }
     }
