@@ -8,11 +8,13 @@
 //! - [`serve`]: runs name server and broker until a signal comes.
 //! - [`pid_file`]: by which a running server is found.
 //! - [`tools`]: what producers, consumers and operators do from a shell.
+//! - [`memory`]: how much memory there is, and how little of it is kept unused.
 //! - [`logging`]: where the log goes.
 
 mod bench;
 mod command_line;
 mod logging;
+mod memory;
 mod pid_file;
 mod serve;
 mod settings;
@@ -32,6 +34,7 @@ use castmq_actors::Parts;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    memory::keep_little();
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return refuse(&error),

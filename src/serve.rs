@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::command_line::ServeFlags;
 use crate::logging::{self, LoggingError};
+use crate::memory;
 use crate::pid_file::PidFile;
 use crate::settings;
 
@@ -42,6 +43,9 @@ pub(crate) fn run(parts: Parts, flags: &ServeFlags) -> Result<(), ServeError> {
     let loaded = settings::load(parts, flags)?;
     logging::start(&loaded.settings.log)?;
     capture_panics();
+    if let Err(error) = memory::give_back() {
+        tracing::warn!(%error, "memory that was used once may be kept: no thread could be started");
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

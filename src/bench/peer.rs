@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use super::BenchError;
 use super::flags::Target;
 use super::memory::WarmMemory;
+use crate::memory::Resident;
 
 /// A server on this machine. One that was started for a measurement ends with it, and its data folder goes.
 pub(crate) struct Peer {
@@ -85,14 +86,9 @@ impl Peer {
 
     /// Resident memory without pages of mapped files, and those pages, in MiB.
     pub(crate) fn rss_mib(&self) -> Option<(f64, f64)> {
-        let pid = self.pid()?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let mib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-            kib.unwrap_or(0.0) / 1024.0
-        };
-        Some((mib("RssAnon:"), mib("RssFile:") + mib("RssShmem:")))
+        let resident = Resident::of(self.pid()?)?;
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        Some((mib(resident.own_bytes), mib(resident.mapped_bytes)))
     }
 
     /// Its data folder, when it was started here.

@@ -1,4 +1,4 @@
-//! Shared memory with one writer and many readers: the only unsafe code of the workspace.
+//! Shared memory with one writer and many readers: the only unsafe code of the libraries.
 //!
 //! A [`Region`] is a mapping divided by a watermark. Bytes below `published` are frozen: shared references to them are
 //! handed out freely and nobody writes there again. Bytes above belong to the one [`RegionWriter`]. The watermark only
