@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use castmq_protocol::remoting::headers::pull::{PullMessage, PullMessageResponse};
 use castmq_protocol::remoting::headers::send::{SendMessage, SendMessageResponse};
-use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate, VaryingProperties};
+use castmq_protocol::remoting::template::{
+    LastSent, SendTemplate, Sent, SentTemplate, VaryingProperties,
+};
 use castmq_protocol::remoting::{
     Command, Frames, Head, ReadFields, Serialization, WriteFields, put_frame, request_code,
 };
@@ -140,9 +142,10 @@ fn main() {
             put_frame(black_box(&head), &SEND_RESPONSE, b"", &mut out);
         });
         let template = SentTemplate::new(form, "DefaultRegion");
+        let mut last = LastSent::default();
         let sent = Sent {
             opaque: 1_000,
-            message_id: SEND_RESPONSE.message_id.as_bytes(),
+            message_id: SEND_RESPONSE.message_id.parse().unwrap(),
             queue: 3,
             queue_offset: 77,
             unique_id: b"7F0000010A2C18B4AAC2000000000001",
@@ -151,7 +154,7 @@ fn main() {
             &format!("{form:?}, write send response by template"),
             || {
                 out.clear();
-                template.put(black_box(&sent), &mut out);
+                template.put(black_box(&sent), &mut last, &mut out);
             },
         );
         measure(&format!("{form:?}, encode pull response"), || {

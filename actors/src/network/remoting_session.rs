@@ -35,6 +35,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use castmq_protocol::model::GroupName;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal, Role};
+use castmq_protocol::remoting::template::LastSent;
 use castmq_protocol::remoting::{Command, Frame, Frames, Language, WriteFields, request_code};
 use serde::Serialize;
 
@@ -82,6 +83,7 @@ pub(crate) struct RemotingSession {
     unique_ids: UniqueIds,
     /// Messages on their way, and questions that others have in hand.
     waiting: Waiting,
+    last_sent: LastSent,
     /// When the frames in hand were read, in milliseconds since the epoch.
     read_ms: i64,
     /// Sends that the next ones may be like.
@@ -160,6 +162,7 @@ impl RemotingSession {
             language: Language::default(),
             version: 0,
             waiting: Waiting::default(),
+            last_sent: LastSent::default(),
             read_ms: 0,
             alike: Alike::default(),
             under_way: 0,

@@ -8,15 +8,16 @@
 
 use std::ops::Range;
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::Buf;
 
+pub use self::answer::{LastSent, Sent, SentTemplate};
 use super::command::{Command, CommandError, FIXED_BYTES, take_length, take_long, take_short};
-use super::encode::{Head, end_header, put_frame, put_length_behind};
-use super::frame::{Frame, LENGTH_BYTES, MARK_BYTES, Serialization};
-use super::headers::send::{SendMessageResponse, names};
-use super::json::{JsonError, Kind, Scanner, put_escaped, string_end, unescape};
-use super::response_code;
+use super::frame::{Frame, Serialization};
+use super::headers::send::names;
+use super::json::{JsonError, Kind, Scanner, string_end, unescape};
 use crate::model::{keys, property_value};
+
+mod answer;
 
 /// Where the number stands in a binary header.
 const BINARY_OPAQUE: Range<usize> = 5..9;
@@ -428,142 +429,4 @@ fn add(places: &mut Places, place: Range<usize>, said: Said) -> Result<(), NoTem
     }
     places.push((place, said));
     Ok(())
-}
-
-/// What differs between the answers to sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Opaque,
-    MessageId,
-    Queue,
-    QueueOffset,
-    UniqueId,
-    /// See [`Said::FieldsLength`].
-    FieldsLength,
-}
-
-/// The answer to a send that was stored, kept to write those that are like it.
-#[derive(Debug)]
-pub struct SentTemplate {
-    pieces: Pieces<Told>,
-    /// Bytes of the pieces, and of all numbers.
-    room: usize,
-    serialization: Serialization,
-}
-
-/// What an answer tells that differs from those that are like it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent<'a> {
-    /// See [`Command::opaque`].
-    pub opaque: i32,
-    /// See [`SendMessageResponse`]; UTF-8.
-    pub message_id: &'a [u8],
-    /// See [`SendMessageResponse`].
-    pub queue: i32,
-    /// See [`SendMessageResponse`].
-    pub queue_offset: i64,
-    /// The id that the message has among its properties, which is UTF-8.
-    pub unique_id: &'a [u8],
-}
-
-impl SentTemplate {
-    /// Of answers in this form, which say that clients trace what becomes of their messages in this region.
-    pub fn new(serialization: Serialization, region: &str) -> Self {
-        // Numbers that stand nowhere else.
-        const OPAQUE: i32 = 1_234_567_891;
-        const QUEUE: i32 = 1_345_678_912;
-        const QUEUE_OFFSET: i64 = 1_456_789_123;
-        const MESSAGE_ID: &str = "<message id>";
-        const UNIQUE_ID: &str = "<unique id>";
-        let mut frame = BytesMut::new();
-        let fields = SendMessageResponse {
-            message_id: MESSAGE_ID,
-            queue: QUEUE,
-            queue_offset: QUEUE_OFFSET,
-            transaction_id: Some(UNIQUE_ID),
-            batch_unique_id: None,
-            recall_handle: None,
-            region: Some(region),
-            trace_on: Some(true),
-        };
-        let head = Head::response(response_code::SUCCESS, OPAQUE, serialization);
-        put_frame(&head, &fields, b"", &mut frame);
-        let texts = [
-            (MESSAGE_ID.to_owned(), Told::MessageId),
-            (QUEUE.to_string(), Told::Queue),
-            (QUEUE_OFFSET.to_string(), Told::QueueOffset),
-            (UNIQUE_ID.to_owned(), Told::UniqueId),
-        ];
-        let is_json = serialization == Serialization::Json;
-        let place_of = |text: &str| {
-            let at = memchr::memmem::find(&frame, text.as_bytes()).unwrap_or_default();
-            // Where there is a length before it, that differs too.
-            let before = if is_json { 0 } else { BINARY_LENGTH_BYTES };
-            at - before..at + text.len()
-        };
-        let places = texts.iter().map(|(text, told)| (place_of(text), *told));
-        let mut places: Vec<_> = places.collect();
-        if is_json {
-            places.push((place_of(&OPAQUE.to_string()), Told::Opaque));
-        } else {
-            let header = LENGTH_BYTES + MARK_BYTES;
-            let opaque = header + BINARY_OPAQUE.start..header + BINARY_OPAQUE.end;
-            places.push((opaque, Told::Opaque));
-            // There is no remark.
-            let fields = header + FIXED_BYTES + BINARY_LENGTH_BYTES;
-            places.push((fields..fields + BINARY_LENGTH_BYTES, Told::FieldsLength));
-        }
-        const NUMBERS: usize = 64;
-        let pieces = Pieces::new(&frame, places);
-        Self {
-            room: pieces.bytes() + NUMBERS,
-            pieces,
-            serialization,
-        }
-    }
-
-    /// Appends the frame of an answer.
-    #[inline]
-    pub fn put(&self, sent: &Sent<'_>, out: &mut BytesMut) {
-        let start = out.len();
-        let ids = sent.message_id.len() + sent.unique_id.len();
-        out.reserve(self.room + ids);
-        let mut digits = itoa::Buffer::new();
-        let mut fields = None;
-        for (before, told) in &self.pieces.before {
-            out.put_slice(before);
-            match told {
-                Told::Opaque => match self.serialization {
-                    Serialization::Json => out.put_slice(digits.format(sent.opaque).as_bytes()),
-                    Serialization::Binary => out.put_i32(sent.opaque),
-                },
-                Told::MessageId => self.put_text(sent.message_id, out),
-                Told::Queue => self.put_text(digits.format(sent.queue).as_bytes(), out),
-                Told::QueueOffset => {
-                    self.put_text(digits.format(sent.queue_offset).as_bytes(), out);
-                }
-                Told::UniqueId => self.put_text(sent.unique_id, out),
-                Told::FieldsLength => {
-                    fields = Some(out.len());
-                    out.put_i32(0);
-                }
-            }
-        }
-        out.put_slice(&self.pieces.behind);
-        if let Some(fields) = fields {
-            put_length_behind(fields, out);
-        }
-        end_header(start, self.serialization, 0, out);
-    }
-
-    #[inline]
-    fn put_text(&self, text: &[u8], out: &mut BytesMut) {
-        match self.serialization {
-            Serialization::Json => put_escaped(text, out),
-            Serialization::Binary => {
-                out.put_u32(text.len() as u32);
-                out.put_slice(text);
-            }
-        }
-    }
 }

@@ -1,12 +1,18 @@
 //! What is read by the template of another send is what decoding says, and answers by template are those that encoding writes.
 
+use std::net::SocketAddr;
+
 use bytes::BytesMut;
-use castmq_protocol::model::{keys, property_value};
+use castmq_protocol::model::{PhysicalOffset, keys, property_value};
+use castmq_protocol::record::MessageId;
 use castmq_protocol::remoting::headers::send::{SendMessage, SendMessageResponse};
-use castmq_protocol::remoting::template::{SendTemplate, Sent, SentTemplate, VaryingProperties};
+use castmq_protocol::remoting::template::{
+    LastSent, SendTemplate, Sent, SentTemplate, VaryingProperties,
+};
 use castmq_protocol::remoting::{
     Command, Frame, Head, Serialization, put_frame, request_code, response_code,
 };
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{BOTH, only_frame};
@@ -135,6 +141,26 @@ fn decoded(header: Frame<'_>) -> Option<(String, Varying)> {
     ))
 }
 
+type Answer = (usize, (i32, i32, i64), (SocketAddr, u64), String);
+
+/// What answers tell: mostly ids as clients make them and numbers of few lengths, so that many are as long as the one before.
+fn answer() -> impl Strategy<Value = Answer> {
+    let host = |text: &str| Just(text.parse::<SocketAddr>().unwrap());
+    (
+        prop_oneof![9 => Just(0_usize), 1 => Just(1)],
+        (
+            prop_oneof![0..20_i32, any::<i32>()],
+            prop_oneof![0..12_i32, any::<i32>()],
+            prop_oneof![0..20_i64, any::<i64>()],
+        ),
+        (
+            prop_oneof![9 => host("10.0.0.1:10911"), 1 => host("[::1]:10911")],
+            0..1_u64 << 62,
+        ),
+        prop_oneof![6 => "[0-9A-F]{32}", 1 => "[\"a]{32}", 1 => any::<String>()],
+    )
+}
+
 proptest! {
     #[test]
     fn sends_that_are_alike_are_read(form in any_form(), first in any_varying(), next in any_varying()) {
@@ -182,35 +208,39 @@ proptest! {
 
     #[test]
     fn answers_are_those_that_encoding_writes(
-        numbers in (any::<i32>(), any::<i32>(), any::<i64>()),
-        message_id in "[0-9A-F]{32,56}",
-        unique_id in any::<String>(),
-        form in 0_usize..2,
+        answers in vec(answer(), 1..8),
     ) {
-        let serialization = BOTH[form];
-        let (opaque, queue, queue_offset) = numbers;
-        let sent = Sent {
-            opaque,
-            message_id: message_id.as_bytes(),
-            queue,
-            queue_offset,
-            unique_id: unique_id.as_bytes(),
-        };
-        let fields = SendMessageResponse {
-            message_id: &message_id,
-            queue,
-            queue_offset,
-            transaction_id: Some(&unique_id),
-            batch_unique_id: None,
-            recall_handle: None,
-            region: Some("Region"),
-            trace_on: Some(true),
-        };
+        let templates = BOTH.map(|form| SentTemplate::new(form, "Region"));
+        let mut last = LastSent::default();
         let (mut by_template, mut encoded) = (BytesMut::from("before"), BytesMut::from("before"));
-        SentTemplate::new(serialization, "Region").put(&sent, &mut by_template);
-        let head = Head::response(response_code::SUCCESS, opaque, serialization);
-        put_frame(&head, &fields, b"", &mut encoded);
-        prop_assert_eq!(by_template, encoded);
+        for (form, numbers, (store_host, physical_offset), unique_id) in answers {
+            let (opaque, queue, queue_offset) = numbers;
+            let message_id = MessageId {
+                store_host,
+                physical_offset: PhysicalOffset(physical_offset),
+            };
+            let sent = Sent {
+                opaque,
+                message_id,
+                queue,
+                queue_offset,
+                unique_id: unique_id.as_bytes(),
+            };
+            templates[form].put(&sent, &mut last, &mut by_template);
+            let fields = SendMessageResponse {
+                message_id: &message_id.to_string(),
+                queue,
+                queue_offset,
+                transaction_id: Some(&unique_id),
+                batch_unique_id: None,
+                recall_handle: None,
+                region: Some("Region"),
+                trace_on: Some(true),
+            };
+            let head = Head::response(response_code::SUCCESS, opaque, BOTH[form]);
+            put_frame(&head, &fields, b"", &mut encoded);
+            prop_assert_eq!(&by_template, &encoded);
+        }
     }
 }
 

@@ -110,15 +110,14 @@ impl RemotingSession {
         };
         let is_usual = code == response_code::SUCCESS && !unique_id.is_empty();
         if matches!(pending.besides, Besides::Nothing) && is_usual {
-            let mut text = [0; MessageId::MAX_TEXT_BYTES];
             let sent = Sent {
                 opaque: asker.opaque,
-                message_id: id(stored.physical_offset).write_to(&mut text),
+                message_id: id(stored.physical_offset),
                 queue,
                 queue_offset,
                 unique_id,
             };
-            answers(asker.serialization).put(&sent, self.connection.buffer());
+            answers(asker.serialization).put(&sent, &mut self.last_sent, self.connection.buffer());
             return;
         }
         let mut message_ids = id(stored.physical_offset).to_string();
