@@ -5,17 +5,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use castmq_protocol::model::{
-    DelayLevels, NameError, PhysicalOffset, QueueId, QueueOffset, TagsCode, TopicName, keys,
-    property_pairs, system_topics, tags_code,
+    DelayLevels, NameError, PhysicalOffset, QueueId, QueueOffset, TopicName, system_topics,
 };
 use castmq_protocol::record::{Origin, RecordError, RecordView, Step, step, sys_flag};
 use thiserror::Error;
 
+use self::properties::LastProperties;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::halves::{Half, marked_offsets};
 use crate::index::{IndexKey, Keys, TopicHash};
 use crate::sequences::{SendWalk, StoredSend};
+
+mod properties;
 
 /// Why a record could not be dispatched. The dispatcher stays in front of it.
 #[derive(Debug, Error)]
@@ -119,6 +121,7 @@ pub struct Dispatch {
     /// Finds numbered sends, where nobody knows them yet.
     sends: Option<SendWalk>,
     slots: Slots,
+    properties: LastProperties,
 }
 
 impl Dispatch {
@@ -140,6 +143,7 @@ impl Dispatch {
             keyed: None,
             sends: None,
             slots: Slots::default(),
+            properties: LastProperties::default(),
         }
     }
 
@@ -304,7 +308,7 @@ impl Dispatch {
     fn find_place(&mut self, record: &RecordView<'_>) -> Result<(), DispatchError> {
         let offset = self.position;
         let damaged = |source| DispatchError::Record { offset, source };
-        let properties = Properties::of(record);
+        let properties = self.properties.read(record.properties());
         if self.finds_keys && !properties.keys.is_empty() {
             self.list_keys(record, properties.keys);
         }
@@ -361,35 +365,6 @@ impl Dispatch {
 fn deliver_at_ms(record: &RecordView<'_>, delays: &DelayLevels, queue: QueueId) -> i64 {
     let delay_ms = i64::try_from(delays.of_queue(queue.0)).unwrap_or(i64::MAX);
     record.store_timestamp_ms().saturating_add(delay_ms)
-}
-
-/// What dispatching needs of a record's properties, found in one pass.
-#[derive(Default)]
-struct Properties<'a> {
-    tags_code: TagsCode,
-    keys: Keys<'a>,
-    expires: bool,
-}
-
-impl<'a> Properties<'a> {
-    #[inline]
-    fn of(record: &RecordView<'a>) -> Self {
-        let mut found = Self::default();
-        let encoded = record.properties();
-        if encoded.is_empty() {
-            return found;
-        }
-        for (name, value) in property_pairs(encoded) {
-            if name == keys::TAGS.as_bytes() {
-                found.tags_code = tags_code(std::str::from_utf8(value).ok());
-            } else if name == keys::EXPIRES_AT.as_bytes() {
-                found.expires = true;
-            } else {
-                found.keys.note(name, value);
-            }
-        }
-        found
-    }
 }
 
 /// A queue that was met, so that it need not be looked up among all queues again.

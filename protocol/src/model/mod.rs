@@ -10,6 +10,7 @@ mod position;
 mod properties;
 pub mod system_topics;
 mod tag;
+mod unique_id;
 
 pub use assignment::{Assignment, AssignmentError};
 pub use config::{
@@ -28,3 +29,4 @@ pub use properties::{
     property_value, replace_properties, write_properties,
 };
 pub use tag::{TagsCode, java_string_hash, tags_code};
+pub use unique_id::{UNIQUE_ID_BYTES, around_unique_id, is_unique_id};

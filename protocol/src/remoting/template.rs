@@ -15,7 +15,7 @@ use super::command::{Command, CommandError, FIXED_BYTES, take_length, take_long,
 use super::frame::{Frame, Serialization};
 use super::headers::send::names;
 use super::json::{JsonError, Kind, Scanner, string_end, unescape};
-use crate::model::{keys, property_value};
+use crate::model::{UNIQUE_ID_BYTES, around_unique_id, is_unique_id, keys, property_value};
 
 mod answer;
 
@@ -24,9 +24,6 @@ const BINARY_OPAQUE: Range<usize> = 5..9;
 
 /// Bytes of a length in a binary header.
 const BINARY_LENGTH_BYTES: usize = 4;
-
-/// Bytes of an id that a client gives a message.
-const ID_BYTES: usize = 32;
 
 /// The longest that is kept of a header, in bytes, besides values that differ.
 const MAX_KEPT_BYTES: usize = 2048;
@@ -97,14 +94,14 @@ impl SameProperties {
         let mut scratch = Vec::new();
         let properties = text.read(&mut scratch)?.as_bytes();
         let id = property_value(properties, keys::UNIQ_KEY)?.as_bytes();
-        let (before, behind) = around_id(text.bytes, id)?;
+        let (before, behind) = around_unique_id(text.bytes, id)?;
         // Wherever escapes stand, they are none of the id's.
         let plain = |bytes| {
             let raw = RawText { bytes, ..text };
             Some(raw.read(&mut Vec::new())?.as_bytes().to_vec())
         };
         let parts = (plain(before)?, plain(behind)?);
-        let (plain_before, plain_behind) = around_id(properties, id)?;
+        let (plain_before, plain_behind) = around_unique_id(properties, id)?;
         let is_whole = parts.0 == plain_before && parts.1 == plain_behind;
         is_whole.then(|| Self {
             before: before.into(),
@@ -117,29 +114,10 @@ impl SameProperties {
     fn split<'a>(&self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let (id, behind) = text
             .strip_prefix(&*self.before)?
-            .split_at_checked(ID_BYTES)?;
+            .split_at_checked(UNIQUE_ID_BYTES)?;
         let behind = behind.strip_prefix(&*self.behind)?;
-        is_id(id).then_some((id, behind))
+        is_unique_id(id).then_some((id, behind))
     }
-}
-
-/// What stands before and behind an id, which stands there once.
-pub fn around_id<'a>(text: &'a [u8], id: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    if !is_id(id) {
-        return None;
-    }
-    let mut places = memchr::memmem::find_iter(text, id);
-    let (Some(at), None) = (places.next(), places.next()) else {
-        return None;
-    };
-    Some((text.get(..at)?, text.get(at + ID_BYTES..)?))
-}
-
-/// Whether this is an id as clients make them. No letter of it is ever written as an escape, or separates properties.
-#[inline]
-fn is_id(bytes: &[u8]) -> bool {
-    let all = |known, byte: &u8| known & byte.is_ascii_alphanumeric();
-    bytes.len() == ID_BYTES && bytes.iter().fold(true, all)
 }
 
 /// What a send says that differs from those that are like it.
@@ -321,7 +299,10 @@ fn take_digits(rest: &mut &[u8]) -> Option<i64> {
         _ => (false, *rest),
     };
     let (mut number, mut digits) = (0_i64, 0);
-    for byte in text.iter().take(MAX_DIGITS + 1) {
+    if let Some(eight) = text.first_chunk().and_then(eight_digits) {
+        (number, digits) = (eight, 8);
+    }
+    for byte in text.iter().take(MAX_DIGITS + 1).skip(digits) {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             break;
@@ -333,6 +314,22 @@ fn take_digits(rest: &mut &[u8]) -> Option<i64> {
     (1..=MAX_DIGITS)
         .contains(&digits)
         .then_some(if is_negative { -number } else { number })
+}
+
+/// The number that eight digits are, all of them looked at at once.
+#[inline]
+fn eight_digits(text: &[u8; 8]) -> Option<i64> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let digits = u64::from_le_bytes(*text) ^ (EACH * u64::from(b'0'));
+    // A byte above 9 has one of the four upper bits, or gets one when 6 is added.
+    if (digits | digits.wrapping_add(EACH * 6)) & (EACH * 0xF0) != 0 {
+        return None;
+    }
+    // Digits to pairs, pairs to fours, and those to the number; the first digit is the lowest byte.
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
+    let number = (fours * 10_000 + (fours >> 32)) & 0xFFFF_FFFF;
+    Some(number.cast_signed())
 }
 
 type Places = Vec<(Range<usize>, Said)>;
@@ -429,4 +426,34 @@ fn add(places: &mut Places, place: Range<usize>, said: Said) -> Result<(), NoTem
     }
     places.push((place, said));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_digits_are_read_at_once_and_nothing_else_is() {
+        for text in [
+            b"00000000",
+            b"12345678",
+            b"98765432",
+            b"99999999",
+            b"00000001",
+            b"10000000",
+        ] {
+            let number = std::str::from_utf8(text).unwrap().parse().unwrap();
+            assert_eq!(eight_digits(text), Some(number));
+        }
+        for at in 0..8 {
+            for byte in 0..=u8::MAX {
+                let mut text = *b"12345678";
+                text[at] = byte;
+                let parsed = std::str::from_utf8(&text).ok();
+                let parsed = parsed.and_then(|text| text.parse().ok());
+                let is_digit = byte.is_ascii_digit();
+                assert_eq!(eight_digits(&text), parsed.filter(|_| is_digit), "{text:?}");
+            }
+        }
+    }
 }

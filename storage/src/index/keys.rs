@@ -54,7 +54,7 @@ impl TopicHash {
 }
 
 /// The properties of a message that are keys.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Keys<'a> {
     unique: Option<&'a [u8]>,
     /// With spaces between them.
@@ -68,6 +68,20 @@ impl<'a> Keys<'a> {
             keys.note(name, value);
         }
         keys
+    }
+
+    /// Of a message that has no other than this.
+    #[inline]
+    pub(crate) fn unique(unique: &'a [u8]) -> Self {
+        Self {
+            unique: Some(unique),
+            others: None,
+        }
+    }
+
+    /// The unique one, where there is no other.
+    pub(crate) fn only_unique(&self) -> Option<&'a [u8]> {
+        self.unique.filter(|_| self.others.is_none())
     }
 
     /// Takes a property if it is one of them. Of two of the same name the first counts.

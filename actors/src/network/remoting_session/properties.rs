@@ -1,9 +1,12 @@
 //! What a broker looks at among a message's properties, found in one go, and what it adds to them.
 
+use std::ops::Range;
+
 use castmq_config::Settings;
-use castmq_protocol::model::{keys, property_pairs, write_properties};
+use castmq_protocol::model::{
+    UNIQUE_ID_BYTES, around_unique_id, keys, property_pairs, write_properties,
+};
 use castmq_protocol::remoting::headers::send::SendMessage;
-use castmq_protocol::remoting::template::around_id;
 
 use super::sending::REGION;
 use crate::delivery::redirect::check_length;
@@ -137,8 +140,9 @@ pub(super) struct Stamped {
     pub(super) told: String,
     /// Whether the producer waits until the message is safe.
     pub(super) waits: bool,
-    before: Vec<u8>,
-    behind: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Where the id stands in them.
+    id: Range<usize>,
 }
 
 impl Stamped {
@@ -154,21 +158,23 @@ impl Stamped {
         let mut bytes = Vec::new();
         stamp.write(told, &known, id, &mut bytes);
         check_length(&bytes).ok()?;
-        let (before, behind) = around_id(&bytes, id)?;
+        let (before, _) = around_unique_id(&bytes, id)?;
         Some(Self {
             told: told.to_owned(),
             waits: known.waits(),
-            before: before.to_vec(),
-            behind: behind.to_vec(),
+            id: before.len()..before.len() + UNIQUE_ID_BYTES,
+            bytes,
         })
     }
 
-    /// Writes them with an id.
+    /// Writes them with an id of [`UNIQUE_ID_BYTES`].
     #[inline]
     pub(super) fn write(&self, unique_id: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.before);
-        out.extend_from_slice(unique_id);
-        out.extend_from_slice(&self.behind);
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        if let Some(place) = out.get_mut(start + self.id.start..start + self.id.end) {
+            place.copy_from_slice(unique_id);
+        }
     }
 }
 

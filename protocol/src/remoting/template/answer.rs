@@ -7,7 +7,8 @@ use super::super::frame::{LENGTH_BYTES, MARK_BYTES};
 use super::super::headers::send::SendMessageResponse;
 use super::super::json::put_escaped;
 use super::super::response_code;
-use super::{BINARY_LENGTH_BYTES, BINARY_OPAQUE, FIXED_BYTES, Pieces, Serialization, is_id};
+use super::{BINARY_LENGTH_BYTES, BINARY_OPAQUE, FIXED_BYTES, Pieces, Serialization};
+use crate::model::is_unique_id;
 use crate::record::MessageId;
 
 /// What differs between the answers to sends.
@@ -211,7 +212,7 @@ impl SentTemplate {
         }
         end_header(start, self.serialization, 0, out);
         // With any other id there may be escapes.
-        last.form = is_id(texts.unique_id).then_some(self.serialization);
+        last.form = is_unique_id(texts.unique_id).then_some(self.serialization);
         last.frame.clear();
         last.frame
             .extend_from_slice(out.get(start..).unwrap_or_default());
@@ -221,7 +222,7 @@ impl SentTemplate {
 impl LastSent {
     #[inline]
     fn fits(&self, texts: &Texts<'_>) -> bool {
-        is_id(texts.unique_id)
+        is_unique_id(texts.unique_id)
             && self.opaque.fits(texts.opaque)
             && self.message_id.fits(texts.message_id)
             && self.queue.fits(texts.queue)
