@@ -29,4 +29,4 @@ pub use properties::{
     property_value, replace_properties, write_properties,
 };
 pub use tag::{TagsCode, java_string_hash, tags_code};
-pub use unique_id::{UNIQUE_ID_BYTES, around_unique_id, is_unique_id};
+pub use unique_id::{AroundUniqueId, UNIQUE_ID_BYTES, is_unique_id};

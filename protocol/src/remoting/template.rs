@@ -15,7 +15,7 @@ use super::command::{Command, CommandError, FIXED_BYTES, take_length, take_long,
 use super::frame::{Frame, Serialization};
 use super::headers::send::names;
 use super::json::{JsonError, Kind, Scanner, string_end, unescape};
-use crate::model::{UNIQUE_ID_BYTES, around_unique_id, is_unique_id, keys, property_value};
+use crate::model::{AroundUniqueId, keys, property_value};
 
 mod answer;
 
@@ -77,47 +77,26 @@ enum Said {
 #[derive(Debug)]
 pub struct SendTemplate {
     pieces: Pieces<Said>,
-    same: Option<SameProperties>,
+    /// Its properties but for the id, where they are kept.
+    same: Option<AroundUniqueId>,
     serialization: Serialization,
 }
 
-/// Properties that many sends have alike but for the message's id, as they stand in headers.
-#[derive(Debug)]
-struct SameProperties {
-    before: Box<[u8]>,
-    behind: Box<[u8]>,
-}
-
-impl SameProperties {
-    /// Of properties with an id as clients make them.
-    fn of(text: RawText<'_>) -> Option<Self> {
-        let mut scratch = Vec::new();
-        let properties = text.read(&mut scratch)?.as_bytes();
-        let id = property_value(properties, keys::UNIQ_KEY)?.as_bytes();
-        let (before, behind) = around_unique_id(text.bytes, id)?;
-        // Wherever escapes stand, they are none of the id's.
-        let plain = |bytes| {
-            let raw = RawText { bytes, ..text };
-            Some(raw.read(&mut Vec::new())?.as_bytes().to_vec())
-        };
-        let parts = (plain(before)?, plain(behind)?);
-        let (plain_before, plain_behind) = around_unique_id(properties, id)?;
-        let is_whole = parts.0 == plain_before && parts.1 == plain_behind;
-        is_whole.then(|| Self {
-            before: before.into(),
-            behind: behind.into(),
-        })
-    }
-
-    /// The id in properties that are these but for it, and what stands behind them.
-    #[inline]
-    fn split<'a>(&self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        let (id, behind) = text
-            .strip_prefix(&*self.before)?
-            .split_at_checked(UNIQUE_ID_BYTES)?;
-        let behind = behind.strip_prefix(&*self.behind)?;
-        is_unique_id(id).then_some((id, behind))
-    }
+/// What properties with an id as clients make them have in common with those of many sends, as they stand in headers.
+fn around_id(text: RawText<'_>) -> Option<AroundUniqueId> {
+    let mut scratch = Vec::new();
+    let properties = text.read(&mut scratch)?.as_bytes();
+    let id = property_value(properties, keys::UNIQ_KEY)?.as_bytes();
+    let around = AroundUniqueId::of(text.bytes, id)?;
+    // Wherever escapes stand, they are none of the id's.
+    let plain = |bytes| {
+        let raw = RawText { bytes, ..text };
+        Some(raw.read(&mut Vec::new())?.as_bytes().to_vec())
+    };
+    let parts = (plain(around.before())?, plain(around.behind())?);
+    let whole = AroundUniqueId::of(properties, id)?;
+    let is_whole = parts.0 == whole.before() && parts.1 == whole.behind();
+    is_whole.then_some(around)
 }
 
 /// What a send says that differs from those that are like it.
@@ -190,7 +169,7 @@ impl SendTemplate {
             };
             let text = frame.header.get(text)?;
             (text.len() <= MAX_SAME_BYTES).then_some(())?;
-            SameProperties::of(RawText {
+            around_id(RawText {
                 bytes: text,
                 has_escapes: frame.serialization == Serialization::Json,
             })
@@ -258,7 +237,7 @@ impl SendTemplate {
         Some(VaryingProperties::Other(self.take_text(rest)?))
     }
 
-    fn take_same<'a>(&self, same: &SameProperties, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    fn take_same<'a>(&self, same: &AroundUniqueId, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
         let mut behind = *rest;
         let unique_id = match self.serialization {
             Serialization::Json => {

@@ -1,8 +1,6 @@
 //! What dispatching needs of a record's properties.
 
-use castmq_protocol::model::{
-    TagsCode, UNIQUE_ID_BYTES, around_unique_id, is_unique_id, keys, property_pairs, tags_code,
-};
+use castmq_protocol::model::{AroundUniqueId, TagsCode, keys, property_pairs, tags_code};
 
 use crate::index::Keys;
 
@@ -44,18 +42,15 @@ pub(super) struct LastProperties {
 
 #[derive(Debug)]
 struct Kept {
-    before_id: Box<[u8]>,
-    behind_id: Box<[u8]>,
+    around_id: AroundUniqueId,
     tags_code: TagsCode,
     expires: bool,
 }
 
 impl Kept {
     fn of(encoded: &[u8], found: &Properties<'_>) -> Option<Self> {
-        let (before_id, behind_id) = around_unique_id(encoded, found.keys.only_unique()?)?;
         Some(Self {
-            before_id: before_id.into(),
-            behind_id: behind_id.into(),
+            around_id: AroundUniqueId::of(encoded, found.keys.only_unique()?)?,
             tags_code: found.tags_code,
             expires: found.expires,
         })
@@ -63,10 +58,8 @@ impl Kept {
 
     #[inline]
     fn read<'a>(&self, encoded: &'a [u8]) -> Option<Properties<'a>> {
-        let rest = encoded.strip_prefix(&*self.before_id)?;
-        let (id, behind) = rest.split_at_checked(UNIQUE_ID_BYTES)?;
-        let is_like = behind == &*self.behind_id && is_unique_id(id);
-        is_like.then(|| Properties {
+        let (id, behind) = self.around_id.split(encoded)?;
+        behind.is_empty().then(|| Properties {
             tags_code: self.tags_code,
             keys: Keys::unique(id),
             expires: self.expires,

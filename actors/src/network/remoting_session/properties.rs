@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use castmq_config::Settings;
 use castmq_protocol::model::{
-    UNIQUE_ID_BYTES, around_unique_id, keys, property_pairs, write_properties,
+    AroundUniqueId, UNIQUE_ID_BYTES, keys, property_pairs, write_properties,
 };
 use castmq_protocol::remoting::headers::send::SendMessage;
 
@@ -158,11 +158,11 @@ impl Stamped {
         let mut bytes = Vec::new();
         stamp.write(told, &known, id, &mut bytes);
         check_length(&bytes).ok()?;
-        let (before, _) = around_unique_id(&bytes, id)?;
+        let at = AroundUniqueId::of(&bytes, id)?.before().len();
         Some(Self {
             told: told.to_owned(),
             waits: known.waits(),
-            id: before.len()..before.len() + UNIQUE_ID_BYTES,
+            id: at..at + UNIQUE_ID_BYTES,
             bytes,
         })
     }
