@@ -18,6 +18,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.protocol.admin.ConsumeStats;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
 
 /**
@@ -109,14 +110,15 @@ public final class Mqadmin {
 
         DefaultMQPushConsumer gone = consumer(scene, "admin-offline");
         scene.receive(gone).atLeast(6);
-        Thread.sleep(500);
+        committed(scene, "admin-offline", queues.size());
         gone.shutdown();
         for (int i = 6; i < 8; i++) {
             sent.add(producer.send(Scene.message("admin-topic", "message " + i), queues.get(i % 2)));
         }
         DefaultMQPushConsumer online = consumer(scene, "admin-online");
         scene.receive(online).atLeast(8);
-        // Offsets are committed each second, heartbeats are sent each second.
+        committed(scene, "admin-online", queues.size());
+        // Heartbeats are sent each second.
         Thread.sleep(2_500);
 
         Map<String, String> variables = new LinkedHashMap<>();
@@ -138,6 +140,14 @@ public final class Mqadmin {
         consumer.setPersistConsumerOffsetInterval(1_000);
         consumer.subscribe("admin-topic", "*");
         return consumer;
+    }
+
+    /** Waits until the group has committed the ends of all its queues: that of its retry topic comes in a later rebalance. */
+    private static void committed(Scene scene, String group, int queues) throws Exception {
+        Expect.soon(group + " has committed all it took", () -> {
+            ConsumeStats stats = scene.admin().examineConsumeStats(group);
+            return stats.getOffsetTable().size() == queues + 1 && stats.computeTotalDiff() == 0;
+        });
     }
 
     private static Command parsed(String line, Map<String, String> variables) {

@@ -18,8 +18,8 @@ final class Normal {
     /** In this order: what comes first takes what later rules would break. */
     private static final List<Rule> RULES = List.of(
             new Rule("\\d{4}-\\d\\d-\\d\\d[ T_]\\d\\d:\\d\\d:\\d\\d([.,:#]\\d+)?", "TIME"),
-            new Rule("\\b20\\d{12,15}\\b", "TIME"),
-            new Rule("\\b1[5-9]\\d{11}\\b", "TIME"),
+            new Rule("(?<!\\.)\\b20\\d{12,15}\\b", "TIME"),
+            new Rule("(?<!\\.)\\b1[5-9]\\d{11}\\b", "TIME"),
             new Rule("\\b[A-Z][a-z]{2} [A-Z][a-z]{2} \\d\\d \\d\\d:\\d\\d:\\d\\d [A-Z]+ \\d{4}\\b", "TIME"),
             new Rule("\\b[0-9A-F]{32,64}\\b", "ID"),
             new Rule("127\\.0\\.0\\.1[@:]\\d+(#\\d+)?", "127.0.0.1:PORT"),
@@ -56,9 +56,6 @@ final class Normal {
         // Columns are as wide as what they hold.
         lines.replaceAll(line -> line.replaceAll(" {2,}", "  ").replaceAll("\\t+", "  ").stripTrailing());
         lines.removeIf(line -> line.contains("|-") || line.startsWith("RocketMQLog"));
-        if (flags.contains("messages")) {
-            lines.removeIf(line -> line.startsWith("%RETRY%"));
-        }
         if (flags.contains("sorted")) {
             lines.sort(null);
         }
