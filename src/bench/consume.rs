@@ -53,7 +53,7 @@ pub(crate) async fn run(flags: &ConsumeFlags) -> Result<(), BenchError> {
     let backlog =
         Backlog::produce(&broker, &prefix, flags.size, flags.messages, flags.queues).await?;
     let mut rounds = Vec::new();
-    for number in 0..flags.rounds.max(1) {
+    for number in 0..flags.rounds {
         rounds.push(match flags.client {
             true => backlog.consume_with_client(&broker, number).await?,
             false => backlog.consume(&broker).await?,
@@ -100,7 +100,7 @@ impl Backlog {
             batch: (65_536 / size.max(1)).clamp(1, 256),
             wire: Dialect::Native,
             topics: 1,
-            queues: Some(queues.max(1)),
+            queues: Some(queues),
             rate: None,
             duration: Duration::ZERO,
             messages: Some(messages),

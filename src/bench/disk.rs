@@ -64,11 +64,11 @@ struct Outcome {
 pub(crate) async fn run(flags: &DiskFlags) -> Result<(), BenchError> {
     let commit = GroupCommit {
         size: flags.size,
-        in_flight: flags.in_flight.max(1),
+        in_flight: flags.in_flight,
         duration: flags.duration,
     };
     let mut rounds = Vec::new();
-    for _ in 0..flags.rounds.max(1) {
+    for _ in 0..flags.rounds {
         rounds.push(commit.round().await?);
     }
     let Some(commit) = GroupCommitRound::median(&rounds) else {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 
 use super::dialect::Dialect;
-use crate::tools::parse_length;
+use super::wire::MAX_FRAME_BYTES;
+use crate::tools::{parse_length, parse_rate};
 
 /// Which broker is measured.
 #[derive(Debug, Clone, Args)]
@@ -40,16 +42,16 @@ impl Target {
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct Load {
     /// Bytes of each message's body.
-    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = bytes())]
     pub(crate) size: usize,
     /// Connections at once.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = count::<usize>())]
     pub(crate) connections: usize,
     /// Requests of a connection that wait for their answers at once.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = count::<usize>())]
     pub(crate) window: usize,
     /// Messages in one request.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) batch: usize,
     /// Messages have ids, property UNIQ_KEY, as RocketMQ's clients give them: the broker enters them into its index. On RocketMQ's wires
     /// it gives one to those that have none.
@@ -59,23 +61,23 @@ pub(crate) struct Load {
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Dialect::Native)]
     pub(crate) wire: Dialect,
     /// Topics that messages go to in turn.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) topics: usize,
     /// Queues of each topic that messages go to in turn [default: the topic's own, chosen by the broker].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>())]
     pub(crate) queues: Option<u32>,
     /// Messages per second, all connections together [default: as many as go].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// How long a round takes.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_length, conflicts_with = "messages")]
     #[serde(rename = "duration_s", serialize_with = "as_seconds")]
     pub(crate) duration: Duration,
     /// Messages of a round, instead of its duration.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = messages())]
     pub(crate) messages: Option<u64>,
     /// Rounds; the one in the middle is printed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) rounds: usize,
 }
 
@@ -93,7 +95,7 @@ pub(crate) struct ProduceFlags {
     #[arg(long)]
     pub(crate) disk: bool,
     /// Alternate with rounds of the same load to so many queues of other topics, and print the ratio.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>())]
     pub(crate) against_queues: Option<u32>,
     /// Alternate with rounds of the same load on the native wire, and print the ratio.
     #[arg(long)]
@@ -119,16 +121,16 @@ pub(crate) struct ConsumeFlags {
     #[command(flatten)]
     pub(crate) target: Target,
     /// Bytes of each message's body.
-    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = bytes())]
     pub(crate) size: usize,
     /// Messages that are sent before, and then consumed in each round.
-    #[arg(long, value_name = "N", default_value_t = 2_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = messages())]
     pub(crate) messages: u64,
     /// Queues they lie in.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = count::<u32>())]
     pub(crate) queues: u32,
     /// Rounds; the one in the middle is printed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) rounds: usize,
     /// Consume with the Rust client and a handler, not with as little work per message as can be.
     #[arg(long)]
@@ -141,22 +143,22 @@ pub(crate) struct LatencyFlags {
     #[command(flatten)]
     pub(crate) target: Target,
     /// Bytes of each message's body, at least 8.
-    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = bytes())]
     pub(crate) size: usize,
     /// Messages per second.
-    #[arg(long, value_name = "N", default_value_t = 50_000.0)]
+    #[arg(long, value_name = "N", default_value_t = 50_000.0, value_parser = parse_rate)]
     pub(crate) rate: f64,
     /// How long the broker keeps each message; what is measured is how late it comes after that.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_length)]
     pub(crate) delay: Duration,
     /// Queues of the topic.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = count::<u32>())]
     pub(crate) queues: u32,
     /// How long a round takes.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_length)]
     pub(crate) duration: Duration,
     /// Rounds; the one in the middle is printed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) rounds: usize,
 }
 
@@ -164,16 +166,16 @@ pub(crate) struct LatencyFlags {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DiskFlags {
     /// Bytes of each record's body.
-    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = bytes())]
     pub(crate) size: usize,
     /// Records that wait for the disk at once.
-    #[arg(long, value_name = "N", default_value_t = 2048)]
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = count::<u64>())]
     pub(crate) in_flight: u64,
     /// How long a round takes.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_length)]
     pub(crate) duration: Duration,
     /// Rounds; the one in the middle is printed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) rounds: usize,
     /// Print the result as one JSON object.
     #[arg(long)]
@@ -190,4 +192,18 @@ pub(crate) struct EchoFlags {
 
 fn as_seconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(duration.as_secs_f64())
+}
+
+/// So many of what is kept in memory.
+fn count<T: TryFrom<u64>>() -> RangedU64ValueParser<T> {
+    RangedU64ValueParser::new().range(1..=65_536)
+}
+
+/// As many as fit into a frame.
+fn bytes() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(..=MAX_FRAME_BYTES as u64)
+}
+
+fn messages() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(1..)
 }

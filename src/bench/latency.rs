@@ -59,7 +59,7 @@ pub(crate) async fn run(flags: &LatencyFlags) -> Result<(), BenchError> {
         .unwrap_or_else(|| castmq_client::DEFAULT_NAME_SERVER.to_owned());
     let client = Client::connect(name_server).await?;
     let mut rounds = Vec::new();
-    for number in 0..flags.rounds.max(1) {
+    for number in 0..flags.rounds {
         rounds.push(round(flags, &broker, &client, number).await?);
     }
     rounds.sort_by(|a, b| p99(a).total_cmp(&p99(b)));
@@ -73,7 +73,7 @@ pub(crate) async fn run(flags: &LatencyFlags) -> Result<(), BenchError> {
             delay_ms: flags.delay.as_millis() as u64,
             queues: flags.queues,
             duration_s: flags.duration.as_secs_f64(),
-            rounds: flags.rounds.max(1),
+            rounds: flags.rounds,
             flush: flags.target.flush(),
         },
     };

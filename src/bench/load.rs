@@ -18,6 +18,9 @@ use super::report::{Round, Stopwatch, new_histogram};
 use super::ticker::Ticker;
 use super::wire::Wire;
 
+/// Bytes of requests that are put in line for a socket while it takes no more, but always one request.
+const MAX_UNWRITTEN_BYTES: usize = 4 * 1024 * 1024;
+
 /// A load that is ready to be sent, again and again.
 pub(crate) struct Generator {
     load: Rc<Load>,
@@ -33,15 +36,15 @@ impl Generator {
         peer: &Peer,
         prefix: &str,
     ) -> Result<Self, BenchError> {
-        let names = (0..load.topics.max(1)).map(|number| format!("{prefix}-{number}"));
+        let names = (0..load.topics).map(|number| format!("{prefix}-{number}"));
         let names: Vec<String> = names.collect();
         if let Some(queues) = load.queues {
             for name in &names {
-                let made = load.wire.make_topic(&peer.address, name, queues.max(1));
+                let made = load.wire.make_topic(&peer.address, name, queues);
                 made.await?;
             }
         }
-        let queues = || 0..load.queues.unwrap_or(1).max(1);
+        let queues = || 0..load.queues.unwrap_or(1);
         let requests = queues().flat_map(|queue| {
             let queue = load.queues.map(|_| QueueId(queue));
             let topics = (0..).zip(&names);
@@ -56,12 +59,12 @@ impl Generator {
 
     /// Sends until the load is done, and waits for all answers.
     pub(crate) async fn round(&self, peer: &Peer, what: &'static str) -> Result<Round, BenchError> {
-        let count = self.load.connections.max(1);
+        let count = self.load.connections;
         let mut connections = Vec::new();
         for number in 0..count {
             connections.push(Connection::open(self, peer, number).await?);
         }
-        let batch = self.load.batch.max(1) as u64;
+        let batch = self.load.batch as u64;
         let progress = Progress::default();
         let shown = progress.show(what);
         let stopwatch = Stopwatch::start(peer);
@@ -153,8 +156,8 @@ impl Connection {
 
     /// Sends what the plan says, then waits for what is under way. Returns how long each request took, in nanoseconds.
     async fn run(mut self, plan: Plan, progress: Progress) -> Result<Histogram<u64>, BenchError> {
-        let window = self.load.window.max(1) as u64;
-        let batch = self.load.batch.max(1) as u64;
+        let window = self.load.window as u64;
+        let batch = self.load.batch as u64;
         let ticker = match plan.pace {
             Some(_) => Some(Ticker::start()?),
             None => None,
@@ -165,6 +168,7 @@ impl Connection {
         let mut latencies = new_histogram();
         let (mut sent, mut answered) = (0_u64, 0_u64);
         let mut out = BytesMut::new();
+        let mut lost = None;
         let (mut reader, mut writer) = self.wire.socket.split();
         loop {
             let now = Instant::now();
@@ -172,6 +176,7 @@ impl Connection {
             if !is_over {
                 let due = plan.due(now);
                 while sent < due
+                    && out.len() < MAX_UNWRITTEN_BYTES
                     && let Some(number) = free.pop()
                 {
                     let request = (sent % self.requests.len() as u64) as usize;
@@ -186,9 +191,17 @@ impl Connection {
             let waits_for_time = !is_over && !free.is_empty();
             tokio::select! {
                 biased;
-                written = writer.write_buf(&mut out), if !out.is_empty() => { written?; }
+                written = writer.write_buf(&mut out), if !out.is_empty() => { lost = written.err(); }
                 read = reader.read_buf(&mut self.wire.input), if sent > answered => { check(read?)?; }
                 () = tick(ticker.as_ref()), if out.is_empty() && waits_for_time => {}
+            }
+            if lost.is_some() {
+                // The broker may have said why.
+                while reader
+                    .read_buf(&mut self.wire.input)
+                    .await
+                    .is_ok_and(|read| read > 0)
+                {}
             }
             let now = Instant::now();
             let before = answered;
@@ -199,6 +212,9 @@ impl Connection {
                 free.push(number);
                 answered += 1;
             })?;
+            if let Some(error) = lost {
+                return Err(error.into());
+            }
             progress.add((answered - before) * batch);
             self.wire.input.advance(consumed);
         }

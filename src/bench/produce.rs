@@ -91,7 +91,7 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         Some(load) => Some(Generator::prepare(load, &broker, "bench").await?),
         None => None,
     };
-    let in_flight = (load.connections.max(1) * load.window.max(1)) as u64;
+    let in_flight = (load.connections * load.window) as u64;
     let disk = flags.disk.then_some(GroupCommit {
         size: load.size,
         in_flight,
@@ -100,7 +100,7 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
     let (mut alone, mut echoed, mut committed, mut beside) = (vec![], vec![], vec![], vec![]);
     let (mut other_queues, mut natively) = (vec![], vec![]);
     let mut consumed = 0;
-    for _ in 0..load.rounds.max(1) {
+    for _ in 0..load.rounds {
         if let Some(echo) = &echo {
             let generator = Generator::prepare(load, echo, "bench").await?;
             echoed.push(generator.round(echo, "echo").await?);
@@ -163,7 +163,7 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
 }
 
 fn topics(load: &Load) -> Vec<String> {
-    (0..load.topics.max(1))
+    (0..load.topics)
         .map(|number| format!("bench-{number}"))
         .collect()
 }

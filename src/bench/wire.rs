@@ -95,7 +95,9 @@ pub(crate) fn acknowledged(frame: &[u8]) -> Result<u64, BenchError> {
     }
     let (header, _) = decode_header::<ServerHeader>(frame).map_err(io::Error::other)?;
     match header.response {
-        Response::Failed(refusal) => Err(BenchError::Refused(refusal.message)),
+        Response::Failed(reason) | Response::Closing { reason } => {
+            Err(BenchError::Refused(reason.message))
+        }
         other => Err(BenchError::Unexpected(format!("{other:?}"))),
     }
 }

@@ -32,6 +32,7 @@ pub(crate) use config::ConfigCommand;
 pub(crate) use consume::ConsumeFlags;
 pub(crate) use error::ToolError;
 pub(crate) use produce::ProduceFlags;
+pub(crate) use produce::parse_rate;
 pub(crate) use stop::StopFlags;
 pub(crate) use store::StoreCommand;
 pub(crate) use time::{now_ms, parse_length};

@@ -69,7 +69,8 @@ fn parse_property(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+/// Messages a second.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok();
     rate.filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
         .ok_or_else(|| format!("{text:?} is not a number of messages a second above 0"))

@@ -14,17 +14,17 @@ use super::support::wire::Wire;
 fn a_wrong_preface_is_told_what_is_spoken_here() {
     with_node(as_it_is, async |node| {
         for port in [address(node), node.name_server_address().expect("one")] {
-            for preface in [
-                &b"GET / HTTP/1.1\r\n\r\n"[..],
-                b"\x16\x03\x01\x02\x00",
-                b"CMQ2",
+            for (preface, hint) in [
+                (&b"GET / HTTP/1.1\r\n\r\n"[..], "RocketMQ's"),
+                (b"\x16\x03\x01\x02\x00", "tls.enable=false"),
+                (b"CMQ2", "max_frame_bytes"),
             ] {
                 let mut wire = Wire::silent(port).await;
                 wire.say(preface).await;
                 assert_says(
                     &wire.closed().await,
                     ErrorCode::UnsupportedVersion,
-                    &["CMQ1"],
+                    &["CMQ1", hint],
                 );
             }
         }

@@ -99,7 +99,7 @@ fn who_says_nothing_for_too_long_is_gone_whatever_it_waits_for() {
 }
 
 #[test]
-fn polls_of_no_length_are_answered_at_once() {
+fn polls_of_no_length_are_answered_at_once_and_pops_of_too_many_refused() {
     run(async {
         let folder = tempfile::tempdir().expect("a folder");
         let (node, _client, mut wire) = node(folder.path()).await;
@@ -114,14 +114,15 @@ fn polls_of_no_length_are_answered_at_once() {
                 .await;
             assert_eq!(nothing.code, response_code::PULL_NOT_FOUND);
         }
-        for max_messages in [0, -1, i32::MIN] {
+        for max_messages in [0, -1, i32::MIN, 33, i32::MAX] {
             let nothing = PopMessage {
                 max_messages,
                 ..pop("popping", 0)
             };
             let refused = wire.ask(code::POP_MESSAGE, &nothing, b"").await;
             assert_eq!(refused.code, response_code::INVALID_PARAMETER);
-            assert!(refused.remark.contains("one message or more"));
+            assert!(refused.remark.contains("1 to 32 messages"));
+            assert!(refused.remark.contains(&max_messages.to_string()));
         }
         stop(node).await;
     });

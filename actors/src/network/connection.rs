@@ -340,7 +340,9 @@ fn drive<S: Session>(session: &mut S, ctx: &mut Ctx<'_, S>, cx: &mut Context<'_>
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(frames)) => {
                 if let Err(failure) = session.handle_frames(frames, ctx) {
-                    session.connection().close(failure);
+                    let connection = session.connection();
+                    tracing::info!(peer = %connection.peer, error = %failure, "connection lost");
+                    connection.close(failure);
                 }
             }
             Poll::Ready(Err(error)) => end_of_input(session, error),

@@ -72,13 +72,20 @@ pub(crate) enum GreetingError {
     #[error("no hello came within {0:?}: say hello at once, or raise limits.handshake_timeout_ms")]
     Late(Duration),
     #[error(
-        "the first bytes are {0:02x?}: this port speaks CastMQ's native protocol, which begins with CMQ1"
+        "the first bytes are {0:02x?}: CastMQ's native protocol begins with CMQ1, RocketMQ's, on the ports of brokers and name \
+         servers, with the length of a frame of at most limits.max_frame_bytes{hint}",
+        hint = if is_tls(*.0) { "; TLS, which this is, has to be off in the client (tls.enable=false)" } else { "" }
     )]
     Preface([u8; 4]),
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("{0}")]
     Refused(Refusal),
+}
+
+/// Whether a TLS handshake begins so.
+fn is_tls(first: [u8; 4]) -> bool {
+    matches!(first, [22, 3, ..])
 }
 
 impl GreetingError {

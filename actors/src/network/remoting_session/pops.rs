@@ -100,10 +100,14 @@ impl RemotingSession {
             ..Subscription::default()
         };
         let invisible_ms = u32::try_from(pop.invisible_ms).unwrap_or_default();
-        if pop.max_messages <= 0 || invisible_ms == 0 {
+        let max_messages = u32::try_from(pop.max_messages).unwrap_or_default();
+        if !(1..=MAX_MESSAGES).contains(&max_messages) || invisible_ms == 0 {
             return Err(Refused::new(
                 response_code::INVALID_PARAMETER,
-                "a pop asks for one message or more, for one millisecond or more",
+                format!(
+                    "a pop asks for 1 to {MAX_MESSAGES} messages, not {}, for one millisecond or more, not {}",
+                    pop.max_messages, pop.invisible_ms
+                ),
             ));
         }
         if self.pops.waiting >= MAX_WAITING {
@@ -123,7 +127,7 @@ impl RemotingSession {
             group,
             topic: topic.clone(),
             queue,
-            max_messages: pop.max_messages.unsigned_abs().min(MAX_MESSAGES),
+            max_messages,
             max_bytes: MAX_BYTES.min(self.context.limits.max_frame_bytes / 2),
             invisible_ms,
             from: match pop.init_mode {
