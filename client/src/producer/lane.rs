@@ -229,6 +229,9 @@ impl Lane {
         };
         let choice = &inflight.message.choice;
         let now = inflight.attempt_begins();
+        if now >= inflight.deadline() {
+            return inflight.fail(inflight.expired_error(now, self.last_error.lock().clone()));
+        }
         let index = match choose(ready, choice, turn, past.failed.as_deref(), now) {
             Chosen::Queue(index) => index,
             Chosen::InOrder(index) => return self.place_in_order(ready, index, inflight),

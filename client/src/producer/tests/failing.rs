@@ -182,3 +182,31 @@ async fn nothing_waits_longer_than_the_send_timeout() {
     assert_eq!(began.elapsed().as_millis(), 700);
     assert_eq!(error.retry(), Retry::MayDuplicate);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_again_when_its_time_was_over_before_anybody_looked() {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", "orders", 1);
+    let producer = cluster.client().await.producer().build();
+    producer.prepare("orders").await.unwrap();
+    cluster.fault(
+        "a",
+        "send",
+        Fault::Refuse(Failure::safe(ErrorCode::Busy, "busy")),
+    );
+    let delivery = producer.enqueue(Message::new("orders", "late"));
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    assert_eq!(cluster.asked("a", "send"), 1);
+    // The process stands still until the next attempt is long due.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let error = delivery.await.unwrap_err();
+    let Error::Unacknowledged {
+        maybe_stored, last, ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert!(!maybe_stored, "{error}");
+    assert!(last.to_string().contains("busy"), "{error}");
+    assert_eq!(cluster.asked("a", "send"), 1);
+}
