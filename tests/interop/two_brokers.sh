@@ -82,18 +82,19 @@ audited() {
 copied() { mkdir -p "$2"; cp -a --sparse=always "$1/." "$2/"; }
 
 # compared NAME GENUINE: what is compared of NAME. After a crash some of what is under way comes twice from RocketMQ: it asks about open
-# transactions as often as it had stored them again before, and enters timed messages into its timer again from its last checkpoint on,
-# those included that the timer's log has already. CastMQ has to bring each once. What RocketMQ's key index has lost it does not find.
+# transactions as often as it had stored them again before, and after its own it enters timed messages into its timer again from its
+# last checkpoint on, those included that the timer's log has already. CastMQ has to bring each once. What RocketMQ's key index has lost
+# it does not find.
 compared() {
+  local twice
   case $1 in
-    *killed*)
-      local once=()
-      [ "$1" != "$2" ] || once=(-e 's/^(under way taken-under-way-(settled|timed): )[0-9]+ messages, ([0-9]+) distinct/\1\3 messages, \3 distinct/')
-      sed -E "${once[@]}" -e '' "$work/$1.txt" |
-        grep -vFf <(sed -n 's/^\(key .*: \)\[none\]$/\1/p' "$work/$2.txt")
-      ;;
-    *) cat "$work/$1.txt" ;;
+    genuine-killed*) twice='settled|timed' ;;
+    *killed*) twice=settled ;;
+    *) cat "$work/$1.txt"; return ;;
   esac
+  [ "$1" = "$2" ] || twice=none
+  sed -E "s/^(under way taken-under-way-($twice): )[0-9]+ messages, ([0-9]+) distinct/\\1\\3 messages, \\3 distinct/" "$work/$1.txt" |
+    grep -vFf <(sed -n 's/^\(key .*: \)\[none\]$/\1/p' "$work/$2.txt")
 }
 
 # compare GENUINE CASTMQ

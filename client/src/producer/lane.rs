@@ -216,6 +216,10 @@ impl Lane {
 
     /// Gives a message to its queue. Messages that cannot be sent now come back in `left`.
     fn place(&self, ready: &Ready, inflight: Arc<InFlight>, left: &mut Vec<Arc<InFlight>>) {
+        let now = inflight.attempt_begins();
+        if now >= inflight.deadline() {
+            return inflight.fail(self.expired_error(&inflight, now));
+        }
         let past = inflight.past();
         if past.is_kept {
             return self.place_again(ready, inflight, left);
@@ -228,10 +232,6 @@ impl Lane {
             self.turn.fetch_add(1, Ordering::Relaxed)
         };
         let choice = &inflight.message.choice;
-        let now = inflight.attempt_begins();
-        if now >= inflight.deadline() {
-            return inflight.fail(inflight.expired_error(now, self.last_error.lock().clone()));
-        }
         let index = match choose(ready, choice, turn, past.failed.as_deref(), now) {
             Chosen::Queue(index) => index,
             Chosen::InOrder(index) => return self.place_in_order(ready, index, inflight),
@@ -438,8 +438,13 @@ impl Lane {
         }
         self.fail_parked(|inflight| {
             let expired = inflight.deadline() <= now;
-            expired.then(|| inflight.expired_error(now, self.last_error.lock().clone()))
+            expired.then(|| self.expired_error(inflight, now))
         });
+    }
+
+    /// What is told of a message whose time is over.
+    pub(super) fn expired_error(&self, inflight: &InFlight, now: Instant) -> Error {
+        inflight.expired_error(now, self.last_error.lock().clone())
     }
 
     fn pop_due(&self, now: Instant) -> Option<Later> {

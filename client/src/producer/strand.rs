@@ -144,7 +144,7 @@ impl Lane {
         now: Instant,
     ) -> bool {
         if inflight.deadline() <= now {
-            inflight.fail(inflight.expired_error(now, self.last_error.lock().clone()));
+            inflight.fail(self.expired_error(inflight, now));
             return false;
         }
         match check_length(inflight, target) {
@@ -209,7 +209,7 @@ impl Lane {
             while !strand.is_under_way
                 && let Some(first) = strand.waiting.pop_front_if(|first| first.deadline() <= now)
             {
-                first.fail(first.expired_error(now, self.last_error.lock().clone()));
+                first.fail(self.expired_error(&first, now));
             }
         }
     }
