@@ -24,6 +24,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     is_over: Cell<bool>,
+    /// The last send was answered: `sent` does not grow any more.
+    is_all_sent: Cell<bool>,
     pub(crate) sent: Cell<u64>,
     pub(crate) received: Cell<u64>,
     pub(crate) routes: Cell<u64>,
@@ -72,6 +74,7 @@ pub(crate) async fn produce(progress: Rc<Progress>, broker: String) {
         progress.sent.set(number + 1);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    progress.is_all_sent.set(true);
 }
 
 /// Pulls them in a group, each once and in its turn, until all have come that were sent.
@@ -79,7 +82,7 @@ pub(crate) async fn consume(progress: Rc<Progress>, broker: String) {
     let mut wire = Wire::open(&broker).await;
     let mut heard: Option<Instant> = None;
     let mut next = 0;
-    while !progress.is_over.get() || progress.received.get() < progress.sent.get() {
+    while !progress.is_all_sent.get() || progress.received.get() < progress.sent.get() {
         if heard.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
             let answer = wire.heartbeat("well-behaved@1", GROUP, TOPIC).await;
             assert_eq!(answer.code, response_code::SUCCESS, "{}", answer.remark);
