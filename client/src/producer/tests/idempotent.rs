@@ -116,6 +116,25 @@ async fn when_its_broker_stays_away_the_error_says_that_the_message_may_be_store
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_be_stored_is_not_sent_again_when_its_time_was_over_before_anybody_looked() {
+    let cluster = FakeCluster::start(&["a"]);
+    cluster.topic("a", "orders", 1);
+    let producer = producer(&cluster).await;
+    cluster.fault("a", "send", unknown());
+    let delivery = producer.enqueue(Message::new("orders", "0"));
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    assert_eq!(cluster.asked("a", "send"), 1);
+    // The process stands still until the next attempt is long due.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let error = delivery.await.unwrap_err();
+    assert_eq!(error.retry(), Retry::MayDuplicate);
+    assert_eq!(cluster.asked("a", "send"), 1);
+    // What was given up holds up nothing.
+    producer.send(Message::new("orders", "1")).await.unwrap();
+    assert_eq!(cluster.bodies("a", "orders", 0), ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_broker_does_not_know_any_more_is_given_up_at_once() {
     let cluster = FakeCluster::start(&["a"]);
     cluster.topic("a", "orders", 1);
