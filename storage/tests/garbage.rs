@@ -118,7 +118,7 @@ proptest! {
             let found = index.query("T", key, 100, 0, i64::MAX);
             prop_assert!(found.expect("the disk is sound").len() <= 20);
         }
-        let _ = index.enter(&IndexKey::new("T", "a", PhysicalOffset(1 << 40), 5));
+        let _ = index.enter(&[IndexKey::new("T", "a", PhysicalOffset(1 << 40), 5)]);
         let _ = index.sync();
     }
 

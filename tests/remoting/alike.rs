@@ -1,5 +1,7 @@
 //! Sends that are like the one before, which the broker understands without decoding them: what is said in each still counts.
 
+use std::collections::HashSet;
+
 use castmq_protocol::model::property_value;
 use castmq_protocol::record::RecordView;
 use castmq_protocol::remoting::headers::send::SendMessage;
@@ -26,6 +28,22 @@ async fn answers(wire: &mut Wire, sends: &[(i32, &str)]) -> Vec<Came> {
         answers.push(wire.ask(code, &fields, body.as_bytes()).await);
     }
     answers
+}
+
+/// The properties of so many messages as they are stored, behind the first.
+async fn stored_properties(wire: &mut Wire, count: usize) -> Vec<Vec<u8>> {
+    let mut stored = Vec::new();
+    while stored.len() < count {
+        let from = 1 + stored.len() as i64;
+        let code = request_code::PULL_MESSAGE;
+        let pulled = wire.ask(code, &pull("g", "t", from), b"").await;
+        let mut rest = &pulled.body[..];
+        while let Ok(record) = RecordView::parse(rest) {
+            stored.push(record.properties().to_vec());
+            rest = &rest[record.total_bytes()..];
+        }
+    }
+    stored
 }
 
 #[test]
@@ -97,23 +115,51 @@ fn what_differs_in_its_id_alone_is_stored_with_it() {
             assert_eq!(came.field("transactionId"), id(expected));
             assert_eq!(came.field("queueOffset"), (number + 1).to_string());
         }
-        let mut stored = Vec::new();
-        while stored.len() < properties.len() {
-            let from = 1 + stored.len() as i64;
-            let code = request_code::PULL_MESSAGE;
-            let pulled = wire.ask(code, &pull("g", "t", from), b"").await;
-            let mut rest = &pulled.body[..];
-            while let Ok(record) = RecordView::parse(rest) {
-                stored.push(record.properties().to_vec());
-                rest = &rest[record.total_bytes()..];
-            }
-        }
+        let stored = stored_properties(&mut wire, properties.len()).await;
         for (told, stored) in properties.iter().zip(&stored) {
             let told = told.trim_end_matches('\u{2}');
             assert!(stored.starts_with(told.as_bytes()), "{told:?}");
             let of_broker = stored.get(told.len()..).expect("more");
             assert_eq!(property_value(of_broker, "TRACE_ON"), Some("true"));
             assert_eq!(property_value(of_broker, "UNIQ_KEY"), None);
+        }
+        stop(node).await;
+    });
+}
+
+#[test]
+fn what_has_no_id_is_given_one_that_is_its_own() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (node, _client, mut wire) = node(folder.path()).await;
+        send(&mut wire, message("t"), "first").await;
+        let kinds = [
+            None,
+            Some(""),
+            Some("A\u{1}b\u{2}"),
+            Some("A\u{1}\"b\"\u{2}WAIT\u{1}false"),
+        ];
+        // Each kind is like the one before for a while, and then they come by turns.
+        let rows = (0..200).map(|number| kinds[number / 50]);
+        let sends: Vec<_> = rows
+            .chain((0..100).map(|number| kinds[number % 4]))
+            .collect();
+        let mut ids = Vec::new();
+        for properties in &sends {
+            let nameless = SendMessage {
+                properties: *properties,
+                ..message("t")
+            };
+            let sent = send(&mut wire, nameless, "nameless").await;
+            ids.push(sent.field("transactionId").to_owned());
+        }
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), sends.len());
+        let stored = stored_properties(&mut wire, sends.len()).await;
+        for ((told, id), stored) in sends.iter().zip(&ids).zip(&stored) {
+            let told = told.unwrap_or_default().trim_end_matches('\u{2}');
+            assert!(stored.starts_with(told.as_bytes()), "{told:?}");
+            assert!(stored.ends_with(format!("UNIQ_KEY\u{1}{id}\u{2}").as_bytes()));
+            assert_eq!(property_value(stored, "TRACE_ON"), Some("true"));
         }
         stop(node).await;
     });

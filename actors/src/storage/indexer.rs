@@ -21,6 +21,12 @@ const BYTES_A_STEP: u64 = 64 * 1024 * 1024;
 /// Keys that wait in memory. When there are more, they are read from the log later.
 const MAX_LISTED: usize = 64 * 1024;
 
+/// Keys that are worth waking the thread for at once.
+const MANY_KEYS: usize = 4096;
+
+/// How long fewer of them wait for more.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Messages with keys.
 #[derive(Debug)]
 pub(crate) struct Index(pub(crate) Keyed);
@@ -101,6 +107,11 @@ impl Backlog {
         self.wanted.start = position.min(self.wanted.end);
     }
 
+    /// Whether there is nothing to read, and only few keys to be entered.
+    fn has_few(&self) -> bool {
+        self.listed_from <= self.wanted.start && self.listed.len() < MANY_KEYS
+    }
+
     fn bytes(&self) -> u64 {
         self.wanted.end.distance_from(self.wanted.start)
     }
@@ -112,6 +123,7 @@ pub(crate) struct Indexer {
     thread: Option<Worker<Step>>,
     backlog: Backlog,
     is_busy: bool,
+    is_gathering: bool,
     last_error: Option<String>,
 }
 
@@ -133,9 +145,24 @@ impl Indexer {
             thread: None,
             backlog: Backlog::new(begin..end),
             is_busy: false,
+            is_gathering: false,
             last_error: None,
             context,
         })
+    }
+
+    /// Takes the next step, soon if there are only few keys.
+    fn go_on(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if !self.backlog.has_few() {
+            return self.step(ctx);
+        }
+        if !self.is_busy && !self.is_gathering {
+            self.is_gathering = true;
+            ctx.after(GATHER, |indexer, ctx| {
+                indexer.is_gathering = false;
+                indexer.step(ctx);
+            });
+        }
     }
 
     fn step(&mut self, ctx: &mut Ctx<'_, Self>) {
@@ -169,7 +196,7 @@ fn index(store: &Store, work: Work) -> Result<PhysicalOffset, String> {
             index_keys(&store.log, index, range.start..end).map_err(|error| error.to_string())
         }
         Work::Enter(keys, end) => {
-            let entered = keys.iter().try_for_each(|key| index.enter(key));
+            let entered = index.enter(&keys);
             entered.map(|()| end).map_err(|error| error.to_string())
         }
     }
@@ -202,7 +229,7 @@ impl Receive<Index> for Indexer {
             return;
         }
         self.backlog.add(keyed);
-        self.step(ctx);
+        self.go_on(ctx);
     }
 }
 
@@ -213,7 +240,9 @@ impl Receive<Indexed> for Indexer {
             Ok(Ok(done)) => {
                 self.last_error = None;
                 self.backlog.done(done);
-                self.step(ctx);
+                if !self.backlog.wanted.is_empty() {
+                    self.go_on(ctx);
+                }
             }
             Ok(Err(error)) => {
                 tracing::error!(error, "the key index is behind");
@@ -278,6 +307,22 @@ mod tests {
         assert_eq!(backlog.next(), read(30..50));
         backlog.done(PhysicalOffset(50));
         assert_eq!(backlog.next(), enter(&[key(50)], 60));
+    }
+
+    #[test]
+    fn few_keys_may_wait_and_what_has_to_be_read_may_not() {
+        let mut backlog = empty();
+        let few = vec![key(20); MANY_KEYS - 1];
+        backlog.add(keyed(20..30, Some(&few)));
+        assert!(backlog.has_few());
+        backlog.add(keyed(30..40, Some(&[key(30)])));
+        assert!(!backlog.has_few());
+        assert!(backlog.next().is_some());
+        backlog.done(PhysicalOffset(40));
+        backlog.add(keyed(50..60, Some(&[key(50)])));
+        assert!(backlog.has_few());
+        backlog.forget_listed();
+        assert!(!backlog.has_few());
     }
 
     #[test]

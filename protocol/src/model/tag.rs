@@ -6,18 +6,30 @@
 /// the schedule topic it is the time of delivery in milliseconds since the epoch.
 pub type TagsCode = i64;
 
+/// What eight letters in a row are multiplied by.
+const EIGHT_POWERS: [i32; 8] = {
+    let mut powers = [1_i32; 8];
+    let mut at = 7;
+    while at > 0 {
+        at -= 1;
+        powers[at] = powers[at + 1].wrapping_mul(31);
+    }
+    powers
+};
+
 /// Java's `String.hashCode`: over UTF-16 code units, wrapping at 32 bits.
 pub fn java_string_hash(text: &str) -> i32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
     if !text.is_ascii() {
         return text.encode_utf16().fold(0, step);
     }
-    // Four steps at once do not wait for each other.
-    let (fours, rest) = text.as_bytes().as_chunks::<4>();
-    let hash = fours.iter().fold(0, |hash: i32, four| {
-        let [a, b, c, d] = four.map(i32::from);
-        hash.wrapping_mul(31 * 31 * 31 * 31)
-            .wrapping_add(a * (31 * 31 * 31) + b * (31 * 31) + c * 31 + d)
+    // Eight steps at once do not wait for each other.
+    let (eights, rest) = text.as_bytes().as_chunks::<8>();
+    let hash = eights.iter().fold(0, |hash: i32, eight| {
+        let terms = std::iter::zip(eight, EIGHT_POWERS);
+        let terms = terms.map(|(byte, power)| i32::from(*byte).wrapping_mul(power));
+        let sum = terms.fold(0, i32::wrapping_add);
+        hash.wrapping_mul(31_i32.wrapping_pow(8)).wrapping_add(sum)
     });
     rest.iter()
         .fold(hash, |hash, byte| step(hash, (*byte).into()))
@@ -40,8 +52,8 @@ mod tests {
         assert_eq!(java_string_hash(""), 0);
         assert_eq!(java_string_hash("TagA"), 2_598_919);
         assert_eq!(java_string_hash("polygenelubricants"), i32::MIN);
-        for length in 0..12 {
-            let text = &"\u{7f}zA9_~ order"[..length];
+        for length in 0..28 {
+            let text = &"\u{7f}zA9_~ order 0A0B0C7F~~~~~~\u{7f}\u{7f}"[..length];
             let stepwise = text.bytes().fold(0_i32, |hash, byte| {
                 hash.wrapping_mul(31).wrapping_add(byte.into())
             });

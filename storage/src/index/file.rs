@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 
 use super::error::{During, IndexError};
 use super::format::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Layout, seconds_since};
+use super::keys::IndexKey;
 use super::slots::SlotTable;
 use crate::disk::{DiskFile, Wait};
 
@@ -147,47 +148,48 @@ impl IndexFile {
         self.header().next_entry >= self.layout.max_entries
     }
 
-    /// Enters a key unless its message is older than the last one entered. There must be room.
-    pub(super) fn put(
-        &self,
-        key_hash: u32,
-        physical: i64,
-        stored_ms: i64,
-    ) -> Result<(), IndexError> {
+    /// Enters keys, but for those whose message is older than the last one entered, until there is no room for more. Returns
+    /// how many it went through.
+    pub(super) fn put(&self, keys: &[IndexKey]) -> Result<usize, IndexError> {
         let mut state = self.state.write();
-        if physical < state.header.end_physical {
-            return Ok(());
-        }
         if state.slots.is_none() {
             state.slots = Some(self.read_slots(state.header.next_entry)?);
         }
-        let number = state.header.next_entry;
-        if number >= self.layout.max_entries {
-            return Ok(());
-        }
         let state = &mut *state;
+        let (header, fresh) = (&mut state.header, &mut state.entries.fresh);
         let Some(slots) = &mut state.slots else {
-            return Ok(());
+            return Ok(0);
         };
-        let entry = Entry {
-            key_hash,
-            physical,
-            // RocketMQ takes the begin as it is before the first entry sets it: in all files but the first that is the end
-            // of the file before.
-            seconds: seconds_since(state.header.begin_ms, stored_ms),
-            previous: slots.set(self.layout.slot_of(key_hash), number),
-        };
-        state.entries.fresh.extend_from_slice(&entry.to_bytes());
-        let header = &mut state.header;
-        if number == 1 {
-            header.begin_physical = physical;
-            header.begin_ms = stored_ms;
+        let mut done = 0;
+        for key in keys {
+            let number = header.next_entry;
+            if number >= self.layout.max_entries {
+                break;
+            }
+            done += 1;
+            let physical = key.physical.as_i64();
+            if physical < header.end_physical {
+                continue;
+            }
+            let entry = Entry {
+                key_hash: key.hash,
+                physical,
+                // RocketMQ takes the begin as it is before the first entry sets it: in all files but the first that is the
+                // end of the file before.
+                seconds: seconds_since(header.begin_ms, key.stored_ms),
+                previous: slots.set(self.layout.slot_of(key.hash), number),
+            };
+            fresh.extend_from_slice(&entry.to_bytes());
+            if number == 1 {
+                header.begin_physical = physical;
+                header.begin_ms = key.stored_ms;
+            }
+            header.next_entry += 1;
+            header.end_physical = physical;
+            header.end_ms = key.stored_ms;
         }
         header.used_slots = slots.used();
-        header.next_entry += 1;
-        header.end_physical = physical;
-        header.end_ms = stored_ms;
-        Ok(())
+        Ok(done)
     }
 
     /// Whether a key of the last message was there when the file was opened.

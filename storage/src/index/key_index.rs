@@ -16,6 +16,9 @@ use super::keys::{IndexKey, TopicHash};
 use super::name::{is_name, next_name};
 use crate::disk::Disk;
 
+/// Keys that are entered before queries get their turn.
+const KEYS_A_LOCK: usize = 1024;
+
 /// Finds messages by topic and key. One thread enters keys, any number query meanwhile.
 #[derive(Debug)]
 pub struct KeyIndex {
@@ -159,24 +162,38 @@ impl KeyIndex {
         self.files.read().last().cloned()
     }
 
-    /// Enters a key, in memory. Does nothing when one of a later message has been entered, as RocketMQ, or this very key before
-    /// the last stop.
+    /// Enters keys in their order, in memory. Passes over one when one of a later message has been entered, as RocketMQ, or
+    /// this very key before the last stop.
     ///
     /// # Errors
     ///
-    /// I/O errors of reading the slot table, the first time after opening.
-    pub fn enter(&self, key: &IndexKey) -> Result<(), IndexError> {
-        let physical = key.physical.as_i64();
-        let last = self.last();
-        let is_older = |last: &Arc<IndexFile>| physical < last.header().end_physical;
-        if last.as_ref().is_some_and(is_older) || self.was_there(key.hash, physical)? {
-            return Ok(());
+    /// I/O errors of reading what was entered before the index was opened.
+    pub fn enter(&self, keys: &[IndexKey]) -> Result<(), IndexError> {
+        let mut rest = keys;
+        while let [key, behind @ ..] = rest {
+            let physical = key.physical.as_i64();
+            let last = self.last();
+            let is_older = |last: &Arc<IndexFile>| physical < last.header().end_physical;
+            if last.as_ref().is_some_and(is_older) || self.was_there(key.hash, physical)? {
+                rest = behind;
+                continue;
+            }
+            let file = match last {
+                Some(last) if !last.is_full() => last,
+                last => self.add_file(last.as_deref(), key.stored_ms),
+            };
+            // Each key of a message that may have some already is asked for.
+            let opened_end = self.opened_end.load(Ordering::Relaxed);
+            let is_sure = |key: &IndexKey| key.physical.as_i64() != opened_end;
+            let sure = behind
+                .iter()
+                .take(KEYS_A_LOCK)
+                .take_while(|key| is_sure(key));
+            let (now, _) = rest.split_at(1 + sure.count());
+            let done = file.put(now)?;
+            rest = rest.get(done..).unwrap_or_default();
         }
-        let file = match last {
-            Some(last) if !last.is_full() => last,
-            last => self.add_file(last.as_deref(), key.stored_ms),
-        };
-        file.put(key.hash, physical, key.stored_ms)
+        Ok(())
     }
 
     fn add_file(&self, last: Option<&IndexFile>, now_ms: i64) -> Arc<IndexFile> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use castmq_protocol::model::PhysicalOffset;
 use proptest::prelude::*;
 
-use super::KeyIndex;
-use super::tests::{Mapped, contents, disk, open_sized, put};
+use super::tests::{Mapped, contents, disk, open_sized};
+use super::{IndexKey, KeyIndex};
 use crate::disk::fault::FaultDisk;
 
 #[derive(Debug, Clone)]
@@ -60,8 +60,12 @@ impl Store {
         1_000_000 + physical as i64 * 1_000
     }
 
-    fn put(&self, key: &str, physical: u64) {
-        put(&self.index, key, physical, Self::stored_ms(physical));
+    fn enter<'a>(&self, keys: impl IntoIterator<Item = &'a (String, u64)>) {
+        let keys = keys.into_iter().map(|(key, physical)| {
+            let stored_ms = Self::stored_ms(*physical);
+            IndexKey::new("T", key, PhysicalOffset(*physical), stored_ms)
+        });
+        self.index.enter(&keys.collect::<Vec<_>>()).unwrap();
     }
 
     fn recover(&mut self, disk: FaultDisk) {
@@ -74,23 +78,22 @@ impl Store {
             let log_min = self.log_min;
             self.log.retain(|(_, physical)| *physical >= log_min);
         }
-        for (key, physical) in self.log.iter().filter(|(_, physical)| *physical >= from) {
-            self.put(key, *physical);
-        }
+        self.enter(self.log.iter().filter(|(_, physical)| *physical >= from));
     }
 
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Put { count, step } => {
+                let first = self.log.len();
                 for n in 0..count {
                     // Every message may have several keys, none twice.
                     if n % 3 == 0 || step == 0 {
                         self.next += 1 + step;
                     }
                     let key = format!("key{}", self.log.len() % 13);
-                    self.put(&key, self.next - 1);
                     self.log.push((key, self.next - 1));
                 }
+                self.enter(&self.log[first..]);
             }
             Step::WriteBack => self.index.write_back().unwrap(),
             Step::Sync => {

@@ -11,8 +11,26 @@ const PAGE_SLOTS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct SlotTable {
     slots: Box<[u32]>,
-    dirty_pages: Box<[bool]>,
+    pages: Box<[Page]>,
     used: u32,
+}
+
+/// What is known of slots that are written back together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Page {
+    /// One of them was set: before, all are 0. To read memory before it is written has the system map it twice.
+    is_used: bool,
+    is_dirty: bool,
+}
+
+impl Page {
+    /// Writes a slot that is 0.
+    #[cold]
+    fn use_first(&mut self, slot: &mut u32) {
+        self.is_used = true;
+        // A compiler knows that it changes nothing.
+        *std::hint::black_box(slot) = 0;
+    }
 }
 
 /// Slots on their way to the file.
@@ -29,7 +47,7 @@ impl SlotTable {
         let slots = slots as usize;
         Self {
             slots: vec![0; slots].into_boxed_slice(),
-            dirty_pages: vec![false; slots.div_ceil(PAGE_SLOTS)].into_boxed_slice(),
+            pages: vec![Page::default(); slots.div_ceil(PAGE_SLOTS)].into_boxed_slice(),
             used: 0,
         }
     }
@@ -46,19 +64,27 @@ impl SlotTable {
 
     /// Sets the newest entry of a slot; returns the one before.
     pub(super) fn set(&mut self, slot: u32, entry: u32) -> u32 {
-        let Some(place) = self.slots.get_mut(slot as usize) else {
+        let slot = slot as usize;
+        let page = self.pages.get_mut(slot / PAGE_SLOTS);
+        let (Some(place), Some(page)) = (self.slots.get_mut(slot), page) else {
             return 0;
         };
+        page.is_dirty = true;
+        if !page.is_used {
+            page.use_first(place);
+        }
         let previous = std::mem::replace(place, entry);
         self.used += u32::from(previous == 0 && entry != 0);
-        self.mark(slot as usize / PAGE_SLOTS, true);
         previous
     }
 
     /// Takes over a slot that the file has.
     pub(super) fn load(&mut self, slot: u32, entry: u32) {
-        if let Some(place) = self.slots.get_mut(slot as usize) {
+        let slot = slot as usize;
+        let page = self.pages.get_mut(slot / PAGE_SLOTS);
+        if let (Some(place), Some(page)) = (self.slots.get_mut(slot), page) {
             *place = entry;
+            page.is_used = true;
             self.used += 1;
         }
     }
@@ -71,26 +97,27 @@ impl SlotTable {
     }
 
     fn mark(&mut self, page: usize, is_dirty: bool) {
-        if let Some(mark) = self.dirty_pages.get_mut(page) {
-            *mark = is_dirty;
+        if let Some(page) = self.pages.get_mut(page) {
+            page.is_dirty = is_dirty;
         }
     }
 
     /// Whether the file lacks anything.
     pub(super) fn is_dirty(&self) -> bool {
-        self.dirty_pages.contains(&true)
+        self.pages.iter().any(|page| page.is_dirty)
     }
 
     /// The next slots to be written, from a page on. They count as written from now on.
     pub(super) fn take_dirty(&mut self, from_page: usize) -> Option<DirtySlots> {
-        let behind = self.dirty_pages.iter().skip(from_page);
-        let page = from_page + behind.into_iter().position(|is_dirty| *is_dirty)?;
+        let mut behind = self.pages.iter().skip(from_page);
+        let page = from_page + behind.position(|page| page.is_dirty)?;
         self.mark(page, false);
         let first = page * PAGE_SLOTS;
-        let slots = self.slots.iter().skip(first).take(PAGE_SLOTS);
+        let slots = self.slots.get(first..)?;
+        let slots = slots.get(..PAGE_SLOTS).unwrap_or(slots);
         Some(DirtySlots {
             first: u32::try_from(first).ok()?,
-            bytes: slots.flat_map(|entry| entry.to_be_bytes()).collect(),
+            bytes: encoded(slots),
             page,
         })
     }
@@ -99,6 +126,15 @@ impl SlotTable {
     pub(super) fn put_back(&mut self, slots: &DirtySlots) {
         self.mark(slots.page, true);
     }
+}
+
+fn encoded(slots: &[u32]) -> Vec<u8> {
+    let mut bytes = vec![0; size_of_val(slots)];
+    let (places, _) = bytes.as_chunks_mut();
+    for (place, slot) in places.iter_mut().zip(slots) {
+        *place = slot.to_be_bytes();
+    }
+    bytes
 }
 
 impl DirtySlots {

@@ -26,10 +26,10 @@ fn open(disk: &FaultDisk, clean: bool) -> KeyIndex {
     open_sized(disk, SLOTS, MAX_ENTRIES, clean)
 }
 
-pub(super) fn put(index: &KeyIndex, key: &str, physical: u64, stored_ms: i64) {
+fn put(index: &KeyIndex, key: &str, physical: u64, stored_ms: i64) {
     let physical = PhysicalOffset(physical);
     index
-        .enter(&IndexKey::new("T", key, physical, stored_ms))
+        .enter(&[IndexKey::new("T", key, physical, stored_ms)])
         .unwrap();
 }
 

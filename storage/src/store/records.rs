@@ -55,7 +55,9 @@ pub fn index_keys(
     index: &KeyIndex,
     range: Range<PhysicalOffset>,
 ) -> Result<PhysicalOffset, StoreError> {
+    const KEYS_AT_ONCE: usize = 1024;
     let mut records = Records::new(log, range);
+    let mut keys = Vec::new();
     for record in records.by_ref() {
         let (at, record) = record?;
         let Ok(record) = RecordView::parse(record.as_ref()) else {
@@ -64,9 +66,12 @@ pub fn index_keys(
         let Ok(topic) = record.topic() else {
             continue;
         };
-        for key in Keys::of(&record).in_record(&record, TopicHash::of(topic), at) {
-            index.enter(&key)?;
+        keys.extend(Keys::of(&record).in_record(&record, TopicHash::of(topic), at));
+        if keys.len() >= KEYS_AT_ONCE {
+            index.enter(&keys)?;
+            keys.clear();
         }
     }
+    index.enter(&keys)?;
     Ok(records.range.start)
 }

@@ -228,9 +228,7 @@ impl Life {
         let keyed = run.dispatch.take_keyed();
         let entered = match keyed.and_then(|keyed| keyed.keys) {
             Some(keys) if !is_read && !run.reads_keys => {
-                let mut keys = keys.iter();
-                let entered = keys.try_for_each(|key| index.enter(key));
-                entered.map(|()| end).map_err(StoreError::from)
+                index.enter(&keys).map(|()| end).map_err(StoreError::from)
             }
             _ => index_keys(&run.store.log, index, run.indexed..end),
         };

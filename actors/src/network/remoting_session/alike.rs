@@ -4,6 +4,7 @@ use castmq_protocol::remoting::headers::send::SendMessage;
 use castmq_protocol::remoting::template::{SendTemplate, Varying, VaryingProperties};
 
 use super::properties::{Stamp, Stamped};
+use super::unique_ids::UniqueId;
 use super::*;
 use crate::broker::topics::Topic;
 
@@ -53,6 +54,7 @@ impl Alike {
         header: &SendMessage<'_>,
         buffer: &Bytes,
         stamp: &Stamp,
+        made_bytes: usize,
     ) {
         self.kept.retain(Kept::counts);
         self.misses += 1;
@@ -63,8 +65,8 @@ impl Alike {
         self.misses = 0;
         let bytes = buffer.get(asked.frame.clone()).unwrap_or_default();
         let frame = Frames::new(bytes, usize::MAX).next();
-        let stamped = Stamped::of(stamp, header);
-        let keeps_properties = stamped.is_some();
+        let stamped = Stamped::of(stamp, header, made_bytes);
+        let keeps_properties = stamped.as_ref().is_some_and(|stamped| stamped.has_id);
         let template =
             frame.and_then(|frame| SendTemplate::of(&frame.ok()?, asked.command, keeps_properties));
         self.has_failed = template.is_none();
@@ -72,7 +74,7 @@ impl Alike {
             return;
         };
         let kept = Kept {
-            stamped: stamped.filter(|_| template.keeps_properties()),
+            stamped: stamped.filter(|stamped| !stamped.has_id || template.keeps_properties()),
             template,
             topic: topic.clone(),
             asker: asked.asker,
@@ -126,6 +128,11 @@ impl RemotingSession {
         is_found
     }
 
+    /// With an id of the broker's making.
+    fn named<'s>(&mut self, stamped: &'s Stamped) -> (&'s Stamped, UniqueId) {
+        (stamped, self.unique_ids.next(self.read_ms))
+    }
+
     fn send_like(
         &mut self,
         kept: &mut [Kept],
@@ -140,17 +147,21 @@ impl RemotingSession {
             born_timestamp_ms: varying.born_timestamp_ms,
             ..like.header
         };
+        let nameless = like.stamped.as_ref().filter(|stamped| !stamped.has_id);
         let mut same = None;
-        match (varying.properties, &like.stamped) {
-            (Some(VaryingProperties::Same { unique_id }), Some(stamped)) => {
-                same = Some((stamped, unique_id));
+        match varying.properties {
+            Some(VaryingProperties::Same { unique_id }) => {
+                same = Some((like.stamped.as_ref()?, UniqueId::from_slice(unique_id)));
             }
-            (Some(VaryingProperties::Same { .. }), None) => return None,
-            (Some(VaryingProperties::Other(text)), _) => {
-                header.properties = Some(text.read(scratch)?);
-                like.others += 1;
+            Some(VaryingProperties::Other(text)) => {
+                let text = text.read(scratch)?;
+                match nameless {
+                    Some(stamped) if stamped.told == text => same = Some(self.named(stamped)),
+                    _ => like.others += 1,
+                }
+                header.properties = Some(text);
             }
-            (None, _) => {}
+            None => same = nameless.map(|stamped| self.named(stamped)),
         }
         let asker = Asker {
             opaque: varying.opaque,

@@ -140,34 +140,48 @@ pub(super) struct Stamped {
     pub(super) told: String,
     /// Whether the producer waits until the message is safe.
     pub(super) waits: bool,
+    /// Whether they have an id; the broker makes one else.
+    pub(super) has_id: bool,
     bytes: Vec<u8>,
     /// Where the id stands in them.
     id: Range<usize>,
 }
 
 impl Stamped {
-    /// `None` where the message wants more, or has no id as clients make them.
-    pub(super) fn of(stamp: &Stamp, header: &SendMessage<'_>) -> Option<Self> {
-        let told = header.properties?;
+    /// `None` where the message wants more, or has an id that is not as clients make them. Where it has none, it gets one of
+    /// `made_bytes`.
+    pub(super) fn of(stamp: &Stamp, header: &SendMessage<'_>, made_bytes: usize) -> Option<Self> {
+        let told = header.properties.unwrap_or_default();
         let known = Known::of(told);
         let is_retry = header.reconsume_times.is_some_and(|times| times != 0);
         if is_retry || !known.wants_nothing() {
             return None;
         }
-        let id = known.unique_id?.as_bytes();
         let mut bytes = Vec::new();
-        stamp.write(told, &known, id, &mut bytes);
+        let id = match known.unique_id {
+            Some(id) => {
+                stamp.write(told, &known, b"", &mut bytes);
+                let at = AroundUniqueId::of(&bytes, id.as_bytes())?.before().len();
+                at..at + UNIQUE_ID_BYTES
+            }
+            None => {
+                stamp.write(told, &known, &vec![b'0'; made_bytes], &mut bytes);
+                // The last but for what ends it.
+                let end = bytes.len() - 1;
+                end - made_bytes..end
+            }
+        };
         check_length(&bytes).ok()?;
-        let at = AroundUniqueId::of(&bytes, id)?.before().len();
         Some(Self {
             told: told.to_owned(),
             waits: known.waits(),
-            id: at..at + UNIQUE_ID_BYTES,
+            has_id: known.unique_id.is_some(),
+            id,
             bytes,
         })
     }
 
-    /// Writes them with an id of [`UNIQUE_ID_BYTES`].
+    /// Writes them with an id that is as long as theirs.
     #[inline]
     pub(super) fn write(&self, unique_id: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
@@ -249,12 +263,35 @@ mod tests {
         ] {
             let text = |id: &str| format!("{}UNIQ_KEY\u{1}{id}{}", around.0, around.1);
             let [first, next] = [text(&ids[0]), text(&ids[1])];
-            let stamped = Stamped::of(&stamp, &header(&first, 0)).unwrap();
+            let stamped = Stamped::of(&stamp, &header(&first, 0), 32).unwrap();
             let (mut same, mut expected) = (Vec::new(), Vec::new());
             stamped.write(ids[1].as_bytes(), &mut same);
             stamp.write(&next, &Known::of(&next), b"", &mut expected);
             assert_eq!(same, expected, "{first:?}");
+            assert!(stamped.has_id);
             assert_eq!(stamped.waits, !first.contains("WAIT"));
+        }
+    }
+
+    #[test]
+    fn properties_without_an_id_get_one_as_stamping_gives_it() {
+        let stamp = Stamp::of(&Settings::default());
+        for told in [
+            "",
+            "A\u{1}b",
+            "A\u{1}b\u{2}",
+            "POP_CK\u{1}x\u{2}WAIT\u{1}false\u{2}",
+        ] {
+            for made_bytes in [32, 56] {
+                let made = "7".repeat(made_bytes);
+                let stamped = Stamped::of(&stamp, &header(told, 0), made_bytes).unwrap();
+                let (mut same, mut expected) = (Vec::new(), Vec::new());
+                stamped.write(made.as_bytes(), &mut same);
+                stamp.write(told, &Known::of(told), made.as_bytes(), &mut expected);
+                assert_eq!(same, expected, "{told:?}");
+                assert!(!stamped.has_id);
+                assert_eq!(stamped.waits, !told.contains("WAIT"));
+            }
         }
     }
 
@@ -263,11 +300,11 @@ mod tests {
         let stamp = Stamp::of(&Settings::default());
         let id = format!("UNIQ_KEY\u{1}{}\u{2}", "A".repeat(32));
         let is_looked_at = |properties: &str, reconsume_times| {
-            Stamped::of(&stamp, &header(properties, reconsume_times)).is_none()
+            Stamped::of(&stamp, &header(properties, reconsume_times), 32).is_none()
         };
         assert!(!is_looked_at(&id, 0));
         assert!(is_looked_at(&id, 1));
-        assert!(is_looked_at("A\u{1}b\u{2}", 0));
+        assert!(is_looked_at("UNIQ_KEY\u{1}short\u{2}", 0));
         for name in [
             keys::DELAY,
             TIMER_DELAY_SEC,

@@ -56,8 +56,9 @@ impl RemotingSession {
             return self.store_batch(asked.asker, &topic, &header, asked.body, batch);
         }
         if group.is_none() {
-            let stamp = &self.stamp;
-            self.alike.learn(asked, &topic, &header, buffer, stamp);
+            let (stamp, made_bytes) = (&self.stamp, self.unique_ids.bytes());
+            self.alike
+                .learn(asked, &topic, &header, buffer, stamp, made_bytes);
         }
         self.store(asked.asker, &topic, &header, asked.body, batch)
     }
@@ -99,13 +100,13 @@ impl RemotingSession {
         asker: Asker,
         topic: &Topic,
         header: &SendMessage<'_>,
-        (stamped, unique_id): (&Stamped, &[u8]),
+        (stamped, unique_id): (&Stamped, UniqueId),
         body: Payload<'_>,
         batch: &mut Collected,
     ) -> Handled {
         let told = self.told(asker, topic, header, stamped.waits)?;
         let at = batch.rewrite(|out| {
-            stamped.write(unique_id, out);
+            stamped.write(&unique_id, out);
             Ok(())
         })?;
         let properties = Properties {
@@ -115,7 +116,6 @@ impl RemotingSession {
         let body = (body.bytes, body.range());
         self.sending
             .collect(told, None, header.flag, properties, body, batch)?;
-        let unique_id = UniqueId::from_slice(unique_id);
         self.waiting
             .add(Pending::placed(asker, unique_id, Besides::Nothing));
         Ok(())

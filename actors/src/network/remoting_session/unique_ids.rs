@@ -13,15 +13,23 @@ use smallvec::SmallVec;
 /// Bytes of an id where the broker has an IPv4 address.
 const USUAL_BYTES: usize = 32;
 
+/// Hexadecimal digits of the milliseconds.
+const TIME_DIGITS: usize = 8;
+
+/// Hexadecimal digits of the counter.
+const COUNT_DIGITS: usize = 4;
+
 /// An id, of a client's making or the broker's.
 pub(super) type UniqueId = SmallVec<[u8; USUAL_BYTES]>;
 
 /// See the module. Each session has its own.
 #[derive(Debug)]
 pub(super) struct UniqueIds {
-    /// The address, and a number that is this session's by chance.
-    prefix: UniqueId,
-    /// When the month began, in milliseconds since the epoch, and when the next one does.
+    /// Begins with the address, and a number that is this session's by chance.
+    last: UniqueId,
+    /// When it was made, in milliseconds since the epoch.
+    last_ms: i64,
+    /// When the month began, and when the next one does.
     month_ms: (i64, i64),
     count: u16,
 }
@@ -32,26 +40,44 @@ impl UniqueIds {
             IpAddr::V4(address) => format!("{:08X}", address.to_bits()),
             IpAddr::V6(address) => format!("{:032X}", address.to_bits()),
         };
-        let prefix = format!("{address}{:012X}", fastrand::u64(..1 << 48));
+        let zeros = "0".repeat(TIME_DIGITS + COUNT_DIGITS);
+        let first = format!("{address}{:012X}{zeros}", fastrand::u64(..1 << 48));
         Self {
-            prefix: UniqueId::from_slice(prefix.as_bytes()),
+            last: UniqueId::from_slice(first.as_bytes()),
+            last_ms: 0,
             month_ms: (0, 0),
             count: 0,
         }
     }
 
+    /// Bytes of each.
+    pub(super) fn bytes(&self) -> usize {
+        self.last.len()
+    }
+
     pub(super) fn next(&mut self, now_ms: i64) -> UniqueId {
+        if now_ms != self.last_ms {
+            self.set_time(now_ms);
+        }
+        self.count = self.count.wrapping_add(1);
+        let [.., a, b, c, d] = hexadecimal(self.count.into());
+        if let Some(count) = self.last.last_chunk_mut() {
+            *count = [a, b, c, d];
+        }
+        UniqueId::from_slice(&self.last)
+    }
+
+    fn set_time(&mut self, now_ms: i64) {
         if !(self.month_ms.0..self.month_ms.1).contains(&now_ms) {
             self.month_ms = month_of(now_ms).unwrap_or((now_ms, now_ms));
         }
+        self.last_ms = now_ms;
         let since_ms = now_ms.saturating_sub(self.month_ms.0);
         let since_ms = hexadecimal(u32::try_from(since_ms).unwrap_or_default());
-        self.count = self.count.wrapping_add(1);
-        let [.., a, b, c, d] = hexadecimal(self.count.into());
-        let mut id = UniqueId::from_slice(&self.prefix);
-        id.extend_from_slice(&since_ms);
-        id.extend_from_slice(&[a, b, c, d]);
-        id
+        let end: Option<&mut [u8; TIME_DIGITS + COUNT_DIGITS]> = self.last.last_chunk_mut();
+        if let Some(time) = end.and_then(|end| end.first_chunk_mut()) {
+            *time = since_ms;
+        }
     }
 }
 
