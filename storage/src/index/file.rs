@@ -152,13 +152,11 @@ impl IndexFile {
     /// how many it went through.
     pub(super) fn put(&self, keys: &[IndexKey]) -> Result<usize, IndexError> {
         let mut state = self.state.write();
-        if state.slots.is_none() {
-            state.slots = Some(self.read_slots(state.header.next_entry)?);
-        }
         let state = &mut *state;
         let (header, fresh) = (&mut state.header, &mut state.entries.fresh);
-        let Some(slots) = &mut state.slots else {
-            return Ok(0);
+        let slots = match &mut state.slots {
+            Some(slots) => slots,
+            absent => absent.insert(self.read_slots(header.next_entry)?),
         };
         let mut done = 0;
         for key in keys {
