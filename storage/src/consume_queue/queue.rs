@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::error::ConsumeQueueError;
 use super::files::{FileKey, read_exactly};
@@ -76,6 +76,8 @@ pub(super) struct State {
     pub(super) end_file: u64,
     pub(super) tail: Tail,
     pub(super) unsynced_names: UnsyncedNames,
+    /// Whether a power cut could bring back what was behind the last unit, which is zeros in the files now.
+    pub(super) has_unsynced_cut: bool,
     /// Whether a unit ever came: before, any offset from `min` on can be the first.
     pub(super) has_start: bool,
     /// Whether bytes that are no units may lie behind the last unit in the files.
@@ -252,13 +254,20 @@ impl ConsumeQueue {
             }
             done.taken += 1;
         }
-        let becomes_dirty = done.new > 0 && !std::mem::replace(&mut state.is_dirty, true);
-        drop(state);
-        self.shared.add_pending(done.new);
-        if becomes_dirty {
-            self.shared.add_dirty(self);
+        if done.new > 0 {
+            self.become_dirty(state);
+            self.shared.add_pending(done.new);
         }
         done
+    }
+
+    /// Puts it among those to be written back and synced.
+    pub(super) fn become_dirty(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let was_dirty = std::mem::replace(&mut state.is_dirty, true);
+        drop(state);
+        if !was_dirty {
+            self.shared.add_dirty(self);
+        }
     }
 
     fn record(

@@ -1,6 +1,7 @@
 //! Cutting queues to what can be trusted, after a stop.
 
 use std::io;
+use std::sync::Arc;
 
 use castmq_protocol::model::PhysicalOffset;
 
@@ -30,10 +31,24 @@ pub enum Leftovers {
 impl ConsumeQueue {
     /// Forgets units of records at or beyond `physical`.
     pub(super) fn truncate(
-        &self,
+        self: &Arc<Self>,
         physical: PhysicalOffset,
         leftovers: Leftovers,
     ) -> Result<(), ConsumeQueueError> {
+        self.cut(physical, leftovers)?;
+        if leftovers == Leftovers::Nothing {
+            return Ok(());
+        }
+        // A process that ended while it made, removed or cut files may not have synced any of that. Now they look as they
+        // should, and would not be touched: they have to be synced before anybody relies on how they look.
+        let mut state = self.state.lock();
+        state.unsynced_names = UnsyncedNames::Folders;
+        state.has_unsynced_cut = true;
+        self.become_dirty(state);
+        Ok(())
+    }
+
+    fn cut(&self, physical: PhysicalOffset, leftovers: Leftovers) -> Result<(), ConsumeQueueError> {
         if self.pending_units() > 0 {
             self.write_back()?;
         }
@@ -75,10 +90,6 @@ impl ConsumeQueue {
         state.tail = Tail::starting_at(keep);
         state.end_file = (keep - 1) / self.shared.files.units_per_file() + 1;
         state.is_ragged = false;
-        if leftovers != Leftovers::Nothing {
-            // A process that ended after making a file may not have synced its name.
-            state.unsynced_names = UnsyncedNames::Folders;
-        }
         if state.min >= keep {
             state.min = keep;
             state.min_physical = u64::MAX;

@@ -129,12 +129,15 @@ impl ConsumeQueue {
     pub(super) fn sync_files(&self) -> Result<(), ConsumeQueueError> {
         let files = &self.shared.files;
         files.check_poison()?;
-        let (synced, written, names) = {
+        let (number, written, is_unsynced, names) = {
             let state = self.state.lock();
-            (state.synced, state.written, state.unsynced_names)
+            let number = state.synced / files.units_per_file();
+            let has_file = (state.first_file..state.end_file).contains(&number);
+            let is_cut = state.has_unsynced_cut && has_file;
+            let is_unsynced = state.synced < state.written || is_cut;
+            (number, state.written, is_unsynced, state.unsynced_names)
         };
-        if synced < written {
-            let number = synced / files.units_per_file();
+        if is_unsynced {
             let path = || self.path(number);
             let file = files.handle(self.key(number), path)?;
             files.poison_on_error(file.sync().during("sync", &path()))?;
@@ -149,6 +152,7 @@ impl ConsumeQueue {
         let mut state = self.state.lock();
         state.synced = written;
         state.unsynced_names = UnsyncedNames::None;
+        state.has_unsynced_cut = false;
         let next = state.tail.units(written).next();
         if let Some(unit) = next {
             state.unsynced_physical = unit.physical.0;
@@ -178,7 +182,8 @@ impl ConsumeQueue {
     /// Takes it off the list of dirty queues if there is nothing to do for it; says so.
     pub(super) fn settle(&self) -> bool {
         let mut state = self.state.lock();
-        if state.synced == state.max() && state.unsynced_names == UnsyncedNames::None {
+        let has_unsynced = state.has_unsynced_cut || state.unsynced_names > UnsyncedNames::None;
+        if state.synced == state.max() && !has_unsynced {
             state.is_dirty = false;
         }
         !state.is_dirty

@@ -272,7 +272,9 @@ impl Life {
         run.check(forgotten);
         let removed = run.store.log.remove_retired(true);
         run.check(removed.map(drop).map_err(StoreError::from));
-        self.history.expired_below = begin;
+        // A crash may have left segments whose messages queues have forgotten already.
+        let before = self.history.expired_below;
+        self.history.expired_below = before.max(begin);
     }
 
     /// A topic goes, and is made again at once: the next message of that name is the new one's.
@@ -314,11 +316,14 @@ impl Life {
             2..5 => Stop::Kill,
             _ => Stop::PowerCut,
         };
+        let mut was_clean = Some(stop == Stop::Clean);
         if stop == Stop::Clean
             && let Err(error) = run.store.close(run.dispatch.position())
         {
             assert!(run.is_faulty, "the store cannot be closed: {error}");
             stop = Stop::Kill;
+            // The last step may be all that failed.
+            was_clean = None;
         }
         if stop == Stop::Kill && run.is_doomed {
             stop = Stop::PowerCut;
@@ -337,7 +342,7 @@ impl Life {
         };
         self.disk.set_capacity(1 << 40);
         drop(run);
-        self.open(kept, durable, Some(stop == Stop::Clean));
+        self.open(kept, durable, was_clean);
     }
 
     /// Opens the store, perhaps only after power cuts, and checks it. The log was kept up to `kept`, and was durable up to

@@ -303,3 +303,31 @@ fn nothing_is_removed_after_a_removal_that_may_come_back() {
         assert_eq!(queues.next_offset(&topic("T"), QueueId(0)).0, 45);
     }
 }
+
+/// Found by lives of whole stores: what the first start had cut looked right to the second, which synced nothing of it.
+#[test]
+fn what_a_start_cut_before_it_was_killed_does_not_come_back() {
+    for changes in 0..8 {
+        for seed in 0..20 {
+            let disk = disk();
+            let queues = open(&disk);
+            fill(&queues.queue(&topic("T"), QueueId(0)), 0..35);
+            save(&queues);
+            let at = PhysicalOffset(2700);
+            let disk = disk.kill();
+            let queues = open(&disk);
+            disk.cut_power_after(changes);
+            let _ = queues.truncate(at, Leftovers::Near);
+            let disk = disk.kill();
+            let queues = open(&disk);
+            queues.truncate(at, Leftovers::Near).unwrap();
+            save(&queues);
+            // Messages of other queues have come meanwhile.
+            let later = queues.durable_physical(PhysicalOffset(5000));
+            assert_eq!(later, PhysicalOffset(5000));
+            let queues = open(&disk.crash(seed));
+            queues.truncate(later, Leftovers::Near).unwrap();
+            assert_eq!(queues.next_offset(&topic("T"), QueueId(0)).0, 27);
+        }
+    }
+}
