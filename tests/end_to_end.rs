@@ -12,7 +12,7 @@ use castmq_client::{Client, Filter, Message, PushConsumer, SeekTo, StartFrom};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use support::{client, run, settings, start, started, stop};
+use support::{client, run, settings, start, started, stop, until};
 
 type Bodies = mpsc::UnboundedReceiver<String>;
 
@@ -69,6 +69,23 @@ fn every_group_gets_every_message_once() {
             assert_eq!(take(&mut bodies, 1000).await, each_once(1000));
             consumer.shutdown().await.unwrap();
         }
+        stop(node).await;
+    });
+}
+
+/// Otherwise each start would read the log for keys from the last message on that has one.
+#[test]
+fn messages_without_keys_do_not_leave_the_index_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let (node, client) = started(&settings(folder.path())).await;
+        produce(&client, "orders", 1000).await;
+        let behind = async || {
+            let tree = node.tree().snapshot().await;
+            let indexer = tree.find("broker/storage/indexer").expect("it is there");
+            indexer.state["behind_bytes"].as_u64().expect("a number")
+        };
+        until(async || behind().await == 0).await;
         stop(node).await;
     });
 }

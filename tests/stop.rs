@@ -7,12 +7,41 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use castmq_actors::supervision::capture_panics;
-use castmq_actors::{Node, Parts};
-use castmq_config::Flush;
+use castmq_actors::{Node, Parts, store_options};
+use castmq_config::{Flush, Settings};
+use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::record::RecordView;
+use castmq_storage::disk::os::OsDisk;
+use castmq_storage::store::{Records, Store};
 
 use support::load::Traffic;
 use support::{run, settings, stop};
+
+/// Whoever takes the folder over, RocketMQ for one, finds messages from `from` on by their keys. Returns where they end.
+fn check_keys(settings: &Settings, from: PhysicalOffset) -> PhysicalOffset {
+    let opened = Store::open(Arc::new(OsDisk), store_options(settings));
+    let (store, _) = opened.expect("the store opens");
+    let index = store.index.as_ref().expect("an index");
+    let end = store.log.appended();
+    let mut keys = 0;
+    for record in Records::new(&store.log, from..end) {
+        let (at, record) = record.expect("a record");
+        let record = RecordView::parse(record.as_ref()).expect("a record");
+        let Some(key) = record.property("KEYS") else {
+            continue;
+        };
+        let topic = record.topic().expect("a topic");
+        let found = index.query(topic, key, usize::MAX, 0, i64::MAX);
+        assert!(found.expect("an index").contains(&at), "{key} of {topic}");
+        keys += 1;
+    }
+    assert!(keys > 0, "there are messages with keys");
+    store.close(end).expect("the store closes");
+    end
+}
 
 fn stops_under_load(flush: Flush) {
     capture_panics();
@@ -20,6 +49,7 @@ fn stops_under_load(flush: Flush) {
     let mut settings = settings(folder.path());
     settings.store.flush = flush;
     let traffic = Traffic::new(&["orders", "payments"]);
+    let mut checked = PhysicalOffset::ZERO;
     for round in 0..4 {
         run(async {
             let node = Node::start(&settings, Parts::Standalone).await;
@@ -41,6 +71,7 @@ fn stops_under_load(flush: Flush) {
                 task.await.expect("a producer without a panic");
             }
         });
+        checked = check_keys(&settings, checked);
     }
     run(async {
         let node = Node::start(&settings, Parts::Standalone).await;

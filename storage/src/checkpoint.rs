@@ -15,6 +15,7 @@ use castmq_protocol::model::PhysicalOffset;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, Wait};
+use crate::index::Covered;
 
 /// Size of the file, in bytes (RocketMQ `StoreCheckpoint`).
 const FILE_BYTES: usize = 4096;
@@ -25,7 +26,7 @@ const HEAD_BYTES: usize = 40;
 /// Where the two places for our own fields are: no sector holds parts of both.
 const PLACES: [usize; 2] = [1024, 1536];
 
-const MAGIC: [u8; 8] = *b"CMQCKPT1";
+const MAGIC: [u8; 8] = *b"CMQCKPT2";
 
 /// How much later than a checkpoint's time records may have been lost, in milliseconds (RocketMQ).
 const SAFETY_MS: i64 = 3000;
@@ -53,6 +54,8 @@ pub struct OwnState {
     /// After a clean stop: what the consume queues were, see
     /// [`fingerprint`](crate::consume_queue::ConsumeQueues::fingerprint).
     pub queues: Option<u64>,
+    /// How far the index was durable.
+    pub index: Covered,
 }
 
 impl CheckpointState {
@@ -153,7 +156,7 @@ impl Checkpoint {
     }
 }
 
-const OWN_BYTES: usize = MAGIC.len() + 8 + HEAD_BYTES + 24 + 4;
+const OWN_BYTES: usize = MAGIC.len() + 8 + HEAD_BYTES + 40 + 4;
 
 /// Tells a fingerprint from none.
 const HAS_FINGERPRINT: u64 = 1 << 63;
@@ -170,13 +173,15 @@ impl Own {
             .state
             .queues
             .map_or(0, |queues| queues | HAS_FINGERPRINT);
-        let fields: [&[u8]; 6] = [
+        let fields: [&[u8]; 8] = [
             &MAGIC,
             &self.number.to_be_bytes(),
             &self.head,
             &self.state.durable.0.to_be_bytes(),
             &self.state.recovery_point.0.to_be_bytes(),
             &queues.to_be_bytes(),
+            &self.state.index.entered.0.to_be_bytes(),
+            &self.state.index.last.0.to_be_bytes(),
         ];
         let mut bytes = [0; OWN_BYTES];
         let (body, sum) = bytes.split_at_mut(OWN_BYTES - 4);
@@ -195,8 +200,11 @@ impl Own {
         let (number, rest) = rest.split_first_chunk::<8>()?;
         let (head, rest) = rest.split_first_chunk::<HEAD_BYTES>()?;
         let (durable, rest) = rest.split_first_chunk::<8>()?;
-        let (recovery_point, queues) = rest.split_first_chunk::<8>()?;
-        let queues = u64::from_be_bytes(*queues.first_chunk()?);
+        let (recovery_point, rest) = rest.split_first_chunk::<8>()?;
+        let (queues, rest) = rest.split_first_chunk::<8>()?;
+        let queues = u64::from_be_bytes(*queues);
+        let (entered, rest) = rest.split_first_chunk::<8>()?;
+        let last = rest.first_chunk()?;
         Some(Self {
             number: u64::from_be_bytes(*number),
             head: *head,
@@ -204,6 +212,10 @@ impl Own {
                 durable: PhysicalOffset(u64::from_be_bytes(*durable)),
                 recovery_point: PhysicalOffset(u64::from_be_bytes(*recovery_point)),
                 queues: (queues & HAS_FINGERPRINT != 0).then_some(queues & !HAS_FINGERPRINT),
+                index: Covered {
+                    entered: PhysicalOffset(u64::from_be_bytes(*entered)),
+                    last: PhysicalOffset(u64::from_be_bytes(*last)),
+                },
             },
         })
     }
@@ -236,6 +248,10 @@ mod tests {
             durable: PhysicalOffset(77),
             recovery_point: PhysicalOffset(66),
             queues: Some(5),
+            index: Covered {
+                entered: PhysicalOffset(55),
+                last: PhysicalOffset(44),
+            },
         }),
     };
 
@@ -310,6 +326,7 @@ mod tests {
                 durable: PhysicalOffset(number),
                 recovery_point: PhysicalOffset(number),
                 queues: None,
+                index: Covered::default(),
             }),
             ..CheckpointState::default()
         };

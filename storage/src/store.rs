@@ -38,6 +38,9 @@ pub use self::records::{Records, index_keys};
 const NOTES: &str = "notes";
 const NOTED: &str = "noted_to";
 
+/// Bytes of log whose keys are entered into the index before the store is closed.
+const MAX_INDEXED_AT_CLOSE: u64 = 256 * 1024 * 1024;
+
 /// Where a store is and how it is laid out.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -304,13 +307,16 @@ impl Store {
             progress.saved.log_timestamp_ms = progress.saved.log_timestamp_ms.max(time);
             progress.saved.queues_timestamp_ms = progress.saved.log_timestamp_ms;
         }
+        let mut covered = progress.own.index;
         if let Some(index) = &self.index {
             progress.saved.index_timestamp_ms = index.durable_end_ms();
+            covered = index.durable();
         }
         let own = OwnState {
             durable: progress.own.durable.max(durable),
             recovery_point: progress.own.recovery_point.max(point),
             queues: None,
+            index: covered,
         };
         self.save_progress(&mut progress, own)
     }
@@ -399,7 +405,26 @@ impl Store {
         Ok(())
     }
 
-    /// Makes everything durable and says that the stop was clean. Nobody may append any more. Blocks.
+    /// Where keys begin that the index may lack, if there is one.
+    pub fn indexed(&self) -> Option<PhysicalOffset> {
+        let index = self.index.as_ref()?;
+        Some(index.entered().max(self.log.begin()))
+    }
+
+    /// Enters keys that the index lacks, of at most about `max_bytes` of the log, and returns how many bytes are left. Nobody
+    /// else may enter keys meanwhile. Blocks.
+    pub fn enter_missing_keys(&self, max_bytes: u64) -> Result<u64, StoreError> {
+        let (Some(index), Some(from)) = (&self.index, self.indexed()) else {
+            return Ok(0);
+        };
+        let end = self.log.appended();
+        let to = end.min(PhysicalOffset(from.0.saturating_add(max_bytes)));
+        let done = index_keys(&self.log, index, from..to)?;
+        Ok(end.0.saturating_sub(done.0))
+    }
+
+    /// Makes everything durable and says that the stop was clean. Nobody may append any more, or enter keys into the index.
+    /// Blocks.
     ///
     /// `dispatched`: everything below is in the queues; the rest is dispatched now.
     pub fn close(&self, dispatched: PhysicalOffset) -> Result<(), StoreError> {
@@ -414,6 +439,13 @@ impl Store {
             &self.options.delays,
             dispatched,
         )?;
+        let left = self.enter_missing_keys(MAX_INDEXED_AT_CLOSE)?;
+        if left > 0 {
+            tracing::warn!(
+                bytes = left,
+                "the index does not have the keys of the end of the log: the next start enters them"
+            );
+        }
         self.save_checkpoint(end, store_ms)?;
         {
             let mut progress = self.progress.lock();

@@ -12,7 +12,7 @@ use castmq_storage::store::index_keys;
 use serde::Serialize;
 
 use crate::broker::context::{BrokerContext, Store};
-use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
+use crate::supervision::{Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
 use crate::worker::Worker;
 
 /// Bytes of log that are read before the actor hears of it.
@@ -27,9 +27,16 @@ const MANY_KEYS: usize = 4096;
 /// How long fewer of them wait for more.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// How often it is noted how far the log has been gone through, where messages have no keys.
+const NOTE: Duration = Duration::from_secs(1);
+
 /// Messages with keys.
 #[derive(Debug)]
 pub(crate) struct Index(pub(crate) Keyed);
+
+/// The keys of all messages up to there have been told.
+#[derive(Debug)]
+struct Told(PhysicalOffset);
 
 /// How far the thread came.
 #[derive(Debug)]
@@ -69,7 +76,7 @@ impl Backlog {
 
     /// Adds messages, which lie behind the others.
     fn add(&mut self, Keyed { range, keys }: Keyed) {
-        if self.wanted.is_empty() {
+        if self.is_empty() {
             *self = Self::new(range.start..range.start);
         }
         self.wanted.end = self.wanted.end.max(range.end);
@@ -92,7 +99,7 @@ impl Backlog {
 
     /// What is to be done next: after it, [`Backlog::done`], or [`Backlog::forget_listed`] to do it again.
     fn next(&mut self) -> Option<Work> {
-        if self.wanted.is_empty() {
+        if self.is_empty() {
             return None;
         }
         if self.listed_from > self.wanted.start {
@@ -107,13 +114,13 @@ impl Backlog {
         self.wanted.start = position.min(self.wanted.end);
     }
 
+    fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
     /// Whether there is nothing to read, and only few keys to be entered.
     fn has_few(&self) -> bool {
         self.listed_from <= self.wanted.start && self.listed.len() < MANY_KEYS
-    }
-
-    fn bytes(&self) -> u64 {
-        self.wanted.end.distance_from(self.wanted.start)
     }
 }
 
@@ -124,12 +131,15 @@ pub(crate) struct Indexer {
     backlog: Backlog,
     is_busy: bool,
     is_gathering: bool,
+    /// What the thread has in hand is waited for: the store is closed afterwards, and enters the rest.
+    stopping: Option<Hold>,
     last_error: Option<String>,
 }
 
 /// What the live tree shows.
 #[derive(Debug, Serialize)]
 pub(crate) struct IndexerState {
+    /// Of what queues have; within a second of where messages have no keys.
     behind_bytes: u64,
     last_error: Option<String>,
 }
@@ -137,18 +147,26 @@ pub(crate) struct IndexerState {
 impl Indexer {
     /// Begins behind what the index has; what the log has beyond is entered first.
     pub(crate) fn new(context: Arc<BrokerContext>) -> Result<Self, Failure> {
-        let index = context.store.index.as_ref();
         let end = context.positions.dispatched();
-        let begin = index.map_or(end, |index| index.end_physical());
-        let begin = begin.max(context.store.log.begin()).min(end);
+        let begin = context.store.indexed().map_or(end, |to| to.min(end));
         Ok(Self {
             thread: None,
             backlog: Backlog::new(begin..end),
             is_busy: false,
             is_gathering: false,
+            stopping: None,
             last_error: None,
             context,
         })
+    }
+
+    fn behind_bytes(&self) -> u64 {
+        let BrokerContext {
+            store, positions, ..
+        } = &*self.context;
+        let indexed = store.indexed();
+        let behind = indexed.map(|to| positions.dispatched().0.saturating_sub(to.0));
+        behind.unwrap_or(0)
     }
 
     /// Takes the next step, soon if there are only few keys.
@@ -166,7 +184,7 @@ impl Indexer {
     }
 
     fn step(&mut self, ctx: &mut Ctx<'_, Self>) {
-        if self.is_busy {
+        if self.is_busy || self.stopping.is_some() {
             return;
         }
         let Some(work) = self.backlog.next() else {
@@ -196,8 +214,9 @@ fn index(store: &Store, work: Work) -> Result<PhysicalOffset, String> {
             index_keys(&store.log, index, range.start..end).map_err(|error| error.to_string())
         }
         Work::Enter(keys, end) => {
-            let entered = index.enter(&keys);
-            entered.map(|()| end).map_err(|error| error.to_string())
+            index.enter(&keys).map_err(|error| error.to_string())?;
+            index.note_entered(end);
+            Ok(end)
         }
     }
 }
@@ -211,13 +230,24 @@ impl Cast for Indexer {
             let result = index(&store, work.work);
             work.reply.send(result);
         })?);
+        ctx.every(NOTE, |indexer, ctx| {
+            // Whatever the dispatcher found below was told before, and comes first.
+            let told = Told(indexer.context.positions.dispatched());
+            ctx.me().tell(told);
+        });
         self.step(ctx);
         Ok(())
     }
 
+    fn stopping(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if self.is_busy {
+            self.stopping = Some(ctx.hold());
+        }
+    }
+
     fn observe(&self) -> IndexerState {
         IndexerState {
-            behind_bytes: self.backlog.bytes(),
+            behind_bytes: self.behind_bytes(),
             last_error: self.last_error.clone(),
         }
     }
@@ -233,14 +263,27 @@ impl Receive<Index> for Indexer {
     }
 }
 
+impl Receive<Told> for Indexer {
+    fn receive(&mut self, Told(position): Told, _: &mut Ctx<'_, Self>) {
+        if self.backlog.is_empty()
+            && let Some(index) = &self.context.store.index
+        {
+            index.note_entered(position);
+        }
+    }
+}
+
 impl Receive<Indexed> for Indexer {
     fn receive(&mut self, Indexed(result): Indexed, ctx: &mut Ctx<'_, Self>) {
         self.is_busy = false;
+        if self.stopping.take().is_some() {
+            return;
+        }
         match result {
             Ok(Ok(done)) => {
                 self.last_error = None;
                 self.backlog.done(done);
-                if !self.backlog.wanted.is_empty() {
+                if !self.backlog.is_empty() {
                     self.go_on(ctx);
                 }
             }

@@ -41,8 +41,8 @@ pub(super) struct State {
     pub(super) written: Header,
     /// The header as of those being written.
     writing: Header,
-    /// The next entry as it was when the file was opened.
-    opened_entry: u32,
+    /// Entries below were there before their message came again.
+    repeated_below: u32,
 }
 
 /// Entries that are not in the file yet, encoded.
@@ -113,7 +113,7 @@ impl IndexFile {
                 writing: header,
                 slots: None,
                 entries: NewEntries::starting_at(header.next_entry),
-                opened_entry: 1,
+                repeated_below: 1,
             }),
         }
     }
@@ -131,11 +131,7 @@ impl IndexFile {
             return Err(IndexError::Damaged { path });
         };
         let opened = Self::new(name, path, layout, header);
-        {
-            let mut state = opened.state.write();
-            state.durable = header;
-            state.opened_entry = header.next_entry;
-        }
+        opened.state.write().durable = header;
         let _ = opened.file.set(file);
         Ok(opened)
     }
@@ -190,16 +186,22 @@ impl IndexFile {
         Ok(done)
     }
 
-    /// Whether a key of the last message was there when the file was opened.
+    /// The last message comes again.
+    pub(super) fn expect_again(&self) {
+        let mut state = self.state.write();
+        state.repeated_below = state.header.next_entry;
+    }
+
+    /// Whether a key of the last message was there before it came again.
     pub(super) fn was_there(&self, key_hash: u32, physical: i64) -> Result<bool, IndexError> {
-        let opened_entry = self.state.read().opened_entry;
+        let repeated_below = self.state.read().repeated_below;
         let mut next = self.newest(key_hash, &self.header())?;
         while next != 0 {
             let entry = self.entry(next)?;
             if entry.physical != physical {
                 break;
             }
-            if entry.key_hash == key_hash && next < opened_entry {
+            if entry.key_hash == key_hash && next < repeated_below {
                 return Ok(true);
             }
             next = entry.previous.min(next - 1);
@@ -366,7 +368,6 @@ impl IndexFile {
         state.slots = Some(table);
         state.entries = NewEntries::starting_at(number);
         state.written = state.header;
-        state.opened_entry = number;
         Ok(())
     }
 }

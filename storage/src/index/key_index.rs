@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use castmq_protocol::model::PhysicalOffset;
@@ -30,8 +30,30 @@ pub struct KeyIndex {
     /// Held by whoever changes files on the disk, and taken before all other locks. Whether names of files could be lost.
     has_unsynced_names: Mutex<bool>,
     poison: OnceLock<String>,
-    /// The last message entered before the start, of which the log brings some keys again.
-    opened_end: AtomicI64,
+    /// A message of which the log brings again keys that are entered.
+    repeated: AtomicI64,
+    /// See [`KeyIndex::entered`].
+    entered: AtomicU64,
+    durable: Mutex<Covered>,
+}
+
+/// How far an index went through the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// The keys of all messages below have been entered.
+    pub entered: PhysicalOffset,
+    /// The last of them that has any, 0 when there is none.
+    pub last: PhysicalOffset,
+}
+
+impl Covered {
+    /// What of it is left when the log ends at `end`.
+    pub(crate) fn below(self, end: PhysicalOffset) -> Self {
+        Self {
+            entered: self.entered.min(end),
+            ..self
+        }
+    }
 }
 
 impl KeyIndex {
@@ -72,7 +94,9 @@ impl KeyIndex {
             // A process that ended after making a file may not have synced its name.
             has_unsynced_names: Mutex::new(!clean),
             poison: OnceLock::new(),
-            opened_end: AtomicI64::new(-1),
+            repeated: AtomicI64::new(-1),
+            entered: AtomicU64::default(),
+            durable: Mutex::default(),
         };
         index.load(clean)?;
         Ok(index)
@@ -109,18 +133,54 @@ impl KeyIndex {
         if let Some(last) = self.last().filter(|_| !clean) {
             self.rebuild(&last, i64::MAX)?;
         }
-        self.note_end();
+        self.begin_at_end();
         Ok(())
     }
 
-    fn note_end(&self) {
-        let end = self.last().map_or(-1, |last| last.header().end_physical);
-        self.opened_end.store(end, Ordering::Relaxed);
+    /// Forgets what is known beyond the last message entered.
+    fn begin_at_end(&self) {
+        self.expect_last_again();
+        let end = self.end_physical();
+        self.entered.store(end.0, Ordering::Release);
+        *self.durable.lock() = Covered::default();
     }
 
-    /// Whether a key of the last message was entered before the start.
+    /// Has the keys that the last message has by now passed over when they come again, since the log is read from there.
+    pub(crate) fn expect_last_again(&self) {
+        let files = self.files.read();
+        let end = files.last().map_or(-1, |last| last.header().end_physical);
+        let ends_there = |file: &&Arc<IndexFile>| file.header().end_physical == end;
+        let with_last = files.iter().rev().take_while(ends_there);
+        with_last.for_each(|file| file.expect_again());
+        self.repeated.store(end, Ordering::Relaxed);
+    }
+
+    /// The keys of all messages below have been entered: from here on the log has to be read for what is not.
+    pub fn entered(&self) -> PhysicalOffset {
+        PhysicalOffset(self.entered.load(Ordering::Acquire))
+    }
+
+    /// Says that the keys of all messages below `to`, which is a message's start or the log's end, have been entered.
+    pub fn note_entered(&self, to: PhysicalOffset) {
+        self.entered.fetch_max(to.0, Ordering::AcqRel);
+    }
+
+    /// Takes up what was [`durable`](Self::durable) before the last stop, unless files have gone since.
+    pub(crate) fn resume(&self, covered: Covered) {
+        if covered.last <= self.end_physical() {
+            self.note_entered(covered.entered);
+            *self.durable.lock() = covered;
+        }
+    }
+
+    /// How much of the log would not have to be read again after a power cut.
+    pub fn durable(&self) -> Covered {
+        *self.durable.lock()
+    }
+
+    /// Whether a key of the last message was entered before it came again.
     fn was_there(&self, key_hash: u32, physical: i64) -> Result<bool, IndexError> {
-        if physical != self.opened_end.load(Ordering::Relaxed) {
+        if physical != self.repeated.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let files = self.files.read().clone();
@@ -163,7 +223,7 @@ impl KeyIndex {
     }
 
     /// Enters keys in their order, in memory. Passes over one when one of a later message has been entered, as RocketMQ, or
-    /// this very key before the last stop.
+    /// this very key before the log was read again.
     ///
     /// # Errors
     ///
@@ -183,8 +243,8 @@ impl KeyIndex {
                 last => self.add_file(last.as_deref(), key.stored_ms),
             };
             // Each key of a message that may have some already is asked for.
-            let opened_end = self.opened_end.load(Ordering::Relaxed);
-            let is_sure = |key: &IndexKey| key.physical.as_i64() != opened_end;
+            let repeated = self.repeated.load(Ordering::Relaxed);
+            let is_sure = |key: &IndexKey| key.physical.as_i64() != repeated;
             let sure = behind
                 .iter()
                 .take(KEYS_A_LOCK)
@@ -241,8 +301,7 @@ impl KeyIndex {
             .collect())
     }
 
-    /// The last message entered, 0 when there is none. Right after opening this is what survived, so that the log has to
-    /// be indexed again from there.
+    /// The last message entered, 0 when there is none.
     pub fn end_physical(&self) -> PhysicalOffset {
         let end = self.last().map_or(0, |last| last.header().end_physical);
         PhysicalOffset::from_i64(end).unwrap_or_default()
@@ -290,13 +349,19 @@ impl KeyIndex {
     pub fn sync(&self) -> Result<(), IndexError> {
         let mut has_unsynced_names = self.has_unsynced_names.lock();
         self.check_poison()?;
+        let covered = Covered {
+            entered: self.entered(),
+            last: self.end_physical(),
+        };
         self.write_entries(&mut has_unsynced_names)?;
         let files = self.files.read().clone();
         let result = self.sync_files(&files, &mut has_unsynced_names);
-        if let Err(error) = &result
-            && error.is_failed_sync()
-        {
-            self.poison.get_or_init(|| error.to_string());
+        match &result {
+            Ok(()) => *self.durable.lock() = covered,
+            Err(error) if error.is_failed_sync() => {
+                self.poison.get_or_init(|| error.to_string());
+            }
+            Err(_) => {}
         }
         result
     }
@@ -372,7 +437,7 @@ impl KeyIndex {
             self.remove_file(&last.path)?;
             self.files.write().pop();
         }
-        self.note_end();
+        self.begin_at_end();
         Ok(())
     }
 }

@@ -13,8 +13,9 @@
 //! # What a power cut can do
 //!
 //! A header counts what was durable before it was written, so all entries it counts are whole; later ones are lost, and
-//! [`KeyIndex::end_physical`] says from where the log has to be indexed again. Slots can be lost or lead to lost entries:
-//! they are built anew. Entries of records that the log lost are forgotten with [`KeyIndex::truncate`].
+//! [`KeyIndex::entered`] says from where the log has to be indexed again: from the last message that survived, or from
+//! further on when the store knows that the index was there already. Slots can be lost or lead to lost entries: they are
+//! built anew. Entries of records that the log lost are forgotten with [`KeyIndex::truncate`].
 
 mod error;
 mod file;
@@ -31,6 +32,6 @@ mod model_tests;
 mod tests;
 
 pub use error::IndexError;
-pub use key_index::KeyIndex;
+pub use key_index::{Covered, KeyIndex};
 pub use keys::IndexKey;
 pub(crate) use keys::{Keys, TopicHash};

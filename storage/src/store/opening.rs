@@ -104,14 +104,19 @@ impl Store {
             false => None,
         };
         lower_offsets(&metadata, &queues)?;
+        // What the index knows beyond the log was lost with it, and its places will be others' now.
+        let covered = opened.state.own.map(|own| own.index).unwrap_or_default();
+        let mut covered = covered.below(log.appended());
         if let Some(index) = &index {
-            // What the index knows beyond the log was lost with it, and its places will be others' now.
             index.truncate(log.appended())?;
+            index.resume(covered);
+            covered = index.durable();
         }
         let own = OwnState {
             durable: log.flushed(),
             recovery_point: from.min(log.flushed()),
             queues: None,
+            index: covered,
         };
         let boot = disk.boot().unwrap_or_default();
         let is_marked = opened.sound_boot.as_ref() == Some(&boot);

@@ -114,6 +114,7 @@ fn lower(
         durable: own.durable.min(at),
         recovery_point,
         queues: None,
+        index: own.index.below(at),
     };
     let own = Some(own);
     checkpoint

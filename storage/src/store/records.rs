@@ -49,13 +49,15 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// Enters messages with keys into the index, from a record's start on. Returns where the next record begins.
+/// Enters messages with keys into the index, from a record's start on, but for keys that it has. Returns where the next
+/// record begins. The index must have the keys of all messages before.
 pub fn index_keys(
     log: &CommitLog,
     index: &KeyIndex,
     range: Range<PhysicalOffset>,
 ) -> Result<PhysicalOffset, StoreError> {
     const KEYS_AT_ONCE: usize = 1024;
+    index.expect_last_again();
     let mut records = Records::new(log, range);
     let mut keys = Vec::new();
     for record in records.by_ref() {
@@ -73,5 +75,6 @@ pub fn index_keys(
         }
     }
     index.enter(&keys)?;
+    index.note_entered(records.range.start);
     Ok(records.range.start)
 }

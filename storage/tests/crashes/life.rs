@@ -228,7 +228,11 @@ impl Life {
         let keyed = run.dispatch.take_keyed();
         let entered = match keyed.and_then(|keyed| keyed.keys) {
             Some(keys) if !is_read && !run.reads_keys => {
-                index.enter(&keys).map(|()| end).map_err(StoreError::from)
+                let entered = index.enter(&keys).map_err(StoreError::from);
+                entered.map(|()| {
+                    index.note_entered(end);
+                    end
+                })
             }
             _ => index_keys(&run.store.log, index, run.indexed..end),
         };
@@ -375,12 +379,14 @@ impl Life {
             assert_eq!(report.was_clean, was_clean);
             let is_filled_again = was_clean && report.dispatched > 0;
             assert!(!is_filled_again, "queues were not as they were left");
+            let is_behind = store.indexed().is_some_and(|to| to < store.log.appended());
+            let lacks_keys = was_clean && is_behind;
+            assert!(!lacks_keys, "keys were not entered before a clean stop");
         }
         self.history.check_log(&store, kept);
         let (begin, end) = (store.log.begin(), store.log.appended());
         self.history.check_queues(&store, begin, end);
-        if let Some(index) = &store.index {
-            let from = index.end_physical().max(begin).min(end);
+        if let (Some(index), Some(from)) = (&store.index, store.indexed()) {
             index_keys(&store.log, index, from..end).expect("keys can be entered");
         }
         self.history.check_index(&store, begin, end);
