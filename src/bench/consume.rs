@@ -93,7 +93,7 @@ impl Backlog {
         queues: u32,
     ) -> Result<Self, BenchError> {
         let load = Load {
-            unique_ids: false,
+            unique_ids: None,
             size,
             connections: 4,
             window: 16,

@@ -171,8 +171,8 @@ impl Dialect {
     ) -> Template {
         let body = vec![b'x'; load.size];
         let properties = match load.unique_ids {
-            true => format!("{}\u{1}{}\u{2}", keys::UNIQ_KEY, blank_id()),
-            false => String::new(),
+            Some(true) => format!("{}\u{1}{}\u{2}", keys::UNIQ_KEY, blank_id()),
+            _ => String::new(),
         };
         let mut payload = BytesMut::new();
         if load.batch > 1 {

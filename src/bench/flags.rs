@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 
+use super::BenchError;
 use super::dialect::Dialect;
 use super::wire::MAX_FRAME_BYTES;
 use crate::tools::{parse_length, parse_rate};
@@ -53,10 +54,10 @@ pub(crate) struct Load {
     /// Messages in one request.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) batch: usize,
-    /// Messages have ids, property UNIQ_KEY, as RocketMQ's clients give them: the broker enters them into its index. On RocketMQ's wires
-    /// it gives one to those that have none.
-    #[arg(long, conflicts_with = "batch")]
-    pub(crate) unique_ids: bool,
+    /// Whether messages have ids, property UNIQ_KEY, which the broker enters into its index [default: true on RocketMQ's wires, as all
+    /// its clients give them, where batches are of one message; the broker would give one to each that has none].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) unique_ids: Option<bool>,
     /// The wire that requests are written in.
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Dialect::Native)]
     pub(crate) wire: Dialect,
@@ -79,6 +80,26 @@ pub(crate) struct Load {
     /// Rounds; the one in the middle is printed.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>())]
     pub(crate) rounds: usize,
+}
+
+impl Load {
+    /// The load with what nobody has set.
+    ///
+    /// # Errors
+    ///
+    /// [`BenchError::BatchWithIds`].
+    pub(crate) fn settled(&self) -> Result<Self, BenchError> {
+        let is_single = self.batch == 1;
+        let has_ids = match self.unique_ids {
+            Some(true) if !is_single => return Err(BenchError::BatchWithIds(self.batch)),
+            Some(has_ids) => has_ids,
+            None => is_single && self.wire != Dialect::Native,
+        };
+        Ok(Self {
+            unique_ids: Some(has_ids),
+            ..self.clone()
+        })
+    }
 }
 
 /// The settings of `bench produce`.

@@ -63,6 +63,8 @@ pub(crate) enum BenchError {
     NotReady(&'static str),
     #[error("the echo server speaks the native wire only: leave out --echo, or --wire")]
     EchoIsNative,
+    #[error("batches of {0} messages go without ids: leave out --unique-ids, or --batch")]
+    BatchWithIds(usize),
     #[error("this is measured with a broker that is started for it: add --embedded")]
     NeedsEmbedded,
     #[error("the result has no JSON form: {0}")]

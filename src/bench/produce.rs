@@ -53,7 +53,7 @@ struct Settings<'a> {
 
 /// Measures and prints.
 pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
-    let load = &flags.load;
+    let load = &flags.load.settled()?;
     let amount = match load.rate {
         Some(_) => Amount::Megabytes,
         None => Amount::Gigabytes,
