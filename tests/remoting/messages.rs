@@ -1,5 +1,7 @@
 //! Sending, pulling and popping.
 
+use std::time::Duration;
+
 use castmq_actors::{Node, NodeError, Parts};
 use castmq_client::Client;
 use castmq_client::Message;
@@ -306,7 +308,14 @@ fn a_message_without_an_id_is_given_one_by_which_it_is_found() {
             ] {
                 assert!(query.push(name, value));
             }
-            let found = wire.ask(request_code::QUERY_MESSAGE, &query, b"").await;
+            // The index may be a little behind the queues.
+            let found = loop {
+                let found = wire.ask(request_code::QUERY_MESSAGE, &query, b"").await;
+                if found.code != response_code::QUERY_NOT_FOUND {
+                    break found;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            };
             assert_eq!(bodies(&found), [("nameless".to_owned(), 0)]);
         }
         assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
