@@ -23,6 +23,12 @@
 //!
 //! Nothing here knows actors, sockets or async.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "CastMQ's broker needs Linux: on other systems run it in a container or a virtual machine; programs that use castmq-client \
+     need not"
+);
+
 pub mod abort;
 pub mod checkpoint;
 pub mod commit_log;

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
+use std::hint::black_box;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -107,10 +108,27 @@ impl Region {
         Some(RegionWriter { region: self })
     }
 
-    fn populate(&self, advice: Advice, range: Range<usize>) -> io::Result<()> {
+    /// Tells the kernel something of the pages of a range; `false` where it is too old to understand that.
+    fn advise(&self, advice: Advice, range: Range<usize>) -> io::Result<bool> {
         let range = self.page_aligned(range);
-        self.map
-            .advise_range(advice, range.start, range.end - range.start)
+        let advised = self
+            .map
+            .advise_range(advice, range.start, range.end - range.start);
+        match advised {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings published pages in by reading a byte of each.
+    fn touch(&self, range: Range<usize>) {
+        let range = self.page_aligned(range);
+        let end = range.end.min(self.published());
+        if let Some(bytes) = self.read(range.start..end) {
+            let pages = bytes.iter().step_by(rustix::param::page_size());
+            pages.for_each(|byte| _ = black_box(*byte));
+        }
     }
 
     fn page_aligned(&self, range: Range<usize>) -> Range<usize> {
@@ -290,22 +308,28 @@ impl Segment for FileSegment {
     }
 
     fn prepare(&self, range: Range<usize>, grain: Grain) -> io::Result<()> {
-        if grain == Grain::Coarse {
-            return self.region.populate(Advice::PopulateWrite, range);
+        let region = &self.region;
+        if grain == Grain::Coarse && region.advise(Advice::PopulateWrite, range.clone())? {
+            return Ok(());
         }
         // Pages that are asked for come one by one; those that are found missing at a write come with their neighbours.
         let mut at = range.start;
         while at < range.end {
             let to = range.end.min(at + WILL_NEED_BYTES);
-            self.region.populate(Advice::WillNeed, at..to)?;
-            self.region.populate(Advice::PopulateWrite, at..to)?;
+            region.advise(Advice::WillNeed, at..to)?;
+            // Kernels before 5.14 do not make them writable ahead: that is done at the first write to each.
+            region.advise(Advice::PopulateWrite, at..to)?;
             at = to;
         }
         Ok(())
     }
 
     fn load(&self, range: Range<usize>) -> io::Result<()> {
-        self.region.populate(Advice::PopulateRead, range)
+        // Not known to kernels before 5.14.
+        if !self.region.advise(Advice::PopulateRead, range.clone())? {
+            self.region.touch(range);
+        }
+        Ok(())
     }
 
     fn is_resident(&self, range: Range<usize>) -> bool {
@@ -418,6 +442,20 @@ mod tests {
         segment.prepare(1 << 19..1 << 20, Grain::Coarse).unwrap();
         assert!(segment.is_resident(0..1 << 20));
         assert!(segment.is_resident(5000..5001));
+    }
+
+    #[test]
+    fn pages_that_are_touched_are_resident() {
+        const BYTES: usize = 1 << 22;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        File::create(&path).unwrap().set_len(BYTES as u64).unwrap();
+        let segment = FileSegment::open(&path).unwrap();
+        assert!(!segment.is_resident(0..BYTES));
+        segment.region.touch(5..BYTES);
+        assert!(segment.is_resident(0..BYTES));
+        segment.region.touch(BYTES - 5..BYTES + 5);
+        segment.region.touch(BYTES + 5..BYTES + 6);
     }
 
     #[test]
