@@ -6,6 +6,8 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use procfs::process::Process;
+
 /// Longest block that is kept to be used again, and most that is kept unused at the end of a heap.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES: libc::c_int = 1 << 20;
@@ -28,20 +30,15 @@ pub(crate) struct Resident {
 impl Resident {
     /// Of this process.
     fn now() -> Option<Self> {
-        Self::of(std::process::id())
+        Self::of(&Process::myself().ok()?)
     }
 
     /// Of any process; `None` where that is not told.
-    pub(crate) fn of(pid: u32) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let bytes = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-            Some(kib * 1024)
-        };
+    pub(crate) fn of(process: &Process) -> Option<Self> {
+        let status = process.status().ok()?;
         Some(Self {
-            own_bytes: bytes("RssAnon:")?,
-            mapped_bytes: bytes("RssFile:")? + bytes("RssShmem:")?,
+            own_bytes: status.rssanon? * 1024,
+            mapped_bytes: (status.rssfile? + status.rssshmem?) * 1024,
         })
     }
 }

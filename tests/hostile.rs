@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use castmq_client::raw::admin::{AdminRequest, AdminResponse};
 use castmq_client::raw::{Payload, Request, Response, Role};
 
-use support::attack::{KEPT_BYTES, SETTINGS, attack, field, mib, own_bytes};
+use support::attack::{KEPT_BYTES, SETTINGS, attack, bytes, mib, own_bytes};
 use support::hostile::Stock;
 use support::load::{Traffic, open};
 use support::process::Process;
@@ -83,7 +83,7 @@ fn a_million_bent_frames_disturb_nobody() {
         let before = own_bytes(&broker);
         let started = Instant::now();
         attack(Stock::default(), &broker, connections, frames - frames / 10).await;
-        let (peak, elapsed) = (field(&broker, "VmHWM:"), started.elapsed());
+        let (peak, elapsed) = (bytes(&broker, |status| status.vmhwm), started.elapsed());
         let acknowledged = traffic.acknowledged();
         traffic.reach(acknowledged + 100).await;
         while sessions(&broker).await > 0 || own_bytes(&broker) > before + KEPT_BYTES {
@@ -103,7 +103,7 @@ fn a_million_bent_frames_disturb_nobody() {
             elapsed.as_secs_f64(),
             mib(before),
             mib(own_bytes(&broker)),
-            mib(field(&broker, "VmRSS:")),
+            mib(bytes(&broker, |status| status.vmrss)),
             mib(peak),
         );
     });

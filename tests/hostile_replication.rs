@@ -30,6 +30,7 @@ use castmq_protocol::native::replication::{
     Follow, Followed, GroupOffset, LogEpoch, MetadataChange, MetadataChanges, SyncMetadata,
 };
 use castmq_protocol::native::{ClientHeader, Welcome};
+use procfs::process::Process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -65,14 +66,9 @@ const KEPT_BYTES: u64 = 128 << 20;
 
 /// Bytes of memory of the process's own.
 fn own_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("it lives");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.split_whitespace().next());
-    kib.and_then(|kib| kib.parse::<u64>().ok())
-        .expect("a number of KiB")
-        * 1024
+    let status = Process::myself().and_then(|process| process.status());
+    let kib = status.expect("it lives").rssanon;
+    kib.expect("a number of KiB") * 1024
 }
 
 fn noise() -> Vec<u8> {

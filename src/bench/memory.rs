@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use memmap2::{Advice, MmapMut};
+use procfs::{Current, Meminfo};
 
 /// Filled beyond what is free, in bytes: so that the kernel begins to take back the oldest of it, and what it keeps in
 /// reserve is warm, too.
@@ -84,8 +85,5 @@ fn touch() -> io::Result<()> {
 
 /// Memory that is used for nothing; 0 when it is not known.
 fn free_bytes() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = info.lines().find_map(|line| line.strip_prefix("MemFree:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    Meminfo::current().map_or(0, |memory| memory.mem_free)
 }

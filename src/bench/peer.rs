@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use procfs::process::Process;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -71,22 +72,13 @@ impl Peer {
 
     /// Processor time of the process, in nanoseconds; `None` when it was not started here.
     pub(crate) fn cpu_ns(&self) -> Option<u64> {
-        let pid = self.pid()?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // Fields behind the command's name, which may contain anything: 12 and 13 are user and system time in ticks.
-        let fields = stat.rsplit(')').next()?;
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        Some(ticks * 1_000_000_000 / TICKS_A_SECOND)
+        let stat = self.process()?.stat().ok()?;
+        Some((stat.utime + stat.stime) * 1_000_000_000 / procfs::ticks_per_second())
     }
 
     /// Resident memory without pages of mapped files, and those pages, in MiB.
     pub(crate) fn rss_mib(&self) -> Option<(f64, f64)> {
-        let resident = Resident::of(self.pid()?)?;
+        let resident = Resident::of(&self.process()?)?;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         Some((mib(resident.own_bytes), mib(resident.mapped_bytes)))
     }
@@ -108,13 +100,11 @@ impl Peer {
         Ok(())
     }
 
-    fn pid(&self) -> Option<u32> {
-        self.started.as_ref()?.process.id()
+    fn process(&self) -> Option<Process> {
+        let pid = self.started.as_ref()?.process.id()?;
+        Process::new(i32::try_from(pid).ok()?).ok()
     }
 }
-
-/// Linux reports processor time to user space in hundredths of a second.
-const TICKS_A_SECOND: u64 = 100;
 
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     std::fs::read_dir(folder)?

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use procfs::process::Process;
+
 use super::support::cluster::Cluster;
 use super::support::shell::{command, run, text};
 
@@ -67,10 +69,9 @@ fn members_are_in_process_groups_of_their_own() {
     let cluster = Cluster::up(1, 0, 1, &[]);
     for name in ["namesrv-1", "broker-a"] {
         let pid = cluster.pid(name).expect("a process");
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-        let (_, rest) = stat.rsplit_once(") ").expect("its state");
-        let group = rest.split(' ').nth(2);
-        assert_eq!(group, Some(&*pid.to_string()), "{stat}");
+        let pid = i32::try_from(pid).expect("a number of a process");
+        let stat = Process::new(pid).and_then(|process| process.stat());
+        assert_eq!(stat.expect("it runs").pgrp, pid);
     }
 }
 

@@ -25,7 +25,7 @@ use castmq_client::raw::{Payload, Request, Response, Role};
 
 use client::{Progress, consume, look_up, produce};
 use stock::Stock;
-use support::attack::{Bent, KEPT_BYTES, SETTINGS, attack, field, mib, own_bytes};
+use support::attack::{Bent, KEPT_BYTES, SETTINGS, attack, bytes, mib, own_bytes};
 use support::load::open;
 use support::process::Process;
 use support::{number, seed};
@@ -77,7 +77,7 @@ fn a_million_bent_frames_of_rocketmqs_disturb_nobody() {
         let before = own_bytes(&broker);
         let started = Instant::now();
         attack(Stock::default(), &broker, connections, frames - frames / 10).await;
-        let (peak, elapsed) = (field(&broker, "VmHWM:"), started.elapsed());
+        let (peak, elapsed) = (bytes(&broker, |status| status.vmhwm), started.elapsed());
         progress.reach(progress.sent.get() + 100).await;
         // The client's own three are there.
         while sessions(&broker).await != 3 || own_bytes(&broker) > before + KEPT_BYTES {
@@ -99,7 +99,7 @@ fn a_million_bent_frames_of_rocketmqs_disturb_nobody() {
             elapsed.as_secs_f64(),
             mib(before),
             mib(own_bytes(&broker)),
-            mib(field(&broker, "VmRSS:")),
+            mib(bytes(&broker, |status| status.vmrss)),
             mib(peak),
             progress.received.get(),
             progress.slowest.borrow().as_secs_f64() * 1000.0,

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
+use procfs::process::Status;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -115,17 +116,13 @@ pub async fn attack(stock: impl Bent + 'static, broker: &Process, connections: u
 
 /// Bytes of memory of the process's own: what is mapped from files, the log above all, is the page cache's.
 pub fn own_bytes(broker: &Process) -> u64 {
-    field(broker, "RssAnon:")
+    bytes(broker, |status| status.rssanon)
 }
 
-pub fn field(broker: &Process, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.id()));
-    let status = status.expect("the process lives");
-    let line = status.lines().find(|line| line.starts_with(name));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.and_then(|kib| kib.parse::<u64>().ok())
-        .expect("a number of KiB")
-        * 1024
+pub fn bytes(broker: &Process, kib: fn(&Status) -> Option<u64>) -> u64 {
+    let pid = i32::try_from(broker.id()).expect("a number of a process");
+    let status = procfs::process::Process::new(pid).and_then(|process| process.status());
+    kib(&status.expect("the process lives")).expect("a number of KiB") * 1024
 }
 
 pub fn mib(bytes: u64) -> f64 {

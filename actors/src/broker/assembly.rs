@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::context::{BrokerActors, BrokerContext, CopyPolicy, FlushPolicy};
 use super::credits::Credits;
-use super::details::ProcessUse;
+use super::details::machine_memory_bytes;
 use super::gate::{Cause, Gate};
 use super::hidden::Hidden;
 use super::meters::Meters;
@@ -247,7 +247,7 @@ fn new_context(
         routes: Routes::default(),
         following: Following::default(),
         timer_mark: Arc::default(),
-        near_bytes: ProcessUse::machine_memory_bytes() / 100
+        near_bytes: machine_memory_bytes() / 100
             * u64::from(settings.replication.slave_read_memory_percent),
         needed: AtomicU64::new(0),
         ha_address: OnceLock::new(),

@@ -1,9 +1,9 @@
 //! What operators see of a broker.
 
-use std::fs;
-
 use castmq_config::Role;
 use castmq_protocol::native::admin::{BrokerDetails, ReplicationDetails, SlaveDetails};
+use procfs::process::{Process, Status};
+use procfs::{Current, Meminfo};
 
 use super::context::BrokerContext;
 
@@ -19,33 +19,26 @@ pub(crate) struct ProcessUse {
 }
 
 impl ProcessUse {
-    /// Memory of the machine in bytes; 0 where the operating system does not tell.
-    pub(crate) fn machine_memory_bytes() -> u64 {
-        let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-        let kib = total.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kib.unwrap_or(0) * 1024
-    }
-
     /// As the operating system tells; zeros where it does not.
     pub(crate) fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|rest| rest.split_whitespace().next());
-            number
-                .and_then(|text| text.parse::<u64>().ok())
-                .unwrap_or(0)
-                * 1024
+        let status = Process::myself().and_then(|process| process.status());
+        let bytes = |field: fn(&Status) -> Option<u64>| {
+            let kib = status.as_ref().ok().and_then(field);
+            kib.unwrap_or(0) * 1024
         };
         let times = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let seconds = u64::try_from(times.tv_sec).unwrap_or(0);
         Self {
             cpu_ns: seconds * 1_000_000_000 + u64::try_from(times.tv_nsec).unwrap_or(0),
-            rss_bytes: kib("VmRSS:"),
-            rss_file_bytes: kib("RssFile:") + kib("RssShmem:"),
+            rss_bytes: bytes(|status| status.vmrss),
+            rss_file_bytes: bytes(|status| status.rssfile) + bytes(|status| status.rssshmem),
         }
     }
+}
+
+/// Memory of the machine in bytes; 0 where the operating system does not tell.
+pub(crate) fn machine_memory_bytes() -> u64 {
+    Meminfo::current().map_or(0, |memory| memory.mem_total)
 }
 
 /// Gathers them.

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use procfs::process::Process;
 use rustix::process::Signal;
 
 use super::folder::{Cluster, failed};
@@ -90,10 +91,8 @@ pub(super) fn down(found: &[Found<'_>]) -> Vec<String> {
 
 /// Whether a process was suspended by a signal. One that has gone is not.
 fn is_suspended(server: &Server) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap_or_default();
-    // The name before it may have any letters, parentheses among them.
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    state.is_some_and(|state| state.starts_with('T'))
+    let stat = Process::new(server.pid()).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.state == 'T')
 }
 
 /// Waits until a process that was sent SIGSTOP stands still.
