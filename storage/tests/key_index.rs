@@ -5,42 +5,11 @@
 
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
-
 use castmq_protocol::model::{PhysicalOffset, QueueId};
 use castmq_protocol::record::Record;
 use castmq_storage::commit_log::LogWriter;
-use castmq_storage::disk::Disk;
-use castmq_storage::disk::fault::FaultDisk;
-use castmq_storage::store::{Store, StoreOptions, index_keys};
-
-struct Life {
-    folder: tempfile::TempDir,
-    disk: Arc<dyn Disk>,
-}
-
-impl Life {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a folder"),
-            disk: Arc::new(FaultDisk::new()),
-        }
-    }
-
-    fn options(&self) -> StoreOptions {
-        StoreOptions {
-            segment_bytes: 1 << 16,
-            has_index: true,
-            ..support::options(Path::new("/store"), self.folder.path().join("metadata"))
-        }
-    }
-
-    fn open(&self) -> Store {
-        let opened = Store::open(self.disk.clone(), self.options());
-        opened.expect("the store opens").0
-    }
-}
+use castmq_storage::store::{Store, index_keys};
+use support::Life;
 
 /// Appends messages, each with its number as its key when they have any.
 fn append(store: &Store, numbers: std::ops::Range<u64>, has_key: bool) {

@@ -5,17 +5,13 @@
 
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
-
 use castmq_protocol::model::{
     GroupName, PhysicalOffset, QueueId, QueueOffset, TopicName, system_topics,
 };
 use castmq_protocol::record::{Origin, Record};
 use castmq_storage::commit_log::LogWriter;
-use castmq_storage::disk::Disk;
-use castmq_storage::disk::fault::FaultDisk;
-use castmq_storage::store::{OpenReport, Store, StoreOptions};
+use castmq_storage::store::Store;
+use support::Life;
 
 const LEVEL: u8 = 2;
 
@@ -34,32 +30,6 @@ fn append(writer: &mut LogWriter, topic: &str, queue: QueueId, offset: u64, orig
     writer.publish();
 }
 
-struct Life {
-    folder: tempfile::TempDir,
-    disk: Arc<dyn Disk>,
-}
-
-impl Life {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a folder"),
-            disk: Arc::new(FaultDisk::new()),
-        }
-    }
-
-    fn options(&self) -> StoreOptions {
-        StoreOptions {
-            segment_bytes: 1 << 16,
-            has_index: true,
-            ..support::options(Path::new("/store"), self.folder.path().join("metadata"))
-        }
-    }
-
-    fn open(&self) -> (Store, OpenReport) {
-        Store::open(self.disk.clone(), self.options()).expect("the store opens")
-    }
-}
-
 fn orders(store: &Store) -> (u64, u64) {
     let queue = store.queues.find("orders", QueueId(0));
     queue.map_or((0, 0), |q| (q.min_offset().0, q.max_offset().0))
@@ -68,7 +38,7 @@ fn orders(store: &Store) -> (u64, u64) {
 #[test]
 fn a_tail_is_cut_kept_and_forgotten() {
     let life = Life::new();
-    let (store, _) = life.open();
+    let store = life.open();
     let mut writer = LogWriter::resume(store.log.clone()).expect("a writer");
     let level = QueueId(u32::from(LEVEL));
     for offset in 0..30 {
@@ -99,7 +69,7 @@ fn a_tail_is_cut_kept_and_forgotten() {
     store.close(PhysicalOffset::ZERO).expect("it closes");
     // The notes are saved by the next life's close, and say more than what will be left.
     drop((writer, store));
-    let (store, _) = life.open();
+    let store = life.open();
     assert_eq!(store.unseen.moved.next_scheduled(LEVEL), QueueOffset(25));
     assert_eq!(orders(&store), (0, 25));
     store.close(end).expect("it closes");
@@ -121,7 +91,7 @@ fn a_tail_is_cut_kept_and_forgotten() {
     let again = Store::cut(&life.disk, &life.options(), at, "");
     assert_eq!(again.expect("there is nothing to cut"), None);
 
-    let (store, report) = life.open();
+    let (store, report) = life.open_with_report();
     assert!(report.was_clean);
     assert_eq!(store.log.appended(), at);
     assert_eq!(orders(&store), (0, 10));
@@ -133,7 +103,7 @@ fn a_tail_is_cut_kept_and_forgotten() {
 #[test]
 fn a_log_that_begins_anew_takes_what_belongs_there() {
     let life = Life::new();
-    let (store, _) = life.open();
+    let store = life.open();
     let mut writer = LogWriter::resume(store.log.clone()).expect("a writer");
     for offset in 0..30 {
         append(&mut writer, "orders", QueueId(0), offset, 0);
@@ -142,7 +112,7 @@ fn a_log_that_begins_anew_takes_what_belongs_there() {
     drop((writer, store));
     let at = PhysicalOffset(5 << 16);
     Store::begin_anew(&life.disk, &life.options(), at).expect("it begins anew");
-    let (store, _) = life.open();
+    let store = life.open();
     assert_eq!((store.log.begin(), store.log.appended()), (at, at));
     assert_eq!(orders(&store), (0, 0));
     let mut writer = LogWriter::resume(store.log.clone()).expect("a writer");
@@ -152,7 +122,7 @@ fn a_log_that_begins_anew_takes_what_belongs_there() {
     let end = store.log.appended();
     store.close(at).expect("it closes");
     drop((writer, store));
-    let (store, _) = life.open();
+    let store = life.open();
     assert_eq!((store.log.begin(), store.log.appended()), (at, end));
     assert_eq!(orders(&store), (700, 703));
 }

@@ -2,12 +2,18 @@
 
 // Each test uses a part of it.
 #![allow(dead_code, unreachable_pub)]
+// A failed step fails the test.
+#![allow(clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
 use castmq_protocol::record::{Record, body_crc};
-use castmq_storage::store::StoreOptions;
+use castmq_storage::disk::Disk;
+use castmq_storage::disk::fault::FaultDisk;
+use castmq_storage::store::{OpenReport, Store, StoreOptions};
+use tempfile::TempDir;
 
 /// A small store that nobody else could use, without a key index.
 pub(crate) fn options(root: &Path, metadata: PathBuf) -> StoreOptions {
@@ -29,6 +35,37 @@ pub(crate) fn options(root: &Path, metadata: PathBuf) -> StoreOptions {
         verify_bodies: true,
         is_sync_flush: false,
         repair: false,
+    }
+}
+
+/// A store with a key index, which can be opened again and again.
+pub(crate) struct Life {
+    folder: TempDir,
+    pub(crate) disk: Arc<dyn Disk>,
+}
+
+impl Life {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            disk: Arc::new(FaultDisk::new()),
+        }
+    }
+
+    pub(crate) fn options(&self) -> StoreOptions {
+        StoreOptions {
+            segment_bytes: 1 << 16,
+            has_index: true,
+            ..options(Path::new("/store"), self.folder.path().join("metadata"))
+        }
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        self.open_with_report().0
+    }
+
+    pub(crate) fn open_with_report(&self) -> (Store, OpenReport) {
+        Store::open(self.disk.clone(), self.options()).expect("the store opens")
     }
 }
 
