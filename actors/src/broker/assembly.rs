@@ -1,21 +1,21 @@
 //! Putting a broker together: the store is opened, the children of its tree are made, and each gets to know the others.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use castmq_config::{Flush, Settings};
 use castmq_protocol::model::{DelayLevels, GroupConfig, GroupName, TopicName};
-use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits, Role, Welcome};
+use castmq_protocol::native::{ErrorCode, Failure as Refusal, Limits};
 use castmq_storage::disk::Disk;
 use castmq_storage::sequences::ProducerLimits;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::addresses::{advertised, bind, bind_for_slaves, bind_vip};
 use super::context::{BrokerActors, BrokerContext, CopyPolicy, FlushPolicy};
 use super::credits::Credits;
 use super::details::machine_memory_bytes;
@@ -24,6 +24,7 @@ use super::hidden::Hidden;
 use super::meters::Meters;
 use super::offsets::Offsets;
 use super::positions::Positions;
+use super::reception::Desk;
 use super::restart::Restart;
 use super::routes::Routes;
 use super::set_view::BrokerSetView;
@@ -46,16 +47,9 @@ use crate::delivery::timer::{SharedWheel, Timer};
 use crate::delivery::transactions::Transactions;
 use crate::metadata::actor::Metadata;
 use crate::metadata::system;
-use crate::network::admin_session::AdminSession;
 use crate::network::aliases::MAX_ALIASES;
-use crate::network::connection::{Connection, Framing, Input};
-use crate::network::consumer_session::ConsumerSession;
-use crate::network::greeting::Client;
-use crate::network::listener::{Accepted, Foreign, Listener, Reception, role_not_served};
-use crate::network::producer_session::ProducerSession;
+use crate::network::listener::{Listener, Reception};
 use crate::network::registrar::Registrar;
-use crate::network::remoting::may_begin;
-use crate::network::remoting_session::RemotingSession;
 use crate::network::socket::Bound;
 use crate::node::NodeError;
 use crate::replication::complaints::Complaints;
@@ -75,9 +69,6 @@ use crate::storage::log_writer::LogWriter;
 use crate::storage::runway::Runway;
 use crate::storage::segment_allocator::SegmentAllocator;
 use crate::supervision::{Child, Failure, Intensity, Plan, Stage, Strategy};
-
-/// So far below the broker's port is that of the VIP channel (RocketMQ `fastListenPort`).
-const VIP_PORT_BELOW: u16 = 2;
 
 /// A broker that is put together, to be started as a part of a tree.
 pub(crate) struct Broker {
@@ -128,64 +119,6 @@ pub(crate) fn assemble(
         report,
         plan,
     })
-}
-
-/// Binds an address, so that one in use is an error before anything is started.
-pub(crate) fn bind(address: SocketAddr) -> Result<Bound, NodeError> {
-    Bound::to(address).map_err(|source| NodeError::Bind { address, source })
-}
-
-/// Binds the port on which RocketMQ's clients send whose `vipChannelEnabled` is set, where that is wanted.
-fn bind_vip(settings: &Settings, address: SocketAddr) -> Result<Option<Bound>, NodeError> {
-    if !settings.broker.vip_channel {
-        return Ok(None);
-    }
-    let port = address.port().checked_sub(VIP_PORT_BELOW);
-    let port = port.filter(|port| *port > 0);
-    let port = port.ok_or(NodeError::VipPort { address })?;
-    bind(SocketAddr::new(address.ip(), port)).map(Some)
-}
-
-/// Binds the address on which a master takes slaves, and a slave says that it takes none. Where nobody chose the port and
-/// somebody has it, any other does: name servers tell slaves.
-fn bind_for_slaves(settings: &Settings) -> Result<Bound, NodeError> {
-    let listen = settings.broker.listen;
-    let any = SocketAddr::new(listen.ip(), 0);
-    match bind(settings.ha_listen().unwrap_or(any)) {
-        Err(error @ NodeError::Bind { .. }) if settings.replication.ha_listen_port.is_none() => {
-            tracing::warn!(%error, "slaves connect to another port");
-            bind(any)
-        }
-        bound => bound,
-    }
-}
-
-/// The address that is part of message ids and that name servers give out.
-fn advertised(settings: &Settings, bound: SocketAddr) -> Result<SocketAddr, NodeError> {
-    let ip = match &settings.broker.advertised_address {
-        Some(address) => {
-            let unknown = || NodeError::Advertised {
-                address: address.clone(),
-            };
-            let mut found = (address.as_str(), 0)
-                .to_socket_addrs()
-                .map_err(|_| unknown())?;
-            found.next().ok_or_else(unknown)?.ip()
-        }
-        None if bound.ip().is_unspecified() => local_address(),
-        None => bound.ip(),
-    };
-    Ok(SocketAddr::new(ip, bound.port()))
-}
-
-/// The address of the interface that the default route leads through. Connecting a datagram socket sends nothing.
-fn local_address() -> IpAddr {
-    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        // Any address outside does; this one is reserved for documentation.
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        socket.local_addr()
-    });
-    routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
 /// Where a broker with these settings has its store, and how it is laid out.
@@ -516,97 +449,4 @@ fn listener(
     Ok(Child::new(format!("listener({port})"), move || {
         Listener::new(socket.try_clone()?, reception.clone(), connections.clone())
     }))
-}
-
-/// Where a broker's connections are received.
-struct Desk(Arc<BrokerContext>);
-
-impl Reception for Desk {
-    fn welcome(&self) -> Welcome {
-        self.0.welcome()
-    }
-
-    fn opens(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let context = self.0.clone();
-        Box::pin(async move { context.until_not_replaced().await })
-    }
-
-    fn check(&self, client: &Client) -> Result<(), Refusal> {
-        match client.role {
-            Role::Consumer | Role::Admin => Ok(()),
-            // A slave takes nothing of what they have.
-            Role::Producer => self.0.standing.check_master(),
-            Role::Broker => Err(role_not_served(client.role, "broker")),
-        }
-    }
-
-    fn start_session(&self, accepted: Accepted) {
-        let context = self.0.clone();
-        let Ok(actors) = self.0.actors() else {
-            return;
-        };
-        let sessions = &actors.sessions;
-        let data = &self.0.data_stage;
-        let client = &accepted.client;
-        let name = format!("{:?}({}@{})", client.role, client.client_id, client.peer);
-        // A session that cannot be started has closed its connection, which tells the client.
-        match client.role {
-            Role::Producer => drop(sessions.start_on(
-                data,
-                Child::once(name, move || {
-                    let (connection, client) = take_over(&context, accepted)?;
-                    ProducerSession::new(context, connection, client)
-                }),
-            )),
-            Role::Consumer => drop(sessions.start_on(
-                data,
-                Child::once(name, move || {
-                    let (connection, client) = take_over(&context, accepted)?;
-                    ConsumerSession::new(context, connection, client)
-                }),
-            )),
-            Role::Admin | Role::Broker => drop(sessions.start_on(
-                data,
-                Child::once(name, move || {
-                    let (connection, client) = take_over(&context, accepted)?;
-                    Ok(AdminSession::new(context, connection, client))
-                }),
-            )),
-        }
-    }
-
-    fn takes_foreign(&self, first: [u8; 4]) -> bool {
-        may_begin(first, self.0.limits.max_frame_bytes as usize)
-    }
-
-    fn start_foreign(&self, foreign: Foreign) {
-        let context = self.0.clone();
-        let Ok(actors) = self.0.actors() else {
-            return;
-        };
-        let name = format!("remoting({})", foreign.peer);
-        let child = Child::once(name, move || {
-            let max_frame_bytes = context.limits.max_frame_bytes as usize;
-            let connection = foreign.into_connection(max_frame_bytes)?;
-            RemotingSession::new(context, connection)
-        });
-        drop(actors.sessions.start_on(&self.0.data_stage, child));
-    }
-
-    fn handshake_timeout(&self) -> Duration {
-        Duration::from_millis(self.0.settings.limits.handshake_timeout_ms)
-    }
-
-    fn max_connections(&self) -> u32 {
-        self.0.settings.limits.max_connections
-    }
-}
-
-/// Takes a connection over on the session's thread.
-fn take_over(context: &BrokerContext, accepted: Accepted) -> Result<(Connection, Client), Failure> {
-    let (socket, client, already, seat) = accepted.into_parts()?;
-    let max_frame_bytes = context.limits.max_frame_bytes as usize;
-    let input = Input::new(already, Framing::Native, max_frame_bytes);
-    let connection = Connection::new(socket, client.peer, input, seat);
-    Ok((connection, client))
 }

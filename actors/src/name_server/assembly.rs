@@ -13,7 +13,7 @@ use super::remoting_session::{NameServerRemotingSession, Shared, Values};
 use super::route_keeper::RouteKeeper;
 use super::route_table::TableLimits;
 use super::session::NameServerSession;
-use crate::broker::assembly::bind;
+use crate::broker::addresses::bind;
 use crate::broker::details::SOFTWARE;
 use crate::network::aliases::MAX_ALIASES;
 use crate::network::connection::{Connection, Framing, Input};
