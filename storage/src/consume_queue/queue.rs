@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::error::ConsumeQueueError;
 use super::files::{FileKey, read_exactly};
 use super::queues::Shared;
-use super::tail::Tail;
+use super::tail::{Spares, Tail};
 use super::unit::{ConsumeUnit, Stored, UNIT, UNIT_BYTES};
 use crate::deletion::Deletion;
 use crate::disk::Wait;
@@ -131,7 +131,7 @@ impl State {
         self.tail = Tail::starting_at(at);
     }
 
-    fn push(&mut self, unit: ConsumeUnit) {
+    fn push(&mut self, unit: ConsumeUnit, spares: &Spares) {
         let at = self.max();
         if self.min == at {
             self.min_physical = unit.physical.0;
@@ -140,7 +140,7 @@ impl State {
             self.unsynced_physical = unit.physical.0;
         }
         self.max_physical = unit.end().0;
-        self.tail.push(unit);
+        self.tail.push(unit, spares);
     }
 
     /// Forgets the last unit, which is in a file.
@@ -290,7 +290,7 @@ impl ConsumeQueue {
         } else if at.0 > state.max() {
             return Err(self.gap(state.max(), at));
         }
-        state.push(unit);
+        state.push(unit, &self.shared.spares);
         Ok(Appended::New)
     }
 

@@ -15,7 +15,7 @@ use super::error::{ConsumeQueueError, During};
 use super::files::Files;
 use super::load::{load, remove_files};
 use super::queue::{ConsumeQueue, State};
-use super::tail::Tail;
+use super::tail::{Spares, Tail};
 use super::truncate::Leftovers;
 use super::unit::UNIT;
 use crate::deletion::Deletion;
@@ -42,6 +42,7 @@ pub(super) struct Shared {
     /// All the others. With the former each queue once.
     dirty: Mutex<Queues>,
     pending_units: AtomicU64,
+    pub(super) spares: Spares,
     /// What is kept of topics that were deleted.
     deletions: RwLock<HashMap<TopicName, Deletion>>,
 }
@@ -135,6 +136,7 @@ impl ConsumeQueues {
                 newly_dirty: Mutex::default(),
                 dirty: Mutex::default(),
                 pending_units: AtomicU64::new(0),
+                spares: Spares::default(),
                 deletions: RwLock::default(),
             }),
             topics: RwLock::default(),
@@ -290,6 +292,7 @@ impl ConsumeQueues {
     ///
     /// The first error; the other queues are written nevertheless, and what could not be is tried again next time.
     pub fn write_back_all(&self) -> Result<(), ConsumeQueueError> {
+        self.shared.spares.keep_for(self.pending_units());
         let dirty = self.shared.dirty().clone();
         dirty
             .iter()

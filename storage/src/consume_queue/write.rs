@@ -23,13 +23,17 @@ impl ConsumeQueue {
         if self.state.lock().is_ragged {
             self.cut_behind_end()?;
         }
-        // What failed last time, and what came since.
-        for _ in 0..2 {
-            let Some((start, chunk)) = self.state.lock().tail.chunk_to_write() else {
-                break;
-            };
+        let spares = &self.shared.spares;
+        let end = self.state.lock().max();
+        let next = || {
+            let mut state = self.state.lock();
+            let is_more = state.tail.start() < end;
+            is_more.then(|| state.tail.chunk_to_write(spares)).flatten()
+        };
+        while let Some((start, chunk)) = next() {
             self.write_chunk(start, &chunk)?;
             self.state.lock().tail.chunk_is_written();
+            spares.put(chunk);
         }
         drop(files_lock);
         Ok(())
