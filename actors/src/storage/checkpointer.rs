@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
+use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use castmq_storage::epochs;
 use castmq_storage::metadata::MetadataError;
 use castmq_storage::store::CheckpointRound;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::log_writer::{MOST_PENDING_UNITS, RefuseStalled};
 use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::Worker;
@@ -104,6 +106,19 @@ impl Checkpointer {
             Some(Ok(())) => self.is_busy = true,
             Some(Err(failure)) => ctx.fail(failure),
             None => {}
+        }
+    }
+
+    /// What waits for queues to be written hears that they cannot be.
+    fn refuse_what_waits(&self, error: &str) {
+        let reason = Refusal::safe(
+            ErrorCode::StorageFailed,
+            format!(
+                "consume queues cannot be written, and more than {MOST_PENDING_UNITS} of their units wait in memory already: {error}"
+            ),
+        );
+        if let Ok(actors) = self.context.actors() {
+            actors.log_writer.tell(RefuseStalled { reason });
         }
     }
 
@@ -210,6 +225,9 @@ impl Receive<Done> for Checkpointer {
                 // What could not be written stays in memory and is tried again.
                 if self.last_error.as_ref() != Some(&error) {
                     tracing::error!(error, "consume queues cannot be written");
+                }
+                if self.context.store.queues.pending_units() > MOST_PENDING_UNITS {
+                    self.refuse_what_waits(&error);
                 }
                 self.last_error = Some(error);
                 self.is_due_again = true;

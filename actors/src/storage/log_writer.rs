@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use castmq_protocol::model::{PhysicalOffset, QueueId};
@@ -35,11 +36,17 @@ use crate::supervision::{ActorRef, Answer, Cast, Ctx, Failure, Receive, Reply};
 #[derive(Debug)]
 pub(crate) struct SegmentReady;
 
-/// The next segment cannot be made, and why. Requests that need it are refused.
+/// What requests wait for, a segment or room for units of queues, will not come, and why. They are refused.
 #[derive(Debug)]
-pub(crate) struct SegmentRefused {
+pub(crate) struct RefuseStalled {
     pub(crate) reason: Refusal,
 }
+
+/// Units of queues that wait in memory to be written (20 bytes each): when there are more, so do requests.
+pub(crate) const MOST_PENDING_UNITS: u64 = 2 * 1024 * 1024;
+
+/// How often it is looked whether there are fewer again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A copy of the master's log begins, or goes on after a break. Answered with where that is.
 #[derive(Debug)]
@@ -74,10 +81,14 @@ pub(crate) struct LogWriter {
     topics: Vec<Option<Arc<Topic>>>,
     /// The queue that the next message without one goes to, by topic number.
     round_robin: Vec<u32>,
-    /// Batches that wait for a segment, the first of them perhaps begun.
+    /// Batches that wait for a segment or for queues to be written, the first of them perhaps begun.
     stalled: VecDeque<Progress>,
     /// The same on a slave.
     stalled_copies: VecDeque<Copying>,
+    /// What is stalled waits for queues to be written, not for a segment.
+    waits_for_queues: bool,
+    /// It will be looked whether they have been.
+    is_looking: bool,
     commit_limit: PhysicalOffset,
     flusher: ActorRef<FlushService>,
     last_store_ms: i64,
@@ -124,6 +135,8 @@ impl LogWriter {
             round_robin: Vec::new(),
             stalled: VecDeque::new(),
             stalled_copies: VecDeque::new(),
+            waits_for_queues: false,
+            is_looking: false,
             commit_limit: context.positions.committed(),
             flusher: actors.flush_service.clone(),
             last_store_ms: 0,
@@ -131,8 +144,39 @@ impl LogWriter {
         })
     }
 
-    /// Appends what it can; gives the batch back when it needs another segment.
+    /// Whether queues are so far ahead of their files that nothing may be added to them.
+    fn has_to_wait_for_queues(&mut self) -> bool {
+        let pending = self.context.store.queues.pending_units();
+        self.waits_for_queues = pending > MOST_PENDING_UNITS;
+        self.waits_for_queues
+    }
+
+    /// Goes on with what is stalled as soon as that is possible.
+    fn go_on_later(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if !self.waits_for_queues {
+            self.allocator.tell(MakeReady);
+        } else if !self.is_looking {
+            self.is_looking = true;
+            ctx.after(LOOK_AGAIN, |writer, ctx| {
+                writer.is_looking = false;
+                writer.resume(ctx);
+            });
+        }
+    }
+
+    fn resume(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.resume_copies();
+        self.resume_stalled();
+        if !self.stalled.is_empty() || !self.stalled_copies.is_empty() {
+            self.go_on_later(ctx);
+        }
+    }
+
+    /// Appends what it can; gives the batch back when it needs another segment, or queues are to be written first.
     fn append(&mut self, mut progress: Progress) -> Option<Progress> {
+        if self.has_to_wait_for_queues() {
+            return Some(progress);
+        }
         self.last_store_ms = self.context.clock.now_ms().max(self.last_store_ms);
         while let Some(request) = progress.batch.requests.get(progress.requests) {
             let first = progress.messages;
@@ -317,8 +361,11 @@ impl LogWriter {
         }
     }
 
-    /// Copies what it can; gives back what needs another segment.
+    /// Copies what it can; gives back what needs another segment, or has to wait for queues.
     fn copy(&mut self, mut copying: Copying) -> Option<Copying> {
+        if self.has_to_wait_for_queues() {
+            return Some(copying);
+        }
         let mut result = Ok(());
         while let Some((at, bytes)) = copying.parts.pop_front() {
             match self.log.copy(at, &bytes) {
@@ -432,7 +479,7 @@ impl Cast for LogWriter {
 }
 
 impl Receive<AppendBatch> for LogWriter {
-    fn receive(&mut self, mut batch: AppendBatch, _ctx: &mut Ctx<'_, Self>) {
+    fn receive(&mut self, mut batch: AppendBatch, ctx: &mut Ctx<'_, Self>) {
         if let Err(refusal) = self.context.standing.check_master() {
             for request in &mut batch.requests {
                 request.outcome = Outcome::Refused(Box::new(refusal.clone()));
@@ -450,15 +497,14 @@ impl Receive<AppendBatch> for LogWriter {
         }
         if let Some(progress) = self.append(progress) {
             self.stalled.push_back(progress);
-            self.allocator.tell(MakeReady);
+            self.go_on_later(ctx);
         }
     }
 }
 
 impl Receive<SegmentReady> for LogWriter {
-    fn receive(&mut self, SegmentReady: SegmentReady, _ctx: &mut Ctx<'_, Self>) {
-        self.resume_copies();
-        self.resume_stalled();
+    fn receive(&mut self, SegmentReady: SegmentReady, ctx: &mut Ctx<'_, Self>) {
+        self.resume(ctx);
     }
 }
 
@@ -482,7 +528,7 @@ impl Answer<BeginCopy> for LogWriter {
 impl Answer<Copy> for LogWriter {
     type Reply = Result<(), String>;
 
-    fn answer(&mut self, copy: Copy, reply: Reply<Self::Reply>, _ctx: &mut Ctx<'_, Self>) {
+    fn answer(&mut self, copy: Copy, reply: Reply<Self::Reply>, ctx: &mut Ctx<'_, Self>) {
         let copying = Copying {
             parts: copy.parts.into(),
             reply,
@@ -491,7 +537,7 @@ impl Answer<Copy> for LogWriter {
             self.stalled_copies.push_back(copying);
         } else if let Some(copying) = self.copy(copying) {
             self.stalled_copies.push_back(copying);
-            self.allocator.tell(MakeReady);
+            self.go_on_later(ctx);
         }
     }
 }
@@ -507,8 +553,8 @@ impl Receive<CommitLimit> for LogWriter {
     }
 }
 
-impl Receive<SegmentRefused> for LogWriter {
-    fn receive(&mut self, refused: SegmentRefused, _ctx: &mut Ctx<'_, Self>) {
+impl Receive<RefuseStalled> for LogWriter {
+    fn receive(&mut self, refused: RefuseStalled, _ctx: &mut Ctx<'_, Self>) {
         if !self.stalled_copies.is_empty() {
             // The master has it, and waits.
             let reason = refused.reason.message.clone();

@@ -10,7 +10,7 @@ use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::log_writer::{LogWriter, SegmentReady, SegmentRefused};
+use super::log_writer::{LogWriter, RefuseStalled, SegmentReady};
 use super::runway::{Runway, window_bytes};
 use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
@@ -223,7 +223,7 @@ impl Receive<Prepared> for SegmentAllocator {
                     tracing::error!(%reason, "the log cannot grow");
                 }
                 self.last_refusal = Some(reason.message.clone());
-                self.writer.tell(SegmentRefused { reason });
+                self.writer.tell(RefuseStalled { reason });
                 ctx.after(RETRY, |allocator, ctx| allocator.make_ready(ctx));
             }
             Err(Lost) => {

@@ -90,6 +90,9 @@ impl Shared {
     }
 }
 
+/// From so many units in memory on, several queues are written back at once.
+const MANY_UNITS: u64 = 512 * 1024;
+
 type Queues = Vec<Arc<ConsumeQueue>>;
 
 /// Queues that are still to be synced.
@@ -148,7 +151,7 @@ impl ConsumeQueues {
 
     fn load_all(&self) -> Result<(), ConsumeQueueError> {
         let found = self.find_folders()?;
-        in_parallel(&found, |(topic, id)| {
+        in_parallel(&found, PARALLEL_CHUNK, |(topic, id)| {
             self.insert(topic, *id, load(&self.shared.files, topic, *id)?);
             Ok(())
         })
@@ -292,12 +295,26 @@ impl ConsumeQueues {
     ///
     /// The first error; the other queues are written nevertheless, and what could not be is tried again next time.
     pub fn write_back_all(&self) -> Result<(), ConsumeQueueError> {
-        self.shared.spares.keep_for(self.pending_units());
+        let pending = self.pending_units();
+        self.shared.spares.keep_for(pending);
         let dirty = self.shared.dirty().clone();
-        dirty
-            .iter()
-            .map(|queue| queue.write_back())
-            .fold(Ok(()), Result::and)
+        let first_error = Mutex::new(Ok(()));
+        let write = |queue: &Arc<ConsumeQueue>| {
+            if let Err(error) = queue.write_back() {
+                let mut first = first_error.lock();
+                if first.is_ok() {
+                    *first = Err(error);
+                }
+            }
+            Ok(())
+        };
+        let at_once = match pending < MANY_UNITS {
+            true => dirty.len(),
+            // Most of it is to wait for the device, and memory fills meanwhile.
+            false => 1,
+        };
+        in_parallel(&dirty, at_once, write)?;
+        first_error.into_inner()
     }
 
     /// Makes durable what was written back, of all queues that have something.
@@ -382,7 +399,9 @@ impl ConsumeQueues {
         leftovers: Leftovers,
     ) -> Result<(), ConsumeQueueError> {
         let queues: Queues = self.iter().collect();
-        in_parallel(&queues, |queue| queue.truncate(physical, leftovers))
+        in_parallel(&queues, PARALLEL_CHUNK, |queue| {
+            queue.truncate(physical, leftovers)
+        })
     }
 
     /// Forgets units of records below `physical`, the first record of the log, and removes files that hold nothing else.
@@ -465,25 +484,27 @@ impl Drop for ConsumeQueues {
     }
 }
 
-/// Does something for each item, many at a time: when nothing is in memory yet, all of it is waiting for the disk.
+/// Does something for each item, on several threads, each of which takes `chunk` of them at once: most of it is waiting
+/// for the disk.
 fn in_parallel<T: Sync>(
     items: &[T],
+    chunk: usize,
     work: impl Fn(&T) -> Result<(), ConsumeQueueError> + Sync,
 ) -> Result<(), ConsumeQueueError> {
-    if items.len() <= PARALLEL_CHUNK {
+    if items.len() <= chunk {
         return items.iter().try_for_each(work);
     }
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     thread::scope(|scope| {
-        for _ in 0..PARALLEL_THREADS.min(items.len() / PARALLEL_CHUNK + 1) {
+        for _ in 0..PARALLEL_THREADS.min(items.len().div_ceil(chunk)) {
             scope.spawn(|| {
                 while failed.lock().is_none() {
-                    let from = next.fetch_add(PARALLEL_CHUNK, Ordering::Relaxed);
+                    let from = next.fetch_add(chunk, Ordering::Relaxed);
                     let Some(rest) = items.get(from..).filter(|rest| !rest.is_empty()) else {
                         return;
                     };
-                    let result = rest.iter().take(PARALLEL_CHUNK).try_for_each(&work);
+                    let result = rest.iter().take(chunk).try_for_each(&work);
                     if let Err(error) = result {
                         *failed.lock() = Some(error);
                     }
