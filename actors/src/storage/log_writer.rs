@@ -20,6 +20,7 @@ use castmq_protocol::record::{PartOfSend, Record, SendNumber};
 use castmq_storage::commit_log::{AppendError, LogWriter as Log};
 use castmq_storage::sequences::{Look, Place, StoredSend};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::append::{AppendBatch, AppendMessage, Outcome, Stored};
 use super::commit_tracker::{CommitTracker, Park};
@@ -47,6 +48,9 @@ pub(crate) const MOST_PENDING_UNITS: u64 = 2 * 1024 * 1024;
 
 /// How often it is looked whether there are fewer again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How often the log says that requests wait for that.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// A copy of the master's log begins, or goes on after a break. Answered with where that is.
 #[derive(Debug)]
@@ -89,6 +93,7 @@ pub(crate) struct LogWriter {
     waits_for_queues: bool,
     /// It will be looked whether they have been.
     is_looking: bool,
+    warned: Option<Instant>,
     commit_limit: PhysicalOffset,
     flusher: ActorRef<FlushService>,
     last_store_ms: i64,
@@ -106,6 +111,8 @@ struct Progress {
 pub(crate) struct LogWriterState {
     appended: u64,
     stalled_batches: usize,
+    /// They wait for queues to be written, not for a segment.
+    waits_for_queues: bool,
     queues: usize,
     idempotent_producers: usize,
     failure: Option<String>,
@@ -137,6 +144,7 @@ impl LogWriter {
             stalled_copies: VecDeque::new(),
             waits_for_queues: false,
             is_looking: false,
+            warned: None,
             commit_limit: context.positions.committed(),
             flusher: actors.flush_service.clone(),
             last_store_ms: 0,
@@ -157,6 +165,10 @@ impl LogWriter {
             self.allocator.tell(MakeReady);
         } else if !self.is_looking {
             self.is_looking = true;
+            if self.warned.is_none_or(|time| time.elapsed() >= WARN_EVERY) {
+                self.warned = Some(Instant::now());
+                tracing::warn!("messages come faster than queues are written: producers wait");
+            }
             ctx.after(LOOK_AGAIN, |writer, ctx| {
                 writer.is_looking = false;
                 writer.resume(ctx);
@@ -471,6 +483,7 @@ impl Cast for LogWriter {
         LogWriterState {
             appended: self.log.position().0,
             stalled_batches: self.stalled.len() + self.stalled_copies.len(),
+            waits_for_queues: self.waits_for_queues,
             queues: self.offsets.len(),
             idempotent_producers: self.context.store.sequences.producers(),
             failure: self.log.log().failure(),
