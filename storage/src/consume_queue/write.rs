@@ -23,17 +23,16 @@ impl ConsumeQueue {
         if self.state.lock().is_ragged {
             self.cut_behind_end()?;
         }
-        let spares = &self.shared.spares;
         let end = self.state.lock().max();
         let next = || {
             let mut state = self.state.lock();
             let is_more = state.tail.start() < end;
-            is_more.then(|| state.tail.chunk_to_write(spares)).flatten()
+            is_more.then(|| state.tail.chunk_to_write()).flatten()
         };
         while let Some((start, chunk)) = next() {
             self.write_chunk(start, &chunk)?;
             self.state.lock().tail.chunk_is_written();
-            spares.put(chunk);
+            self.shared.spares.put(chunk);
         }
         drop(files_lock);
         Ok(())
