@@ -30,6 +30,7 @@ pub mod check;
 mod opening;
 mod rebase;
 mod records;
+mod ring;
 
 use self::opening::{Notes, Opened, dispatch_all};
 pub use self::records::{Records, index_keys};
@@ -66,6 +67,8 @@ pub struct StoreOptions {
     pub index_slots: u32,
     /// Entries of an index file, the unused first one included.
     pub index_entries: u32,
+    /// Memory for the log's newest bytes; 0 has them written through the page cache.
+    pub ring_bytes: u64,
     /// Memory for metadata in bytes.
     pub metadata_cache_bytes: u64,
     /// How long messages in the schedule topic wait.
@@ -456,14 +459,29 @@ impl Store {
             self.save_progress(&mut progress, own)?;
         }
         self.metadata.sync()?;
+        ring::remove(&*self.disk, &self.options)?;
         let path = self.options.abort_path();
         abort::remove(&*self.disk, &path).map_err(io_error("remove", &path))
+    }
+}
+
+impl Drop for Store {
+    /// As the page cache keeps what was written to files, so does the log, whoever else holds a part of it: the next who opens
+    /// the store finds it there.
+    fn drop(&mut self) {
+        if let Err(error) = self.log.leave_ring() {
+            tracing::error!(%error, "the newest messages are not in the log's files");
+        }
     }
 }
 
 impl StoreOptions {
     pub(crate) fn abort_path(&self) -> PathBuf {
         self.root.join("abort")
+    }
+
+    pub(crate) fn ring_path(&self) -> PathBuf {
+        self.root.join("ring")
     }
 
     fn checkpoint_path(&self) -> PathBuf {

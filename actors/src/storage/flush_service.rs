@@ -23,25 +23,38 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct FlushTo(pub(crate) PhysicalOffset);
 
+/// Whole chunks of the log's ring are to be written to its files, so that there is room for others.
+#[derive(Debug)]
+pub(crate) struct WriteOut;
+
 /// What the thread has to say: how far it is, why it went no further, or nothing, because it died.
 #[derive(Debug)]
 struct Synced(Result<Result<PhysicalOffset, String>, Lost>);
 
+#[derive(Debug)]
+struct WrittenOut(Result<Result<(), String>, Lost>);
+
 /// Work for the thread.
 #[derive(Debug)]
-struct Sync {
-    wanted: PhysicalOffset,
-    reply: Reply<Result<PhysicalOffset, String>>,
+enum Work {
+    WriteOut {
+        reply: Reply<Result<(), String>>,
+    },
+    Sync {
+        wanted: PhysicalOffset,
+        reply: Reply<Result<PhysicalOffset, String>>,
+    },
 }
 
 /// See the module.
 pub(crate) struct FlushService {
     context: Arc<BrokerContext>,
     tracker: ActorRef<CommitTracker>,
-    thread: Option<Worker<Sync>>,
+    thread: Option<Worker<Work>>,
     requested: PhysicalOffset,
     flushed: PhysicalOffset,
     is_busy: bool,
+    is_writing_out: bool,
     last_thorough: Instant,
     syncs: u64,
 }
@@ -64,6 +77,7 @@ impl FlushService {
             requested: flushed,
             flushed,
             is_busy: false,
+            is_writing_out: false,
             last_thorough: Instant::now(),
             syncs: 0,
             context,
@@ -74,15 +88,20 @@ impl FlushService {
         if self.is_busy || self.requested <= self.flushed {
             return;
         }
-        let work = Sync {
+        let work = Work::Sync {
             wanted: self.requested,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Synced),
         };
+        self.is_busy = self.submit(work, ctx);
+    }
+
+    fn submit(&self, work: Work, ctx: &mut Ctx<'_, Self>) -> bool {
         match self.thread.as_ref().map(|thread| thread.submit(work)) {
-            Some(Ok(())) => self.is_busy = true,
+            Some(Ok(())) => return true,
             Some(Err(failure)) => ctx.fail(failure),
             None => {}
         }
+        false
     }
 
     /// Under asynchronous policy: flush when enough has gathered, and every now and then whatever there is.
@@ -113,12 +132,18 @@ impl Cast for FlushService {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let store = self.context.store.clone();
-        let work = move |work: Sync| {
-            let synced = sync_all(&store.log, work.wanted);
-            if let Ok(end) = synced {
-                store.note_durable(end);
+        let work = move |work: Work| match work {
+            Work::WriteOut { reply } => {
+                let written = store.log.write_out();
+                reply.send(written.map_err(|error| error.to_string()));
             }
-            work.reply.send(synced);
+            Work::Sync { wanted, reply } => {
+                let synced = sync_all(&store.log, wanted);
+                if let Ok(end) = synced {
+                    store.note_durable(end);
+                }
+                reply.send(synced);
+            }
         };
         self.thread = Some(match self.context.flush_policy {
             FlushPolicy::Sync => Worker::start("flush", work)?,
@@ -147,6 +172,28 @@ impl Receive<FlushTo> for FlushService {
     fn receive(&mut self, FlushTo(end): FlushTo, ctx: &mut Ctx<'_, Self>) {
         self.requested = self.requested.max(end);
         self.sync(ctx);
+    }
+}
+
+impl Receive<WriteOut> for FlushService {
+    fn receive(&mut self, WriteOut: WriteOut, ctx: &mut Ctx<'_, Self>) {
+        if !self.is_writing_out {
+            let reply = Reply::to_mailbox(ctx.me().mailbox(), WrittenOut);
+            self.is_writing_out = self.submit(Work::WriteOut { reply }, ctx);
+        }
+    }
+}
+
+impl Receive<WrittenOut> for FlushService {
+    fn receive(&mut self, WrittenOut(result): WrittenOut, ctx: &mut Ctx<'_, Self>) {
+        self.is_writing_out = false;
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => {
+                self.tracker.tell(FlushFailed { reason });
+            }
+            Err(Lost) => ctx.fail(Failure::new("the flush thread died")),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use castmq_protocol::native::{ErrorCode, Failure as Refusal};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::flush_service::{FlushService, WriteOut};
 use super::log_writer::{LogWriter, RefuseStalled, SegmentReady};
 use super::runway::{Runway, window_bytes};
 use crate::broker::context::{BrokerContext, Store};
@@ -49,6 +50,7 @@ pub(crate) struct SegmentAllocator {
     context: Arc<BrokerContext>,
     runway: Arc<Runway>,
     writer: ActorRef<LogWriter>,
+    flusher: ActorRef<FlushService>,
     thread: Option<Worker<Prepare>>,
     is_busy: bool,
     is_called_again: bool,
@@ -71,6 +73,7 @@ impl SegmentAllocator {
         Ok(Self {
             runway: context.runway.clone(),
             writer: context.actors()?.log_writer.clone(),
+            flusher: context.actors()?.flush_service.clone(),
             thread: None,
             is_busy: false,
             is_called_again: false,
@@ -97,7 +100,7 @@ impl SegmentAllocator {
         let wants_segment = !log.has_next_segment() && left < margin;
         let work = Prepare {
             from: self.runway.prepared().max(end),
-            to: end + window,
+            to: (end + window.min(log.reach())).max(log.needed()),
             wants_segment,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Prepared),
         };
@@ -214,9 +217,11 @@ impl Receive<Prepared> for SegmentAllocator {
                 if self.last_refusal.take().is_some() {
                     tracing::info!("the log can grow again");
                 }
-                if ready.made_segment || self.context.store.log.has_next_segment() {
+                let log = &self.context.store.log;
+                if ready.made_segment || log.has_next_segment() || log.is_open_as_needed() {
                     self.writer.tell(SegmentReady);
                 }
+                self.flusher.tell(WriteOut);
             }
             Ok(Err(reason)) => {
                 if self.last_refusal.is_none() {

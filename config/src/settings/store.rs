@@ -54,6 +54,8 @@ section!(
         verify_crc_on_recovery: bool = true, Rule::switch().rocketmq(&["checkCRCOnRecover"]);
         /// Time between two writes of consumer offsets to disk.
         offsets_flush_interval_ms: u64 = 5_000, Rule::integer(Unit::Milliseconds, 10, 3_600_000).rocketmq(&["flushConsumerOffsetInterval"]);
+        /// Memory in which the newest messages lie until they are written to the commit log past the page cache; 0 writes them through the page cache.
+        ring_bytes: u64 = 134_217_728, Rule::integer(Unit::Bytes, 0, 1_073_741_824);
         /// Memory for recently used metadata (topics, groups, offsets).
         metadata_cache_bytes: u64 = 16_777_216, Rule::integer(Unit::Bytes, 1_048_576, 17_179_869_184);
     }

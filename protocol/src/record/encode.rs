@@ -1,6 +1,7 @@
 //! Laying out a record.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::layout::{self, FIXED_V1_BYTES, HOST_V4_BYTES, HOST_V6_BYTES, Version, sys_flag};
@@ -94,6 +95,17 @@ impl Record<'_> {
             + self.body.len()
             + self.topic.len()
             + self.properties.len()
+    }
+
+    /// Where in the record its body stands.
+    #[inline]
+    pub fn body_range(&self) -> Range<usize> {
+        let behind = Version::for_topic(self.topic).topic_length_bytes()
+            + self.topic.len()
+            + size_of::<i16>()
+            + self.properties.len();
+        let end = self.encoded_bytes() - behind;
+        end - self.body.len()..end
     }
 
     /// Writes the record to the front of `out`, which must have room for [`Record::encoded_bytes`], and returns how

@@ -1,6 +1,7 @@
 //! Reading records where they lie.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 
 use thiserror::Error;
 
@@ -170,6 +171,12 @@ impl<'a> RecordView<'a> {
         }))
     }
 
+    /// Where in the record its body stands.
+    pub fn body_range(&self) -> Range<usize> {
+        let start = self.body_length_at + 4;
+        start..start + self.body_bytes
+    }
+
     /// Where in the record the reconsume times stand, as 32 bits, big endian: a broker that tells another number than is stored
     /// writes it there.
     pub fn reconsume_times_at(&self) -> usize {
@@ -270,8 +277,7 @@ impl<'a> RecordView<'a> {
 
     /// The body as the producer sent it.
     pub fn body(&self) -> &'a [u8] {
-        let start = self.body_length_at + 4;
-        &self.bytes[start..start + self.body_bytes]
+        &self.bytes[self.body_range()]
     }
 
     /// The check sum that was written with the body.

@@ -4,6 +4,7 @@ use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::record::{BLANK_BYTES, RecordError, RecordView, Step, step};
 use thiserror::Error;
 
+use super::sealer::SealedPart;
 use super::{AppendError, LogWriter};
 
 /// Bytes of a record that say how long it is and what kind.
@@ -56,7 +57,7 @@ impl LogWriter {
     }
 
     /// Takes bytes of another log, which belong at `at`, and lets readers see what records are whole by them. Returns how many
-    /// were taken: fewer than there are when the next segment is not there yet.
+    /// were taken: fewer than there are when more of the log has to be made ready.
     pub fn copy(&mut self, at: PhysicalOffset, bytes: &[u8]) -> Result<usize, CopyError> {
         let expected = self.copied();
         if at != expected {
@@ -71,7 +72,11 @@ impl LogWriter {
             if self.free() == 0 && !self.next_segment()? {
                 break;
             }
-            let (now, later) = rest.split_at(rest.len().min(self.free()));
+            if self.open() == 0 {
+                self.need_open(rest.len());
+                break;
+            }
+            let (now, later) = rest.split_at(rest.len().min(self.open()));
             self.put(now);
             rest = later;
             self.publish_records()?;
@@ -97,41 +102,50 @@ impl LogWriter {
     fn publish_records(&mut self) -> Result<(), CopyError> {
         let begin = self.log().appended();
         let free = self.free();
-        let (whole, result) = whole_records(self.unpublished(), free, begin);
-        self.publish_some(whole);
+        let (records, result) = whole_records(self.unpublished(), free, begin);
+        self.seal_some(&records);
+        self.publish_some(records.iter().map(|record| record.bytes).sum());
         result
     }
 }
 
-/// Bytes of the whole records at the front of what is written of a segment that has `free` bytes behind that.
+/// The whole records at the front of what is written of a segment that has `free` bytes behind that.
 fn whole_records(
     written: &[u8],
     free: usize,
     begin: PhysicalOffset,
-) -> (usize, Result<(), CopyError>) {
-    let mut whole = 0;
+) -> (Vec<SealedPart>, Result<(), CopyError>) {
+    let (mut records, mut whole) = (Vec::new(), 0);
     while let Some(rest) = written.get(whole..)
         && let Some((length, _)) = rest.split_first_chunk::<4>()
         && rest.len() >= HEAD_BYTES
     {
         let at = begin + whole as u64;
         let left = rest.len() + free;
-        let refused = |reason| (whole, Err(CopyError::Record { at, reason }));
+        let refused = |reason| Err(CopyError::Record { at, reason });
         match step(rest) {
             Ok(Step::Record(record)) => {
                 if let Err(reason) = check(&record, at) {
-                    return refused(reason);
+                    return (records, refused(reason));
                 }
                 whole += record.total_bytes();
+                records.push(SealedPart {
+                    bytes: record.total_bytes(),
+                    body: record.body_range(),
+                });
             }
             // The filler takes all that is left of the segment.
-            Ok(Step::Blank) if free == 0 => whole += rest.len(),
+            Ok(Step::Blank) if free == 0 => {
+                whole += rest.len();
+                records.push(SealedPart {
+                    bytes: rest.len(),
+                    body: BLANK_BYTES..rest.len(),
+                });
+            }
             Ok(Step::Blank) => break,
             Ok(Step::Unwritten) => {
-                return refused(RecordError::Length {
-                    length: 0,
-                    available: rest.len(),
-                });
+                let (length, available) = (0, rest.len());
+                return (records, refused(RecordError::Length { length, available }));
             }
             // The rest of it may come yet, if it can be a record at all.
             Err(RecordError::Length { .. }) => {
@@ -142,14 +156,14 @@ fn whole_records(
                     false => {
                         let length = length.into();
                         let available = left;
-                        return refused(RecordError::Length { length, available });
+                        return (records, refused(RecordError::Length { length, available }));
                     }
                 }
             }
-            Err(reason) => return refused(reason),
+            Err(reason) => return (records, refused(reason)),
         }
     }
-    (whole, Ok(()))
+    (records, Ok(()))
 }
 
 fn check(record: &RecordView<'_>, at: PhysicalOffset) -> Result<(), RecordError> {

@@ -11,14 +11,16 @@
 mod copy;
 mod error;
 pub mod recovery;
+pub mod restore;
+mod sealer;
 mod slice;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use castmq_protocol::model::PhysicalOffset;
@@ -30,7 +32,11 @@ pub use error::{AppendError, LogError};
 pub use slice::{Gather, LogSlice};
 pub use writer::LogWriter;
 
+use crate::disk::ring::Ring;
 use crate::disk::{Disk, Grain, Segment};
+
+/// So much is open ahead of the writer in any case, in the ring or not.
+const LEAST_OPEN_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A shared segment.
 pub type SharedSegment = Arc<dyn Segment>;
@@ -51,6 +57,9 @@ pub struct CommitLog {
     flushed: AtomicU64,
     /// How much a sync took on average, of late.
     sync_bytes: AtomicU64,
+    /// How far the writer needs the log open.
+    needed: AtomicU64,
+    ring: OnceLock<Arc<Ring>>,
     failure: Mutex<Option<String>>,
     failed: AtomicBool,
 }
@@ -99,6 +108,8 @@ impl CommitLog {
             touched: AtomicU64::new(end.0),
             flushed: AtomicU64::new(flushed.0),
             sync_bytes: AtomicU64::new(0),
+            needed: AtomicU64::new(0),
+            ring: OnceLock::new(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
         }
@@ -316,33 +327,112 @@ impl CommitLog {
             base,
             segment: Arc::from(segment),
         };
+        if let Some(ring) = self.ring.get() {
+            logged.segment.join_ring(ring, base.0);
+        }
         self.segments.write().push(logged.clone());
         Ok(logged)
     }
 
+    /// From now on the newest bytes lie in a ring until they are in the log's files. Only before there is a writer.
+    pub fn use_ring(&self, ring: Arc<Ring>) {
+        let segments = self.segments.read();
+        for logged in segments.iter() {
+            if logged.base + self.segment_bytes > self.appended() {
+                logged.segment.join_ring(&ring, logged.base.0);
+            }
+        }
+        let _ = self.ring.set(ring);
+    }
+
+    /// Brings what lies in the ring to the log's files, and has no part of the log lie in it any more. Nobody may append.
+    pub(crate) fn leave_ring(&self) -> std::io::Result<()> {
+        let segments = self.segments.read().clone();
+        segments
+            .iter()
+            .try_for_each(|logged| logged.segment.leave_ring())
+    }
+
+    /// How far ahead of its end the log can be made ready at once.
+    pub fn reach(&self) -> u64 {
+        self.ring.get().map_or(u64::MAX, |ring| ring.reach())
+    }
+
     /// Brings the pages of `bytes` bytes from `from` on into memory, ready to be written. Blocks. Stops at the end of
-    /// what is reserved and returns how far it came.
+    /// what is reserved, or where nothing is free to lie in, and returns how far it came.
     pub fn prepare(&self, from: PhysicalOffset, bytes: u64) -> Result<PhysicalOffset, LogError> {
         let end = from + bytes;
+        let needed = self.needed().max(self.appended() + LEAST_OPEN_BYTES);
         let grain = self.grain();
         let mut at = from;
         while at < end {
             let Some((logged, within)) = self.locate(at) else {
                 break;
             };
-            let to = (logged.base + self.segment_bytes).min(end);
-            let length = usize::try_from(to.0 - at.0).unwrap_or(usize::MAX);
-            logged
+            let within_segment = |place: PhysicalOffset| {
+                let place = place.min(logged.base + self.segment_bytes);
+                usize::try_from(place.distance_from(logged.base)).unwrap_or(usize::MAX)
+            };
+            let to = within_segment(end);
+            let prepared = logged
                 .segment
-                .prepare(within..within + length, grain)
-                .map_err(|source| LogError::Io {
-                    action: "prepare",
-                    path: self.path_of(logged.base),
-                    source,
-                })?;
-            at = to;
+                .open_to(to, within_segment(needed))
+                .and_then(|open| {
+                    let to = to.min(open).max(within);
+                    logged.segment.prepare(within..to, grain).map(|()| to)
+                });
+            let prepared = prepared.map_err(|source| LogError::Io {
+                action: "prepare",
+                path: self.path_of(logged.base),
+                source,
+            })?;
+            at = logged.base + prepared as u64;
+            if prepared < to {
+                break;
+            }
         }
         Ok(at)
+    }
+
+    /// Whether the writer can go on as far as it last wanted to.
+    pub fn is_open_as_needed(&self) -> bool {
+        let needed = self.needed();
+        let last = PhysicalOffset(needed.0.saturating_sub(1));
+        self.locate(last)
+            .is_some_and(|(logged, _)| logged.base + logged.segment.writable() as u64 >= needed)
+    }
+
+    /// How far the writer needs the log to be open before it goes on, if it waits for that.
+    pub fn needed(&self) -> PhysicalOffset {
+        PhysicalOffset(self.needed.load(Ordering::Relaxed))
+    }
+
+    /// The writer goes on when the log is open so far.
+    fn need(&self, end: PhysicalOffset) {
+        self.needed.store(end.0, Ordering::Relaxed);
+    }
+
+    /// Brings what lies in the ring to the log's files, in whole chunks, and makes nothing durable. Goes on until no chunk is
+    /// whole. Blocks; not together with [`CommitLog::sync`]. Poisons the log when it fails, as a sync does.
+    pub fn write_out(&self) -> Result<(), LogError> {
+        let mut at = self.flushed().max(self.begin());
+        while let Some((logged, within)) = self.locate(at) {
+            let (written, end) = (logged.segment.write_out(), logged.segment.published());
+            if let Err(source) = written {
+                let path = self.path_of(logged.base);
+                self.poison(format!("writing to {} failed: {source}", path.display()));
+                return Err(LogError::Io {
+                    action: "write",
+                    path,
+                    source,
+                });
+            }
+            at = at + (logged.segment.capacity() - within) as u64;
+            if end < logged.segment.capacity() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Segments that retention may decide about, oldest first; those that nothing was written to are left out.

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::record::{BLANK_BYTES, Record, encode_blank};
 
+use super::sealer::{SealedPart, Sealer};
 use super::{AppendError, CommitLog, LoggedSegment};
 use crate::disk::SegmentWriter;
+
+/// So far behind a record the next bytes are fetched: memory that lies ready was in no cache for long.
+const FETCH_AHEAD_BYTES: usize = 1024;
 
 /// Appends records. What it has written becomes visible with [`LogWriter::publish`], all at once.
 pub struct LogWriter {
@@ -15,6 +19,7 @@ pub struct LogWriter {
     writer: Box<dyn SegmentWriter>,
     /// Bytes written behind the published ones.
     pending: usize,
+    sealer: Sealer,
 }
 
 impl std::fmt::Debug for LogWriter {
@@ -43,7 +48,11 @@ impl LogWriter {
             .len()
             .min(usize::try_from(dirty).unwrap_or(usize::MAX));
         leftover[..bytes].fill(0);
+        let segment = &current.segment;
+        let written = segment.read(0..segment.published()).unwrap_or_default();
+        let sealer = Sealer::resume(segment.chunk_bytes(), current.base.0, written, &mut *writer);
         Ok(Self {
+            sealer,
             log,
             current,
             writer,
@@ -66,6 +75,10 @@ impl LogWriter {
             self.roll(bytes)?;
         }
         let position = self.position();
+        if bytes > self.open() {
+            self.log.need(position + bytes as u64);
+            return Err(AppendError::SegmentNotReady);
+        }
         self.log.set_touched(position + bytes as u64);
         Ok(position)
     }
@@ -80,10 +93,17 @@ impl LogWriter {
             });
         }
         let (next, writer) = self.find_next()?;
+        if self.open() < self.free() {
+            self.log.need(next.base);
+            return Err(AppendError::SegmentNotReady);
+        }
         self.publish();
         let rest = self.writer.unpublished();
         let bytes = rest.len();
         encode_blank(rest);
+        let (base, at) = (self.current.base.0, self.log.appended().0);
+        self.sealer.add(base, at, rest, BLANK_BYTES..bytes);
+        self.sealer.seal(&mut *self.writer);
         self.writer.publish(bytes);
         self.log.set_appended(next.base);
         self.current = next;
@@ -117,6 +137,17 @@ impl LogWriter {
         self.current.segment.capacity() - self.current.segment.published() - self.pending
     }
 
+    /// How many of them can be written already.
+    pub(super) fn open(&self) -> usize {
+        self.current.segment.writable() - self.current.segment.published() - self.pending
+    }
+
+    /// Says that more of them are needed: these, or as many as there are.
+    pub(super) fn need_open(&self, bytes: usize) {
+        self.log
+            .need(self.position() + bytes.min(self.free()) as u64);
+    }
+
     /// Writes bytes for which there is room.
     pub(super) fn put(&mut self, bytes: &[u8]) {
         self.log.set_touched(self.position() + bytes.len() as u64);
@@ -136,13 +167,27 @@ impl LogWriter {
         self.writer.unpublished()[..bytes].fill(0);
     }
 
+    /// Seals what it begins with.
+    pub(super) fn seal_some(&mut self, records: &[SealedPart]) {
+        let base = self.current.base.0;
+        let mut at = self.log.appended().0;
+        let mut rest = &self.writer.unpublished()[..self.pending];
+        for part in records {
+            let (record, behind) = rest.split_at(part.bytes);
+            self.sealer.add(base, at, record, part.body.clone());
+            at += part.bytes as u64;
+            rest = behind;
+        }
+    }
+
     /// How much that is.
     pub(super) fn unpublished_bytes(&self) -> usize {
         self.pending
     }
 
-    /// Lets readers see the first `bytes` bytes of it.
+    /// Lets readers see the first `bytes` bytes of it, which are sealed.
     pub(super) fn publish_some(&mut self, bytes: usize) {
+        self.sealer.seal(&mut *self.writer);
         self.writer.publish(bytes);
         self.pending -= bytes;
         let published = self.current.base + self.current.segment.published() as u64;
@@ -156,8 +201,14 @@ impl LogWriter {
     pub fn append(&mut self, record: &Record<'_>) -> usize {
         debug_assert_eq!(record.physical_offset, self.position());
         let room = self.writer.unpublished();
-        let bytes = record.encode(&mut room[self.pending..]);
+        let room = &mut room[self.pending..];
+        let bytes = record.encode(room);
+        let (base, at) = (self.current.base.0, record.physical_offset.0);
+        self.sealer
+            .add(base, at, &room[..bytes], record.body_range());
         self.pending += bytes;
+        let ahead = self.pending + FETCH_AHEAD_BYTES;
+        self.writer.fetch(ahead..ahead + bytes);
         bytes
     }
 

@@ -7,6 +7,8 @@
 pub mod fault;
 pub mod os;
 pub mod region;
+pub mod ring;
+mod segment_file;
 
 use std::fmt;
 use std::io;
@@ -14,6 +16,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use self::ring::{Ring, Seal};
 
 /// Whether a read may wait for the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,10 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Names what the machine has been doing since its power came on: while it is the same, nothing written can have been
     /// lost. `None` when the disk cannot tell.
     fn boot(&self) -> Option<String>;
+    /// Makes an empty ring of `bytes` bytes for the log's newest bytes; `None` when the disk has none.
+    fn create_ring(&self, _path: &Path, _bytes: u64) -> io::Result<Option<Arc<Ring>>> {
+        Ok(None)
+    }
     /// Room on the partition of `directory`.
     fn space(&self, directory: &Path) -> io::Result<Space>;
 }
@@ -168,7 +176,31 @@ pub trait Segment: fmt::Debug + Send + Sync {
     fn load(&self, range: Range<usize>) -> io::Result<()>;
     /// Whether reading the range would not wait for the disk.
     fn is_resident(&self, range: Range<usize>) -> bool;
-    /// Makes a range durable. Blocks.
+    /// From now on the newest bytes lie in a ring until they are in the file, if the disk can do that. The segment begins
+    /// at `base` in the log. Only before there is a writer.
+    fn join_ring(&self, _ring: &Arc<Ring>, _base: u64) {}
+    /// Bytes of a chunk of the ring; 0 when there is none.
+    fn chunk_bytes(&self) -> u64 {
+        0
+    }
+    /// Behind the last byte that the writer may change: see [`Segment::open_to`].
+    fn writable(&self) -> usize {
+        self.capacity()
+    }
+    /// Decides where bytes up to `wanted` are to lie before the writer comes there, as far as there is room in the ring, and
+    /// in any case up to `needed`. Returns how far the writer may go. Only one caller at a time.
+    fn open_to(&self, _wanted: usize, _needed: usize) -> io::Result<usize> {
+        Ok(self.capacity())
+    }
+    /// Brings what lies in the ring to the file, in whole chunks and until none is whole, and makes nothing durable. Blocks.
+    fn write_out(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Brings all that is published to the file and ends the use of the ring. Nobody may write.
+    fn leave_ring(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Makes a range durable. Blocks; not together with [`Segment::write_out`].
     fn sync(&self, range: Range<usize>) -> io::Result<()>;
 }
 
@@ -176,6 +208,15 @@ pub trait Segment: fmt::Debug + Send + Sync {
 pub trait SegmentWriter: Send {
     /// The bytes after the published part, to be written in place.
     fn unpublished(&mut self) -> &mut [u8];
+    /// Has the processor fetch some of them, counted from the published part, which will be written soon.
+    fn fetch(&self, _range: Range<usize>) {}
     /// Lets readers see the next `bytes` of them.
     fn publish(&mut self, bytes: usize);
+    /// Says what proves a chunk, which begins at `chunk` in the log, if it lies in the ring. Comes before its bytes are
+    /// published.
+    fn seal(&mut self, _chunk: u64, _seal: &Seal) {}
+    /// What was said last.
+    fn sealed(&self, _chunk: u64) -> Option<Seal> {
+        None
+    }
 }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::SeekFrom;
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::region::FileSegment;
+use super::ring::{self, Ring};
+use super::segment_file::FileSegment;
 use super::{Disk, DiskFile, Entry, Segment, Space, Wait};
 
 /// Directories and files of the operating system.
@@ -96,6 +97,11 @@ impl Disk for OsDisk {
     fn boot(&self) -> Option<String> {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    }
+
+    fn create_ring(&self, path: &Path, bytes: u64) -> io::Result<Option<Arc<Ring>>> {
+        let ring = Ring::create(path, bytes, ring::CHUNK_BYTES)?;
+        Ok(Some(Arc::new(ring)))
     }
 
     /// Blocks reserved for root count as neither used nor available, as in `df` and in RocketMQ.

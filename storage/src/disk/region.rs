@@ -10,47 +10,125 @@
 
 #![allow(unsafe_code)]
 
-use std::fs::{File, OpenOptions};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+use std::fs::File;
 use std::hint::black_box;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::path::Path;
 use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, SeekFrom};
-use rustix::io::Errno;
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use rustix::mm::{MapFlags, ProtFlags};
 
-use super::{Grain, Segment, SegmentWriter};
+use super::SegmentWriter;
+use super::ring::{Ring, Seal};
 
-/// As much as every kernel brings in when it is told that it will be needed: the rest of a longer range it forgets.
-const WILL_NEED_BYTES: usize = 128 * 1024;
+const CACHE_LINE_BYTES: usize = 64;
 
 /// A mapping with a published part that anybody reads and a rest that one writer fills.
 #[derive(Debug)]
 pub struct Region {
     map: MmapRaw,
+    is_anonymous: bool,
     published: AtomicUsize,
+    /// Behind the last byte that the writer may change.
+    writable: AtomicUsize,
     has_writer: AtomicBool,
+    sealing: OnceLock<Sealing>,
+}
+
+/// Where the writer seals what it publishes.
+#[derive(Debug)]
+struct Sealing {
+    ring: Arc<Ring>,
+    /// The segment's place in the log.
+    base: u64,
+    /// The slots of its chunks, counted from 1; 0 for none.
+    slots: Box<[AtomicU32]>,
+}
+
+impl Sealing {
+    fn slot(&self, chunk: u64) -> Option<usize> {
+        let distance = chunk.checked_sub(self.base)?;
+        let index = usize::try_from(distance).ok()? / self.ring.chunk_bytes();
+        let slot = self.slots.get(index)?.load(Ordering::Acquire);
+        (slot as usize).checked_sub(1)
+    }
 }
 
 impl Region {
     /// Memory of `bytes` zeros that no file stands behind; nothing is published.
     pub fn anonymous(bytes: usize) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self::over(
-            MmapRaw::from(MmapMut::map_anon(bytes)?),
-            0,
-        )))
+        let map = MmapRaw::from(MmapMut::map_anon(bytes)?);
+        Ok(Arc::new(Self {
+            is_anonymous: true,
+            ..Self::over(map, 0)
+        }))
     }
 
-    fn over(map: MmapRaw, published: usize) -> Self {
+    /// A shared mapping of a file.
+    pub(super) fn over(map: MmapRaw, published: usize) -> Self {
         Self {
-            map,
             published: AtomicUsize::new(published),
+            writable: AtomicUsize::new(map.len()),
             has_writer: AtomicBool::new(false),
+            sealing: OnceLock::new(),
+            is_anonymous: false,
+            map,
         }
+    }
+
+    /// Behind the last byte that the writer may change.
+    pub fn writable(&self) -> usize {
+        self.writable.load(Ordering::Acquire)
+    }
+
+    /// Lets the writer go on up to `end`.
+    pub(super) fn set_writable(&self, end: usize) {
+        self.writable.store(end, Ordering::Release);
+    }
+
+    /// From now on what is published in slots of the ring is sealed there. The region begins at `base` in the log.
+    pub(super) fn seal_in(&self, ring: Arc<Ring>, base: u64) {
+        let chunks = self.capacity() / ring.chunk_bytes();
+        let slots = (0..chunks).map(|_| AtomicU32::new(0)).collect();
+        let _ = self.sealing.set(Sealing { ring, base, slots });
+    }
+
+    /// Says which slot lies in the place of a chunk.
+    pub(super) fn set_slot(&self, chunk: usize, slot: Option<usize>) {
+        let slots = self.sealing.get().map(|sealing| &sealing.slots);
+        if let Some(word) = slots.and_then(|slots| slots.get(chunk)) {
+            let slot = slot.map_or(0, |slot| slot as u32 + 1);
+            word.store(slot, Ordering::Release);
+        }
+    }
+
+    /// Puts `bytes` bytes of a file in the place of those of the mapping from `at` on, both at the start of a page.
+    ///
+    /// What is published there has to be the same bytes in both: readers go on reading.
+    pub(super) fn place(&self, at: usize, bytes: usize, file: &File, from: u64) -> io::Result<()> {
+        if !self.has_pages(at, bytes) || !from.is_multiple_of(rustix::param::page_size() as u64) {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the range lies inside this mapping, so that nothing else of the process is replaced, and the pages that
+        // come in its place are shared ones of a file, as all of it is. The kernel puts them there at once: whoever
+        // touches the range meanwhile finds the one or the other. Published bytes are the same in both (the caller's
+        // word), unpublished ones are nobody's: the writer stays below `writable`, which the caller raises afterwards.
+        unsafe {
+            rustix::mm::mmap(
+                self.map.as_mut_ptr().add(at).cast(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::FIXED,
+                file,
+                from,
+            )?;
+        }
+        Ok(())
     }
 
     /// Size in bytes.
@@ -76,6 +154,45 @@ impl Region {
         })
     }
 
+    /// Puts `bytes` bytes of a file in the place of those from `at` on, as [`Region::place`] does, with the pages of another
+    /// mapping of them, which finds them again when it touches them: their entries of the page table move along.
+    pub(super) fn take_pages(
+        &self,
+        at: usize,
+        other: &Self,
+        other_at: usize,
+        bytes: usize,
+        (file, from): (&File, u64),
+    ) -> io::Result<()> {
+        let is_same = std::ptr::eq(self, other) && at == other_at;
+        if is_same || !self.has_pages(at, bytes) || !other.has_pages(other_at, bytes) {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: as in `place` for the range of `self`. That of `other` lies inside its mapping, and what it maps stays as
+        // it is (`DONTUNMAP`): whoever touches it gets the same pages.
+        let moved = unsafe {
+            libc::mremap(
+                other.map.as_mut_ptr().add(other_at).cast(),
+                bytes,
+                bytes,
+                libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP,
+                self.map.as_mut_ptr().add(at),
+            )
+        };
+        match moved {
+            // Not known to kernels before 5.13.
+            libc::MAP_FAILED => self.place(at, bytes, file, from),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a range that begins with a page lies inside.
+    fn has_pages(&self, at: usize, bytes: usize) -> bool {
+        let end = at.checked_add(bytes);
+        at.is_multiple_of(rustix::param::page_size())
+            && end.is_some_and(|end| end <= self.capacity())
+    }
+
     /// A copy of the published bytes.
     pub fn snapshot(&self) -> Vec<u8> {
         self.read(0..self.published())
@@ -90,7 +207,7 @@ impl Region {
         self.published.store(published, Ordering::Release);
     }
 
-    fn zero_from(&mut self, start: usize, end: usize) {
+    pub(super) fn zero_from(&mut self, start: usize, end: usize) {
         let end = end.min(self.capacity());
         if start >= end {
             return;
@@ -109,7 +226,7 @@ impl Region {
     }
 
     /// Tells the kernel something of the pages of a range; `false` where it is too old to understand that.
-    fn advise(&self, advice: Advice, range: Range<usize>) -> io::Result<bool> {
+    pub(super) fn advise(&self, advice: Advice, range: Range<usize>) -> io::Result<bool> {
         let range = self.page_aligned(range);
         let advised = self
             .map
@@ -122,12 +239,44 @@ impl Region {
     }
 
     /// Brings published pages in by reading a byte of each.
-    fn touch(&self, range: Range<usize>) {
+    pub(super) fn touch(&self, range: Range<usize>) {
         let range = self.page_aligned(range);
         let end = range.end.min(self.published());
         if let Some(bytes) = self.read(range.start..end) {
             let pages = bytes.iter().step_by(rustix::param::page_size());
             pages.for_each(|byte| _ = black_box(*byte));
+        }
+    }
+
+    /// Sets the watermark.
+    pub(super) fn set_published(&mut self, published: usize) {
+        self.published.store(published, Ordering::Release);
+    }
+
+    /// Writes a range back to its file.
+    pub(super) fn flush(&self, range: Range<usize>) -> io::Result<()> {
+        self.map.flush_range(range.start, range.end - range.start)
+    }
+
+    /// Takes the whole pages of a range of a file's mapping out of the page table, and leaves them in the page cache.
+    ///
+    /// Before pages are written back the kernel has to notice the next change of each: page by page it takes the right to
+    /// write out of the page table and interrupts every processor that may remember it. Of pages that are not mapped
+    /// nobody remembers anything, and taking out a long range interrupts once.
+    pub(super) fn unmap(&self, range: Range<usize>) -> io::Result<()> {
+        if self.is_anonymous {
+            return Ok(());
+        }
+        let page = rustix::param::page_size();
+        let (start, end) = (range.start / page * page, range.end / page * page);
+        if start >= end {
+            return Ok(());
+        }
+        // SAFETY: the mapping is one of files and shared (`over`); it loses no bytes by this: whoever touches a page next,
+        // to read or to write, gets the same page of the page cache again. Memory without a file would be zeroed.
+        unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
         }
     }
 
@@ -137,7 +286,7 @@ impl Region {
         start..range.end.clamp(start, self.capacity())
     }
 
-    fn is_resident(&self, range: Range<usize>) -> bool {
+    pub(super) fn is_resident(&self, range: Range<usize>) -> bool {
         let range = self.page_aligned(range);
         let pages = (range.end - range.start).div_ceil(rustix::param::page_size());
         let mut residency = vec![0_u8; pages];
@@ -168,19 +317,46 @@ impl SegmentWriter for RegionWriter {
         unsafe {
             slice::from_raw_parts_mut(
                 self.region.map.as_mut_ptr().add(published),
-                self.region.capacity() - published,
+                self.region.writable() - published,
             )
+        }
+    }
+
+    #[inline]
+    fn fetch(&self, range: Range<usize>) {
+        let unpublished = self.region.writable() - self.region.published();
+        let published = self.region.published();
+        for line in (range.start..range.end.min(unpublished)).step_by(CACHE_LINE_BYTES) {
+            // SAFETY: the address lies inside the mapping; a hint changes nothing.
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                let address = self.region.map.as_ptr().add(published + line);
+                _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+            }
         }
     }
 
     fn publish(&mut self, bytes: usize) {
         let published = self.region.published() + bytes;
         assert!(
-            published <= self.region.capacity(),
+            published <= self.region.writable(),
             "published {published} bytes of a segment of {}",
-            self.region.capacity()
+            self.region.writable()
         );
         self.region.published.store(published, Ordering::Release);
+    }
+
+    fn seal(&mut self, chunk: u64, seal: &Seal) {
+        if let Some(sealing) = self.region.sealing.get()
+            && let Some(slot) = sealing.slot(chunk)
+        {
+            sealing.ring.set_seal(slot, seal);
+        }
+    }
+
+    fn sealed(&self, chunk: u64) -> Option<Seal> {
+        let sealing = self.region.sealing.get()?;
+        sealing.ring.seal(sealing.slot(chunk)?)
     }
 }
 
@@ -190,279 +366,25 @@ impl Drop for RegionWriter {
     }
 }
 
-/// A segment of the commit log in a file.
+/// Words at the start of a file that other processes find as this one left them.
 #[derive(Debug)]
-pub struct FileSegment {
-    file: File,
-    region: Arc<Region>,
+pub(super) struct SharedWords {
+    map: MmapRaw,
 }
 
-impl FileSegment {
-    /// Maps a file that is there; all of it is published.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        if bytes == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the segment file is empty",
-            ));
-        }
-        Self::map(file, bytes)
-    }
-
-    /// Makes a file of `bytes` zeros and reserves its space on the disk.
-    pub fn create(path: &Path, bytes: u64) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)?;
-        let reserved = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
-            .map_err(io::Error::from)
-            .and_then(|()| Self::map(file, 0));
-        if reserved.is_err() {
-            // Half a segment is worth nothing, and the space it took may be what is missing.
-            let _ = std::fs::remove_file(path);
-        }
-        reserved
-    }
-
-    fn map(file: File, published: usize) -> io::Result<Self> {
-        let map = MmapRaw::map_raw(&file)?;
-        let published = published.min(map.len());
+impl SharedWords {
+    pub(super) fn map(file: &File, bytes: usize) -> io::Result<Self> {
         Ok(Self {
-            file,
-            region: Arc::new(Region::over(map, published)),
+            map: MmapOptions::new().len(bytes).map_raw(file)?,
         })
     }
 
-    /// Takes the whole pages of a range out of the page table, and leaves them in the page cache.
-    ///
-    /// Before pages are written back the kernel has to notice the next change of each: page by page it takes the right to
-    /// write out of the page table and interrupts every processor that may remember it. Of pages that are not mapped
-    /// nobody remembers anything, and taking out a long range interrupts once.
-    fn unmap(&self, range: Range<usize>) -> io::Result<()> {
-        let page = rustix::param::page_size();
-        let (start, end) = (range.start / page * page, range.end / page * page);
-        if start >= end {
-            return Ok(());
-        }
-        // SAFETY: the mapping is one of a file and shared (`map`); it loses no bytes by this: whoever touches a page
-        // next, to read or to write, gets the same page of the page cache again. Memory without a file would be zeroed.
-        unsafe {
-            self.region
-                .map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
-        }
-    }
-}
-
-impl Segment for FileSegment {
-    fn capacity(&self) -> usize {
-        self.region.capacity()
-    }
-
-    fn published(&self) -> usize {
-        self.region.published()
-    }
-
-    fn read(&self, range: Range<usize>) -> Option<&[u8]> {
-        self.region.read(range)
-    }
-
-    fn truncate(&mut self, published: usize) -> io::Result<()> {
-        let end = self.data_end()?;
-        let region = Arc::get_mut(&mut self.region)
-            .ok_or_else(|| io::Error::other("the segment is in use"))?;
-        region.zero_from(published, end);
-        region.published.store(published, Ordering::Release);
-        if end > published {
-            self.region.map.flush_range(published, end - published)?;
-        }
-        Ok(())
-    }
-
-    /// Pages that only lie in memory as zeros (prepared, or read ahead) count as data too: an upper bound.
-    fn data_end(&self) -> io::Result<usize> {
-        let capacity = self.capacity() as u64;
-        let mut end = 0;
-        loop {
-            match rustix::fs::seek(&self.file, SeekFrom::Data(end)) {
-                Ok(data) => end = rustix::fs::seek(&self.file, SeekFrom::Hole(data))?,
-                Err(Errno::NXIO) => break,
-                // A file system that cannot tell holes from data: all of it may be data.
-                Err(Errno::INVAL) => end = capacity,
-                Err(error) => return Err(error.into()),
-            }
-            if end >= capacity {
-                break;
-            }
-        }
-        usize::try_from(end.min(capacity)).map_err(io::Error::other)
-    }
-
-    fn writer(self: Arc<Self>) -> Option<Box<dyn SegmentWriter>> {
-        let writer = self.region.clone().writer()?;
-        Some(Box::new(writer))
-    }
-
-    fn prepare(&self, range: Range<usize>, grain: Grain) -> io::Result<()> {
-        let region = &self.region;
-        if grain == Grain::Coarse && region.advise(Advice::PopulateWrite, range.clone())? {
-            return Ok(());
-        }
-        // Pages that are asked for come one by one; those that are found missing at a write come with their neighbours.
-        let mut at = range.start;
-        while at < range.end {
-            let to = range.end.min(at + WILL_NEED_BYTES);
-            region.advise(Advice::WillNeed, at..to)?;
-            // Kernels before 5.14 do not make them writable ahead: that is done at the first write to each.
-            region.advise(Advice::PopulateWrite, at..to)?;
-            at = to;
-        }
-        Ok(())
-    }
-
-    fn load(&self, range: Range<usize>) -> io::Result<()> {
-        // Not known to kernels before 5.14.
-        if !self.region.advise(Advice::PopulateRead, range.clone())? {
-            self.region.touch(range);
-        }
-        Ok(())
-    }
-
-    fn is_resident(&self, range: Range<usize>) -> bool {
-        self.region.is_resident(range)
-    }
-
-    fn sync(&self, range: Range<usize>) -> io::Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        if let Err(error) = self.unmap(range.clone()) {
-            tracing::debug!(%error, "pages are written back mapped, which takes longer");
-        }
-        self.region
-            .map
-            .flush_range(range.start, range.end - range.start)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn segment(bytes: u64) -> (tempfile::TempDir, FileSegment) {
-        let folder = tempfile::tempdir().unwrap();
-        let segment = FileSegment::create(&folder.path().join("segment"), bytes).unwrap();
-        (folder, segment)
-    }
-
-    fn write(segment: &Arc<FileSegment>, bytes: &[u8]) {
-        let mut writer = segment.clone().writer().unwrap();
-        writer.unpublished()[..bytes.len()].copy_from_slice(bytes);
-        writer.publish(bytes.len());
-    }
-
-    #[test]
-    fn only_published_bytes_can_be_read() {
-        let (_folder, segment) = segment(1 << 16);
-        let segment = Arc::new(segment);
-        assert!(segment.read(0..1).is_none());
-        write(&segment, b"hello");
-        assert_eq!(segment.read(0..5), Some(&b"hello"[..]));
-        assert!(segment.read(0..6).is_none());
-    }
-
-    #[test]
-    fn there_is_one_writer_at_a_time() {
-        let (_folder, segment) = segment(1 << 16);
-        let segment = Arc::new(segment);
-        let first = segment.clone().writer().unwrap();
-        assert!(segment.clone().writer().is_none());
-        drop(first);
-        assert!(segment.writer().is_some());
-    }
-
-    #[test]
-    fn a_segment_reopens_whole_and_truncates_to_zeros() {
-        let (folder, segment) = segment(1 << 26);
-        let segment = Arc::new(segment);
-        write(&segment, &[7; 9000]);
-        segment.sync(0..9000).unwrap();
-        drop(segment);
-        let mut again = FileSegment::open(&folder.path().join("segment")).unwrap();
-        assert_eq!(again.published(), 1 << 26);
-        let data_end = again.data_end().unwrap();
-        assert!(
-            (9000..1 << 25).contains(&data_end),
-            "data ends at {data_end}"
-        );
-        again.truncate(5).unwrap();
-        assert_eq!(again.published(), 5);
-        let mut again = FileSegment::open(&folder.path().join("segment")).unwrap();
-        assert_eq!(again.read(0..6), Some(&[7, 7, 7, 7, 7, 0][..]));
-        assert!(again.read(5..1 << 26).unwrap().iter().all(|b| *b == 0));
-        again.truncate(0).unwrap();
-    }
-
-    #[test]
-    fn what_is_synced_while_more_is_written_stays_readable() {
-        let (folder, segment) = segment(1 << 20);
-        let segment = Arc::new(segment);
-        let mut writer = segment.clone().writer().unwrap();
-        let records: Vec<u8> = (0..100_000_usize).map(|at| (at % 251) as u8).collect();
-        let view = |end: usize| segment.read(0..end).unwrap() == &records[..end];
-        for at in (0..records.len()).step_by(3_000) {
-            let end = records.len().min(at + 3_000);
-            writer.unpublished()[..end - at].copy_from_slice(&records[at..end]);
-            writer.publish(end - at);
-            // Its last page goes on being written.
-            segment.sync(at..end).unwrap();
-            assert!(view(end));
-        }
-        let again = FileSegment::open(&folder.path().join("segment")).unwrap();
-        assert_eq!(again.read(0..records.len()), Some(&records[..]));
-    }
-
-    #[test]
-    fn a_segment_in_use_cannot_be_truncated() {
-        let (_folder, mut segment) = segment(1 << 16);
-        let other = segment.region.clone();
-        assert!(segment.truncate(0).is_err());
-        drop(other);
-        assert!(segment.truncate(0).is_ok());
-    }
-
-    #[test]
-    fn prepared_pages_are_resident() {
-        let (_folder, segment) = segment(1 << 20);
-        segment.prepare(0..1 << 19, Grain::Fine).unwrap();
-        segment.prepare(1 << 19..1 << 20, Grain::Coarse).unwrap();
-        assert!(segment.is_resident(0..1 << 20));
-        assert!(segment.is_resident(5000..5001));
-    }
-
-    #[test]
-    fn pages_that_are_touched_are_resident() {
-        const BYTES: usize = 1 << 22;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("segment");
-        File::create(&path).unwrap().set_len(BYTES as u64).unwrap();
-        let segment = FileSegment::open(&path).unwrap();
-        assert!(!segment.is_resident(0..BYTES));
-        segment.region.touch(5..BYTES);
-        assert!(segment.is_resident(0..BYTES));
-        segment.region.touch(BYTES - 5..BYTES + 5);
-        segment.region.touch(BYTES + 5..BYTES + 6);
-    }
-
-    #[test]
-    fn an_empty_file_is_not_a_segment() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("segment");
-        File::create(&path).unwrap();
-        assert!(FileSegment::open(&path).is_err());
+    /// One of them, which has to be there.
+    #[inline]
+    pub(super) fn get(&self, word: usize) -> &AtomicU64 {
+        assert!(word < self.map.len() / size_of::<u64>());
+        // SAFETY: the word lies inside the mapping, which begins at a page and lives as long as `self`. Nothing in this
+        // process refers to it but such atomics; the store's lock keeps others away from the file.
+        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast::<u64>().add(word)) }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use castmq_protocol::model::{PhysicalOffset, QueueOffset};
 use thiserror::Error;
 
-use super::{Opened, StoreError, StoreOptions, io_error};
+use super::{Opened, StoreError, StoreOptions, io_error, ring};
 use crate::abort;
 use crate::checkpoint::{Checkpoint, CheckpointState};
 use crate::commit_log::recovery::inspect::{Inspection, Item, Outlook, Stretch};
@@ -106,6 +106,15 @@ impl Closed {
             ),
             false => None,
         };
+        if lock.is_some() {
+            match ring::settle(&*disk, &options) {
+                // Who may only look sees the log without it.
+                Err(StoreError::Io { source, path, .. }) if is_read_only(&source) => {
+                    tracing::warn!(path = %path.display(), "the newest messages of a broker that was killed may be left out");
+                }
+                result => result?,
+            }
+        }
         // A segment that lost its end is damaged; the others tell their size.
         let sizes = listed.iter().filter(|entry| entry.name.len() == 20);
         if let Some(bytes) = sizes
@@ -348,6 +357,12 @@ fn check_queue(
         }
     }
     (compared, damage)
+}
+
+/// Whether the folder may be read and not written.
+fn is_read_only(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// Whether the message is where a queue says it is.

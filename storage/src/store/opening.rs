@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use castmq_protocol::model::{DelayLevels, PhysicalOffset, TopicName};
 use parking_lot::Mutex;
 
-use super::{OpenReport, Progress, Store, StoreError, StoreOptions, io_error};
+use super::{OpenReport, Progress, Store, StoreError, StoreOptions, io_error, ring};
 use crate::abort;
 use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::CommitLog;
@@ -41,6 +41,7 @@ impl Store {
             true => Some(StoreLock::take(&root, &options.abort_path())?),
             false => None,
         };
+        ring::settle(&*disk, &options)?;
         let found = Found::look(&*disk, &options)?;
         let mut metadata = OpeningMetadata::begin(&options);
         let import = match found.is_any() {
@@ -93,6 +94,7 @@ impl Store {
             import.resume(&unseen, &log, &queues);
         }
         takeover::settle_repeated(&metadata, &unseen, &log)?;
+        ring::make(&*disk, &options, &log);
         let index = match options.has_index {
             true => Some(KeyIndex::open(
                 disk.clone(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use castmq_protocol::model::PhysicalOffset;
 
-use super::{NOTED, NOTES, Store, StoreError, StoreOptions, io_error};
+use super::{NOTED, NOTES, Store, StoreError, StoreOptions, io_error, ring};
 use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::recovery::{self, Cut};
 use crate::commit_log::segment_file_name;
@@ -27,6 +27,7 @@ impl Store {
         reason: &str,
     ) -> Result<Option<Cut>, StoreError> {
         let _lock = lock(options)?;
+        ring::settle(&**disk, options)?;
         let metadata = Metadata::open(&options.metadata, options.metadata_cache_bytes)?;
         let is_noted = noted(&metadata)? > at;
         if is_noted {
@@ -51,6 +52,7 @@ impl Store {
         at: PhysicalOffset,
     ) -> Result<(), StoreError> {
         let _lock = lock(options)?;
+        ring::remove(&**disk, options)?;
         let metadata = Metadata::open(&options.metadata, options.metadata_cache_bytes)?;
         forget_notes(&metadata)?;
         for folder in [&options.commit_log, &options.consume_queues, &options.index] {

@@ -1,6 +1,7 @@
 //! The log on a disk in memory: what is appended, rolled, flushed, lost and found.
 
 mod copying;
+mod ringed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
