@@ -32,13 +32,13 @@ pub(crate) struct WriteOut;
 struct Synced(Result<Result<PhysicalOffset, String>, Lost>);
 
 #[derive(Debug)]
-struct WrittenOut(Result<Result<(), String>, Lost>);
+struct WrittenOut(Result<Result<bool, String>, Lost>);
 
 /// Work for the thread.
 #[derive(Debug)]
 enum Work {
     WriteOut {
-        reply: Reply<Result<(), String>>,
+        reply: Reply<Result<bool, String>>,
     },
     Sync {
         wanted: PhysicalOffset,
@@ -93,6 +93,13 @@ impl FlushService {
             reply: Reply::to_mailbox(ctx.me().mailbox(), Synced),
         };
         self.is_busy = self.submit(work, ctx);
+    }
+
+    fn write_out(&mut self, ctx: &mut Ctx<'_, Self>) {
+        if !self.is_writing_out {
+            let reply = Reply::to_mailbox(ctx.me().mailbox(), WrittenOut);
+            self.is_writing_out = self.submit(Work::WriteOut { reply }, ctx);
+        }
     }
 
     fn submit(&self, work: Work, ctx: &mut Ctx<'_, Self>) -> bool {
@@ -177,10 +184,7 @@ impl Receive<FlushTo> for FlushService {
 
 impl Receive<WriteOut> for FlushService {
     fn receive(&mut self, WriteOut: WriteOut, ctx: &mut Ctx<'_, Self>) {
-        if !self.is_writing_out {
-            let reply = Reply::to_mailbox(ctx.me().mailbox(), WrittenOut);
-            self.is_writing_out = self.submit(Work::WriteOut { reply }, ctx);
-        }
+        self.write_out(ctx);
     }
 }
 
@@ -188,7 +192,9 @@ impl Receive<WrittenOut> for FlushService {
     fn receive(&mut self, WrittenOut(result): WrittenOut, ctx: &mut Ctx<'_, Self>) {
         self.is_writing_out = false;
         match result {
-            Ok(Ok(())) => {}
+            // Meanwhile others may have become whole. Syncs that wait have their turn first.
+            Ok(Ok(true)) => self.write_out(ctx),
+            Ok(Ok(false)) => {}
             Ok(Err(reason)) => {
                 self.tracker.tell(FlushFailed { reason });
             }

@@ -412,27 +412,29 @@ impl CommitLog {
         self.needed.store(end.0, Ordering::Relaxed);
     }
 
-    /// Brings what lies in the ring to the log's files, in whole chunks, and makes nothing durable. Goes on until no chunk is
-    /// whole. Blocks; not together with [`CommitLog::sync`]. Poisons the log when it fails, as a sync does.
-    pub fn write_out(&self) -> Result<(), LogError> {
+    /// Brings what lies in the ring to the log's files, in whole chunks, and makes nothing durable. Says whether there was
+    /// anything: then there may be more by now. Blocks; not together with [`CommitLog::sync`]. Poisons the log when it fails, as
+    /// a sync does.
+    pub fn write_out(&self) -> Result<bool, LogError> {
+        let mut has_written = false;
         let mut at = self.flushed().max(self.begin());
         while let Some((logged, within)) = self.locate(at) {
             let (written, end) = (logged.segment.write_out(), logged.segment.published());
-            if let Err(source) = written {
+            has_written |= written.map_err(|source| {
                 let path = self.path_of(logged.base);
                 self.poison(format!("writing to {} failed: {source}", path.display()));
-                return Err(LogError::Io {
+                LogError::Io {
                     action: "write",
                     path,
                     source,
-                });
-            }
-            at = at + (logged.segment.capacity() - within) as u64;
+                }
+            })?;
             if end < logged.segment.capacity() {
                 break;
             }
+            at = at + (end - within) as u64;
         }
-        Ok(())
+        Ok(has_written)
     }
 
     /// Segments that retention may decide about, oldest first; those that nothing was written to are left out.

@@ -192,9 +192,10 @@ pub trait Segment: fmt::Debug + Send + Sync {
     fn open_to(&self, _wanted: usize, _needed: usize) -> io::Result<usize> {
         Ok(self.capacity())
     }
-    /// Brings what lies in the ring to the file, in whole chunks and until none is whole, and makes nothing durable. Blocks.
-    fn write_out(&self) -> io::Result<()> {
-        Ok(())
+    /// Brings what lies in the ring to the file, in whole chunks, and makes nothing durable. Says whether there was anything.
+    /// Blocks.
+    fn write_out(&self) -> io::Result<bool> {
+        Ok(false)
     }
     /// Brings all that is published to the file and ends the use of the ring. Nobody may write.
     fn leave_ring(&self) -> io::Result<()> {

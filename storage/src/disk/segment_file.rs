@@ -85,20 +85,22 @@ impl FileSegment {
         })
     }
 
-    /// Writes what lies in the ring below `end` to the file.
-    fn write_ring(&self, end: usize) -> io::Result<()> {
+    /// Writes what lies in the ring below `end` to the file, and says whether there was anything.
+    fn write_ring(&self, end: usize) -> io::Result<bool> {
         let Some(UsedRing { ring, .. }) = self.ring.get() else {
-            return Ok(());
+            return Ok(false);
         };
+        let mut has_written = false;
         for chunk in ring.placed(&self.region) {
             let to = end.min(chunk.start + ring.chunk_bytes());
             let from = chunk.start + chunk.written;
             if from < to {
                 self.write_past_cache(from, to)?;
                 ring.note_written(&self.region, chunk.start, to - chunk.start);
+                has_written = true;
             }
         }
-        Ok(())
+        Ok(has_written)
     }
 
     /// Writes published bytes in whole blocks: the first begins with bytes that are there, the last ends with zeros.
@@ -317,17 +319,12 @@ impl Segment for FileSegment {
         self.withdraw()
     }
 
-    fn write_out(&self) -> io::Result<()> {
+    fn write_out(&self) -> io::Result<bool> {
         let Some(UsedRing { ring, .. }) = self.ring.get() else {
-            return Ok(());
+            return Ok(false);
         };
-        let whole = || self.published() / ring.chunk_bytes() * ring.chunk_bytes();
-        let mut done = 0;
-        while done < whole() {
-            done = whole();
-            self.write_ring(done)?;
-        }
-        Ok(())
+        let chunk_bytes = ring.chunk_bytes();
+        self.write_ring(self.published() / chunk_bytes * chunk_bytes)
     }
 
     fn sync(&self, range: Range<usize>) -> io::Result<()> {

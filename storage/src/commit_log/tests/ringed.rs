@@ -202,7 +202,7 @@ proptest! {
             match event {
                 Event::Put { body, properties } => ringed.put(body, properties),
                 Event::Prepare { bytes } => ringed.prepare(bytes),
-                Event::WriteOut => ringed.log.write_out().unwrap(),
+                Event::WriteOut => _ = ringed.log.write_out().unwrap(),
                 Event::Sync => {
                     ringed.log.sync(ringed.log.appended()).unwrap();
                     synced = (ringed.messages.len(), ringed.kill());
