@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use memmap2::Advice;
@@ -37,7 +37,6 @@ pub const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 /// See the module.
 #[derive(Debug)]
 pub struct Ring {
-    path: PathBuf,
     file: File,
     head: Head,
     chunk_bytes: usize,
@@ -98,7 +97,6 @@ impl Ring {
         rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, HEAD_BYTES as u64)?;
         let head = Head::create(&file, chunk_bytes)?;
         Ok(Self {
-            path: path.to_owned(),
             file,
             head,
             chunk_bytes,
@@ -256,11 +254,6 @@ impl Ring {
             state.free.push(slot);
         }
         Ok(())
-    }
-
-    /// Removes the file: all that it held is durable elsewhere.
-    pub fn remove(&self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)
     }
 }
 

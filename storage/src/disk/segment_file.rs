@@ -3,12 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use memmap2::{Advice, MmapMut, MmapRaw};
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::region::Region;
@@ -24,9 +24,8 @@ const BLOCK_BYTES: usize = 4096;
 /// A segment of the commit log in a file.
 #[derive(Debug)]
 pub(super) struct FileSegment {
+    /// Written past the page cache once the segment uses a ring.
     file: Arc<File>,
-    /// The same file for writes past the page cache, where the file system has them.
-    direct: Option<File>,
     region: Arc<Region>,
     ring: OnceLock<UsedRing>,
 }
@@ -50,7 +49,7 @@ impl FileSegment {
                 "the segment file is empty",
             ));
         }
-        Self::map(path, file, bytes)
+        Self::map(file, bytes)
     }
 
     /// Makes a file of `bytes` zeros and reserves its space on the disk.
@@ -62,7 +61,7 @@ impl FileSegment {
             .open(path)?;
         let reserved = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
             .map_err(io::Error::from)
-            .and_then(|()| Self::map(path, file, 0));
+            .and_then(|()| Self::map(file, 0));
         if reserved.is_err() {
             // Half a segment is worth nothing, and the space it took may be what is missing.
             let _ = std::fs::remove_file(path);
@@ -70,16 +69,11 @@ impl FileSegment {
         reserved
     }
 
-    fn map(path: &Path, file: File, published: usize) -> io::Result<Self> {
+    fn map(file: File, published: usize) -> io::Result<Self> {
         let map = MmapRaw::map_raw(&file)?;
         let published = published.min(map.len());
-        let direct = OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_DIRECT)
-            .open(path);
         Ok(Self {
             file: Arc::new(file),
-            direct: direct.ok(),
             region: Arc::new(Region::over(map, published)),
             ring: OnceLock::new(),
         })
@@ -161,15 +155,22 @@ impl FileSegment {
     }
 
     fn write_blocks(&self, blocks: &[u8], at: usize) -> io::Result<()> {
-        if let Some(direct) = &self.direct {
-            match direct.write_all_at(blocks, at as u64) {
+        match self.file.write_all_at(blocks, at as u64) {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 // Blocks of the device are larger than ours.
-                Err(error) if error.kind() == ErrorKind::InvalidInput => {}
-                result => return result,
+                set_direct(&self.file, false)?;
+                self.file.write_all_at(blocks, at as u64)
             }
+            result => result,
         }
-        self.file.write_all_at(blocks, at as u64)
     }
+}
+
+/// Has writes to a file go past the page cache, or not. An error where the file system cannot do that.
+fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    let mut flags = rustix::fs::fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, is_direct);
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
 }
 
 impl Drop for FileSegment {
@@ -270,17 +271,19 @@ impl Segment for FileSegment {
 
     fn join_ring(&self, ring: &Arc<Ring>, base: u64) {
         let chunk_bytes = ring.chunk_bytes();
-        let is_worth_it = self.direct.is_some() && self.capacity() >= 2 * chunk_bytes;
+        if self.capacity() < 2 * chunk_bytes {
+            return;
+        }
+        if let Err(error) = set_direct(&self.file, true) {
+            tracing::debug!(%error, "the log cannot be written past the page cache");
+            return;
+        }
         let ring = ring.clone();
-        if is_worth_it
-            && self
-                .ring
-                .set(UsedRing {
-                    ring: ring.clone(),
-                    base,
-                })
-                .is_ok()
-        {
+        let used = UsedRing {
+            ring: ring.clone(),
+            base,
+        };
+        if self.ring.set(used).is_ok() {
             let begun = self.published().next_multiple_of(chunk_bytes);
             self.region.set_writable(begun.min(self.capacity()));
             self.region.seal_in(ring, base);

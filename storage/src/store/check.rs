@@ -106,14 +106,12 @@ impl Closed {
             ),
             false => None,
         };
-        if lock.is_some() {
-            match ring::settle(&*disk, &options) {
-                // Who may only look sees the log without it.
-                Err(StoreError::Io { source, path, .. }) if is_read_only(&source) => {
-                    tracing::warn!(path = %path.display(), "the newest messages of a broker that was killed may be left out");
-                }
-                result => result?,
+        match ring::settle(&*disk, &options) {
+            // Who may only look sees the log without it.
+            Err(StoreError::Io { source, path, .. }) if is_read_only(&source) => {
+                tracing::warn!(path = %path.display(), "the newest messages of a broker that was killed may be left out");
             }
+            result => result?,
         }
         // A segment that lost its end is damaged; the others tell their size.
         let sizes = listed.iter().filter(|entry| entry.name.len() == 20);
