@@ -451,7 +451,8 @@ fn bent_masters_take_nothing_from_a_slave() {
             in_step(&at, &admin(&client, &running.address)).await;
             running.stop().await;
         }
-        let disguise = disguise(&ha_address, &settings.store.data_dir).await;
+        // A log that nobody has open is all in its files.
+        let disguise = disguise(&ha_address, &rights[0].store.data_dir).await;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let hostile = listener.local_addr().expect("an address");
         let served = Rc::new(Cell::new(0));

@@ -59,13 +59,13 @@ fn a_slave_that_reports_where_its_log_ends_is_sent_the_rest() {
         });
         until(async || copied.is_finished()).await;
         let copied = copied.join().unwrap();
+        slave.stop().await;
+        master.stop().await;
         let file = folder
             .path()
             .join("broker-0/commitlog/00000000000000000000");
         let written = std::fs::read(file).unwrap();
         assert!(copied[..] == written[..copied.len()]);
-        slave.stop().await;
-        master.stop().await;
         name_server.stop().await;
     });
 }

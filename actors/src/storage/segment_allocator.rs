@@ -66,6 +66,17 @@ pub(crate) struct SegmentAllocatorState {
     window_bytes: u64,
     has_next_segment: bool,
     last_refusal: Option<String>,
+    ring: Option<RingState>,
+}
+
+/// The ring that the log's newest bytes lie in.
+#[derive(Debug, Serialize)]
+struct RingState {
+    slots: usize,
+    /// Those whose chunks are not in their files.
+    unwritten: usize,
+    /// Chunks that went through the page cache, since no slot was left.
+    passed_by: u64,
 }
 
 impl SegmentAllocator {
@@ -199,6 +210,11 @@ impl Cast for SegmentAllocator {
             window_bytes: self.runway.window_bytes(),
             has_next_segment: self.context.store.log.has_next_segment(),
             last_refusal: self.last_refusal.clone(),
+            ring: self.context.store.log.ring_use().map(|ring| RingState {
+                slots: ring.slots,
+                unwritten: ring.unwritten,
+                passed_by: ring.passed_by,
+            }),
         }
     }
 }

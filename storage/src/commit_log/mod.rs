@@ -32,7 +32,7 @@ pub use error::{AppendError, LogError};
 pub use slice::{Gather, LogSlice};
 pub use writer::LogWriter;
 
-use crate::disk::ring::Ring;
+use crate::disk::ring::{Ring, RingUse};
 use crate::disk::{Disk, Grain, Segment};
 
 /// So much is open ahead of the writer in any case, in the ring or not.
@@ -351,6 +351,11 @@ impl CommitLog {
         segments
             .iter()
             .try_for_each(|logged| logged.segment.leave_ring())
+    }
+
+    /// How much of the ring is in use; `None` when there is none, and while that changes.
+    pub fn ring_use(&self) -> Option<RingUse> {
+        self.ring.get()?.usage()
     }
 
     /// How far ahead of its end the log can be made ready at once.

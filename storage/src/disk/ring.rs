@@ -18,6 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use memmap2::Advice;
@@ -42,6 +43,18 @@ pub struct Ring {
     chunk_bytes: usize,
     most_slots: usize,
     state: Mutex<State>,
+    passed_by: AtomicU64,
+}
+
+/// How much of a ring is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingUse {
+    /// Slots there are.
+    pub slots: usize,
+    /// Slots of chunks that are not wholly in their files.
+    pub unwritten: usize,
+    /// Chunks that went through the page cache since the ring was made, for want of a slot.
+    pub passed_by: u64,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +115,7 @@ impl Ring {
             chunk_bytes,
             most_slots,
             state: Mutex::default(),
+            passed_by: AtomicU64::new(0),
         })
     }
 
@@ -113,6 +127,24 @@ impl Ring {
     /// How far ahead of the writer slots may lie: the rest is for what is being written to files.
     pub fn reach(&self) -> u64 {
         (self.most_slots / 4 * self.chunk_bytes) as u64
+    }
+
+    /// How much of it is in use; `None` while that changes.
+    pub fn usage(&self) -> Option<RingUse> {
+        let state = self.state.try_lock()?;
+        let placed = state.placed.iter();
+        Some(RingUse {
+            slots: state.slots,
+            unwritten: placed
+                .filter(|slot| slot.written < self.chunk_bytes)
+                .count(),
+            passed_by: self.passed_by.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Notes that a chunk lies in no slot.
+    pub(super) fn pass_by(&self) {
+        self.passed_by.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Seals what a slot holds.

@@ -138,13 +138,17 @@ impl FileSegment {
         self.region.flush(range)
     }
 
-    /// Puts a slot of the ring in the place of a chunk; false when there is none.
-    fn place_slot(&self, ring: &Ring, base: u64, start: usize) -> bool {
-        let placed = ring.place(&self.region, &self.file, base, start);
-        placed.unwrap_or_else(|error| {
-            tracing::debug!(%error, "a part of the log is written through the page cache");
-            false
-        })
+    /// Puts a slot of the ring in the place of a chunk; false when there is none, and then the file lies there.
+    fn place_slot(&self, ring: &Ring, base: u64, start: usize) -> io::Result<bool> {
+        match ring.place(&self.region, &self.file, base, start) {
+            Err(error) => {
+                tracing::debug!(%error, "a part of the log is written through the page cache");
+                let bytes = ring.chunk_bytes();
+                self.region.place(start, bytes, &self.file, start as u64)?;
+                Ok(false)
+            }
+            placed => placed,
+        }
     }
 
     fn withdraw(&self) -> io::Result<()> {
@@ -307,9 +311,12 @@ impl Segment for FileSegment {
         let mut writable = self.writable();
         while writable < wanted.max(needed).min(self.capacity()) {
             let end = writable + ring.chunk_bytes();
-            let is_placed = end <= self.capacity() && self.place_slot(ring, *base, writable);
+            let is_placed = end <= self.capacity() && self.place_slot(ring, *base, writable)?;
             if !is_placed && writable >= needed && end <= self.capacity() {
                 break;
+            }
+            if !is_placed && end <= self.capacity() {
+                ring.pass_by();
             }
             writable = end.min(self.capacity());
             self.region.set_writable(writable);
