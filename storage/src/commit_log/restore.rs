@@ -53,7 +53,7 @@ pub fn restore(disk: &dyn Disk, ring: &Path, log: &Path) -> io::Result<Restored>
         let proven = &image[..(end.min(chunk_end) - slot.position) as usize];
         match files.compare(slot.position, proven)? {
             Difference::None => {}
-            Difference::Missing => missing.push((slot.position, proven.to_vec())),
+            Difference::Missing => missing.push((slot, proven.len())),
             Difference::Other => {
                 let position = slot.position;
                 return Ok(Restored::Overtaken { position });
@@ -63,11 +63,17 @@ pub fn restore(disk: &dyn Disk, ring: &Path, log: &Path) -> io::Result<Restored>
             break;
         }
     }
-    let mut bytes = 0;
-    for (position, proven) in &missing {
-        bytes += proven.len() as u64;
-        files.write(*position, proven)?;
+    let mut written = Vec::new();
+    for (slot, length) in &missing {
+        let image = left.image(slot)?;
+        written.push(files.write(slot.position, &image[..*length])?);
     }
+    // Those of one segment follow each other.
+    written.dedup_by_key(|(base, _)| *base);
+    for (_, file) in written {
+        file.sync()?;
+    }
+    let bytes = missing.iter().map(|(_, length)| *length as u64).sum();
     Ok(Restored::All { bytes })
 }
 
@@ -229,11 +235,12 @@ impl<'a> Files<'a> {
         )
     }
 
-    fn write(&self, position: u64, proven: &[u8]) -> io::Result<()> {
+    /// Returns what is to be synced: a segment, by where it begins.
+    fn write(&self, position: u64, proven: &[u8]) -> io::Result<(u64, Arc<dyn DiskFile>)> {
         let Some((file, within)) = self.open(position)? else {
             return Err(io::ErrorKind::NotFound.into());
         };
         file.write_at(proven, within)?;
-        file.sync()
+        Ok((position - within, file))
     }
 }

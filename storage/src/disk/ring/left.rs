@@ -29,6 +29,8 @@ impl Left {
         if chunk_bytes == 0 || chunk_bytes > MOST_CHUNK_BYTES {
             return Ok(None);
         }
+        // No log is that long.
+        slots.retain(|slot| slot.position.checked_add(chunk_bytes as u64).is_some());
         slots.sort_by_key(|slot| slot.position);
         Ok(Some(Self {
             file,
