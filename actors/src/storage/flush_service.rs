@@ -1,4 +1,5 @@
-//! flush-service: group commit. The only caller of the log's sync, on a thread of its own.
+//! flush-service: group commit. The only caller of the log's sync, on a thread of its own, and of what writes the log's ring
+//! out, on another.
 //!
 //! There is no timer and no batching delay: while one sync runs, the next collects. Under asynchronous policy the same
 //! thread flushes every now and then.
@@ -34,23 +35,23 @@ struct Synced(Result<Result<PhysicalOffset, String>, Lost>);
 #[derive(Debug)]
 struct WrittenOut(Result<Result<bool, String>, Lost>);
 
-/// Work for the thread.
+/// Work for the thread that syncs.
 #[derive(Debug)]
-enum Work {
-    WriteOut {
-        reply: Reply<Result<bool, String>>,
-    },
-    Sync {
-        wanted: PhysicalOffset,
-        reply: Reply<Result<PhysicalOffset, String>>,
-    },
+struct Sync {
+    wanted: PhysicalOffset,
+    reply: Reply<Result<PhysicalOffset, String>>,
 }
+
+/// Work for the one that writes out.
+type Write = Reply<Result<bool, String>>;
 
 /// See the module.
 pub(crate) struct FlushService {
     context: Arc<BrokerContext>,
     tracker: ActorRef<CommitTracker>,
-    thread: Option<Worker<Work>>,
+    thread: Option<Worker<Sync>>,
+    /// While the device syncs, it would write nothing else that the other thread could give it.
+    writer: Option<Worker<Write>>,
     requested: PhysicalOffset,
     flushed: PhysicalOffset,
     is_busy: bool,
@@ -74,6 +75,7 @@ impl FlushService {
         Ok(Self {
             tracker: context.actors()?.commit_tracker.clone(),
             thread: None,
+            writer: None,
             requested: flushed,
             flushed,
             is_busy: false,
@@ -88,27 +90,18 @@ impl FlushService {
         if self.is_busy || self.requested <= self.flushed {
             return;
         }
-        let work = Work::Sync {
+        let work = Sync {
             wanted: self.requested,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Synced),
         };
-        self.is_busy = self.submit(work, ctx);
+        self.is_busy = submit(self.thread.as_ref(), work, ctx);
     }
 
     fn write_out(&mut self, ctx: &mut Ctx<'_, Self>) {
         if !self.is_writing_out {
             let reply = Reply::to_mailbox(ctx.me().mailbox(), WrittenOut);
-            self.is_writing_out = self.submit(Work::WriteOut { reply }, ctx);
+            self.is_writing_out = submit(self.writer.as_ref(), reply, ctx);
         }
-    }
-
-    fn submit(&self, work: Work, ctx: &mut Ctx<'_, Self>) -> bool {
-        match self.thread.as_ref().map(|thread| thread.submit(work)) {
-            Some(Ok(())) => return true,
-            Some(Err(failure)) => ctx.fail(failure),
-            None => {}
-        }
-        false
     }
 
     /// Under asynchronous policy: flush when enough has gathered, and every now and then whatever there is.
@@ -128,6 +121,20 @@ impl FlushService {
     }
 }
 
+/// Hands a job to a thread, if it can be done.
+fn submit<J: Send + 'static>(
+    thread: Option<&Worker<J>>,
+    job: J,
+    ctx: &mut Ctx<'_, FlushService>,
+) -> bool {
+    match thread.map(|thread| thread.submit(job)) {
+        Some(Ok(())) => return true,
+        Some(Err(failure)) => ctx.fail(failure),
+        None => {}
+    }
+    false
+}
+
 /// Syncs whatever was appended by the time it begins, so that those who came meanwhile are served along.
 fn sync_all(log: &CommitLog, wanted: PhysicalOffset) -> Result<PhysicalOffset, String> {
     let end = log.appended().max(wanted);
@@ -139,18 +146,20 @@ impl Cast for FlushService {
 
     fn started(&mut self, ctx: &mut Ctx<'_, Self>) -> Result<(), Failure> {
         let store = self.context.store.clone();
-        let work = move |work: Work| match work {
-            Work::WriteOut { reply } => {
+        self.writer = Some(Worker::start_in_background(
+            "write-out",
+            move |reply: Write| {
                 let written = store.log.write_out();
                 reply.send(written.map_err(|error| error.to_string()));
+            },
+        )?);
+        let store = self.context.store.clone();
+        let work = move |work: Sync| {
+            let synced = sync_all(&store.log, work.wanted);
+            if let Ok(end) = synced {
+                store.note_durable(end);
             }
-            Work::Sync { wanted, reply } => {
-                let synced = sync_all(&store.log, wanted);
-                if let Ok(end) = synced {
-                    store.note_durable(end);
-                }
-                reply.send(synced);
-            }
+            work.reply.send(synced);
         };
         self.thread = Some(match self.context.flush_policy {
             FlushPolicy::Sync => Worker::start("flush", work)?,
@@ -192,13 +201,13 @@ impl Receive<WrittenOut> for FlushService {
     fn receive(&mut self, WrittenOut(result): WrittenOut, ctx: &mut Ctx<'_, Self>) {
         self.is_writing_out = false;
         match result {
-            // Meanwhile others may have become whole. Syncs that wait have their turn first.
+            // Meanwhile others may have become whole.
             Ok(Ok(true)) => self.write_out(ctx),
             Ok(Ok(false)) => {}
             Ok(Err(reason)) => {
                 self.tracker.tell(FlushFailed { reason });
             }
-            Err(Lost) => ctx.fail(Failure::new("the flush thread died")),
+            Err(Lost) => ctx.fail(Failure::new("the thread that writes out died")),
         }
     }
 }

@@ -418,8 +418,8 @@ impl CommitLog {
     }
 
     /// Brings what lies in the ring to the log's files, in whole chunks, and makes nothing durable. Says whether there was
-    /// anything: then there may be more by now. Blocks; not together with [`CommitLog::sync`]. Poisons the log when it fails, as
-    /// a sync does.
+    /// anything: then there may be more by now. Blocks; while the device syncs, this goes on. Poisons the log when it fails, as a
+    /// sync does.
     pub fn write_out(&self) -> Result<bool, LogError> {
         let mut has_written = false;
         let mut at = self.flushed().max(self.begin());

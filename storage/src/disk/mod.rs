@@ -201,7 +201,7 @@ pub trait Segment: fmt::Debug + Send + Sync {
     fn leave_ring(&self) -> io::Result<()> {
         Ok(())
     }
-    /// Makes a range durable. Blocks; not together with [`Segment::write_out`].
+    /// Makes a range durable. Blocks; while the device does that, more can be written out.
     fn sync(&self, range: Range<usize>) -> io::Result<()>;
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use memmap2::{Advice, MmapMut, MmapRaw};
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
@@ -28,6 +29,8 @@ pub(super) struct FileSegment {
     file: Arc<File>,
     region: Arc<Region>,
     ring: OnceLock<UsedRing>,
+    /// Held by whoever writes out of the ring.
+    writing: Mutex<()>,
 }
 
 /// The ring that a segment's newest bytes lie in.
@@ -76,6 +79,7 @@ impl FileSegment {
             file: Arc::new(file),
             region: Arc::new(Region::over(map, published)),
             ring: OnceLock::new(),
+            writing: Mutex::new(()),
         })
     }
 
@@ -84,6 +88,7 @@ impl FileSegment {
         let Some(UsedRing { ring, .. }) = self.ring.get() else {
             return Ok(false);
         };
+        let _alone = self.writing.lock();
         let mut has_written = false;
         for chunk in ring.placed(&self.region) {
             let to = end.min(chunk.start + ring.chunk_bytes());
