@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use self::under_way::UnderWay;
-use crate::supervision::Failure;
+use crate::supervision::{Cast, Ctx, Failure};
 
 /// How much a thread stands back behind those that somebody waits for, as `nice` counts.
 const STANDS_BACK: i32 = 5;
@@ -35,6 +35,20 @@ pub(crate) async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)
+}
+
+/// Hands an actor's job to its thread, if it has one; the actor fails when that has died. Says whether it was taken.
+pub(crate) fn hand_over<J: Send + 'static, A: Cast>(
+    thread: Option<&Worker<J>>,
+    job: J,
+    ctx: &mut Ctx<'_, A>,
+) -> bool {
+    match thread.map(|thread| thread.submit(job)) {
+        Some(Ok(())) => return true,
+        Some(Err(failure)) => ctx.fail(failure),
+        None => {}
+    }
+    false
 }
 
 /// A thread that does jobs of one kind, one after the other.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::log_writer::{MOST_PENDING_UNITS, RefuseStalled};
 use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
-use crate::worker::Worker;
+use crate::worker::{Worker, hand_over};
 
 /// How often the units that wait in memory are counted.
 const TICK: Duration = Duration::from_millis(100);
@@ -102,11 +102,7 @@ impl Checkpointer {
             shown: self.context.shown_by_now(),
             reply: Reply::to_mailbox(ctx.me().mailbox(), Done),
         };
-        match self.thread.as_ref().map(|thread| thread.submit(work)) {
-            Some(Ok(())) => self.is_busy = true,
-            Some(Err(failure)) => ctx.fail(failure),
-            None => {}
-        }
+        self.is_busy = hand_over(self.thread.as_ref(), work, ctx);
     }
 
     /// What waits for queues to be written hears that they cannot be.

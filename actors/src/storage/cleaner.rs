@@ -19,7 +19,7 @@ use crate::broker::gate::Cause;
 use crate::clock::Clock;
 use crate::delivery::popper::MakeRoom;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Lost, Receive, Reply};
-use crate::worker::Worker;
+use crate::worker::{Worker, hand_over};
 
 /// Looks after which a segment that is still read loses its file all the same (RocketMQ's
 /// `destroyMapedFileIntervalForcibly` is two minutes). Its readers keep their bytes.
@@ -104,13 +104,9 @@ impl Cleaner {
             forces: self.waiting_looks >= FORCE_AFTER_LOOKS,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Done),
         };
-        match self.thread.as_ref().map(|thread| thread.submit(work)) {
-            Some(Ok(())) => {
-                self.is_busy = true;
-                self.waiting = std::mem::take(&mut self.waiting_for_next);
-            }
-            Some(Err(failure)) => ctx.fail(failure),
-            None => {}
+        self.is_busy = hand_over(self.thread.as_ref(), work, ctx);
+        if self.is_busy {
+            self.waiting = std::mem::take(&mut self.waiting_for_next);
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::commit_tracker::{CommitTracker, FlushFailed, Flushed};
 use crate::broker::context::{BrokerContext, FlushPolicy};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
-use crate::worker::Worker;
+use crate::worker::{Worker, hand_over};
 
 /// Size of the pages that `flush_least_pages` counts, as in RocketMQ.
 const PAGE_BYTES: u64 = 4096;
@@ -94,13 +94,13 @@ impl FlushService {
             wanted: self.requested,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Synced),
         };
-        self.is_busy = submit(self.thread.as_ref(), work, ctx);
+        self.is_busy = hand_over(self.thread.as_ref(), work, ctx);
     }
 
     fn write_out(&mut self, ctx: &mut Ctx<'_, Self>) {
         if !self.is_writing_out {
             let reply = Reply::to_mailbox(ctx.me().mailbox(), WrittenOut);
-            self.is_writing_out = submit(self.writer.as_ref(), reply, ctx);
+            self.is_writing_out = hand_over(self.writer.as_ref(), reply, ctx);
         }
     }
 
@@ -119,20 +119,6 @@ impl FlushService {
             self.sync(ctx);
         }
     }
-}
-
-/// Hands a job to a thread, if it can be done.
-fn submit<J: Send + 'static>(
-    thread: Option<&Worker<J>>,
-    job: J,
-    ctx: &mut Ctx<'_, FlushService>,
-) -> bool {
-    match thread.map(|thread| thread.submit(job)) {
-        Some(Ok(())) => return true,
-        Some(Err(failure)) => ctx.fail(failure),
-        None => {}
-    }
-    false
 }
 
 /// Syncs whatever was appended by the time it begins, so that those who came meanwhile are served along.

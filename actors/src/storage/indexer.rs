@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{Cast, Ctx, Failure, Hold, Lost, Receive, Reply};
-use crate::worker::Worker;
+use crate::worker::{Worker, hand_over};
 
 /// Bytes of log that are read before the actor hears of it.
 const BYTES_A_STEP: u64 = 64 * 1024 * 1024;
@@ -194,11 +194,7 @@ impl Indexer {
             work,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Indexed),
         };
-        match self.thread.as_ref().map(|thread| thread.submit(work)) {
-            Some(Ok(())) => self.is_busy = true,
-            Some(Err(failure)) => ctx.fail(failure),
-            None => {}
-        }
+        self.is_busy = hand_over(self.thread.as_ref(), work, ctx);
     }
 }
 

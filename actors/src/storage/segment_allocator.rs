@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
+use castmq_storage::disk::ring::RingUse;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use super::log_writer::{LogWriter, RefuseStalled, SegmentReady};
 use super::runway::{Runway, window_bytes};
 use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
-use crate::worker::Worker;
+use crate::worker::{Worker, hand_over};
 
 /// Pages are prepared in steps of this many bytes. A step is one system call, and many kernels let nobody else have the
 /// processor before its end: 2 MiB of memory that a virtual machine's host has to find take 20 ms.
@@ -66,17 +67,7 @@ pub(crate) struct SegmentAllocatorState {
     window_bytes: u64,
     has_next_segment: bool,
     last_refusal: Option<String>,
-    ring: Option<RingState>,
-}
-
-/// The ring that the log's newest bytes lie in.
-#[derive(Debug, Serialize)]
-struct RingState {
-    slots: usize,
-    /// Those whose chunks are not in their files.
-    unwritten: usize,
-    /// Chunks that went through the page cache, since no slot was left.
-    passed_by: u64,
+    ring: Option<RingUse>,
 }
 
 impl SegmentAllocator {
@@ -115,11 +106,7 @@ impl SegmentAllocator {
             wants_segment,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Prepared),
         };
-        match self.thread.as_ref().map(|thread| thread.submit(work)) {
-            Some(Ok(())) => self.is_busy = true,
-            Some(Err(failure)) => ctx.fail(failure),
-            None => {}
-        }
+        self.is_busy = hand_over(self.thread.as_ref(), work, ctx);
     }
 
     /// Sets the window after the rate since the last call, and returns the log's end.
@@ -210,11 +197,7 @@ impl Cast for SegmentAllocator {
             window_bytes: self.runway.window_bytes(),
             has_next_segment: self.context.store.log.has_next_segment(),
             last_refusal: self.last_refusal.clone(),
-            ring: self.context.store.log.ring_use().map(|ring| RingState {
-                slots: ring.slots,
-                unwritten: ring.unwritten,
-                passed_by: ring.passed_by,
-            }),
+            ring: self.context.store.log.ring_use(),
         }
     }
 }

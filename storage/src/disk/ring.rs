@@ -24,6 +24,7 @@ use std::sync::{Arc, Weak};
 use memmap2::Advice;
 use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
+use serde::Serialize;
 
 use self::head::{HEAD_BYTES, Head, MOST_SLOTS};
 use super::region::Region;
@@ -47,7 +48,7 @@ pub struct Ring {
 }
 
 /// How much of a ring is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RingUse {
     /// Slots there are.
     pub slots: usize,
