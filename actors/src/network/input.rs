@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 const MIN_READ_BYTES: usize = 8 * 1024;
 
 /// And this much while a lot does.
-const MAX_READ_BYTES: usize = 256 * 1024;
+const MAX_READ_BYTES: usize = 128 * 1024;
 
 /// Buffers that are remembered while others still hold what was read into them, at most.
 const MAX_LENT: usize = 8;
