@@ -103,8 +103,9 @@ impl LogWriter {
         let begin = self.log().appended();
         let free = self.free();
         let (records, result) = whole_records(self.unpublished(), free, begin);
-        self.seal_some(&records);
-        self.publish_some(records.iter().map(|record| record.bytes).sum());
+        let whole = records.iter().map(|record| record.bytes).sum();
+        self.will_seal(records);
+        self.publish_some(whole);
         result
     }
 }

@@ -1,5 +1,6 @@
 //! The one that appends.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use castmq_protocol::model::PhysicalOffset;
@@ -12,6 +13,9 @@ use crate::disk::SegmentWriter;
 /// So far behind a record the next bytes are fetched: memory that lies ready was in no cache for long.
 const FETCH_AHEAD_BYTES: usize = 1024;
 
+/// So many records later one is sealed: reading what was just written waits until the processor has stored it.
+const SEALED_LATER: usize = 4;
+
 /// Appends records. What it has written becomes visible with [`LogWriter::publish`], all at once.
 pub struct LogWriter {
     log: Arc<CommitLog>,
@@ -19,6 +23,10 @@ pub struct LogWriter {
     writer: Box<dyn SegmentWriter>,
     /// Bytes written behind the published ones.
     pending: usize,
+    /// Those of them that are sealed.
+    sealed: usize,
+    /// What comes behind them.
+    unsealed: VecDeque<SealedPart>,
     sealer: Sealer,
 }
 
@@ -57,6 +65,8 @@ impl LogWriter {
             current,
             writer,
             pending: 0,
+            sealed: 0,
+            unsealed: VecDeque::new(),
         })
     }
 
@@ -167,16 +177,23 @@ impl LogWriter {
         self.writer.unpublished()[..bytes].fill(0);
     }
 
-    /// Seals what it begins with.
-    pub(super) fn seal_some(&mut self, records: &[SealedPart]) {
+    /// Has the records that lie there sealed before they are published.
+    pub(super) fn will_seal(&mut self, records: Vec<SealedPart>) {
+        self.unsealed.extend(records);
+    }
+
+    /// Seals all but the last `kept` records.
+    #[inline]
+    fn seal_to(&mut self, kept: usize) {
         let base = self.current.base.0;
-        let mut at = self.log.appended().0;
-        let mut rest = &self.writer.unpublished()[..self.pending];
-        for part in records {
-            let (record, behind) = rest.split_at(part.bytes);
-            self.sealer.add(base, at, record, part.body.clone());
-            at += part.bytes as u64;
-            rest = behind;
+        while self.unsealed.len() > kept
+            && let Some(part) = self.unsealed.pop_front()
+        {
+            let at = self.log.appended().0 + self.sealed as u64;
+            let end = self.sealed + part.bytes;
+            let record = &self.writer.unpublished()[self.sealed..end];
+            self.sealer.add(base, at, record, part.body);
+            self.sealed = end;
         }
     }
 
@@ -185,8 +202,11 @@ impl LogWriter {
         self.pending
     }
 
-    /// Lets readers see the first `bytes` bytes of it, which are sealed.
+    /// Lets readers see the first `bytes` bytes of it, the records to be sealed.
     pub(super) fn publish_some(&mut self, bytes: usize) {
+        self.seal_to(0);
+        debug_assert_eq!(self.sealed, bytes, "what is published is what is sealed");
+        self.sealed = 0;
         self.sealer.seal(&mut *self.writer);
         self.writer.publish(bytes);
         self.pending -= bytes;
@@ -203,10 +223,10 @@ impl LogWriter {
         let room = self.writer.unpublished();
         let room = &mut room[self.pending..];
         let bytes = record.encode(room);
-        let (base, at) = (self.current.base.0, record.physical_offset.0);
-        self.sealer
-            .add(base, at, &room[..bytes], record.body_range());
         self.pending += bytes;
+        let body = record.body_range();
+        self.unsealed.push_back(SealedPart { bytes, body });
+        self.seal_to(SEALED_LATER);
         let ahead = self.pending + FETCH_AHEAD_BYTES;
         self.writer.fetch(ahead..ahead + bytes);
         bytes
