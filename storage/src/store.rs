@@ -17,7 +17,7 @@ use crate::commit_log::recovery::Recovered;
 use crate::commit_log::{CommitLog, LogError};
 use crate::consume_queue::{ConsumeQueueError, ConsumeQueues, SyncRound, UNIT_BYTES};
 use crate::deletion::Deletion;
-use crate::disk::Disk;
+use crate::disk::{Disk, Space};
 use crate::dispatch::DispatchError;
 use crate::index::{IndexError, KeyIndex};
 use crate::lock::{LockError, StoreLock};
@@ -41,6 +41,9 @@ const NOTED: &str = "noted_to";
 
 /// Bytes of log whose keys are entered into the index before the store is closed.
 const MAX_INDEXED_AT_CLOSE: u64 = 256 * 1024 * 1024;
+
+/// Spare segments take one part in so many of the log's partition at most.
+const SPARES_PART: u64 = 10;
 
 /// Where a store is and how it is laid out.
 #[derive(Debug, Clone)]
@@ -69,6 +72,8 @@ pub struct StoreOptions {
     pub index_entries: u32,
     /// Memory for the log's newest bytes; 0 has them written through the page cache.
     pub ring_bytes: u64,
+    /// Files of removed segments that are kept for new ones, at most.
+    pub spare_segments: usize,
     /// Memory for metadata in bytes.
     pub metadata_cache_bytes: u64,
     /// How long messages in the schedule topic wait.
@@ -389,6 +394,27 @@ impl Store {
     pub fn room_for_segment(&self) -> u64 {
         let segment_bytes = self.log.segment_bytes();
         segment_bytes + segment_bytes / 2 + self.queues.pending_units() * UNIT_BYTES as u64
+    }
+
+    /// Room on the log's partition. What spare segments take counts as free: as soon as there is no
+    /// [room for a segment](Self::room_for_segment) beside them, they are given up. Blocks.
+    pub fn log_space(&self) -> io::Result<Space> {
+        let measure = || self.disk.space(self.log.directory());
+        let mut space = measure()?;
+        let Some(spares) = self.log.spares() else {
+            return Ok(space);
+        };
+        let segments = space.total_bytes / SPARES_PART / self.log.segment_bytes();
+        let mut most = usize::try_from(segments).unwrap_or(usize::MAX);
+        most = most.min(self.options.spare_segments);
+        if space.available_bytes < self.room_for_segment() {
+            most = 0;
+        }
+        if spares.keep(most) {
+            space = measure()?;
+        }
+        space.available_bytes += spares.bytes();
+        Ok(space)
     }
 
     /// Takes the oldest segment out of the log, see [`CommitLog::retire`]; refuses while a crash would still have queues

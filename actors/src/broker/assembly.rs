@@ -137,6 +137,7 @@ pub fn store_options(settings: &Settings) -> StoreOptions {
         index_slots: store.index_hash_slots,
         index_entries: store.index_max_entries,
         ring_bytes: store.ring_bytes,
+        spare_segments: store.spare_segments as usize,
         metadata_cache_bytes: store.metadata_cache_bytes,
         // Whoever starts a broker is told what is wrong with them.
         delays: settings.broker.delay_levels.parse().unwrap_or_default(),

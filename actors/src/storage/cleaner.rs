@@ -76,6 +76,7 @@ pub(crate) struct Cleaner {
 pub(crate) struct CleanerState {
     disk: String,
     waits_for_readers: bool,
+    spare_segments: usize,
     last_error: Option<String>,
 }
 
@@ -142,6 +143,11 @@ impl Cleaner {
         self.failed(cleaned.unknown);
     }
 
+    fn spare_segments(&self) -> usize {
+        let spares = self.context.store.log.spares();
+        spares.map_or(0, |spares| spares.count())
+    }
+
     fn failed(&mut self, error: Option<String>) {
         if let Some(error) = &error
             && self.last_error.as_ref() != Some(error)
@@ -183,7 +189,7 @@ fn clean(
             in_use: false,
         })
         .collect();
-    let space = store.disk.space(store.log.directory());
+    let space = store.log_space();
     let now = clock.now();
     let needed_from = needed.from();
     let look = Look {
@@ -241,6 +247,7 @@ impl Cast for Cleaner {
         CleanerState {
             disk: format!("{:?}", self.level),
             waits_for_readers: self.waiting_looks > 0,
+            spare_segments: self.spare_segments(),
             last_error: self.last_error.clone(),
         }
     }

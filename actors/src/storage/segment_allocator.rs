@@ -132,7 +132,7 @@ fn longest_request(context: &BrokerContext) -> u64 {
 fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refusal> {
     let made_segment = work.wants_segment && !store.log.has_next_segment();
     if made_segment {
-        let space = store.disk.space(store.log.directory());
+        let space = store.log_space();
         if space.is_ok_and(|space| space.available_bytes < store.room_for_segment()) {
             return Err(refusal(store, &"some room has to be left for queues"));
         }
@@ -157,7 +157,7 @@ fn prepare(store: &Store, runway: &Runway, work: &Prepare) -> Result<Ready, Refu
 }
 
 fn refusal(store: &Store, reason: &dyn Display) -> Refusal {
-    let room = match store.disk.space(store.log.directory()) {
+    let room = match store.log_space() {
         Ok(space) => format!(
             "{} of {} bytes are free and {} are needed for a segment and its queues",
             space.available_bytes,

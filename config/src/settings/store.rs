@@ -56,6 +56,8 @@ section!(
         offsets_flush_interval_ms: u64 = 5_000, Rule::integer(Unit::Milliseconds, 10, 3_600_000).rocketmq(&["flushConsumerOffsetInterval"]);
         /// Memory in which the newest messages lie until they are written to the commit log past the page cache; 0 writes them through the page cache.
         ring_bytes: u64 = 134_217_728, Rule::integer(Unit::Bytes, 0, 1_073_741_824);
+        /// Files of deleted commit log segments that are kept for new ones, which takes less of the disk's time than making files anew; they take at most a tenth of the partition. 0 keeps none.
+        spare_segments: u32 = 4, Rule::integer(Unit::Count, 0, 1_024);
         /// Memory for recently used metadata (topics, groups, offsets).
         metadata_cache_bytes: u64 = 16_777_216, Rule::integer(Unit::Bytes, 1_048_576, 17_179_869_184);
     }

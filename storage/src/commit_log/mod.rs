@@ -14,6 +14,7 @@ pub mod recovery;
 pub mod restore;
 mod sealer;
 mod slice;
+pub mod spares;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -32,6 +33,7 @@ pub use error::{AppendError, LogError};
 pub use slice::{Gather, LogSlice};
 pub use writer::LogWriter;
 
+use self::spares::Spares;
 use crate::disk::ring::{Ring, RingUse};
 use crate::disk::{Disk, Grain, Segment};
 
@@ -60,6 +62,7 @@ pub struct CommitLog {
     /// How far the writer needs the log open.
     needed: AtomicU64,
     ring: OnceLock<Arc<Ring>>,
+    spares: OnceLock<Spares>,
     failure: Mutex<Option<String>>,
     failed: AtomicBool,
 }
@@ -110,6 +113,7 @@ impl CommitLog {
             sync_bytes: AtomicU64::new(0),
             needed: AtomicU64::new(0),
             ring: OnceLock::new(),
+            spares: OnceLock::new(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
         }
@@ -309,10 +313,14 @@ impl CommitLog {
                 source,
             }
         };
-        let segment = self
-            .disk
-            .create_segment(&path, self.segment_bytes)
-            .map_err(io("reserve"))?;
+        let reused = self.spares().and_then(|spares| spares.take(&path));
+        let segment = match reused {
+            Some(segment) => segment,
+            None => {
+                let made = self.disk.create_segment(&path, self.segment_bytes);
+                made.map_err(io("reserve"))?
+            }
+        };
         // Length first, name second: a file of another length would keep the log from opening.
         let synced = segment.sync(0..1).map_err(io("sync")).and_then(|()| {
             let synced = self.disk.sync_directory(&self.directory);
@@ -343,6 +351,16 @@ impl CommitLog {
             }
         }
         let _ = self.ring.set(ring);
+    }
+
+    /// From now on files of segments that are removed are kept for new ones.
+    pub fn use_spares(&self, spares: Spares) {
+        let _ = self.spares.set(spares);
+    }
+
+    /// Files that are kept for new segments.
+    pub fn spares(&self) -> Option<&Spares> {
+        self.spares.get()
     }
 
     /// Brings what lies in the ring to the log's files, and has no part of the log lie in it any more. Nobody may append.
@@ -489,12 +507,18 @@ impl CommitLog {
     pub fn remove_retired(&self, force: bool) -> Result<usize, LogError> {
         let mut retired = self.retired.lock();
         while let Some(oldest) = retired.first() {
-            if !force && Arc::strong_count(&oldest.segment) > 1 {
+            let is_read = Arc::strong_count(&oldest.segment) > 1;
+            if !force && is_read {
                 break;
             }
             let path = self.path_of(oldest.base);
-            self.disk
-                .remove(&path)
+            // Who still reads it would see it change.
+            let is_kept = !is_read && self.spares().is_some_and(|spares| spares.put(&path));
+            let removed = match is_kept {
+                true => Ok(()),
+                false => self.disk.remove(&path),
+            };
+            removed
                 .and_then(|()| self.disk.sync_directory(&self.directory))
                 .map_err(|source| LogError::Io {
                     action: "remove",

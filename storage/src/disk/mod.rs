@@ -96,6 +96,10 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn open_segment(&self, path: &Path) -> io::Result<Box<dyn Segment>>;
     /// Makes a segment of `bytes` zeros with its space reserved, so that no later write can run out of it.
     fn create_segment(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn Segment>>;
+    /// Makes a segment of `bytes` zeros, as [`Disk::create_segment`] does, in the room that a segment has which nobody uses any
+    /// more. The zeros are durable before it has its new name. Fails with [`io::ErrorKind::Unsupported`] where no file can be
+    /// cleared without writing all of it.
+    fn reuse_segment(&self, from: &Path, to: &Path, bytes: u64) -> io::Result<Box<dyn Segment>>;
     /// Removes a file. Readers that hold it open keep their bytes.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory that is empty.

@@ -82,6 +82,10 @@ impl Disk for OsDisk {
         Ok(Box::new(FileSegment::create(path, bytes)?))
     }
 
+    fn reuse_segment(&self, from: &Path, to: &Path, bytes: u64) -> io::Result<Box<dyn Segment>> {
+        Ok(Box::new(FileSegment::reuse(from, to, bytes)?))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }

@@ -72,6 +72,21 @@ impl FileSegment {
         reserved
     }
 
+    /// Makes a file of zeros out of another, which keeps its blocks.
+    pub(super) fn reuse(from: &Path, to: &Path, bytes: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(from)?;
+        if file.metadata()?.len() != bytes {
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "the file is not as long as a segment",
+            ));
+        }
+        rustix::fs::fallocate(&file, FallocateFlags::ZERO_RANGE, 0, bytes)?;
+        file.sync_all()?;
+        std::fs::rename(from, to)?;
+        Self::map(file, 0)
+    }
+
     fn map(file: File, published: usize) -> io::Result<Self> {
         let map = MmapRaw::map_raw(&file)?;
         let published = published.min(map.len());

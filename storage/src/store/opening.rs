@@ -14,6 +14,7 @@ use crate::abort;
 use crate::checkpoint::{Checkpoint, CheckpointState, OwnState};
 use crate::commit_log::CommitLog;
 use crate::commit_log::recovery::{self, Known, Recovered, Start};
+use crate::commit_log::spares::Spares;
 use crate::consume_queue::{ConsumeQueues, Leftovers};
 use crate::deletion::Deletion;
 use crate::disk::Disk;
@@ -95,6 +96,12 @@ impl Store {
         }
         takeover::settle_repeated(&metadata, &unseen, &log)?;
         ring::make(&*disk, &options, &log);
+        log.use_spares(Spares::open(
+            disk.clone(),
+            &options.commit_log,
+            options.segment_bytes,
+            options.spare_segments,
+        ));
         let index = match options.has_index {
             true => Some(KeyIndex::open(
                 disk.clone(),

@@ -68,6 +68,7 @@ impl Life {
             index_entries: dice.u32(5..200),
             verify_bodies: dice.bool(),
             is_sync_flush: dice.bool(),
+            spare_segments: dice.usize(..3),
             ..support::options(Path::new("/data/store"), metadata.path().join("metadata"))
         };
         let mut life = Self {
@@ -265,6 +266,7 @@ impl Life {
 
     /// The oldest segment goes.
     fn expire(&mut self) {
+        let forces = self.dice.bool();
         let run = self.run();
         let log = &run.store.log;
         if !run.store.retire(log.begin()) {
@@ -274,7 +276,7 @@ impl Life {
         run.indexed = run.indexed.max(begin);
         let forgotten = run.store.forget_removed();
         run.check(forgotten);
-        let removed = run.store.log.remove_retired(true);
+        let removed = run.store.log.remove_retired(forces);
         run.check(removed.map(drop).map_err(StoreError::from));
         // A crash may have left segments whose messages queues have forgotten already.
         let before = self.history.expired_below;

@@ -30,6 +30,7 @@ pub(crate) fn options(root: &Path, metadata: PathBuf) -> StoreOptions {
         index_slots: 10,
         index_entries: 100,
         ring_bytes: 0,
+        spare_segments: 0,
         metadata_cache_bytes: 1 << 20,
         delays: Default::default(),
         producers: Default::default(),

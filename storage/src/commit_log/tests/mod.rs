@@ -2,6 +2,7 @@
 
 mod copying;
 mod ringed;
+mod spares;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,7 +85,9 @@ fn bodies(log: &CommitLog) -> Vec<Vec<u8>> {
                 found.push(record.body().to_vec());
                 at = at + record.total_bytes() as u64;
             }
-            Step::Blank => at = PhysicalOffset((at.0 / SEGMENT + 1) * SEGMENT),
+            Step::Blank => {
+                at = PhysicalOffset((at.0 / log.segment_bytes() + 1) * log.segment_bytes())
+            }
             Step::Unwritten => panic!("unwritten space at {at} below the end"),
         }
     }

@@ -83,6 +83,15 @@ impl Content {
         self.region.is_some()
     }
 
+    /// Makes all of it zeros.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        if self.is_mapped() {
+            return Err(ErrorKind::ResourceBusy.into());
+        }
+        self.images.memory.zero_from(0);
+        Ok(())
+    }
+
     /// Takes over what the segment's writer published since.
     pub(super) fn catch_up(&mut self, now: Option<SystemTime>) {
         let Some(region) = &self.region else { return };

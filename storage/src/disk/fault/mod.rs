@@ -264,6 +264,27 @@ impl Disk for FaultDisk {
         Ok(Box::new(segment))
     }
 
+    fn reuse_segment(&self, from: &Path, to: &Path, bytes: u64) -> io::Result<Box<dyn Segment>> {
+        let mut world = self.world.lock();
+        world.faults.check_change()?;
+        let node = world.names.file(from)?.clone();
+        let mut content = node.content.lock();
+        if content.images.memory.bytes != bytes {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        content.clear()?;
+        let works = world.faults.check_sync()?;
+        content.images.sync(0..u64::MAX, works);
+        content.modified = world.now;
+        drop(content);
+        world::sync_result(works)?;
+        world.faults.check_change()?;
+        world.names.rename(from, to)?;
+        drop(world);
+        let segment = FaultSegment::map(self.world.clone(), node, to.to_owned(), false)?;
+        Ok(Box::new(segment))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         world.faults.check_change()?;
