@@ -30,6 +30,7 @@ end() { kill -"${1:-TERM}" "$broker"; wait "$broker" 2>/dev/null || true; broker
 # One message per request, acknowledged, beside the echo server.
 produce() {
   paced produce --size 1024 --connections 8 --window 256 --echo
+  paced produce --size 1024 --connections 8 --window 256 --echo --spare-segments 8
   paced produce --size 128 --connections 8 --window 256 --echo
   paced produce --size 1024 --connections 8 --window 32 --echo
   paced produce --size 1024 --connections 1 --window 1 --echo

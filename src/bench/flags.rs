@@ -26,6 +26,9 @@ pub(crate) struct Target {
     /// Do not touch the machine's free memory before measuring. See docs/benchmarks.md.
     #[arg(long, requires = "embedded")]
     pub(crate) cold_memory: bool,
+    /// Begin with so many spare segments of 1 GiB, as a broker has whose retention removes what it writes. See docs/benchmarks.md.
+    #[arg(long, value_name = "N", requires = "embedded", default_value_t = 0, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
+    pub(crate) spare_segments: usize,
     /// Print the result as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

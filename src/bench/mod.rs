@@ -5,7 +5,7 @@
 //! - [`latency`]: from producer to handler, at a fixed rate.
 //! - [`disk`]: the raw group-commit loop.
 //! - [`echo`]: a server that reads the same frames and answers them without storing anything.
-//! - [`peer`]: the process under load; [`memory`]: the machine's memory before it.
+//! - [`peer`]: the process under load; [`memory`], [`spares`]: the machine's memory and disk before it.
 //! - [`flags`], [`report`], [`progress`]: settings, figures, and how they are shown.
 //! - [`dialect`], [`wire`], [`ticker`]: requests, connections, and their pace.
 
@@ -21,6 +21,7 @@ mod peer;
 mod produce;
 mod progress;
 mod report;
+mod spares;
 mod ticker;
 mod wire;
 
@@ -61,6 +62,10 @@ pub(crate) enum BenchError {
     Unexpected(String),
     #[error("{0} did not become ready")]
     NotReady(&'static str),
+    #[error(
+        "retention gave back {made} of {wanted} segments in a minute: the measurement would not be one of a full log"
+    )]
+    NoSpares { made: usize, wanted: usize },
     #[error("the echo server speaks the native wire only: leave out --echo, or --wire")]
     EchoIsNative,
     #[error("batches of {0} messages go without ids: leave out --unique-ids, or --batch")]

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use super::BenchError;
 use super::flags::Target;
 use super::memory::WarmMemory;
+use super::spares;
 use crate::memory::Resident;
 
 /// A server on this machine. One that was started for a measurement ends with it, and its data folder goes.
@@ -19,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) address: String,
     pub(crate) name_server: Option<String>,
     started: Option<Started>,
+    /// How many a round begins with.
+    spare_segments: usize,
 }
 
 /// How much memory the load will take.
@@ -42,6 +45,7 @@ impl Peer {
                 address: target.broker.clone(),
                 name_server: None,
                 started: None,
+                spare_segments: 0,
             });
         }
         let memory = match amount {
@@ -56,10 +60,17 @@ impl Peer {
             .arg(folder.path())
             .args(["--listen", "127.0.0.1:0", "--namesrv-listen", "127.0.0.1:0"])
             .env("CASTMQ_LOG__FILTER", "warn");
+        if target.spare_segments > 0 {
+            let count = target.spare_segments;
+            spares::make(folder.path(), count)?;
+            command.envs(spares::settings(count));
+        }
         if target.sync_flush {
             command.env("CASTMQ_STORE__FLUSH", "sync");
         }
-        start(command, folder, memory, "the broker").await
+        let mut peer = start(command, folder, memory, "the broker").await?;
+        peer.spare_segments = target.spare_segments;
+        Ok(peer)
     }
 
     /// An echo server.
@@ -86,6 +97,14 @@ impl Peer {
     /// Its data folder, when it was started here.
     pub(crate) fn folder(&self) -> Option<&Path> {
         Some(self.started.as_ref()?.folder.path())
+    }
+
+    /// Has retention make spare segments of what was sent so far, if it is to.
+    pub(crate) async fn spare_sent(&self) -> Result<(), BenchError> {
+        match (self.folder(), self.spare_segments) {
+            (Some(folder), count @ 1..) => spares::wait_for(folder, count).await,
+            _ => Ok(()),
+        }
     }
 
     /// Forgets what memory holds of the broker's log, so that it has to be read from the disk again.
@@ -144,6 +163,7 @@ async fn start(
                     folder,
                     _memory: memory,
                 }),
+                spare_segments: 0,
             });
         }
     }

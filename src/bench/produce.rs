@@ -108,6 +108,7 @@ pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
         if let Some(disk) = disk {
             committed.push(disk.round().await?);
         }
+        broker.spare_sent().await?;
         alone.push(generator.round(&broker, "broker").await?);
         if let Some(other) = &other {
             other_queues.push(other.round(&broker, "other queues").await?);
