@@ -421,11 +421,20 @@ impl Given {
 
 /// Waits for what others do, up to a minute.
 pub(crate) fn wait_until(what: &str, is_it: impl Fn() -> bool) {
+    wait_until_all(what, || usize::from(!is_it()));
+}
+
+/// Waits until others have done all of it, up to a minute; `left` says how much is to be done.
+pub(crate) fn wait_until_all(what: &str, left: impl Fn() -> usize) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_it() {
+    loop {
+        let left = left();
+        if left == 0 {
+            break;
+        }
         assert!(
             Instant::now() < deadline,
-            "for a minute it is not so that {what}"
+            "for a minute it is not so that {what}: {left} left"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use castmq_client::{Client, Error};
 
-use crate::account::wait_until;
+use crate::account::{wait_until, wait_until_all};
 use crate::load::{Crowd, Load};
 use crate::support::cluster::Cluster;
 use crate::support::{number, run};
@@ -100,7 +100,7 @@ impl Table {
                 .sum()
         };
         let waited = count(before);
-        wait_until("what was stored is received", || count(before) == 0);
+        wait_until_all("what was stored is received", || count(before));
         let took = from.elapsed();
         let hidden = count(from);
         println!(
