@@ -54,9 +54,10 @@ struct Settings<'a> {
 /// Measures and prints.
 pub(crate) async fn run(flags: &ProduceFlags) -> Result<(), BenchError> {
     let load = &flags.load.settled()?;
-    let amount = match load.rate {
-        Some(_) => Amount::Megabytes,
-        None => Amount::Gigabytes,
+    let amount = match (load.rate, flags.beside) {
+        (Some(_), None | Some(Beside::Consumer)) => Amount::Megabytes,
+        // What a cold consumer reads takes memory, too.
+        (None, _) | (_, Some(Beside::ColdConsumer)) => Amount::Gigabytes,
     };
     if flags.echo && load.wire != Dialect::Native {
         return Err(BenchError::EchoIsNative);

@@ -213,11 +213,12 @@ impl Receive<Prepared> for SegmentAllocator {
         self.is_busy = false;
         match result {
             Ok(Ok(ready)) => {
-                if self.last_refusal.take().is_some() {
+                let log = &self.context.store.log;
+                let has_grown = ready.made_segment || log.has_next_segment();
+                if has_grown && self.last_refusal.take().is_some() {
                     tracing::info!("the log can grow again");
                 }
-                let log = &self.context.store.log;
-                if ready.made_segment || log.has_next_segment() || log.is_open_as_needed() {
+                if has_grown || log.is_open_as_needed() {
                     self.writer.tell(SegmentReady);
                 }
                 self.flusher.tell(WriteOut);
