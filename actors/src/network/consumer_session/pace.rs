@@ -12,10 +12,14 @@ use castmq_protocol::model::PhysicalOffset;
 const FAR_BEHIND_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What it may take between two rests at the least, in bytes.
-const BURST_BYTES: u64 = 512 * 1024;
+const BURST_BYTES: u64 = 256 * 1024;
 
 /// And how many times what came meanwhile.
 const CATCH_UP: u64 = 4;
+
+/// After so many of them in which the log did not grow nobody counts as sending. One alone is over before a producer of thousands a
+/// second sends again.
+const QUIET_BURSTS: u32 = 16;
 
 /// How long it rests.
 pub(super) const REST: Duration = Duration::from_millis(1);
@@ -25,6 +29,8 @@ pub(super) const REST: Duration = Duration::from_millis(1);
 pub(super) struct Pace {
     taken_bytes: u64,
     log_end: PhysicalOffset,
+    /// Bursts in a row in which the log did not grow.
+    quiet_bursts: u32,
     /// Whether others were sending, little enough that there is time for short turns.
     is_careful: bool,
 }
@@ -35,6 +41,7 @@ impl Pace {
         Self {
             taken_bytes: 0,
             log_end,
+            quiet_bursts: QUIET_BURSTS,
             is_careful: false,
         }
     }
@@ -64,7 +71,11 @@ impl Pace {
         }
         self.taken_bytes = 0;
         self.log_end = log_end;
-        self.is_careful = grown_bytes > 0;
+        self.quiet_bursts = match grown_bytes {
+            0 => self.quiet_bursts.saturating_add(1),
+            _ => 0,
+        };
+        self.is_careful = self.quiet_bursts < QUIET_BURSTS;
         self.is_careful
     }
 }
@@ -91,8 +102,26 @@ mod tests {
         let (mut pace, mut end) = (Pace::new(PhysicalOffset(1 << 40)), 1 << 40);
         assert_eq!(turns_before_rest(&mut pace, &mut end, 0, 100), 100);
         assert!(!pace.is_careful());
-        assert_eq!(turns_before_rest(&mut pace, &mut end, 10, 100), 4);
+        assert_eq!(
+            turns_before_rest(&mut pace, &mut end, 10, 100),
+            BURST_BYTES / TURN
+        );
         assert!(pace.is_careful());
+    }
+
+    #[test]
+    fn it_goes_on_resting_for_a_while_when_nothing_comes() {
+        let (mut pace, mut end) = (Pace::new(PhysicalOffset(1 << 40)), 1 << 40);
+        turns_before_rest(&mut pace, &mut end, 10, 100);
+        for _ in 1..QUIET_BURSTS {
+            assert_eq!(
+                turns_before_rest(&mut pace, &mut end, 0, 100),
+                BURST_BYTES / TURN
+            );
+            assert!(pace.is_careful());
+        }
+        assert_eq!(turns_before_rest(&mut pace, &mut end, 0, 100), 100);
+        assert!(!pace.is_careful());
     }
 
     #[test]
