@@ -42,8 +42,13 @@ impl Spares {
         };
         match spares.disk.list(&spares.folder) {
             Ok(entries) => {
-                let files = entries.iter().map(|entry| spares.folder.join(&entry.name));
-                *spares.files.lock() = files.collect();
+                for entry in entries.iter().filter(|entry| !entry.is_directory) {
+                    let path = spares.folder.join(&entry.name);
+                    match entry.bytes == segment_bytes {
+                        true => spares.files.lock().push(path),
+                        false => spares.remove(&path),
+                    }
+                }
             }
             Err(error) => {
                 tracing::warn!(folder = %spares.folder.display(), %error, "spare segments are left alone");

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -75,11 +75,14 @@ impl FileSegment {
     /// Makes a file of zeros out of another, which keeps its blocks.
     pub(super) fn reuse(from: &Path, to: &Path, bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(from)?;
-        if file.metadata()?.len() != bytes {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                "the file is not as long as a segment",
-            ));
+        let found = file.metadata()?;
+        let unusable = |reason| Err(io::Error::new(ErrorKind::InvalidData, reason));
+        if found.len() != bytes {
+            return unusable("the file is not as long as a segment");
+        }
+        if found.nlink() > 1 {
+            // A backup, say.
+            return unusable("the file has another name, under which it has to stay as it is");
         }
         rustix::fs::fallocate(&file, FallocateFlags::ZERO_RANGE, 0, bytes)?;
         file.sync_all()?;

@@ -84,6 +84,23 @@ fn what_is_still_read_is_not_used_again() {
 }
 
 #[test]
+fn what_has_another_name_stays_as_it_is_under_that() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, backup) = (place.path().join("commitlog"), place.path().join("backup"));
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (log, mut writer) = log_in(&disk, &folder, 4);
+    fill(&log, &mut writer, 3);
+    log.sync(log.appended()).unwrap();
+    std::fs::hard_link(folder.join(segment_file_name(0)), &backup).unwrap();
+    let before = std::fs::read(&backup).unwrap();
+    remove_oldest(&log);
+    let added = log.add_segment().unwrap();
+    assert_eq!(added.segment.data_end().unwrap(), 0);
+    assert!(std::fs::read(&backup).unwrap() == before);
+    assert!(spare_names(&*disk, &folder).is_empty());
+}
+
+#[test]
 fn no_more_are_kept_than_wanted() {
     let disk: Arc<dyn Disk> = Arc::new(FaultDisk::new());
     let (log, mut writer) = log_in(&disk, &folder(), 2);
@@ -109,10 +126,9 @@ fn what_is_no_segment_is_not_used() {
     disk.create(&spare.join("short"), BYTES - 1).unwrap();
     disk.create_directory(&spare.join("folder")).unwrap();
     let (log, mut writer) = log_in(&disk, &folder(), 4);
-    log.add_segment().unwrap();
+    assert_eq!(spares(&log).count(), 0);
     fill(&log, &mut writer, 2);
     assert!(bodies(&log).iter().all(|body| *body == [7; 100_000]));
-    assert_eq!(spares(&log).count(), 0);
     assert_eq!(spare_names(&*disk, &folder()), ["folder"]);
 }
 
