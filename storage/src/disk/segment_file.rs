@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use memmap2::{Advice, MmapMut, MmapRaw};
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{CWD, FallocateFlags, OFlags, RenameFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::region::Region;
@@ -86,7 +86,8 @@ impl FileSegment {
         }
         rustix::fs::fallocate(&file, FallocateFlags::ZERO_RANGE, 0, bytes)?;
         file.sync_all()?;
-        std::fs::rename(from, to)?;
+        // What has the name already stays, as it does when a segment is made.
+        rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
         Self::map(file, 0)
     }
 

@@ -101,6 +101,24 @@ fn what_has_another_name_stays_as_it_is_under_that() {
 }
 
 #[test]
+fn what_is_in_the_way_of_a_segment_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let disks: [(Arc<dyn Disk>, PathBuf); 2] = [
+        (Arc::new(OsDisk), place.path().join("commitlog")),
+        (Arc::new(FaultDisk::new()), folder()),
+    ];
+    for (disk, folder) in disks {
+        let (log, mut writer) = log_in(&disk, &folder, 4);
+        fill(&log, &mut writer, 3);
+        remove_oldest(&log);
+        let other = folder.join(segment_file_name(3 * BYTES));
+        disk.create(&other, 5).unwrap();
+        assert!(log.add_segment().is_err());
+        assert_eq!(disk.open(&other).unwrap().bytes().unwrap(), 5);
+    }
+}
+
+#[test]
 fn no_more_are_kept_than_wanted() {
     let disk: Arc<dyn Disk> = Arc::new(FaultDisk::new());
     let (log, mut writer) = log_in(&disk, &folder(), 2);

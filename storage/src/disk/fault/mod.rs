@@ -267,6 +267,9 @@ impl Disk for FaultDisk {
     fn reuse_segment(&self, from: &Path, to: &Path, bytes: u64) -> io::Result<Box<dyn Segment>> {
         let mut world = self.world.lock();
         world.faults.check_change()?;
+        if world.names.file(to).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
         let node = world.names.file(from)?.clone();
         let mut content = node.content.lock();
         if content.images.memory.bytes != bytes {
