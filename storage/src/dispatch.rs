@@ -1,6 +1,5 @@
 //! The one road from the log to the queues: live traffic, recovery after a crash and a slave's replay all take it.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,14 +9,17 @@ use castmq_protocol::model::{
 use castmq_protocol::record::{Origin, RecordError, RecordView, Step, step, sys_flag};
 use thiserror::Error;
 
-use self::properties::LastProperties;
-use crate::commit_log::CommitLog;
+use self::noted::Noted;
+use self::slots::{MAX_SPARE_RUNS, Slots};
+use crate::commit_log::{CommitLog, Note};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::halves::{Half, marked_offsets};
 use crate::index::{IndexKey, Keys, TopicHash};
+use crate::properties::{LastProperties, Properties};
 use crate::sequences::{SendWalk, StoredSend};
 
-mod properties;
+mod noted;
+mod slots;
 
 /// Why a record could not be dispatched. The dispatcher stays in front of it.
 #[derive(Debug, Error)]
@@ -122,6 +124,7 @@ pub struct Dispatch {
     sends: Option<SendWalk>,
     slots: Slots,
     properties: LastProperties,
+    noted: Noted,
 }
 
 impl Dispatch {
@@ -144,6 +147,7 @@ impl Dispatch {
             sends: None,
             slots: Slots::default(),
             properties: LastProperties::default(),
+            noted: Noted::default(),
         }
     }
 
@@ -246,37 +250,102 @@ impl Dispatch {
 
     fn walk(&mut self, stop: PhysicalOffset) -> Result<(), DispatchError> {
         while self.position < stop {
+            let read_to = match self.sends {
+                // Notes tell nothing of them.
+                Some(_) => stop,
+                None => self.walk_notes(stop)?.min(stop),
+            };
+            if self.position < read_to {
+                self.walk_segment(read_to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is noted from here on. Says where the next note is: up to there, records are to be read.
+    fn walk_notes(&mut self, stop: PhysicalOffset) -> Result<PhysicalOffset, DispatchError> {
+        while self.position < stop {
+            let Some(note) = self.noted.next(self.position, self.log.notes()) else {
+                return Ok(stop);
+            };
+            if note.physical > self.position {
+                return Ok(note.physical);
+            }
+            debug_assert!(self.is_true(&note), "{note:?} is not what the log holds");
+            let (queues, notes) = (&self.queues, self.log.notes());
+            let Some(run) = self.slots.find_noted(queues, notes, note.topic, note.queue) else {
+                return Ok(self.position + u64::from(note.bytes));
+            };
+            let unit = ConsumeUnit {
+                physical: note.physical,
+                size: note.bytes,
+                tags_code: note.tags_code,
+            };
+            run.push((note.queue_offset, unit));
+            self.last_store_timestamp_ms = note.store_timestamp_ms;
+            self.position = self.position + u64::from(note.bytes);
+        }
+        Ok(stop)
+    }
+
+    /// Whether reading the record would have the same come of it.
+    fn is_true(&self, note: &Note) -> bool {
+        let record = self.log.record(note.physical);
+        let Some(Ok(record)) = record
+            .as_ref()
+            .map(|record| RecordView::parse(record.as_ref()))
+        else {
+            return false;
+        };
+        let properties = Properties::of(record.properties());
+        let topic = self.log.notes().topic(note.topic);
+        let read = Note {
+            physical: note.physical,
+            queue_offset: record.queue_offset().unwrap_or_default(),
+            tags_code: properties.tags_code,
+            store_timestamp_ms: record.store_timestamp_ms(),
+            bytes: record.total_bytes() as u32,
+            queue: record.queue().unwrap_or_default(),
+            topic: note.topic,
+        };
+        read == *note
+            && topic.is_some_and(|topic| Ok(topic.as_str()) == record.topic())
+            && record.sys_flag() & sys_flag::TRANSACTION_MASK == 0
+            && record.prepared_transaction_offset() == 0
+            && !properties.expires
+            && properties.keys.is_empty()
+    }
+
+    /// Reads records up to `stop` or the end of their segment.
+    fn walk_segment(&mut self, stop: PhysicalOffset) -> Result<(), DispatchError> {
+        let offset = self.position;
+        let rest = self
+            .log
+            .rest_of_segment(offset)
+            .ok_or(DispatchError::Missing { offset })?;
+        let mut bytes = rest.as_ref();
+        while self.position < stop {
             let offset = self.position;
-            let rest = self
-                .log
-                .rest_of_segment(offset)
-                .ok_or(DispatchError::Missing { offset })?;
-            let mut bytes = rest.as_ref();
-            while self.position < stop {
-                let offset = self.position;
-                let found =
-                    step(bytes).map_err(|source| DispatchError::Record { offset, source })?;
-                match found {
-                    Step::Record(record) => {
-                        if let Some(sends) = &mut self.sends {
-                            sends.pass(offset, &record);
-                        }
-                        self.find_place(&record)?;
-                        self.last_store_timestamp_ms = record.store_timestamp_ms();
-                        self.position = offset + record.total_bytes() as u64;
-                        bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
-                        if bytes.is_empty() {
-                            break;
-                        }
+            let found = step(bytes).map_err(|source| DispatchError::Record { offset, source })?;
+            match found {
+                Step::Record(record) => {
+                    if let Some(sends) = &mut self.sends {
+                        sends.pass(offset, &record);
                     }
-                    Step::Blank => {
-                        let segment_bytes = self.log.segment_bytes();
-                        self.position =
-                            PhysicalOffset((offset.0 / segment_bytes + 1) * segment_bytes);
+                    self.find_place(&record)?;
+                    self.last_store_timestamp_ms = record.store_timestamp_ms();
+                    self.position = offset + record.total_bytes() as u64;
+                    bytes = bytes.get(record.total_bytes()..).unwrap_or_default();
+                    if bytes.is_empty() {
                         break;
                     }
-                    Step::Unwritten => return Err(DispatchError::Missing { offset }),
                 }
+                Step::Blank => {
+                    let segment_bytes = self.log.segment_bytes();
+                    self.position = PhysicalOffset((offset.0 / segment_bytes + 1) * segment_bytes);
+                    break;
+                }
+                Step::Unwritten => return Err(DispatchError::Missing { offset }),
             }
         }
         Ok(())
@@ -365,116 +434,6 @@ impl Dispatch {
 fn deliver_at_ms(record: &RecordView<'_>, delays: &DelayLevels, queue: QueueId) -> i64 {
     let delay_ms = i64::try_from(delays.of_queue(queue.0)).unwrap_or(i64::MAX);
     record.store_timestamp_ms().saturating_add(delay_ms)
-}
-
-/// A queue that was met, so that it need not be looked up among all queues again.
-#[derive(Debug)]
-struct Slot {
-    queue: Arc<ConsumeQueue>,
-    /// Its messages of this walk, once there are any.
-    run: Option<Run>,
-}
-
-/// Places of messages that follow each other in a queue.
-type Run = Vec<(QueueOffset, ConsumeUnit)>;
-
-/// Emptied runs that are kept.
-const MAX_SPARE_RUNS: usize = 64;
-
-/// Queues with smaller numbers are found by their number, others by hash: a number in a record can be any.
-const NEAR_QUEUES: usize = 4096;
-
-#[derive(Debug)]
-struct TopicSlots {
-    name: TopicName,
-    hash: TopicHash,
-    near: Vec<Option<usize>>,
-    far: HashMap<QueueId, usize>,
-}
-
-impl TopicSlots {
-    fn get(&self, queue: QueueId) -> Option<usize> {
-        match usize::try_from(queue.0) {
-            Ok(number) if number < NEAR_QUEUES => self.near.get(number).copied().flatten(),
-            _ => self.far.get(&queue).copied(),
-        }
-    }
-
-    fn set(&mut self, queue: QueueId, slot: usize) {
-        match usize::try_from(queue.0) {
-            Ok(number) if number < NEAR_QUEUES => {
-                if self.near.len() <= number {
-                    self.near.resize(number + 1, None);
-                }
-                self.near[number] = Some(slot);
-            }
-            _ => {
-                self.far.insert(queue, slot);
-            }
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Slots {
-    all: Vec<Slot>,
-    topics: Vec<TopicSlots>,
-    by_name: HashMap<TopicName, usize>,
-    /// The topic that was looked up last: the next record is often of the same.
-    last: usize,
-    /// Those with a run.
-    touched: Vec<usize>,
-    spare: Vec<Run>,
-}
-
-impl Slots {
-    /// A queue, and its run.
-    fn find(
-        &mut self,
-        queues: &ConsumeQueues,
-        topic: &str,
-        queue: QueueId,
-    ) -> Result<(&ConsumeQueue, &mut Run), NameError> {
-        let is_last = |slots: &TopicSlots| slots.name.as_str() == topic;
-        if !self.last_topic().is_some_and(is_last) {
-            self.last = self.topic(topic)?;
-        }
-        let topic = &mut self.topics[self.last];
-        let index = topic.get(queue).unwrap_or_else(|| {
-            let index = self.all.len();
-            self.all.push(Slot {
-                queue: queues.queue(&topic.name, queue),
-                run: None,
-            });
-            topic.set(queue, index);
-            index
-        });
-        let Slot { queue, run } = &mut self.all[index];
-        let run = run.get_or_insert_with(|| {
-            self.touched.push(index);
-            self.spare.pop().unwrap_or_default()
-        });
-        Ok((queue, run))
-    }
-
-    fn last_topic(&self) -> Option<&TopicSlots> {
-        self.topics.get(self.last)
-    }
-
-    fn topic(&mut self, name: &str) -> Result<usize, NameError> {
-        if let Some(index) = self.by_name.get(name) {
-            return Ok(*index);
-        }
-        let name = TopicName::new(name)?;
-        self.by_name.insert(name.clone(), self.topics.len());
-        self.topics.push(TopicSlots {
-            hash: TopicHash::of(name.as_str()),
-            name,
-            near: Vec::new(),
-            far: HashMap::new(),
-        });
-        Ok(self.topics.len() - 1)
-    }
 }
 
 #[cfg(test)]

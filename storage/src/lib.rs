@@ -43,6 +43,7 @@ pub mod index;
 pub mod lock;
 pub mod metadata;
 pub mod moved;
+mod properties;
 pub mod retention;
 pub mod sequences;
 pub mod store;

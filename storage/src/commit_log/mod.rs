@@ -10,6 +10,7 @@
 
 mod copy;
 mod error;
+mod notes;
 pub mod recovery;
 pub mod restore;
 mod sealer;
@@ -30,6 +31,9 @@ use parking_lot::{Mutex, RwLock};
 
 pub use copy::CopyError;
 pub use error::{AppendError, LogError};
+#[cfg(test)]
+pub(crate) use notes::MOST_NOTES;
+pub(crate) use notes::{Note, NotedTopic, Notes};
 pub use slice::{Gather, LogSlice};
 pub use writer::LogWriter;
 
@@ -63,6 +67,7 @@ pub struct CommitLog {
     needed: AtomicU64,
     ring: OnceLock<Arc<Ring>>,
     spares: OnceLock<Spares>,
+    notes: Arc<Notes>,
     failure: Mutex<Option<String>>,
     failed: AtomicBool,
 }
@@ -114,6 +119,7 @@ impl CommitLog {
             needed: AtomicU64::new(0),
             ring: OnceLock::new(),
             spares: OnceLock::new(),
+            notes: Arc::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
         }
@@ -150,6 +156,11 @@ impl CommitLog {
     /// Behind the last byte that is durable.
     pub fn flushed(&self) -> PhysicalOffset {
         PhysicalOffset(self.flushed.load(Ordering::Acquire))
+    }
+
+    /// What is noted of published records.
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// Why the log takes no more records; `None` while it does.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use castmq_protocol::model::PhysicalOffset;
 use castmq_protocol::record::{BLANK_BYTES, Record, encode_blank};
 
+use super::notes::NoteTaker;
 use super::sealer::{SealedPart, Sealer};
 use super::{AppendError, CommitLog, LoggedSegment};
 use crate::disk::SegmentWriter;
@@ -28,6 +29,7 @@ pub struct LogWriter {
     /// What comes behind them.
     unsealed: VecDeque<SealedPart>,
     sealer: Sealer,
+    notes: NoteTaker,
 }
 
 impl std::fmt::Debug for LogWriter {
@@ -61,6 +63,7 @@ impl LogWriter {
         let sealer = Sealer::resume(segment.chunk_bytes(), current.base.0, written, &mut *writer);
         Ok(Self {
             sealer,
+            notes: NoteTaker::new(log.notes.clone()),
             log,
             current,
             writer,
@@ -174,6 +177,7 @@ impl LogWriter {
     /// Clears it away.
     pub(super) fn drop_unpublished(&mut self) {
         let bytes = std::mem::take(&mut self.pending);
+        self.notes.forget();
         self.writer.unpublished()[..bytes].fill(0);
     }
 
@@ -214,6 +218,7 @@ impl LogWriter {
         if published > self.log.appended() {
             self.log.set_appended(published);
         }
+        self.notes.publish();
     }
 
     /// Writes a record behind the last one. [`LogWriter::reserve`] must have made room for it and told its place.
@@ -224,6 +229,7 @@ impl LogWriter {
         let room = &mut room[self.pending..];
         let bytes = record.encode(room);
         self.pending += bytes;
+        self.notes.note(record, bytes);
         let body = record.body_range();
         self.unsealed.push_back(SealedPart { bytes, body });
         self.seal_to(SEALED_LATER);

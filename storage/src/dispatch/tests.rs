@@ -1,3 +1,5 @@
+mod noted;
+
 use std::path::Path;
 
 use castmq_protocol::record::{Record, body_crc};
@@ -6,6 +8,41 @@ use super::*;
 use crate::commit_log::LogWriter;
 use crate::commit_log::recovery::{Known, Start, open};
 use crate::disk::fault::FaultDisk;
+
+fn empty_log(segment_bytes: u64) -> Arc<CommitLog> {
+    let known = Known {
+        durable: Some(PhysicalOffset::ZERO),
+        start: Start::Beginning,
+        verify_bodies: true,
+        may_be_torn: true,
+        clean: false,
+        repair: false,
+    };
+    let disk = Arc::new(FaultDisk::new());
+    open(disk, Path::new("/log"), segment_bytes, known)
+        .unwrap()
+        .0
+}
+
+fn record() -> Record<'static> {
+    Record {
+        topic: "T",
+        queue: QueueId(0),
+        queue_offset: QueueOffset(0),
+        physical_offset: PhysicalOffset::ZERO,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp_ms: 1,
+        born_host: "127.0.0.1:1".parse().unwrap(),
+        store_timestamp_ms: 1000,
+        store_host: "127.0.0.1:2".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: b"body",
+        body_crc: body_crc(b"body"),
+        properties: b"",
+    }
+}
 
 /// A log with one record for each of these queues and offsets.
 fn logged(records: &[(u32, u64)]) -> (Arc<CommitLog>, Arc<ConsumeQueues>, Vec<PhysicalOffset>) {
@@ -18,42 +55,23 @@ fn logged_with(
     properties: &[u8],
     sys_flag: i32,
 ) -> (Arc<CommitLog>, Arc<ConsumeQueues>, Vec<PhysicalOffset>) {
-    let disk = Arc::new(FaultDisk::new());
-    let known = Known {
-        durable: Some(PhysicalOffset::ZERO),
-        start: Start::Beginning,
-        verify_bodies: true,
-        may_be_torn: true,
-        clean: false,
-        repair: false,
-    };
-    let (log, _) = open(disk.clone(), Path::new("/log"), 65_536, known).unwrap();
+    let log = empty_log(65_536);
     let mut writer = LogWriter::resume(log.clone()).unwrap();
     let mut places = Vec::new();
     for (queue, offset) in records {
         let mut record = Record {
-            topic: "T",
             queue: QueueId(*queue),
             queue_offset: QueueOffset(*offset),
-            physical_offset: PhysicalOffset::ZERO,
-            flag: 0,
             sys_flag,
-            born_timestamp_ms: 1,
-            born_host: "127.0.0.1:1".parse().unwrap(),
-            store_timestamp_ms: 1000,
-            store_host: "127.0.0.1:2".parse().unwrap(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"body",
-            body_crc: body_crc(b"body"),
             properties,
+            ..record()
         };
         record.physical_offset = writer.reserve(record.encoded_bytes()).unwrap();
         places.push(record.physical_offset);
         writer.append(&record);
     }
     writer.publish();
-    let queues = ConsumeQueues::open(disk, "/queues", 20_000).unwrap();
+    let queues = ConsumeQueues::open(Arc::new(FaultDisk::new()), "/queues", 20_000).unwrap();
     (log, Arc::new(queues), places)
 }
 

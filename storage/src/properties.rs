@@ -9,16 +9,16 @@ const MISSES_A_CHANGE: u32 = 64;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Properties<'a> {
-    pub(super) tags_code: TagsCode,
-    pub(super) keys: Keys<'a>,
-    pub(super) expires: bool,
+pub(crate) struct Properties<'a> {
+    pub(crate) tags_code: TagsCode,
+    pub(crate) keys: Keys<'a>,
+    pub(crate) expires: bool,
 }
 
 impl<'a> Properties<'a> {
     /// Finds it in one pass.
     #[inline]
-    fn of(encoded: &'a [u8]) -> Self {
+    pub(crate) fn of(encoded: &'a [u8]) -> Self {
         let mut found = Self::default();
         for (name, value) in property_pairs(encoded) {
             if name == keys::TAGS.as_bytes() {
@@ -35,7 +35,7 @@ impl<'a> Properties<'a> {
 
 /// Properties of a record before: those of others are often the same but for the id, and are not looked at again then.
 #[derive(Debug, Default)]
-pub(super) struct LastProperties {
+pub(crate) struct LastProperties {
     kept: Option<Kept>,
     misses: u32,
 }
@@ -69,7 +69,7 @@ impl Kept {
 
 impl LastProperties {
     #[inline]
-    pub(super) fn read<'a>(&mut self, encoded: &'a [u8]) -> Properties<'a> {
+    pub(crate) fn read<'a>(&mut self, encoded: &'a [u8]) -> Properties<'a> {
         if encoded.is_empty() {
             return Properties::default();
         }
