@@ -121,7 +121,7 @@ impl Replying<'_> {
             flag: self.flag,
             properties,
             body,
-            body_crc: body_crc(self.body),
+            body_crc: None,
         });
         batch.requests.push(AppendRequest {
             is_one_way: true,

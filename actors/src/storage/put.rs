@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use castmq_protocol::model::QueueId;
-use castmq_protocol::record::{RecordView, body_crc, sys_flag};
+use castmq_protocol::record::{RecordView, sys_flag};
 
 use super::append::{AppendBatch, AppendExtras, AppendMessage, AppendRequest, Appended};
 use super::log_writer::LogWriter;
@@ -75,12 +75,16 @@ impl PutBatch {
 
     /// Adds a message, which is known by its number when it comes back.
     pub(crate) fn add(&mut self, correlation: u64, put: &Put<'_>) {
-        self.add_checked(correlation, put, body_crc(put.body));
+        self.add_with(correlation, put, None);
     }
 
     /// Like [`PutBatch::add`], with a check sum of the body that is known: that of a record it was read from, so that
     /// damage to that stays damage.
     pub(crate) fn add_checked(&mut self, correlation: u64, put: &Put<'_>, body_crc: u32) {
+        self.add_with(correlation, put, Some(body_crc));
+    }
+
+    fn add_with(&mut self, correlation: u64, put: &Put<'_>, body_crc: Option<u32>) {
         let start = self.buffer.len() as u32;
         self.buffer.extend_from_slice(put.properties);
         let middle = self.buffer.len() as u32;

@@ -16,7 +16,7 @@ use std::task::Context;
 use bytes::Bytes;
 use castmq_protocol::model::QueueId;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_protocol::record::{SendNumber, batch, body_crc};
+use castmq_protocol::record::{SendNumber, batch};
 
 pub(crate) use self::collected::{Collected, Payload, check_count};
 pub(crate) use self::waiting::{HalfMessages, Wishes};
@@ -212,7 +212,7 @@ impl Sending {
             flag,
             properties: placed.properties,
             body: body_at,
-            body_crc: body_crc(body),
+            body_crc: None,
         });
         batch.requests.push(AppendRequest {
             reconsume_times: placed.reconsume_times,
@@ -339,7 +339,7 @@ impl Sending {
                 flag: element.flag,
                 properties: properties..end,
                 body: body..body_end,
-                body_crc: body_crc(element.body),
+                body_crc: None,
             });
             at = end;
         }

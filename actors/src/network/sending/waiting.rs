@@ -14,7 +14,6 @@ use crate::broker::topics::{Topic, TopicId};
 use crate::delivery::redirect::{to_schedule, to_timer, write_half};
 use crate::delivery::timer::cancel_key;
 use crate::storage::append::{AppendMessage, AppendRequest};
-use castmq_protocol::record::body_crc;
 
 /// What a message wants more than to be stored.
 #[derive(Debug, Default)]
@@ -197,7 +196,7 @@ impl Sending {
             flag: 0,
             body: at.end..at.end,
             properties: at,
-            body_crc: body_crc(b""),
+            body_crc: None,
         });
         batch.requests.push(AppendRequest {
             born_timestamp_ms: self.context.clock.now_ms(),
