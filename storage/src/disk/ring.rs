@@ -256,12 +256,13 @@ impl Ring {
             .collect()
     }
 
-    /// The first `written` bytes of a chunk are in its file.
-    pub(super) fn note_written(&self, region: &Arc<Region>, start: usize, written: usize) {
+    /// What a chunk of `region` has below `end`, where it may end, is in its file.
+    pub(super) fn note_written(&self, region: &Arc<Region>, end: usize) {
         let mut state = self.state.lock();
         let mut placed = state.placed.iter_mut();
-        if let Some(placed) = placed.find(|placed| placed.start == start && is_of(placed, region)) {
-            placed.written = placed.written.max(written);
+        let holds = |placed: &Placed| placed.start < end && end <= placed.start + self.chunk_bytes;
+        if let Some(placed) = placed.find(|placed| holds(placed) && is_of(placed, region)) {
+            placed.written = placed.written.max(end - placed.start);
         }
     }
 

@@ -22,6 +22,10 @@ const WILL_NEED_BYTES: usize = 128 * 1024;
 /// Files are written past the page cache in blocks of this size.
 const BLOCK_BYTES: usize = 4096;
 
+/// Chunks of a ring that are written in one go when so many wait. Disks take twice as much a second in pieces of 4 MiB and more
+/// as in pieces of 2; whoever syncs waits for the end of one.
+const MOST_CHUNKS_A_WRITE: usize = 4;
+
 /// A segment of the commit log in a file.
 #[derive(Debug)]
 pub(super) struct FileSegment {
@@ -108,17 +112,25 @@ impl FileSegment {
             return Ok(false);
         };
         let _alone = self.writing.lock();
-        let mut has_written = false;
-        for chunk in ring.placed(&self.region) {
+        let unwritten = ring.placed(&self.region).into_iter().filter_map(|chunk| {
             let to = end.min(chunk.start + ring.chunk_bytes());
             let from = chunk.start + chunk.written;
-            if from < to {
-                self.write_past_cache(from, to)?;
-                ring.note_written(&self.region, chunk.start, to - chunk.start);
-                has_written = true;
+            (from < to).then_some(from..to)
+        });
+        let unwritten: Vec<_> = unwritten.collect();
+        let follows = |one: &Range<usize>, next: &Range<usize>| one.end == next.start;
+        for run in unwritten
+            .chunk_by(follows)
+            .flat_map(|run| run.chunks(MOST_CHUNKS_A_WRITE))
+        {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                self.write_past_cache(first.start, last.end)?;
+            }
+            for chunk in run {
+                ring.note_written(&self.region, chunk.end);
             }
         }
-        Ok(has_written)
+        Ok(!unwritten.is_empty())
     }
 
     /// Writes published bytes in whole blocks: the first begins with bytes that are there, the last ends with zeros.
