@@ -12,6 +12,7 @@ use castmq_storage::retention::{
 };
 use castmq_storage::store::StoreError;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::needed::Needed;
 use crate::broker::context::{BrokerContext, Store};
@@ -21,9 +22,9 @@ use crate::delivery::popper::MakeRoom;
 use crate::supervision::{Answer, Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::{Worker, hand_over};
 
-/// Looks after which a segment that is still read loses its file all the same (RocketMQ's
-/// `destroyMapedFileIntervalForcibly` is two minutes). Its readers keep their bytes.
-const FORCE_AFTER_LOOKS: u32 = 12;
+/// Time after which a segment that is still read loses its file all the same (RocketMQ's
+/// `destroyMapedFileIntervalForcibly`). Its readers keep their bytes.
+const FORCE_AFTER: Duration = Duration::from_secs(120);
 
 /// Looks now. Answered when all is done that came of it.
 #[derive(Debug)]
@@ -61,8 +62,8 @@ pub(crate) struct Cleaner {
     thread: Option<Worker<Work>>,
     is_busy: bool,
     level: DiskLevel,
-    /// Looks since which segments wait for their readers.
-    waiting_looks: u32,
+    /// Since when segments wait for their readers.
+    waits_since: Option<Instant>,
     last_error: Option<String>,
     /// The next look deletes what has expired at any hour.
     at_any_hour: bool,
@@ -87,7 +88,7 @@ impl Cleaner {
             thread: None,
             is_busy: false,
             level: DiskLevel::Ok,
-            waiting_looks: 0,
+            waits_since: None,
             last_error: None,
             at_any_hour: false,
             waiting: Vec::new(),
@@ -102,7 +103,9 @@ impl Cleaner {
         let work = Work {
             was_refusing: self.level == DiskLevel::RefuseWrites,
             at_any_hour: std::mem::take(&mut self.at_any_hour),
-            forces: self.waiting_looks >= FORCE_AFTER_LOOKS,
+            forces: self
+                .waits_since
+                .is_some_and(|since| since.elapsed() >= FORCE_AFTER),
             reply: Reply::to_mailbox(ctx.me().mailbox(), Done),
         };
         self.is_busy = hand_over(self.thread.as_ref(), work, ctx);
@@ -136,9 +139,9 @@ impl Cleaner {
         if is_held && let Ok(actors) = self.context.actors() {
             actors.popper.tell(MakeRoom);
         }
-        self.waiting_looks = match cleaned.waiting {
-            0 => 0,
-            _ => self.waiting_looks + 1,
+        self.waits_since = match cleaned.waiting {
+            0 => None,
+            _ => self.waits_since.or_else(|| Some(Instant::now())),
         };
         self.failed(cleaned.unknown);
     }
@@ -246,7 +249,7 @@ impl Cast for Cleaner {
     fn observe(&self) -> CleanerState {
         CleanerState {
             disk: format!("{:?}", self.level),
-            waits_for_readers: self.waiting_looks > 0,
+            waits_for_readers: self.waits_since.is_some(),
             spare_segments: self.spare_segments(),
             last_error: self.last_error.clone(),
         }
