@@ -60,7 +60,8 @@ pub(crate) struct Checkpointer {
     is_busy: bool,
     /// A checkpoint that is being made, between two steps.
     round: Left,
-    /// One has to be made even when nothing new comes: the last one failed, or the start filled queues again.
+    /// One has to be made even when nothing new comes: the last one failed or was ahead of what is durable, or the start filled
+    /// queues again.
     is_due_again: bool,
     last_write_back: Instant,
     last_checkpoint: (Instant, PhysicalOffset),
@@ -136,7 +137,8 @@ impl Checkpointer {
         let halves = &self.context.store.unseen.halves;
         let is_wanted = grown > 0 || self.is_due_again || halves.has_unsaved_questions();
         if grown >= CHECKPOINT_BYTES || (is_wanted && time.elapsed() >= CHECKPOINT_INTERVAL) {
-            self.is_due_again = false;
+            // Recovery begins where the log is durable, at the latest: behind that it is for another one, though nothing may come.
+            self.is_due_again = self.context.store.log.flushed() < dispatched;
             self.last_checkpoint = (Instant::now(), dispatched);
             self.last_write_back = Instant::now();
             return Some(Task::Checkpoint {
