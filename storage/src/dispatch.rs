@@ -253,7 +253,7 @@ impl Dispatch {
             let read_to = match self.sends {
                 // Notes tell nothing of them.
                 Some(_) => stop,
-                None => self.walk_notes(stop)?.min(stop),
+                None => self.walk_notes(stop).min(stop),
             };
             if self.position < read_to {
                 self.walk_segment(read_to)?;
@@ -263,18 +263,18 @@ impl Dispatch {
     }
 
     /// Takes what is noted from here on. Says where the next note is: up to there, records are to be read.
-    fn walk_notes(&mut self, stop: PhysicalOffset) -> Result<PhysicalOffset, DispatchError> {
+    fn walk_notes(&mut self, stop: PhysicalOffset) -> PhysicalOffset {
         while self.position < stop {
             let Some(note) = self.noted.next(self.position, self.log.notes()) else {
-                return Ok(stop);
+                return stop;
             };
             if note.physical > self.position {
-                return Ok(note.physical);
+                return note.physical;
             }
             debug_assert!(self.is_true(&note), "{note:?} is not what the log holds");
             let (queues, notes) = (&self.queues, self.log.notes());
             let Some(run) = self.slots.find_noted(queues, notes, note.topic, note.queue) else {
-                return Ok(self.position + u64::from(note.bytes));
+                return self.position + u64::from(note.bytes);
             };
             let unit = ConsumeUnit {
                 physical: note.physical,
@@ -285,7 +285,7 @@ impl Dispatch {
             self.last_store_timestamp_ms = note.store_timestamp_ms;
             self.position = self.position + u64::from(note.bytes);
         }
-        Ok(stop)
+        stop
     }
 
     /// Whether reading the record would have the same come of it.

@@ -69,14 +69,15 @@ impl Notes {
         std::mem::swap(&mut *self.waiting.lock(), taken);
     }
 
-    /// Adds what `pending` holds, as much of it as there is room for.
+    /// Adds what `pending` holds, as much of it as there is room for, and leaves that empty.
     fn add(&self, pending: &mut Vec<Note>) {
         let mut waiting = self.waiting.lock();
         if waiting.is_empty() {
             std::mem::swap(&mut *waiting, pending);
         } else {
             let room = MOST_NOTES.saturating_sub(waiting.len());
-            waiting.extend(pending.drain(..pending.len().min(room)));
+            pending.truncate(room);
+            waiting.append(pending);
         }
     }
 }
@@ -176,7 +177,6 @@ impl NoteTaker {
         if !self.pending.is_empty() {
             self.notes.add(&mut self.pending);
         }
-        self.pending.clear();
     }
 
     /// What was noted is gone.
