@@ -203,6 +203,11 @@ impl Store {
         Arc::downgrade(&self.in_use)
     }
 
+    /// Where recovery begins after a crash, by the last checkpoint. Waits while one is being written.
+    pub fn recovery_point(&self) -> PhysicalOffset {
+        self.progress.lock().own.recovery_point
+    }
+
     /// Notes that the log is durable up to here: cheap, and kept unless the power is cut. Does not wait: while a
     /// checkpoint is being written, that takes the note along.
     pub fn note_durable(&self, durable: PhysicalOffset) {
@@ -421,7 +426,7 @@ impl Store {
     /// filled from it, since they could not be without a gap then.
     pub fn retire(&self, base: PhysicalOffset) -> bool {
         let end = base + self.log.segment_bytes();
-        end <= self.progress.lock().own.recovery_point && self.log.retire(base)
+        end <= self.recovery_point() && self.log.retire(base)
     }
 
     /// Drops what queues and index know of messages that are no longer in the log. Blocks.

@@ -7,7 +7,7 @@
 //! - `reading`: what a topic has. `under_way`: what is begun and not waited for.
 //! - `delay`: levels, any time, cancelling. `retry`: attempts and dead letters. `transaction`: what is committed, rolled back, asked
 //!   about, put aside. `pop`: what is acknowledged one by one.
-//! - `clock`: what happens when somebody sets it. `many`: a million messages that wait.
+//! - `checkpoint`: where recovery begins. `clock`: what happens when somebody sets it. `many`: a million messages that wait.
 //!
 //! `CASTMQ_SEED` repeats a run, as far as threads let it; `CASTMQ_RUNS` says how many there are of each model, and
 //! `CASTMQ_OPERATIONS` how long they are.
@@ -18,6 +18,7 @@
 #![allow(clippy::print_stdout)]
 #![allow(unreachable_pub)]
 
+mod checkpoint;
 mod clock;
 mod delay;
 mod loopback;

@@ -40,18 +40,23 @@ enum Task {
     GoOn(CheckpointRound),
 }
 
-/// What is left to be done of a checkpoint, if it was one and there is anything.
-type Left = Option<CheckpointRound>;
+/// What came of a task.
+#[derive(Debug)]
+struct Outcome {
+    /// What is left to be done of a checkpoint, if it was one and there is anything.
+    left: Option<CheckpointRound>,
+    recovery_point: PhysicalOffset,
+}
 
 #[derive(Debug)]
 struct Work {
     task: Task,
     shown: Option<PhysicalOffset>,
-    reply: Reply<Result<Left, String>>,
+    reply: Reply<Result<Outcome, String>>,
 }
 
 #[derive(Debug)]
-struct Done(Result<Result<Left, String>, Lost>);
+struct Done(Result<Result<Outcome, String>, Lost>);
 
 /// See the module.
 pub(crate) struct Checkpointer {
@@ -59,12 +64,15 @@ pub(crate) struct Checkpointer {
     thread: Option<Worker<Work>>,
     is_busy: bool,
     /// A checkpoint that is being made, between two steps.
-    round: Left,
+    round: Option<CheckpointRound>,
     /// One has to be made even when nothing new comes: the last one failed or was ahead of what is durable, or the start filled
     /// queues again.
     is_due_again: bool,
     last_write_back: Instant,
+    /// When it was begun, and where the dispatcher was then.
     last_checkpoint: (Instant, PhysicalOffset),
+    /// Where a start after a crash would begin; not known before the first task is done.
+    recovery_point: Option<PhysicalOffset>,
     last_error: Option<String>,
 }
 
@@ -72,7 +80,8 @@ pub(crate) struct Checkpointer {
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckpointerState {
     pending_units: u64,
-    checkpoint: u64,
+    /// A start after a crash reads the log from here on.
+    recovery_point: Option<u64>,
     last_error: Option<String>,
 }
 
@@ -86,6 +95,7 @@ impl Checkpointer {
             is_busy: false,
             round: None,
             is_due_again: true,
+            recovery_point: None,
             last_error: None,
             context,
         }
@@ -164,8 +174,8 @@ fn note_shown(store: &Store, shown: Option<PhysicalOffset>) -> Result<(), Metada
     Ok(())
 }
 
-fn work(store: &Store, task: Task) -> Result<Left, String> {
-    let done = match task {
+fn work(store: &Store, task: Task) -> Result<Outcome, String> {
+    let left = match task {
         Task::WriteBack => store.write_back().map(|()| None),
         Task::Checkpoint {
             dispatched,
@@ -176,7 +186,10 @@ fn work(store: &Store, task: Task) -> Result<Left, String> {
             is_made.map(|is_made| (!is_made).then_some(round))
         }
     };
-    done.map_err(|error| error.to_string())
+    Ok(Outcome {
+        left: left.map_err(|error| error.to_string())?,
+        recovery_point: store.recovery_point(),
+    })
 }
 
 impl Cast for Checkpointer {
@@ -198,7 +211,7 @@ impl Cast for Checkpointer {
     fn observe(&self) -> CheckpointerState {
         CheckpointerState {
             pending_units: self.context.store.queues.pending_units(),
-            checkpoint: self.last_checkpoint.1.0,
+            recovery_point: self.recovery_point.map(|point| point.0),
             last_error: self.last_error.clone(),
         }
     }
@@ -208,10 +221,11 @@ impl Receive<Done> for Checkpointer {
     fn receive(&mut self, Done(result): Done, ctx: &mut Ctx<'_, Self>) {
         self.is_busy = false;
         match result {
-            Ok(Ok(left)) => {
+            Ok(Ok(outcome)) => {
                 self.last_error = None;
-                match left {
-                    Some(_) => self.round = left,
+                self.recovery_point = Some(outcome.recovery_point);
+                match outcome.left {
+                    Some(_) => self.round = outcome.left,
                     // However long it took, something else gets its turn before the next.
                     None => self.last_write_back = Instant::now(),
                 }
