@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
-use castmq_protocol::record::{Record, body_crc};
+use castmq_protocol::record::Record;
 use castmq_storage::disk::os::OsDisk;
 use castmq_storage::disk::{Disk, Grain, Segment};
 use hdrhistogram::Histogram;
@@ -194,7 +194,7 @@ fn record(body: &[u8]) -> Record<'_> {
         reconsume_times: 0,
         prepared_transaction_offset: 0,
         body,
-        body_crc: body_crc(body),
+        body_crc: None,
         properties: b"",
     }
 }

@@ -12,7 +12,7 @@ use castmq_client::BrokerAdmin;
 use castmq_client::model::{PhysicalOffset, QueueId, QueueOffset};
 use castmq_config::Role;
 use castmq_protocol::model::system_topics;
-use castmq_protocol::record::{Record, body_crc};
+use castmq_protocol::record::Record;
 use castmq_protocol::remoting::codes::{request_code, response_code};
 use castmq_protocol::remoting::command::Command;
 use castmq_protocol::remoting::encode::{Head, put_frame};
@@ -52,7 +52,7 @@ fn log() -> Vec<u8> {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body: body.as_bytes(),
-            body_crc: body_crc(body.as_bytes()),
+            body_crc: None,
             properties: properties.as_bytes(),
         };
         let mut encoded = vec![0; record.encoded_bytes()];

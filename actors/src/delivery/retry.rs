@@ -152,7 +152,7 @@ mod tests {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body: b"",
-            body_crc: 0,
+            body_crc: None,
             properties,
         };
         let mut bytes = vec![0; record.encoded_bytes()];

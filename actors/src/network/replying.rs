@@ -7,7 +7,7 @@ use castmq_protocol::model::{
     PhysicalOffset, QueueId, QueueOffset, keys, property_value, replace_properties, system_topics,
 };
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_protocol::record::{Record, body_crc, sys_flag};
+use castmq_protocol::record::{Record, sys_flag};
 
 use super::sending::{Collected, Sending};
 use crate::broker::context::BrokerContext;
@@ -77,7 +77,7 @@ impl Replying<'_> {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body: self.body,
-            body_crc: body_crc(self.body),
+            body_crc: None,
             properties: &pushed,
         };
         let mut encoded = vec![0; record.encoded_bytes()];

@@ -122,7 +122,7 @@ pub(crate) struct AppendMessage {
     pub(crate) properties: Range<u32>,
     /// Its body, in the batch's buffer.
     pub(crate) body: Range<u32>,
-    /// The body's check sum, if it is known. What has none gets it while the memory for the record before is still being waited for.
+    /// The body's check sum, if it is known.
     pub(crate) body_crc: Option<u32>,
 }
 

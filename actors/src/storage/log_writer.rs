@@ -16,7 +16,7 @@ use bytes::Bytes;
 use castmq_protocol::model::{PhysicalOffset, QueueId};
 use castmq_protocol::native::response::SendStatus;
 use castmq_protocol::native::{ErrorCode, Failure as Refusal};
-use castmq_protocol::record::{PartOfSend, Record, SendNumber, body_crc};
+use castmq_protocol::record::{PartOfSend, Record, SendNumber};
 use castmq_storage::commit_log::{AppendError, LogWriter as Log};
 use castmq_storage::sequences::{Look, Place, StoredSend};
 use serde::Serialize;
@@ -253,7 +253,7 @@ impl LogWriter {
             prepared_transaction_offset: extras
                 .map_or(0, |extras| extras.prepared_transaction_offset),
             body: batch.slice(&message.body),
-            body_crc: message.body_crc.unwrap_or_default(),
+            body_crc: message.body_crc,
             properties: batch.slice(&message.properties),
         };
         let bytes = messages.iter().map(|m| record(m).encoded_bytes()).sum();
@@ -265,9 +265,6 @@ impl LogWriter {
                 physical_offset: place,
                 ..record(message)
             };
-            if message.body_crc.is_none() {
-                record.body_crc = body_crc(record.body);
-            }
             if number.is_some() {
                 let part = PartOfSend {
                     before: index as u32,

@@ -343,7 +343,7 @@ pub(crate) fn read_records(
 pub(crate) mod tests {
     use super::super::{Compression, compress};
     use super::*;
-    use castmq_protocol::record::{Record, body_crc};
+    use castmq_protocol::record::Record;
 
     /// A stored record.
     pub(crate) fn record(offset: u64, body: &[u8], properties: &[u8], system_flag: i32) -> Vec<u8> {
@@ -361,7 +361,7 @@ pub(crate) mod tests {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body,
-            body_crc: body_crc(body),
+            body_crc: None,
             properties,
         };
         let mut out = vec![0; record.encoded_bytes()];

@@ -14,7 +14,7 @@ use castmq_protocol::native::response::{
     Pulled, QueueRange, SendStatus, Sent,
 };
 use castmq_protocol::native::{ErrorCode, Failure, Request, Response};
-use castmq_protocol::record::{Record, RecordView, batch, body_crc};
+use castmq_protocol::record::{Record, RecordView, batch};
 use tokio::sync::mpsc;
 
 /// What happens to a request in place of what it asks for.
@@ -312,7 +312,7 @@ impl Broker {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body,
-            body_crc: body_crc(body),
+            body_crc: None,
             properties,
         };
         let mut bytes = vec![0; record.encoded_bytes()];

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
+use super::check_sum::copy_body;
 use super::layout::{self, FIXED_V1_BYTES, HOST_V4_BYTES, HOST_V6_BYTES, Version, sys_flag};
 use crate::model::{PhysicalOffset, QueueId, QueueOffset};
 
@@ -36,8 +37,8 @@ pub struct Record<'a> {
     pub prepared_transaction_offset: i64,
     /// The body as the producer sent it.
     pub body: &'a [u8],
-    /// [`body_crc`](super::body_crc) of the body.
-    pub body_crc: u32,
+    /// [`body_crc`](super::body_crc) of the body, where it is known; else it is made while the body is copied.
+    pub body_crc: Option<u32>,
     /// Properties in their text form, at most 32767 bytes.
     pub properties: &'a [u8],
 }
@@ -61,6 +62,12 @@ impl<'a> Fields<'a> {
         let (head, rest) = rest.split_at_mut(bytes.len());
         head.copy_from_slice(bytes);
         self.rest = rest;
+    }
+
+    #[inline]
+    fn skip(&mut self, bytes: usize) {
+        let rest = std::mem::take(&mut self.rest);
+        self.rest = &mut rest[bytes..];
     }
 
     #[inline]
@@ -108,6 +115,18 @@ impl Record<'_> {
         end - self.body.len()..end
     }
 
+    /// Puts the body in its place, and returns its check sum.
+    #[inline]
+    fn put_body(&self, place: &mut [u8]) -> u32 {
+        match self.body_crc {
+            Some(known) => {
+                place.copy_from_slice(self.body);
+                known
+            }
+            None => copy_body(self.body, place),
+        }
+    }
+
     /// Writes the record to the front of `out`, which must have room for [`Record::encoded_bytes`], and returns how
     /// many bytes it took.
     ///
@@ -126,13 +145,14 @@ impl Record<'_> {
         if self.store_host.is_ipv6() {
             flags |= sys_flag::STORE_HOST_V6;
         }
+        let body_crc = self.put_body(&mut out[self.body_range()]);
         let (length, rest) = out.split_at_mut(layout::at::MAGIC);
         let mut fields = Fields { rest };
         let mut head = [0_u8; layout::at::BORN_HOST - layout::at::MAGIC];
         {
             let mut fields = Fields { rest: &mut head };
             fields.put(&version.magic().to_be_bytes());
-            fields.put_i32(self.body_crc as i32);
+            fields.put_i32(body_crc as i32);
             fields.put_i32(self.queue.as_i32());
             fields.put_i32(self.flag);
             fields.put_i64(self.queue_offset.as_i64());
@@ -147,7 +167,7 @@ impl Record<'_> {
         fields.put_i32(self.reconsume_times);
         fields.put_i64(self.prepared_transaction_offset);
         fields.put_i32(self.body.len() as i32);
-        fields.put(self.body);
+        fields.skip(self.body.len());
         match version {
             Version::V1 => fields.put(&[self.topic.len() as u8]),
             Version::V2 => fields.put(&(self.topic.len() as i16).to_be_bytes()),

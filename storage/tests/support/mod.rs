@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset};
-use castmq_protocol::record::{Record, body_crc};
+use castmq_protocol::record::Record;
 use castmq_storage::disk::Disk;
 use castmq_storage::disk::fault::FaultDisk;
 use castmq_storage::store::{OpenReport, Store, StoreOptions};
@@ -92,7 +92,7 @@ pub(crate) fn message<'a>(
         reconsume_times: 0,
         prepared_transaction_offset: 0,
         body,
-        body_crc: body_crc(body),
+        body_crc: None,
         properties: b"",
     }
 }

@@ -342,7 +342,7 @@ impl RemotingSession {
                 reconsume_times: 0,
                 prepared_transaction_offset: 0,
                 body: element.body,
-                body_crc: 0,
+                body_crc: None,
                 properties: element.properties,
             };
             record.encoded_bytes() as u32

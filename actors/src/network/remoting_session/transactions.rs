@@ -149,7 +149,7 @@ impl RemotingSession {
             reconsume_times: record.reconsume_times(),
             prepared_transaction_offset: record.prepared_transaction_offset(),
             body: record.body(),
-            body_crc: record.body_crc(),
+            body_crc: Some(record.body_crc()),
             properties,
         };
         let mut body = vec![0; shown.encoded_bytes()];

@@ -248,7 +248,7 @@ mod tests {
     use std::sync::Arc;
 
     use castmq_protocol::model::{QueueId, QueueOffset};
-    use castmq_protocol::record::{Record, body_crc};
+    use castmq_protocol::record::Record;
     use proptest::prelude::*;
 
     use super::*;
@@ -296,7 +296,7 @@ mod tests {
                 reconsume_times: 0,
                 prepared_transaction_offset: 0,
                 body: &body,
-                body_crc: body_crc(&body),
+                body_crc: None,
                 properties: b"",
             };
             let bytes = record.encoded_bytes();

@@ -151,7 +151,7 @@ impl World {
                 _ => 0,
             },
             body: &body,
-            body_crc: body_crc(&body),
+            body_crc: None,
             properties: property.as_bytes(),
             ..record()
         };
