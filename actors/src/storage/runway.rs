@@ -60,8 +60,10 @@ impl Runway {
         self.window_bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_window_bytes(&self, bytes: u64) {
-        self.window_bytes.store(bytes, Ordering::Relaxed);
+    /// Sets them, to no more than can be ready: the writer would always be short of the rest, and call with every batch.
+    pub(crate) fn set_window_bytes(&self, bytes: u64, reach: u64) {
+        let reach = reach.max(MIN_WINDOW_BYTES);
+        self.window_bytes.store(bytes.min(reach), Ordering::Relaxed);
     }
 }
 
@@ -86,6 +88,16 @@ mod tests {
         assert!(!runway.is_short(short));
         runway.answer_call();
         assert!(runway.is_short(short));
+    }
+
+    #[test]
+    fn the_writer_does_not_call_for_what_is_out_of_reach() {
+        const REACH: u64 = 32 * 1024 * 1024;
+        let runway = Runway::new(PhysicalOffset(0));
+        runway.set_prepared(PhysicalOffset(REACH));
+        runway.set_window_bytes(MAX_WINDOW_BYTES, REACH);
+        assert!(!runway.is_short(PhysicalOffset(REACH / 2)));
+        assert!(runway.is_short(PhysicalOffset(REACH / 2 + 1)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::flush_service::{FlushService, WriteOut};
 use super::log_writer::{LogWriter, RefuseStalled, SegmentReady};
-use super::runway::{Runway, window_bytes};
+use super::runway::{MIN_WINDOW_BYTES, Runway, window_bytes};
 use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{ActorRef, Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::{Worker, hand_over};
@@ -55,6 +55,8 @@ pub(crate) struct SegmentAllocator {
     thread: Option<Worker<Prepare>>,
     is_busy: bool,
     is_called_again: bool,
+    /// What should be ready at the rate of writing, within reach or not.
+    window_bytes: u64,
     /// Where the log ended at the last call, and when that was.
     last: (PhysicalOffset, Instant),
     last_refusal: Option<String>,
@@ -79,6 +81,7 @@ impl SegmentAllocator {
             thread: None,
             is_busy: false,
             is_called_again: false,
+            window_bytes: MIN_WINDOW_BYTES,
             last: (context.store.log.appended(), Instant::now()),
             last_refusal: None,
             context,
@@ -92,17 +95,16 @@ impl SegmentAllocator {
         }
         self.runway.answer_call();
         let end = self.measure();
-        let window = self.runway.window_bytes();
         let log = &self.context.store.log;
         let segment_bytes = log.segment_bytes();
         let left = segment_bytes - end.0 % segment_bytes;
-        let margin = (2 * window)
+        let margin = (2 * self.window_bytes)
             .max(segment_bytes / 4)
             .max(longest_request(&self.context));
         let wants_segment = !log.has_next_segment() && left < margin;
         let work = Prepare {
             from: self.runway.prepared().max(end),
-            to: (end + window.min(log.reach())).max(log.needed()),
+            to: (end + self.runway.window_bytes()).max(log.needed()),
             wants_segment,
             reply: Reply::to_mailbox(ctx.me().mailbox(), Prepared),
         };
@@ -111,12 +113,14 @@ impl SegmentAllocator {
 
     /// Sets the window after the rate since the last call, and returns the log's end.
     fn measure(&mut self) -> PhysicalOffset {
-        let end = self.context.store.log.appended();
+        let log = &self.context.store.log;
+        let end = log.appended();
         let (last_end, last_time) = self.last;
         let seconds = last_time.elapsed().as_secs_f64().max(0.001);
         let rate = end.distance_from(last_end) as f64 / seconds;
-        let window = window_bytes(self.runway.window_bytes(), rate);
-        self.runway.set_window_bytes(window);
+        self.window_bytes = window_bytes(self.window_bytes, rate);
+        let reach = log.reach();
+        self.runway.set_window_bytes(self.window_bytes, reach);
         self.last = (end, Instant::now());
         end
     }
