@@ -48,11 +48,8 @@ impl Peer {
                 spare_segments: 0,
             });
         }
-        let memory = match amount {
-            _ if target.cold_memory => None,
-            Amount::Gigabytes => Some(WarmMemory::fill()?),
-            Amount::Megabytes => Some(WarmMemory::keep()?),
-        };
+        let fills = amount == Amount::Gigabytes && !target.cold_memory;
+        let memory = fills.then(WarmMemory::fill).transpose()?;
         let folder = TempDir::with_prefix_in("castmq-bench-", ".")?;
         let mut command = this_binary()?;
         command
