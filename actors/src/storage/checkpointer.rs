@@ -29,10 +29,6 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// And after this much log, so that a start after a crash has no more to read.
 const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
 
-/// But not before so many times as long as the last one took have passed: of many queues, each is synced, and whoever waits for
-/// the log to be durable waits for the same disk.
-const RESTS: u32 = 4;
-
 #[derive(Debug)]
 enum Task {
     WriteBack,
@@ -49,7 +45,6 @@ enum Task {
 struct Outcome {
     /// What is left to be done of a checkpoint, if it was one and there is anything.
     left: Option<CheckpointRound>,
-    made_checkpoint: bool,
     recovery_point: PhysicalOffset,
 }
 
@@ -76,8 +71,6 @@ pub(crate) struct Checkpointer {
     last_write_back: Instant,
     /// When it was begun, and where the dispatcher was then.
     last_checkpoint: (Instant, PhysicalOffset),
-    /// Until then none is made because of much log.
-    rests_until: Instant,
     /// Where a start after a crash would begin; not known before the first task is done.
     recovery_point: Option<PhysicalOffset>,
     last_error: Option<String>,
@@ -98,7 +91,6 @@ impl Checkpointer {
         Self {
             last_checkpoint: (now, context.positions.dispatched()),
             last_write_back: now,
-            rests_until: now,
             thread: None,
             is_busy: false,
             round: None,
@@ -154,8 +146,7 @@ impl Checkpointer {
         }
         let halves = &self.context.store.unseen.halves;
         let is_wanted = grown > 0 || self.is_due_again || halves.has_unsaved_questions();
-        let is_much = grown >= CHECKPOINT_BYTES && Instant::now() >= self.rests_until;
-        if is_much || (is_wanted && time.elapsed() >= CHECKPOINT_INTERVAL) {
+        if grown >= CHECKPOINT_BYTES || (is_wanted && time.elapsed() >= CHECKPOINT_INTERVAL) {
             // Recovery begins where the log is durable, at the latest: behind that it is for another one, though nothing may come.
             self.is_due_again = self.context.store.log.flushed() < dispatched;
             self.last_checkpoint = (Instant::now(), dispatched);
@@ -184,21 +175,19 @@ fn note_shown(store: &Store, shown: Option<PhysicalOffset>) -> Result<(), Metada
 }
 
 fn work(store: &Store, task: Task) -> Result<Outcome, String> {
-    let mut made_checkpoint = false;
     let left = match task {
         Task::WriteBack => store.write_back().map(|()| None),
         Task::Checkpoint {
             dispatched,
             store_ms,
         } => store.begin_checkpoint(dispatched, store_ms).map(Some),
-        Task::GoOn(mut round) => store.go_on_with_checkpoint(&mut round).map(|is_made| {
-            made_checkpoint = is_made;
-            (!is_made).then_some(round)
-        }),
+        Task::GoOn(mut round) => {
+            let is_made = store.go_on_with_checkpoint(&mut round);
+            is_made.map(|is_made| (!is_made).then_some(round))
+        }
     };
     Ok(Outcome {
         left: left.map_err(|error| error.to_string())?,
-        made_checkpoint,
         recovery_point: store.recovery_point(),
     })
 }
@@ -235,10 +224,6 @@ impl Receive<Done> for Checkpointer {
             Ok(Ok(outcome)) => {
                 self.last_error = None;
                 self.recovery_point = Some(outcome.recovery_point);
-                if outcome.made_checkpoint {
-                    let (begun, _) = self.last_checkpoint;
-                    self.rests_until = Instant::now() + RESTS * begun.elapsed();
-                }
                 match outcome.left {
                     Some(_) => self.round = outcome.left,
                     // However long it took, something else gets its turn before the next.
