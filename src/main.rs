@@ -15,6 +15,7 @@ mod bench;
 mod command_line;
 mod logging;
 mod memory;
+mod open_files;
 mod pid_file;
 mod serve;
 mod settings;

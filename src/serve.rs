@@ -12,9 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::command_line::ServeFlags;
 use crate::logging::{self, LoggingError};
-use crate::memory;
 use crate::pid_file::PidFile;
 use crate::settings;
+use crate::{memory, open_files};
 
 /// Why a process could not run, or ended.
 #[derive(Debug, Error)]
@@ -43,6 +43,7 @@ pub(crate) fn run(parts: Parts, flags: &ServeFlags) -> Result<(), ServeError> {
     let loaded = settings::load(parts, flags)?;
     logging::start(&loaded.settings.log)?;
     capture_panics();
+    open_files::raise_limit(&loaded.settings);
     if let Err(error) = memory::give_back() {
         tracing::warn!(%error, "memory that was used once may be kept: no thread could be started");
     }

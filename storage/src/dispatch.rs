@@ -10,7 +10,7 @@ use castmq_protocol::record::{Origin, RecordError, RecordView, Step, step, sys_f
 use thiserror::Error;
 
 use self::noted::Noted;
-use self::slots::{MAX_SPARE_RUNS, Slots};
+use self::slots::Slots;
 use crate::commit_log::{CommitLog, Note};
 use crate::consume_queue::{ConsumeQueue, ConsumeQueueError, ConsumeQueues, ConsumeUnit};
 use crate::halves::{Half, marked_offsets};
@@ -87,6 +87,9 @@ impl Keyed {
 
 /// Keys that are listed at most until they are taken.
 const MAX_KEYS: usize = 16 * 1024;
+
+/// How many queues ahead of the one that gets its messages the processor is told of one.
+const QUEUES_AHEAD: usize = 8;
 
 /// A record that means something for others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,11 +218,18 @@ impl Dispatch {
         touched: &mut impl FnMut(&Arc<ConsumeQueue>),
     ) -> Result<(), DispatchError> {
         let mut refused: Option<(PhysicalOffset, ConsumeQueueError)> = None;
-        for index in self.slots.touched.drain(..) {
+        let mut met = std::mem::take(&mut self.slots.touched);
+        for (at, index) in met.iter().copied().enumerate() {
+            if let Some(later) = met.get(at + QUEUES_AHEAD) {
+                self.slots.all[*later].queue.fetch();
+            }
+            if let Some(soon) = met.get(at + QUEUES_AHEAD / 2) {
+                self.slots.all[*soon].queue.fetch_end();
+            }
             let Some(slot) = self.slots.all.get_mut(index) else {
                 continue;
             };
-            let Some(mut run) = slot.run.take() else {
+            let Some(run) = slot.run.take() else {
                 continue;
             };
             let appended = slot.queue.append_run(&run);
@@ -232,11 +242,10 @@ impl Dispatch {
                 refused = Some((unit.physical, source));
             }
             touched(&slot.queue);
-            run.clear();
-            if self.slots.spare.len() < MAX_SPARE_RUNS {
-                self.slots.spare.push(run);
-            }
+            self.slots.put_back(run);
         }
+        met.clear();
+        self.slots.touched = met;
         match refused {
             None => Ok(()),
             Some((offset, source)) => {

@@ -183,6 +183,13 @@ pub struct CheckpointRound {
     queues: SyncRound,
 }
 
+impl CheckpointRound {
+    /// Queues that are still to be synced.
+    pub fn queues_left(&self) -> usize {
+        self.queues.left()
+    }
+}
+
 #[derive(Debug)]
 struct Progress {
     saved: CheckpointState,

@@ -1,6 +1,7 @@
 //! A server's port, and its end.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -66,4 +67,50 @@ fn a_process_that_only_has_the_number_in_a_pid_file_is_left_alone() {
     );
     drop(bystander.stdin.take());
     assert!(bystander.wait().expect("its end").success());
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let limited = "ulimit -S -n 100 && ulimit -H -n 2000 && exec \"$0\" \"$@\"";
+    let mut server = Command::new("sh")
+        .args([
+            "-c",
+            limited,
+            env!("CARGO_BIN_EXE_castmq"),
+            "--data",
+            text(&data),
+        ])
+        .args(["--listen", "127.0.0.1:0", "--namesrv-listen", "127.0.0.1:0"])
+        .env("CASTMQ_STORE__COMMIT_LOG_SEGMENT_BYTES", "8388608")
+        .env("CASTMQ_RETENTION__DISK_REFUSE_WRITES_PERCENT", "95")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut line = String::new();
+    let out = server.stdout.take().expect("its output");
+    let read = BufReader::new(out).read_line(&mut line);
+    read.expect("a line");
+    assert!(line.contains("ready"), "{line:?}");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.id()));
+    let limits = limits.expect("its limits");
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<_> = files
+        .expect("one of files")
+        .split_whitespace()
+        .skip(3)
+        .collect();
+    assert_eq!(numbers, ["2000", "2000", "files"]);
+    run(&["stop", "--data", text(&data)]).well();
+    let ended = server.wait_with_output().expect("its end");
+    let log = String::from_utf8_lossy(&ended.stderr);
+    let told = log.lines().find(|line| line.contains("open at once"));
+    let told = told.unwrap_or_else(|| panic!("not told: {log}"));
+    for part in ["2000", "limits.max_connections", "LimitNOFILE="] {
+        assert!(told.contains(part), "{told}");
+    }
 }

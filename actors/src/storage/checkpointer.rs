@@ -26,8 +26,14 @@ const MAX_PENDING_UNITS: u64 = 256 * 1024;
 /// A checkpoint is made after this time, if anything was written.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// And after this much log, so that a start after a crash has no more to read.
+/// And after this much log, so that a start after a crash has not much more to read.
 const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
+
+/// A checkpoint that syncs many queues is worth more log: each costs a small write and a sync, whatever it got.
+const CHECKPOINT_BYTES_A_QUEUE: u64 = 1024 * 1024;
+
+/// But not more than this.
+const MOST_CHECKPOINT_BYTES: u64 = 1024 * 1024 * 1024;
 
 #[derive(Debug)]
 enum Task {
@@ -46,6 +52,8 @@ struct Outcome {
     /// What is left to be done of a checkpoint, if it was one and there is anything.
     left: Option<CheckpointRound>,
     recovery_point: PhysicalOffset,
+    /// How many queues the checkpoint syncs, when it was begun.
+    queues: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -71,6 +79,8 @@ pub(crate) struct Checkpointer {
     last_write_back: Instant,
     /// When it was begun, and where the dispatcher was then.
     last_checkpoint: (Instant, PhysicalOffset),
+    /// How much log it was worth.
+    checkpoint_bytes: u64,
     /// Where a start after a crash would begin; not known before the first task is done.
     recovery_point: Option<PhysicalOffset>,
     last_error: Option<String>,
@@ -90,6 +100,7 @@ impl Checkpointer {
         let now = Instant::now();
         Self {
             last_checkpoint: (now, context.positions.dispatched()),
+            checkpoint_bytes: CHECKPOINT_BYTES,
             last_write_back: now,
             thread: None,
             is_busy: false,
@@ -146,7 +157,7 @@ impl Checkpointer {
         }
         let halves = &self.context.store.unseen.halves;
         let is_wanted = grown > 0 || self.is_due_again || halves.has_unsaved_questions();
-        if grown >= CHECKPOINT_BYTES || (is_wanted && time.elapsed() >= CHECKPOINT_INTERVAL) {
+        if grown >= self.checkpoint_bytes || (is_wanted && time.elapsed() >= CHECKPOINT_INTERVAL) {
             // Recovery begins where the log is durable, at the latest: behind that it is for another one, though nothing may come.
             self.is_due_again = self.context.store.log.flushed() < dispatched;
             self.last_checkpoint = (Instant::now(), dispatched);
@@ -174,7 +185,14 @@ fn note_shown(store: &Store, shown: Option<PhysicalOffset>) -> Result<(), Metada
     Ok(())
 }
 
+/// How much log a checkpoint is worth that syncs so many queues.
+fn checkpoint_bytes(queues: usize) -> u64 {
+    let bytes = CHECKPOINT_BYTES_A_QUEUE.saturating_mul(queues as u64);
+    bytes.clamp(CHECKPOINT_BYTES, MOST_CHECKPOINT_BYTES)
+}
+
 fn work(store: &Store, task: Task) -> Result<Outcome, String> {
+    let is_begun = matches!(task, Task::Checkpoint { .. });
     let left = match task {
         Task::WriteBack => store.write_back().map(|()| None),
         Task::Checkpoint {
@@ -186,8 +204,13 @@ fn work(store: &Store, task: Task) -> Result<Outcome, String> {
             is_made.map(|is_made| (!is_made).then_some(round))
         }
     };
+    let left = left.map_err(|error| error.to_string())?;
     Ok(Outcome {
-        left: left.map_err(|error| error.to_string())?,
+        queues: left
+            .as_ref()
+            .filter(|_| is_begun)
+            .map(CheckpointRound::queues_left),
+        left,
         recovery_point: store.recovery_point(),
     })
 }
@@ -224,6 +247,9 @@ impl Receive<Done> for Checkpointer {
             Ok(Ok(outcome)) => {
                 self.last_error = None;
                 self.recovery_point = Some(outcome.recovery_point);
+                if let Some(queues) = outcome.queues {
+                    self.checkpoint_bytes = checkpoint_bytes(queues);
+                }
                 match outcome.left {
                     Some(_) => self.round = outcome.left,
                     // However long it took, something else gets its turn before the next.
@@ -246,5 +272,19 @@ impl Receive<Done> for Checkpointer {
             }
             Err(Lost) => ctx.fail(Failure::new("the checkpoint thread died")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_queues_a_checkpoint_syncs_the_more_log_it_is_worth() {
+        const MIB: u64 = 1024 * 1024;
+        let worth = |queues| checkpoint_bytes(queues) / MIB;
+        assert_eq!([0, 4, 512].map(worth), [512; 3]);
+        assert_eq!(worth(1_000), 1_000);
+        assert_eq!([1_024, 40_000, usize::MAX].map(worth), [1_024; 3]);
     }
 }

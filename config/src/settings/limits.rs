@@ -6,7 +6,8 @@ use crate::key::{Rule, Unit};
 section!(
     /// The bound of everything that grows. A request past one is refused with the name of the limit.
     LimitSettings in limits {
-        /// Connections at one time, over all listeners of the node.
+        /// Connections at one time, over all listeners of the node. Each is an open file: the server raises its limit of these as far as
+        /// the system lets it, and warns when that is too few.
         max_connections: u32 = 10_000, Rule::integer(Unit::Count, 1, 1_000_000);
         /// Longest frame on the wire, either protocol. RocketMQ's is the system property `com.rocketmq.remoting.frameMaxLength`.
         max_frame_bytes: u64 = 16_777_216, Rule::integer(Unit::Bytes, 4_096, 1_073_741_824);

@@ -13,9 +13,6 @@ use super::error::{ConsumeQueueError, During};
 use super::unit::UNIT;
 use crate::disk::{Disk, DiskFile, Wait};
 
-/// Open files shared by all queues. A file takes a descriptor of the process, a queue may be one of a million.
-const MAX_OPEN_FILES: usize = 512;
-
 /// How far units may be written beyond what is synced, at the least.
 const MIN_UNSYNCED_BYTES: u64 = 32 * 1024;
 
@@ -40,19 +37,31 @@ pub(super) struct Files {
     poison: OnceLock<String>,
 }
 
-#[derive(Debug, Default)]
+/// Files that stay open: a file takes a descriptor of the process, a queue may be one of a million. When there is no room, the
+/// first goes that was not used since the hand came by.
+#[derive(Debug)]
 struct OpenFiles {
-    clock: u64,
-    files: HashMap<FileKey, (Arc<dyn DiskFile>, u64)>,
+    most: usize,
+    places: HashMap<FileKey, usize>,
+    kept: Vec<Kept>,
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    key: FileKey,
+    file: Arc<dyn DiskFile>,
+    is_used: bool,
 }
 
 impl Files {
     pub(super) fn new(disk: Arc<dyn Disk>, root: PathBuf, file_bytes: u64) -> Self {
+        let most = disk.max_open_files().max(1);
         Self {
             disk,
             root,
             file_bytes,
-            open: Mutex::default(),
+            open: Mutex::new(OpenFiles::new(most)),
             poison: OnceLock::new(),
         }
     }
@@ -130,12 +139,14 @@ impl Files {
     /// Closes the files of a queue.
     pub(super) fn forget(&self, queue_number: u64) {
         let mut open = self.open.lock();
-        open.files.retain(|(queue, _), _| *queue != queue_number);
+        let keys = open.kept.iter().map(|kept| kept.key);
+        let its: Vec<_> = keys.filter(|(queue, _)| *queue == queue_number).collect();
+        its.into_iter().for_each(|key| open.remove(key));
     }
 
     /// Removes a file. It does not matter when it is gone already.
     pub(super) fn remove(&self, key: FileKey, path: &Path) -> Result<(), ConsumeQueueError> {
-        self.open.lock().files.remove(&key);
+        self.open.lock().remove(key);
         match self.disk.remove(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             result => result.during("remove", path),
@@ -170,23 +181,53 @@ impl Files {
 }
 
 impl OpenFiles {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            places: HashMap::new(),
+            kept: Vec::new(),
+            hand: 0,
+        }
+    }
+
     fn touch(&mut self, key: FileKey) -> Option<Arc<dyn DiskFile>> {
-        self.clock += 1;
-        let (file, used) = self.files.get_mut(&key)?;
-        *used = self.clock;
-        Some(file.clone())
+        let kept = self.kept.get_mut(*self.places.get(&key)?)?;
+        kept.is_used = true;
+        Some(kept.file.clone())
     }
 
     fn keep(&mut self, key: FileKey, file: Arc<dyn DiskFile>) {
-        if self.files.len() >= MAX_OPEN_FILES {
-            // A scan of a few hundred entries costs less than the opening of the file that made it necessary.
-            let oldest = self.files.iter().min_by_key(|(_, (_, used))| *used);
-            if let Some(oldest) = oldest.map(|(key, _)| *key) {
-                self.files.remove(&oldest);
+        self.remove(key);
+        let kept = Kept {
+            key,
+            file,
+            is_used: false,
+        };
+        if self.kept.len() < self.most {
+            self.places.insert(key, self.kept.len());
+            self.kept.push(kept);
+            return;
+        }
+        loop {
+            self.hand = (self.hand + 1) % self.kept.len();
+            let oldest = &mut self.kept[self.hand];
+            if !std::mem::take(&mut oldest.is_used) {
+                self.places.remove(&oldest.key);
+                self.places.insert(key, self.hand);
+                *oldest = kept;
+                return;
             }
         }
-        self.clock += 1;
-        self.files.insert(key, (file, self.clock));
+    }
+
+    fn remove(&mut self, key: FileKey) {
+        let Some(place) = self.places.remove(&key) else {
+            return;
+        };
+        self.kept.swap_remove(place);
+        if let Some(moved) = self.kept.get(place) {
+            self.places.insert(moved.key, place);
+        }
     }
 }
 
@@ -230,11 +271,33 @@ mod tests {
         let files = files();
         let path = PathBuf::from("/f");
         files.create((0, 0), &path).unwrap();
-        for number in 1..MAX_OPEN_FILES as u64 + 10 {
+        let most = FaultDisk::new().max_open_files() as u64;
+        for number in 1..most + 10 {
             files.handle((0, 0), || unreachable!("it is open")).unwrap();
             files.handle((0, number), || path.clone()).unwrap();
         }
-        assert_eq!(files.open.lock().files.len(), MAX_OPEN_FILES);
+        assert_eq!(files.open.lock().kept.len() as u64, most);
+        let is_open = |key| files.open.lock().touch(key).is_some();
+        assert!(is_open((0, most + 9)), "the last");
+        assert!(!is_open((0, 1)), "the first but for the one that is used");
+    }
+
+    #[test]
+    fn files_that_are_forgotten_make_room_and_leave_the_others_open() {
+        let files = files();
+        let path = PathBuf::from("/f");
+        files.create((0, 0), &path).unwrap();
+        let keys = (0..4).flat_map(|queue| (0..3).map(move |number| (queue, number)));
+        for key in keys.clone() {
+            files.handle(key, || path.clone()).unwrap();
+        }
+        files.forget(1);
+        files.remove((3, 1), &PathBuf::from("/none")).unwrap();
+        for key in keys {
+            let is_open = files.open.lock().touch(key).is_some();
+            assert_eq!(is_open, key.0 != 1 && key != (3, 1), "{key:?}");
+        }
+        assert_eq!(files.open.lock().kept.len(), 8);
     }
 
     #[test]

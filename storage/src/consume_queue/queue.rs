@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use castmq_protocol::model::{PhysicalOffset, QueueId, QueueOffset, TopicName};
 use parking_lot::{Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use super::queues::Shared;
 use super::tail::{Spares, Tail};
 use super::unit::{ConsumeUnit, Stored, UNIT, UNIT_BYTES};
 use crate::deletion::Deletion;
-use crate::disk::Wait;
+use crate::disk::{Wait, region};
 
 /// Units read from a file at once.
 const UNITS_PER_READ: usize = 400;
@@ -49,6 +49,8 @@ pub struct ConsumeQueue {
     pub(super) number: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) state: Mutex<State>,
+    /// Where in memory the next unit goes, if nothing changed since: only to be fetched.
+    next_unit: AtomicPtr<u8>,
     /// Behind the last message that may expire; 0 without any.
     pub(super) expiring_end: AtomicU64,
     /// Held by whoever changes files. Taken before `state`, which is never held during I/O.
@@ -173,6 +175,7 @@ impl ConsumeQueue {
             number,
             shared,
             state: Mutex::new(state),
+            next_unit: AtomicPtr::default(),
             expiring_end: AtomicU64::new(0),
             files_lock: Mutex::new(()),
         }
@@ -255,10 +258,22 @@ impl ConsumeQueue {
             done.taken += 1;
         }
         if done.new > 0 {
+            let next_unit = state.tail.next_unit().cast_mut();
+            self.next_unit.store(next_unit, Ordering::Relaxed);
             self.become_dirty(state);
             self.shared.add_pending(done.new);
         }
         done
+    }
+
+    /// Has the processor fetch what [`append_run`](Self::append_run) needs first.
+    pub(crate) fn fetch(&self) {
+        region::fetch(self);
+    }
+
+    /// Has it fetch where the next unit goes.
+    pub(crate) fn fetch_end(&self) {
+        region::fetch_bytes(self.next_unit.load(Ordering::Relaxed), UNIT_BYTES);
     }
 
     /// Puts it among those to be written back and synced.

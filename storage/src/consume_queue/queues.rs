@@ -101,6 +101,13 @@ pub struct SyncRound {
     left: Queues,
 }
 
+impl SyncRound {
+    /// How many there are.
+    pub(crate) fn left(&self) -> usize {
+        self.left.len()
+    }
+}
+
 /// All consume queues of a store.
 #[derive(Debug)]
 pub struct ConsumeQueues {

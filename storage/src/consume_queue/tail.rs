@@ -72,6 +72,11 @@ impl Tail {
         self.fresh.extend_from_slice(&unit.to_bytes());
     }
 
+    /// Where in memory the next unit goes.
+    pub(super) fn next_unit(&self) -> *const u8 {
+        self.fresh.as_ptr().wrapping_add(self.fresh.len())
+    }
+
     /// Goes on in another chunk.
     fn close(&mut self, next: Vec<u8>) {
         let start = self.fresh_start;

@@ -88,6 +88,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Brings what was written to files on the same file system to the device, if that can be done for all of them at
     /// once: makes the syncs of many files cheap, which are needed all the same. Blocks.
     fn write_out(&self, directory: &Path);
+    /// How many files may be kept open to be used again.
+    fn max_open_files(&self) -> usize;
     /// Opens a file that is there.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Makes a file of `bytes` zeros, sparse where the disk can; fails when it is there already.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::SeekFrom;
 use rustix::io::{Errno, ReadWriteFlags};
+use rustix::process::Resource;
 
 use super::ring::{self, Ring};
 use super::segment_file::FileSegment;
@@ -53,6 +54,13 @@ impl Disk for OsDisk {
         if let Err(error) = written {
             tracing::debug!(directory = %directory.display(), %error, "files are synced one by one");
         }
+    }
+
+    /// A part of what the process may have open: connections and segments need most of it.
+    fn max_open_files(&self) -> usize {
+        const MOST: u64 = 16 * 1024;
+        let limit = rustix::process::getrlimit(Resource::Nofile).current;
+        limit.map_or(MOST, |limit| MOST.min(limit / 4)) as usize
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

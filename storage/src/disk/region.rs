@@ -28,6 +28,22 @@ use super::ring::{Ring, Seal};
 
 const CACHE_LINE_BYTES: usize = 64;
 
+/// Has the processor fetch a value that will soon be changed.
+pub(crate) fn fetch<T>(value: &T) {
+    fetch_bytes(std::ptr::from_ref(value).cast(), size_of::<T>());
+}
+
+/// Has the processor fetch bytes that will soon be changed.
+pub(crate) fn fetch_bytes(from: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(CACHE_LINE_BYTES) {
+        // SAFETY: it is a hint, which changes nothing and can be given for any address.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_ET0>(from.wrapping_add(line).cast());
+        }
+    }
+}
+
 /// A mapping with a published part that anybody reads and a rest that one writer fills.
 #[derive(Debug)]
 pub struct Region {
@@ -326,14 +342,13 @@ impl SegmentWriter for RegionWriter {
     fn fetch(&self, range: Range<usize>) {
         let unpublished = self.region.writable() - self.region.published();
         let published = self.region.published();
-        for line in (range.start..range.end.min(unpublished)).step_by(CACHE_LINE_BYTES) {
-            // SAFETY: the address lies inside the mapping; a hint changes nothing.
-            #[cfg(target_arch = "x86_64")]
-            unsafe {
-                let address = self.region.map.as_ptr().add(published + line);
-                _mm_prefetch::<_MM_HINT_ET0>(address.cast());
-            }
-        }
+        let range = range.start..range.end.min(unpublished);
+        let from = self
+            .region
+            .map
+            .as_ptr()
+            .wrapping_add(published + range.start);
+        fetch_bytes(from, range.len());
     }
 
     fn publish(&mut self, bytes: usize) {

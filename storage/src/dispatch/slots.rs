@@ -20,8 +20,12 @@ pub(super) struct Slot {
 /// Places of messages that follow each other in a queue.
 pub(super) type Run = Vec<(QueueOffset, ConsumeUnit)>;
 
-/// Emptied runs that are kept.
-pub(super) const MAX_SPARE_RUNS: usize = 64;
+/// Emptied runs that are kept, however many messages they have room for.
+const MAX_SPARE_RUNS: usize = 64;
+/// Emptied runs that are kept when they are small: a walk of 1 MiB can meet as many queues.
+const MAX_SMALL_RUNS: usize = 2048;
+/// Messages that a small run has room for.
+const SMALL_RUN: usize = 16;
 
 /// Queues with smaller numbers are found by their number, others by hash: a number in a record can be any.
 const NEAR_QUEUES: usize = 4096;
@@ -68,7 +72,7 @@ pub(super) struct Slots {
     last: usize,
     /// Those with a run.
     pub(super) touched: Vec<usize>,
-    pub(super) spare: Vec<Run>,
+    spare: Vec<Run>,
 }
 
 impl Slots {
@@ -136,6 +140,18 @@ impl Slots {
             self.spare.pop().unwrap_or_default()
         });
         (queue, run)
+    }
+
+    /// Takes back a run that was used.
+    pub(super) fn put_back(&mut self, mut run: Run) {
+        run.clear();
+        let most = match run.capacity() <= SMALL_RUN {
+            true => MAX_SMALL_RUNS,
+            false => MAX_SPARE_RUNS,
+        };
+        if self.spare.len() < most {
+            self.spare.push(run);
+        }
     }
 
     pub(super) fn last_topic(&self) -> Option<&TopicSlots> {

@@ -231,6 +231,10 @@ impl Disk for FaultDisk {
 
     fn write_out(&self, _: &Path) {}
 
+    fn max_open_files(&self) -> usize {
+        64
+    }
+
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let world = self.world.lock();
         Ok(Arc::new(FaultFile {
