@@ -12,8 +12,11 @@
 //!   last: nobody was told that they are stored, and the producer sends them again. They are cut like such a tail.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 use castmq_protocol::model::{PhysicalOffset, TopicName};
 use castmq_protocol::record::{BLANK_BYTES, RecordError, RecordView, Step, step};
@@ -29,6 +32,14 @@ pub use self::cut::{Cut, cut};
 
 /// The least size of a segment: room for the longest record of RocketMQ's smallest settings.
 pub const MIN_SEGMENT_BYTES: u64 = 4096;
+
+/// How far ahead of the walk bytes are brought into memory, once it has gone a step: it waits for the disk otherwise, and for each
+/// page to be mapped.
+const READ_AHEAD_BYTES: u64 = 16 * 1024 * 1024;
+/// What is brought at once.
+const READ_AHEAD_STEP: usize = 2 * 1024 * 1024;
+/// Steps that wait for the thread that brings them.
+const READ_AHEAD_STEPS: usize = READ_AHEAD_BYTES as usize / READ_AHEAD_STEP;
 
 /// What is known before the walk.
 #[derive(Debug, Clone, Copy)]
@@ -262,6 +273,29 @@ struct Walk<'a> {
     segments: Vec<Found>,
 }
 
+/// Has another thread bring into memory what the walk comes to.
+struct ReadAhead<'a> {
+    walk: &'a Walk<'a>,
+    steps: SyncSender<(&'a Found, Range<usize>)>,
+    next: PhysicalOffset,
+}
+
+impl ReadAhead<'_> {
+    /// Asks for what lies up to a distance from where the walk is, as far as the other thread takes it.
+    #[inline]
+    fn ask(&mut self, at: PhysicalOffset) {
+        while self.next + READ_AHEAD_STEP as u64 <= at + READ_AHEAD_BYTES
+            && let Some((found, within)) = self.walk.at(self.next)
+        {
+            let to = (within + READ_AHEAD_STEP).min(found.segment.capacity());
+            if self.steps.try_send((found, within..to)).is_err() {
+                return;
+            }
+            self.next = found.base + to as u64;
+        }
+    }
+}
+
 /// How the walk ended.
 struct WalkEnd {
     report: Recovered,
@@ -342,6 +376,24 @@ impl Walk<'_> {
     }
 
     fn find_end(&self, start: PhysicalOffset, known: &Known) -> WalkEnd {
+        thread::scope(|scope| {
+            let (ahead, steps) = mpsc::sync_channel::<(&Found, Range<usize>)>(READ_AHEAD_STEPS);
+            scope.spawn(move || {
+                for (found, range) in steps {
+                    // What cannot be read is found by the walk.
+                    let _ = found.segment.load(range);
+                }
+            });
+            let ahead = ReadAhead {
+                walk: self,
+                steps: ahead,
+                next: start + READ_AHEAD_BYTES,
+            };
+            self.walk(start, known, ahead)
+        })
+    }
+
+    fn walk(&self, start: PhysicalOffset, known: &Known, mut ahead: ReadAhead<'_>) -> WalkEnd {
         let durable = known.durable.unwrap_or(PhysicalOffset(u64::MAX));
         let mut at = start;
         let mut records = 0;
@@ -350,6 +402,7 @@ impl Walk<'_> {
         // As it was before the first record of the last numbered send.
         let mut before_send = (0, 0);
         let error = loop {
+            ahead.ask(at);
             let Some((found, within)) = self.at(at) else {
                 break None;
             };
