@@ -218,12 +218,12 @@ impl Dispatch {
         touched: &mut impl FnMut(&Arc<ConsumeQueue>),
     ) -> Result<(), DispatchError> {
         let mut refused: Option<(PhysicalOffset, ConsumeQueueError)> = None;
-        let mut met = std::mem::take(&mut self.slots.touched);
-        for (at, index) in met.iter().copied().enumerate() {
-            if let Some(later) = met.get(at + QUEUES_AHEAD) {
+        let mut indexes = std::mem::take(&mut self.slots.touched);
+        for (at, index) in indexes.iter().copied().enumerate() {
+            if let Some(later) = indexes.get(at + QUEUES_AHEAD) {
                 self.slots.all[*later].queue.fetch();
             }
-            if let Some(soon) = met.get(at + QUEUES_AHEAD / 2) {
+            if let Some(soon) = indexes.get(at + QUEUES_AHEAD / 2) {
                 self.slots.all[*soon].queue.fetch_end();
             }
             let Some(slot) = self.slots.all.get_mut(index) else {
@@ -244,8 +244,8 @@ impl Dispatch {
             touched(&slot.queue);
             self.slots.put_back(run);
         }
-        met.clear();
-        self.slots.touched = met;
+        indexes.clear();
+        self.slots.touched = indexes;
         match refused {
             None => Ok(()),
             Some((offset, source)) => {

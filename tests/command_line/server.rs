@@ -1,11 +1,10 @@
 //! A server's port, and its end.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use super::support::shell::{Broker, run, text};
+use super::support::shell::{Broker, ready_line, run, text};
 
 #[test]
 fn a_port_in_use_is_named_with_the_flag_for_another() {
@@ -89,11 +88,7 @@ fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("a shell");
-    let mut line = String::new();
-    let out = server.stdout.take().expect("its output");
-    let read = BufReader::new(out).read_line(&mut line);
-    read.expect("a line");
-    assert!(line.contains("ready"), "{line:?}");
+    ready_line(&mut server);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.id()));
     let limits = limits.expect("its limits");
     let files = limits

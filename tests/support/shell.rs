@@ -56,6 +56,15 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
+/// Waits for the line with which a server says that it is ready.
+pub fn ready_line(server: &mut Child) -> String {
+    let mut line = String::new();
+    let out = server.stdout.take().expect("its output");
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    assert!(line.contains("ready"), "{line:?}");
+    line
+}
+
 pub fn run_with_input(args: &[&str], input: &str) -> Ran {
     let mut child = command(args)
         .stdin(Stdio::piped())
@@ -199,10 +208,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("the binary starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("its output");
-        BufReader::new(out).read_line(&mut line).expect("a line");
-        assert!(line.contains("ready"), "{line:?}");
+        let line = ready_line(&mut child);
         (Self(child), line)
     }
 }
