@@ -11,6 +11,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use castmq_storage::disk::fault::FaultDisk;
 
 use support::history::{Figures, History, Id, Stored, Violation};
 use support::load::{Numbered, Traffic};
-use support::{admin, client, number, run, seed, settings, stop, stored, text, with_queues};
+use support::{admin, client, number, run, seed, settings, stop, stored, text, until, with_queues};
 
 /// Actors between a message and its answer.
 const ON_THE_WAY: [&str; 4] = [
@@ -142,6 +143,15 @@ fn what_was_called_durable_survives_power_cuts() {
     }
 }
 
+/// Settings of a broker that never flushes before the test is over, if it goes by the time.
+fn flushed_hardly_ever(data: &Path) -> Settings {
+    let mut settings = with_queues(data, 1);
+    settings.store.flush = Flush::Async;
+    settings.store.flush_interval_ms = 600_000;
+    settings.store.flush_least_pages = 1_000_000;
+    settings
+}
+
 async fn send(client: &Client, body: &str) {
     let producer = client.producer().build();
     let messages = (0..100).map(|_| Message::new("orders", body.to_owned()));
@@ -167,10 +177,7 @@ async fn billing(client: &Client) -> PullConsumer {
 fn a_group_goes_on_with_what_comes_in_the_place_of_messages_that_it_saw_and_that_were_lost() {
     const WAIT: Duration = Duration::from_secs(5);
     let folder = tempfile::tempdir().expect("a folder");
-    let mut settings = with_queues(folder.path(), 1);
-    settings.store.flush = Flush::Async;
-    settings.store.flush_interval_ms = 600_000;
-    settings.store.flush_least_pages = 1_000_000;
+    let settings = flushed_hardly_ever(folder.path());
     let left = run(async {
         let disk = FaultDisk::new();
         let node = start(&disk, &settings).await;
@@ -208,5 +215,41 @@ fn a_group_goes_on_with_what_comes_in_the_place_of_messages_that_it_saw_and_that
             stop(node).await;
         }
         panic!("no cut took anything");
+    });
+}
+
+#[test]
+fn under_asynchronous_flush_a_power_cut_costs_a_bounded_part_of_the_log_whatever_the_interval() {
+    const BODY_BYTES: usize = 900_000;
+    const MESSAGES: usize = 200;
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = flushed_hardly_ever(folder.path());
+    let left = run(async {
+        let disk = FaultDisk::new();
+        let node = start(&disk, &settings).await;
+        let client = client(&node).await;
+        let producer = client.producer().compress_above_bytes(usize::MAX).build();
+        for _ in 0..MESSAGES {
+            let message = Message::new("orders", vec![b'x'; BODY_BYTES]);
+            producer.send(message).await.expect("it is stored");
+        }
+        let flushed = async || {
+            let tree = node.tree().snapshot().await;
+            let service = tree.find("broker/storage/flush-service");
+            service.and_then(|service| service.state["flushed"].as_u64())
+        };
+        until(async || flushed().await > Some(0)).await;
+        let left = disk.crash(0);
+        stop(node).await;
+        left
+    });
+    run(async {
+        let node = start(&left, &settings).await;
+        let kept = stored(&admin(&client(&node).await).await, "orders").await;
+        assert!(
+            kept >= 128 * 1024 * 1024 / BODY_BYTES as u64,
+            "{kept} of {MESSAGES} are kept"
+        );
+        stop(node).await;
     });
 }

@@ -17,8 +17,11 @@ use crate::broker::context::{BrokerContext, Store};
 use crate::supervision::{Cast, Ctx, Failure, Lost, Receive, Reply};
 use crate::worker::{Worker, hand_over};
 
-/// How often the units that wait in memory are counted.
-const TICK: Duration = Duration::from_millis(100);
+/// How often the units that wait in memory and the log since the last checkpoint are counted, while messages come.
+const TICK: Duration = Duration::from_millis(25);
+
+/// And while none come.
+const IDLE_TICK: Duration = Duration::from_millis(100);
 
 /// More units than this in memory (20 bytes each) are written back at once.
 const MAX_PENDING_UNITS: u64 = 256 * 1024;
@@ -27,7 +30,7 @@ const MAX_PENDING_UNITS: u64 = 256 * 1024;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// And after this much log, so that a start after a crash has not much more to read.
-const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
+const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A checkpoint that syncs many queues is worth more log: each costs a small write and a sync, whatever it got.
 const CHECKPOINT_BYTES_A_QUEUE: u64 = 1024 * 1024;
@@ -77,6 +80,8 @@ pub(crate) struct Checkpointer {
     /// queues again.
     is_due_again: bool,
     last_write_back: Instant,
+    /// Where the dispatcher was at the last tick.
+    last_tick: PhysicalOffset,
     /// When it was begun, and where the dispatcher was then.
     last_checkpoint: (Instant, PhysicalOffset),
     /// How much log it was worth.
@@ -102,6 +107,7 @@ impl Checkpointer {
             last_checkpoint: (now, context.positions.dispatched()),
             checkpoint_bytes: CHECKPOINT_BYTES,
             last_write_back: now,
+            last_tick: context.positions.dispatched(),
             thread: None,
             is_busy: false,
             round: None,
@@ -113,6 +119,13 @@ impl Checkpointer {
     }
 
     fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
+        self.begin_what_is_due(ctx);
+        let dispatched = self.context.positions.dispatched();
+        let is_idle = std::mem::replace(&mut self.last_tick, dispatched) == dispatched;
+        ctx.after(if is_idle { IDLE_TICK } else { TICK }, Self::tick);
+    }
+
+    fn begin_what_is_due(&mut self, ctx: &mut Ctx<'_, Self>) {
         if self.is_busy {
             return;
         }
@@ -227,7 +240,7 @@ impl Cast for Checkpointer {
                 reply.send(noted.and_then(|()| work(&store, task)));
             },
         )?);
-        ctx.every(TICK, Self::tick);
+        ctx.after(TICK, Self::tick);
         Ok(())
     }
 
@@ -256,7 +269,7 @@ impl Receive<Done> for Checkpointer {
                     None => self.last_write_back = Instant::now(),
                 }
                 if self.round.is_some() {
-                    self.tick(ctx);
+                    self.begin_what_is_due(ctx);
                 }
             }
             Ok(Err(error)) => {
@@ -283,7 +296,7 @@ mod tests {
     fn the_more_queues_a_checkpoint_syncs_the_more_log_it_is_worth() {
         const MIB: u64 = 1024 * 1024;
         let worth = |queues| checkpoint_bytes(queues) / MIB;
-        assert_eq!([0, 4, 512].map(worth), [512; 3]);
+        assert_eq!([0, 4, 256].map(worth), [256; 3]);
         assert_eq!(worth(1_000), 1_000);
         assert_eq!([1_024, 40_000, usize::MAX].map(worth), [1_024; 3]);
     }

@@ -20,6 +20,10 @@ use crate::worker::{Worker, hand_over};
 /// Size of the pages that `flush_least_pages` counts, as in RocketMQ.
 const PAGE_BYTES: u64 = 4096;
 
+/// Under asynchronous policy, more than this is flushed before it is time: a power cut could cost it, and a start after a crash
+/// reads it again.
+const MOST_DIRTY_BYTES: u64 = 128 * 1024 * 1024;
+
 /// Somebody waits until the log is durable up to here.
 #[derive(Debug)]
 pub(crate) struct FlushTo(pub(crate) PhysicalOffset);
@@ -104,6 +108,15 @@ impl FlushService {
         }
     }
 
+    /// Under asynchronous policy: flush what is too much to wait for its time.
+    fn flush_much(&mut self, ctx: &mut Ctx<'_, Self>) {
+        let appended = self.context.store.log.appended();
+        if appended.distance_from(self.flushed) >= MOST_DIRTY_BYTES {
+            self.requested = appended;
+            self.sync(ctx);
+        }
+    }
+
     /// Under asynchronous policy: flush when enough has gathered, and every now and then whatever there is.
     fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
         let store = &self.context.settings.store;
@@ -180,6 +193,9 @@ impl Receive<FlushTo> for FlushService {
 impl Receive<WriteOut> for FlushService {
     fn receive(&mut self, WriteOut: WriteOut, ctx: &mut Ctx<'_, Self>) {
         self.write_out(ctx);
+        if self.context.flush_policy == FlushPolicy::Async {
+            self.flush_much(ctx);
+        }
     }
 }
 

@@ -38,7 +38,7 @@ section!(
         index_max_entries: u32 = 20_000_000, Rule::integer(Unit::Count, 2, 100_000_000).effect(Effect::NewStore).rocketmq(&["maxIndexNum"]);
         /// Whether a message is on disk before it is acknowledged.
         flush: Flush = Flush::Async, Rule::choice(Flush::CHOICES).rocketmq(&["flushDiskType"]);
-        /// With `store.flush` async: time between two flushes of the commit log.
+        /// With `store.flush` async: time between two flushes of the commit log; it is flushed sooner when 128 MiB wait.
         flush_interval_ms: u64 = 500, Rule::integer(Unit::Milliseconds, 1, 60_000).rocketmq(&["flushIntervalCommitLog"]);
         /// With `store.flush` async: pages that must be dirty for a flush to be worth it; 0 for none.
         flush_least_pages: u32 = 4, Rule::integer(Unit::Pages, 0, 65_536).rocketmq(&["flushCommitLogLeastPages"]);
