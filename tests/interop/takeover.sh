@@ -41,7 +41,8 @@ takeover() {
       start_castmq "$written" "$NAMESRV" && filled || return 1
       if [ "$way" = castmq-stopped ]; then stop_castmq TERM; else stop_castmq KILL; fi
       copied "$written" "$served"
-      "$CASTMQ" store export-config "$served/broker/store" -c "$written/castmq.properties" || return 1
+      castmq_properties "$served/broker.conf" "$served"
+      "$CASTMQ" store export-config "$served/broker/store" -c "$served/castmq.properties" || return 1
       genuine "$served" && audited "$way-by-genuine" || return 1
       "$interop/genuine.sh" stop "$served"
       start_castmq "$written" "$NAMESRV" && audited "$way-by-castmq" || return 1

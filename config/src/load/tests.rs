@@ -73,6 +73,36 @@ fn flags_win_over_environment_over_file_over_defaults() {
 }
 
 #[test]
+fn a_store_is_not_moved_without_the_folders_that_its_file_names_in_it() {
+    let file = written(
+        "b.properties",
+        "storePathRootDir=/old/store\nstorePathCommitLog=/old/store/commitlog\nstorePathIndex=/fast/index\n",
+    );
+    let moved_to = |data: &str| {
+        let loader = Loader::new(Node::Broker).file(&file.path);
+        let flag = Flag::new("store.data_dir", data, "--data");
+        loader
+            .flags([flag])
+            .load()
+            .map_err(|error| error.to_string())
+    };
+    let error = moved_to("/new/store").unwrap_err();
+    let path = file.path.display();
+    assert_eq!(
+        error,
+        format!(
+            "store.data_dir is /new/store (flag --data) and store.commit_log_dir is /old/store/commitlog (file {path}:2): that is a \
+             folder of another store, /old/store (file {path}:1): change or remove it, so that two stores are not mixed"
+        )
+    );
+    // The same one, and one around it.
+    assert!(moved_to("/old/store").is_ok());
+    assert!(moved_to("/old").is_ok());
+    let unmoved = Loader::new(Node::Broker).file(&file.path).load();
+    assert!(unmoved.is_ok());
+}
+
+#[test]
 fn the_origin_shown_is_that_of_the_value_in_force() {
     let loader = Loader::new(Node::Broker)
         .environment([("NAMESRV_ADDR", "a:1"), ("CASTMQ_BROKER__NAME", "b")])
