@@ -40,6 +40,12 @@ async fn start(disk: &FaultDisk, settings: &Settings) -> Node {
     node.await.expect("the node starts")
 }
 
+async fn start_on_a_new_disk(settings: &Settings) -> (FaultDisk, Node) {
+    let disk = FaultDisk::new();
+    let node = start(&disk, settings).await;
+    (disk, node)
+}
+
 /// What was known when the power was cut.
 struct Known {
     history: History,
@@ -49,8 +55,7 @@ struct Known {
 /// Runs a node under load; returns what was known when the power was cut, and what the cut left.
 fn until_the_cut(settings: &Settings, traffic: &Rc<Traffic>) -> (Known, FaultDisk) {
     run(async {
-        let disk = FaultDisk::new();
-        let node = start(&disk, settings).await;
+        let (disk, node) = start_on_a_new_disk(settings).await;
         let address = node.broker_address().expect("a broker").to_string();
         let mut tasks = Vec::new();
         for _ in 0..2 {
@@ -179,8 +184,7 @@ fn a_group_goes_on_with_what_comes_in_the_place_of_messages_that_it_saw_and_that
     let folder = tempfile::tempdir().expect("a folder");
     let settings = flushed_hardly_ever(folder.path());
     let left = run(async {
-        let disk = FaultDisk::new();
-        let node = start(&disk, &settings).await;
+        let (disk, node) = start_on_a_new_disk(&settings).await;
         let client = client(&node).await;
         send(&client, "before").await;
         let mut consumer = billing(&client).await;
@@ -225,8 +229,7 @@ fn under_asynchronous_flush_a_power_cut_costs_a_bounded_part_of_the_log_whatever
     let folder = tempfile::tempdir().expect("a folder");
     let settings = flushed_hardly_ever(folder.path());
     let left = run(async {
-        let disk = FaultDisk::new();
-        let node = start(&disk, &settings).await;
+        let (disk, node) = start_on_a_new_disk(&settings).await;
         let client = client(&node).await;
         let producer = client.producer().compress_above_bytes(usize::MAX).build();
         for _ in 0..MESSAGES {

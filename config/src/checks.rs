@@ -1,6 +1,7 @@
 //! Rules between several keys.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::load::Node;
 use crate::settings::{Role, Settings, find_key};
@@ -162,6 +163,34 @@ impl<'a> Checks<'a> {
             let rule = "the name server would forget the broker between two registrations: lower the one or raise the other";
             let expiry = "name_server.broker_expiry_ms";
             self.conflict("broker.register_interval_ms", expiry, rule);
+        }
+    }
+
+    /// A store moved by its folder alone, while a file names others that lie in the one of before: a broker or a tool would
+    /// write the log of one store and the queues of another, and its lock would keep nobody out of the log.
+    pub(crate) fn store_is_one(&mut self, data_dirs: &[(PathBuf, Origin)]) {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let store = &self.settings.store;
+        let root = absolute(&store.data_dir);
+        let folders = [
+            ("store.commit_log_dir", &store.commit_log_dir),
+            ("store.consume_queue_dir", &store.consume_queue_dir),
+            ("store.index_dir", &store.index_dir),
+        ];
+        let of_another = folders.into_iter().filter_map(|(key, path)| {
+            let path = absolute(path.as_deref()?);
+            let mut others = data_dirs.iter().map(|(other, origin)| (absolute(other), origin));
+            let (other, origin) = others.find(|(other, _)| path.starts_with(other))?;
+            (!path.starts_with(&root)).then(|| {
+                let other = other.display();
+                let rule = format!(
+                    "that is a folder of another store, {other} ({origin}): change or remove it, so that two stores are not mixed"
+                );
+                (key, rule)
+            })
+        });
+        for (key, rule) in of_another.collect::<Vec<_>>() {
+            self.conflict("store.data_dir", key, &rule);
         }
     }
 

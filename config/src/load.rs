@@ -150,7 +150,7 @@ impl Loader {
             problems: vec![error.into()],
         })?;
         let origins = origins(&layers);
-        let mut problems = mixed_stores(&layers, &settings, &origins);
+        let data_dirs = data_dirs(&layers);
         let mut warnings = Vec::new();
         let mut without_effect = Vec::new();
         warnings.extend(overridden_name_servers(&layers, &origins));
@@ -161,9 +161,9 @@ impl Loader {
         warnings.extend(self.default_data_dir(&settings, &origins));
         let mut checks = Checks::new(&mut settings, &origins);
         checks.run(self.node);
+        checks.store_is_one(&data_dirs);
         warnings.append(&mut checks.warnings);
-        problems.append(&mut checks.problems);
-        reject(problems)?;
+        reject(checks.problems)?;
         Ok(Loaded {
             settings,
             origins,
@@ -230,44 +230,13 @@ fn origins(layers: &[Layer]) -> BTreeMap<&'static str, Origin> {
         .collect()
 }
 
-/// A store moved by its folder alone, while a file names others that lie in the one of before: a broker or a tool would write
-/// the log of one store and the queues of another, and its lock would keep nobody out of the log.
-fn mixed_stores(
-    layers: &[Layer],
-    settings: &Settings,
-    origins: &BTreeMap<&'static str, Origin>,
-) -> Vec<Problem> {
-    const ROOT: &str = "store.data_dir";
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let store = &settings.store;
-    let root = absolute(&store.data_dir);
-    let origin = |key| origins.get(key).unwrap_or(&Origin::Default);
-    let named = |key, path: &Path| format!("{key} is {} ({})", path.display(), origin(key));
-    let folders = [
-        ("store.commit_log_dir", &store.commit_log_dir),
-        ("store.consume_queue_dir", &store.consume_queue_dir),
-        ("store.index_dir", &store.index_dir),
-    ];
+/// Every folder of the store that anybody named, and who.
+fn data_dirs(layers: &[Layer]) -> Vec<(PathBuf, Origin)> {
     let entries = layers.iter().flat_map(|layer| &layer.entries);
-    let overridden = entries.filter(|entry| entry.info.key == ROOT);
-    let overridden: Vec<_> = overridden
-        .map(|entry| (absolute(Path::new(&entry.value.to_string())), &entry.origin))
-        .filter(|(other, _)| *other != root)
-        .collect();
-    let conflict = |(key, path): (&'static str, &Option<PathBuf>)| {
-        let path = path.as_deref()?;
-        let lies = absolute(path);
-        let lies_in = |(other, _): &&(PathBuf, &Origin)| lies.starts_with(other);
-        let (other, before) = overridden.iter().find(lies_in)?;
-        (!lies.starts_with(&root)).then(|| Problem::Conflict {
-            values: [named(ROOT, &store.data_dir), named(key, path)],
-            rule: format!(
-                "that is a folder of another store, {} ({before}): change or remove it, so that two stores are not mixed",
-                other.display()
-            ),
-        })
-    };
-    folders.into_iter().filter_map(conflict).collect()
+    let named = entries.filter(|entry| entry.info.key == "store.data_dir");
+    named
+        .map(|entry| (entry.value.to_string().into(), entry.origin.clone()))
+        .collect()
 }
 
 /// RocketMQ lets its file win over NAMESRV_ADDR; here the environment wins over any file.

@@ -81,7 +81,7 @@ pub(crate) struct Checkpointer {
     is_due_again: bool,
     last_write_back: Instant,
     /// Where the dispatcher was at the last tick.
-    last_tick: PhysicalOffset,
+    at_last_tick: PhysicalOffset,
     /// When it was begun, and where the dispatcher was then.
     last_checkpoint: (Instant, PhysicalOffset),
     /// How much log it was worth.
@@ -107,7 +107,7 @@ impl Checkpointer {
             last_checkpoint: (now, context.positions.dispatched()),
             checkpoint_bytes: CHECKPOINT_BYTES,
             last_write_back: now,
-            last_tick: context.positions.dispatched(),
+            at_last_tick: context.positions.dispatched(),
             thread: None,
             is_busy: false,
             round: None,
@@ -121,7 +121,7 @@ impl Checkpointer {
     fn tick(&mut self, ctx: &mut Ctx<'_, Self>) {
         self.begin_what_is_due(ctx);
         let dispatched = self.context.positions.dispatched();
-        let is_idle = std::mem::replace(&mut self.last_tick, dispatched) == dispatched;
+        let is_idle = std::mem::replace(&mut self.at_last_tick, dispatched) == dispatched;
         ctx.after(if is_idle { IDLE_TICK } else { TICK }, Self::tick);
     }
 

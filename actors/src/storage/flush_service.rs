@@ -90,6 +90,11 @@ impl FlushService {
         })
     }
 
+    fn flush_to(&mut self, end: PhysicalOffset, ctx: &mut Ctx<'_, Self>) {
+        self.requested = self.requested.max(end);
+        self.sync(ctx);
+    }
+
     fn sync(&mut self, ctx: &mut Ctx<'_, Self>) {
         if self.is_busy || self.requested <= self.flushed {
             return;
@@ -112,8 +117,7 @@ impl FlushService {
     fn flush_much(&mut self, ctx: &mut Ctx<'_, Self>) {
         let appended = self.context.store.log.appended();
         if appended.distance_from(self.flushed) >= MOST_DIRTY_BYTES {
-            self.requested = appended;
-            self.sync(ctx);
+            self.flush_to(appended, ctx);
         }
     }
 
@@ -128,8 +132,7 @@ impl FlushService {
             self.last_thorough = Instant::now();
         }
         if is_time || dirty_pages >= u64::from(store.flush_least_pages) {
-            self.requested = appended;
-            self.sync(ctx);
+            self.flush_to(appended, ctx);
         }
     }
 }
@@ -185,8 +188,7 @@ impl Cast for FlushService {
 
 impl Receive<FlushTo> for FlushService {
     fn receive(&mut self, FlushTo(end): FlushTo, ctx: &mut Ctx<'_, Self>) {
-        self.requested = self.requested.max(end);
-        self.sync(ctx);
+        self.flush_to(end, ctx);
     }
 }
 

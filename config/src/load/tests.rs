@@ -91,7 +91,7 @@ fn a_store_is_not_moved_without_the_folders_that_its_file_names_in_it() {
     assert_eq!(
         error,
         format!(
-            "store.data_dir is /new/store (flag --data) and store.commit_log_dir is /old/store/commitlog (file {path}:2): that is a \
+            "store.data_dir is \"/new/store\" (flag --data) and store.commit_log_dir is \"/old/store/commitlog\" (file {path}:2): that is a \
              folder of another store, /old/store (file {path}:1): change or remove it, so that two stores are not mixed"
         )
     );
